@@ -1,0 +1,36 @@
+// The contract suites under Vitest: ours on a path and in memory, and 0.2.0 where it is right.
+import { createRequire } from 'node:module';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ours, reference } from './support/modules.mjs';
+
+const require = createRequire(import.meta.url);
+const { createKit } = require('./support/kit.cjs');
+const { contracts } = require('./contract/index.cjs');
+
+const runner = {
+  describe,
+  it,
+  expect,
+  beforeEach,
+  afterEach,
+  clock: {
+    start: (/** @type {number} */ now) => vi.useFakeTimers({ now }),
+    stop: () => vi.useRealTimers(),
+    set: (/** @type {number} */ now) => vi.setSystemTime(now),
+    advance: (/** @type {number} */ ms) => vi.advanceTimersByTime(ms),
+    advanceAsync: (/** @type {number} */ ms) => vi.advanceTimersByTimeAsync(ms),
+  },
+};
+
+for (const [name, contract] of Object.entries(contracts)) {
+  for (const database of /** @type {const} */ (['path', ':memory:'])) {
+    for (const [version, stores] of Object.entries({ ours, '0.2.0': reference })) {
+      if (!stores) continue;
+      describe(`${name}, ${version}, ${database}`, () => {
+        contract(
+          createKit(runner, { Store: stores[name], database, reference: stores === reference }),
+        );
+      });
+    }
+  }
+}

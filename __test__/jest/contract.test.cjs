@@ -1,0 +1,30 @@
+'use strict';
+// The contract suites under Jest, which evaluates each test file in a realm of its own and fakes more than Vitest does.
+
+const { afterEach, beforeEach, describe, expect, it, jest } = require('@jest/globals');
+const stores = require('../../index.js');
+const { createKit } = require('../support/kit.cjs');
+const { contracts } = require('../contract/index.cjs');
+
+const runner = {
+  describe,
+  it,
+  expect,
+  beforeEach,
+  afterEach,
+  clock: {
+    start: (/** @type {number} */ now) => jest.useFakeTimers({ now }),
+    stop: () => jest.useRealTimers(),
+    set: (/** @type {number} */ now) => jest.setSystemTime(now),
+    advance: (/** @type {number} */ ms) => jest.advanceTimersByTime(ms),
+    advanceAsync: (/** @type {number} */ ms) => jest.advanceTimersByTimeAsync(ms),
+  },
+};
+
+for (const [name, contract] of Object.entries(contracts)) {
+  for (const database of /** @type {const} */ (['path', ':memory:'])) {
+    describe(`${name}, ${database}`, () => {
+      contract(createKit(runner, { Store: stores[name], database }));
+    });
+  }
+}

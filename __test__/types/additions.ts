@@ -1,0 +1,88 @@
+/** What is new since 0.2.0 (`types.test.mjs`; without drizzle-orm and with every declaration file checked). */
+
+import {
+  type AdaptiveRateLimitStats,
+  type CacheRow,
+  cacheTable,
+  type DedupeRow,
+  dedupeTable,
+  type RateLimitRow,
+  rateLimitTable,
+  SQLiteCacheStore,
+  type SQLiteConnection,
+  type SQLiteDatabaseOptions,
+  SQLiteDedupeStore,
+  SQLiteRateLimitStore,
+  SqliteAdaptiveRateLimitStore,
+  type SqliteError,
+} from '@comic-vine/sqlite-store';
+
+const file: SQLiteDatabaseOptions = {
+  database: './comic-vine.db',
+  busyTimeoutMs: 5000,
+  journalMode: 'wal',
+  synchronous: 'full',
+};
+const cache = new SQLiteCacheStore<string>(file);
+const dedupe = new SQLiteDedupeStore<string>({
+  ...file,
+  pollIntervalMs: 10,
+  claimTimeoutMs: 0,
+  resultTtlMs: 10_000,
+});
+const limit = new SQLiteRateLimitStore({ ...file, journalMode: 'delete' });
+const adaptive = new SqliteAdaptiveRateLimitStore({ ...file, synchronous: 'normal' });
+
+// @ts-expect-error not a journal mode of these stores
+new SQLiteCacheStore({ journalMode: 'off' });
+// @ts-expect-error not an option of this store
+new SQLiteCacheStore({ claimTimeoutMs: 1 });
+
+// Connections are known by their methods. These have the shapes of node:sqlite's and bun:sqlite's.
+declare class DatabaseSync {
+  prepare(sql: string): {
+    run(...parameters: (null | number | bigint | string | Uint8Array)[]): { changes: number };
+    get(...parameters: (null | number | bigint | string | Uint8Array)[]): unknown;
+    all(named: Record<string, string>, ...parameters: string[]): unknown[];
+  };
+  exec(sql: string): void;
+}
+declare class BunDatabase {
+  prepare<Row, Parameters extends string | string[]>(
+    sql: string,
+    parameters?: Parameters,
+  ): {
+    run(...parameters: string[]): { changes: number };
+    get(...parameters: string[]): Row | null;
+    all(...parameters: string[]): Row[];
+  };
+  exec(sql: string, ...bindings: string[][]): { changes: number };
+}
+export function handedIn(node: DatabaseSync, bun: BunDatabase, any: SQLiteConnection): void {
+  for (const database of [node, bun, any]) new SQLiteCacheStore({ database });
+  // @ts-expect-error not a connection
+  new SQLiteCacheStore({ database: { prepare: 1 } });
+}
+
+export async function figures(): Promise<number> {
+  const { adaptiveMetrics, totalRequests }: AdaptiveRateLimitStats = await adaptive.getStats();
+  const { averageUserActivity, backgroundUtilization, priorityModeActivations } = adaptiveMetrics;
+  return averageUserActivity + backgroundUtilization + priorityModeActivations + totalRequests;
+}
+
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && error.name === 'SqliteError'
+    ? (error as SqliteError).code
+    : undefined;
+}
+
+// Without drizzle-orm the rows are known still.
+const rows: [CacheRow, DedupeRow, RateLimitRow] = [
+  cacheTable.$inferSelect,
+  dedupeTable.$inferSelect,
+  rateLimitTable.$inferSelect,
+];
+// @ts-expect-error a string
+const hash: number = cacheTable.$inferSelect.hash;
+
+export { cache, dedupe, hash, limit, rows };

@@ -1,0 +1,548 @@
+/**
+ * Persistent stores for the Comic Vine client, in one SQLite file that processes share.
+ *
+ * All asynchronous methods follow the same rules, which are not repeated at each of them:
+ *
+ * - They never throw; what goes wrong is a rejection.
+ * - A wrong argument rejects with a `TypeError` that names it: `ttlSeconds must be …, got …`.
+ * - After `close()` or `destroy()` they reject with an `Error`: `Cache store has been destroyed`, `Dedupe store has been
+ *   destroyed` or `Rate limit store has been destroyed`.
+ * - A failure of SQLite rejects with a {@link SqliteError}.
+ * - Calls on stores of one database take effect in call order, awaited or not. When the promise of a call that writes
+ *   resolves, what it wrote is committed and visible to every process.
+ *
+ * Constructors throw: a `TypeError` that names the option if an option is invalid, `TypeError: Cannot open database
+ * because the directory does not exist`, or a {@link SqliteError} if the file cannot be opened or is not a database.
+ *
+ * Times come from `Date.now()` and timers from `setTimeout` and `setInterval` as they are when a call is made, so fake
+ * timers work. Timers do not keep the process alive.
+ *
+ * @packageDocumentation
+ */
+
+import type {
+  CacheColumns,
+  CacheRow,
+  DedupeColumns,
+  DedupeRow,
+  RateLimitColumns,
+  RateLimitRow,
+} from './lib/tables.js';
+
+export type { CacheRow, DedupeRow, RateLimitRow };
+
+// The client's interfaces ------------------------------------------------------------------------------------------
+// Declared here rather than imported, so that these types need no other package. They are the same shapes.
+
+/** What the client needs of a cache. */
+export interface CacheStore<T = unknown> {
+  get(hash: string): Promise<T | undefined>;
+  set(hash: string, value: T, ttlSeconds: number): Promise<void>;
+  delete(hash: string): Promise<void>;
+  clear(): Promise<void>;
+}
+
+/** What the client needs to make one request of several identical ones. */
+export interface DedupeStore<T = unknown> {
+  waitFor(hash: string): Promise<T | undefined>;
+  register(hash: string): Promise<string>;
+  complete(hash: string, value: T): Promise<void>;
+  fail(hash: string, error: Error): Promise<void>;
+  isInProgress(hash: string): Promise<boolean>;
+}
+
+/** What the client needs to keep within the API's limits. */
+export interface RateLimitStore {
+  canProceed(resource: string): Promise<boolean>;
+  record(resource: string): Promise<void>;
+  getStatus(resource: string): Promise<RateLimitStatus>;
+  reset(resource: string): Promise<void>;
+  getWaitTime(resource: string): Promise<number>;
+}
+
+/** A {@link RateLimitStore} that tells users' requests from background ones. */
+export interface AdaptiveRateLimitStore extends RateLimitStore {
+  canProceed(resource: string, priority?: RequestPriority): Promise<boolean>;
+  record(resource: string, priority?: RequestPriority): Promise<void>;
+  getStatus(resource: string): Promise<AdaptiveRateLimitStatus>;
+  getWaitTime(resource: string, priority?: RequestPriority): Promise<number>;
+}
+
+/** Whether somebody waits for the answer (`'user'`) or not (`'background'`). */
+export type RequestPriority = 'user' | 'background';
+
+/** So many requests in any window of that length. */
+export interface RateLimitConfig {
+  /** Requests per window: a number from 0, `Infinity` allowed. */
+  limit: number;
+  /** Length of the sliding window in milliseconds: a finite number from 0. */
+  windowMs: number;
+}
+
+/** How the adaptive store divides a limit between users and background work. */
+export type AdaptiveConfig = {
+  /** How far back requests count as recent activity, in milliseconds, more than 0. Default: 900,000 (15 minutes). */
+  monitoringWindowMs: number;
+  /** Recent user requests from which users get priority, from 0. Default: 10. */
+  highActivityThreshold: number;
+  /** Recent user requests from which the shares scale with activity, from 0, less than `highActivityThreshold`. Default: 3. */
+  moderateActivityThreshold: number;
+  /** How long computed shares hold, in milliseconds, more than 0. Default: 30,000. */
+  recalculationIntervalMs: number;
+  /** Time without a user request after which background work gets the whole limit, in milliseconds, more than 0. Default: 1,800,000 (30 minutes). */
+  sustainedInactivityThresholdMs: number;
+  /** Whether background work stops while high user activity keeps rising. Default: `true`. */
+  backgroundPauseOnIncreasingTrend: boolean;
+  /** The most that users' base share is multiplied by, more than 0. Default: 2. */
+  maxUserScaling: number;
+  /** Requests kept for users when they are few, from 0. Default: 5. */
+  minUserReserved: number;
+};
+
+// Options ----------------------------------------------------------------------------------------------------------
+
+/** A prepared statement, as far as these types need to know it. */
+export interface SQLiteStatement {
+  run(...parameters: never[]): unknown;
+  get(...parameters: never[]): unknown;
+  all(...parameters: never[]): unknown;
+}
+
+/**
+ * An open SQLite connection, known by its methods: a `Database` of better-sqlite3, `libsql` or `bun:sqlite`, or a
+ * `DatabaseSync` of `node:sqlite`.
+ */
+export interface SQLiteConnection {
+  prepare(sql: string): SQLiteStatement;
+  exec(sql: string): unknown;
+}
+
+/** The options of every store. An option that is `undefined` has its default. */
+export interface SQLiteDatabaseOptions {
+  /**
+   * Where the data is. Default: `':memory:'`.
+   *
+   * - A path, relative to the working directory: the file is created if it is missing, its directory is not. Stores on
+   *   one path, in this process and in others, share the data.
+   * - `':memory:'`: a database in memory, private to this store.
+   * - An open connection: used, but never closed, by the store. The options below do not apply to it. **Not supported
+   *   yet**: this version throws a `TypeError`.
+   */
+  database?: string | SQLiteConnection;
+  /**
+   * How long a call may wait for a lock that another process holds before it rejects with `SQLITE_BUSY`, in
+   * milliseconds. The event loop is not blocked meanwhile. Default: 5000.
+   */
+  busyTimeoutMs?: number;
+  /**
+   * The file's journal mode. Default: `'wal'`, which adds `-wal` and `-shm` files while the database is open. Where the
+   * file system does not support that, the mode that SQLite grants is used. Two stores of one process that ask for
+   * different modes of one file are an error.
+   */
+  journalMode?: 'wal' | 'delete';
+  /**
+   * What a resolved write survives. `'normal'`: the death of the process; with `journalMode: 'wal'` the last writes
+   * before a power failure may be lost, the file stays intact. `'full'`: a power failure too, at the price of a disk
+   * flush per commit. If one store on a file asks for it, all in the process have it. Default: `'normal'`.
+   */
+  synchronous?: 'normal' | 'full';
+}
+
+export interface SQLiteCacheStoreOptions extends SQLiteDatabaseOptions {
+  /** Time between removals of expired entries, in milliseconds; 0 and `Infinity`: never. Default: 60,000. */
+  cleanupIntervalMs?: number;
+  /**
+   * Largest entry in bytes, counted on the JSON text in UTF-8. A larger value is not stored, without an error. Default:
+   * 5,242,880 (5 MiB).
+   */
+  maxEntrySizeBytes?: number;
+}
+
+export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
+  /**
+   * Age at which a job that has not ended counts as dead, in milliseconds; 0 and `Infinity`: never. Those who wait for
+   * it then get `undefined`. Default: 300,000 (5 minutes).
+   */
+  jobTimeoutMs?: number;
+  /** Older name of `jobTimeoutMs`; if both are given, this one counts. */
+  timeoutMs?: number;
+  /** Time between removals of outdated jobs, in milliseconds; 0 and `Infinity`: never. Default: 60,000. */
+  cleanupIntervalMs?: number;
+  /** Time between looks at jobs that other processes run while somebody waits for them, in milliseconds. Default: 10. */
+  pollIntervalMs?: number;
+  /**
+   * How long `waitFor` on a hash without a job holds the right to register one, in milliseconds of real time; 0: no
+   * claims. See {@link SQLiteDedupeStore.waitFor}. Default: 250.
+   */
+  claimTimeoutMs?: number;
+  /**
+   * How long a completed job's result is served, in milliseconds, never longer than a `jobTimeoutMs` other than 0.
+   * Default: 10,000.
+   */
+  resultTtlMs?: number;
+}
+
+export interface SQLiteRateLimitStoreOptions extends SQLiteDatabaseOptions {
+  /** The limit of resources without one of their own. Default: 60 requests in 60,000 ms. */
+  defaultConfig?: RateLimitConfig;
+  /** Limits by resource. The Map is used as it is: later changes to it count. Default: empty. */
+  resourceConfigs?: Map<string, RateLimitConfig>;
+}
+
+export interface SqliteAdaptiveRateLimitStoreOptions extends SQLiteDatabaseOptions {
+  /** The limit of resources without one of their own. Default: 200 requests in 3,600,000 ms (1 hour). */
+  defaultConfig?: RateLimitConfig;
+  /** Limits by resource. The Map is used as it is: later changes to it count. Default: empty. */
+  resourceConfigs?: Map<string, RateLimitConfig>;
+  /** How a limit is divided; what is left out has the default given at {@link AdaptiveConfig}. */
+  adaptiveConfig?: { [Key in keyof AdaptiveConfig]?: AdaptiveConfig[Key] | undefined };
+}
+
+// What methods resolve to ------------------------------------------------------------------------------------------
+
+export type CacheStats = {
+  /** Entries in the file, expired ones included. */
+  totalItems: number;
+  /** Entries that have expired and are not removed yet. */
+  expiredItems: number;
+  /** Size of the database in KiB, rounded. */
+  databaseSizeKB: number;
+};
+
+export type DedupeStats = {
+  /** Jobs in the file. */
+  totalJobs: number;
+  pendingJobs: number;
+  completedJobs: number;
+  failedJobs: number;
+  /** Jobs older than `jobTimeoutMs`, whatever their status. */
+  expiredJobs: number;
+};
+
+export type RateLimitStatus = {
+  /** Requests that may still be made now. */
+  remaining: number;
+  /** Now plus `windowMs`. */
+  resetTime: Date;
+  /** The resource's `limit`. */
+  limit: number;
+};
+
+export type AdaptiveRateLimitStatus = {
+  /** Requests that may still be made now, users' and background ones together; never negative. */
+  remaining: number;
+  /** Now plus `windowMs`. */
+  resetTime: Date;
+  /** The resource's `limit`. */
+  limit: number;
+  /** How the limit is divided now. Always there; optional because it is so in the client's interface. */
+  adaptive?: {
+    /** The users' share, in requests per window, from 0 to `limit`. */
+    userReserved: number;
+    /** The share of background work, in requests per window, from 0 to `limit`. */
+    backgroundMax: number;
+    /** Whether background work is stopped. */
+    backgroundPaused: boolean;
+    /** User requests within `monitoringWindowMs`. */
+    recentUserActivity: number;
+    /** Why the shares are what they are, for people. */
+    reason: string;
+  };
+};
+
+export type RateLimitStats = {
+  /** Requests in the file. */
+  totalRequests: number;
+  /** Resources that have requests in the file. */
+  uniqueResources: number;
+  /** Those of them whose next (for the adaptive store: background) request may not proceed. */
+  rateLimitedResources: Array<string>;
+};
+
+export type AdaptiveRateLimitStats = RateLimitStats & {
+  adaptiveMetrics: {
+    /** User requests within `monitoringWindowMs`, mean over the resources. */
+    averageUserActivity: number;
+    /** Background requests in the window, as a part (0 to 1) of the background shares. */
+    backgroundUtilization: number;
+    /** How many times a resource has come to high user activity. */
+    priorityModeActivations: number;
+  };
+};
+
+/** What a failure of SQLite looks like. (A type only: test `error.name` or `error.code`.) */
+export interface SqliteError extends Error {
+  name: 'SqliteError';
+  /** SQLite's extended result code by name: `'SQLITE_BUSY'`, `'SQLITE_FULL'`, `'SQLITE_NOTADB'`, … */
+  code: string;
+}
+
+// Stores -----------------------------------------------------------------------------------------------------------
+
+// `[Symbol.asyncDispose]` exists for those whose `lib` (or @types/node) knows the symbol; for others this is `{}`, so
+// that these types compile with any `lib` and declare nothing globally.
+type AsyncDisposeKey = SymbolConstructor extends { readonly asyncDispose: infer Key extends symbol }
+  ? Key
+  : never;
+
+/** Closes the store at the end of the block: `await using store = new SQLiteCacheStore(…)`. */
+type AsyncClosable = {
+  /** Same as `close()`. */
+  [Key in AsyncDisposeKey]: () => Promise<void>;
+};
+
+/**
+ * A cache whose entries expire, in the table `cache`.
+ *
+ * Values are stored as JSON: what `JSON.parse(JSON.stringify(value))` makes of a value is what comes back, and
+ * `undefined` can be stored.
+ */
+export declare class SQLiteCacheStore<T = unknown> implements CacheStore<T> {
+  constructor(options?: SQLiteCacheStoreOptions);
+
+  /**
+   * Resolves to the value stored under `hash`, or to `undefined` if there is none or it has expired. An entry that has
+   * expired or cannot be read is deleted.
+   */
+  get(hash: string): Promise<T | undefined>;
+
+  /**
+   * Stores `value` for `ttlSeconds` seconds, in place of what was there. With `Infinity` it never expires; with 0 or
+   * less it has expired at once. Resolves when it is committed, and also when the value is larger than
+   * `maxEntrySizeBytes` and therefore not stored.
+   *
+   * Rejects with `Failed to serialize value: …` if `value` has no JSON form: circular, a BigInt, a function, a symbol,
+   * or a `toJSON` that throws.
+   */
+  set(hash: string, value: T, ttlSeconds: number): Promise<void>;
+
+  /** Removes the entry, if there is one. Resolves when that is committed. */
+  delete(hash: string): Promise<void>;
+
+  /** Removes all entries. Resolves when that is committed. */
+  clear(): Promise<void>;
+
+  /** Resolves to figures about the cache. */
+  getStats(): Promise<CacheStats>;
+
+  /** Removes expired entries now. Resolves when that is committed. */
+  cleanup(): Promise<void>;
+
+  /**
+   * Commits what was called before, stops the timers and lets go of the file; the last store on a file leaves no `-wal`
+   * and `-shm`. A connection that was handed in stays open. Resolves when that is done; may be called again. Never
+   * rejects because the store is closed already.
+   */
+  close(): Promise<void>;
+
+  /** The same as {@link close}, done when it returns. */
+  destroy(): void;
+}
+export interface SQLiteCacheStore<T = unknown> extends AsyncClosable {}
+
+/**
+ * Makes one request of several identical ones, in any number of processes, through the table `dedupe_jobs`.
+ *
+ * Who finds nobody at work on a hash registers a job, does the work, and then completes or fails the job; the others
+ * wait for the result.
+ */
+export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
+  constructor(options?: SQLiteDedupeStoreOptions);
+
+  /**
+   * Waits for the job of `hash`, if one is pending, here or in another process, and resolves to its result. Resolves to
+   * the result at once if the job was completed within `resultTtlMs`.
+   *
+   * Resolves to `undefined` if the caller should do the work: there is no job, it failed before this call, or it died
+   * (`jobTimeoutMs`), or the store was closed or cleared meanwhile. In the first case the caller also holds a claim on
+   * the hash for `claimTimeoutMs`: other calls wait for its `register` and then for its job.
+   *
+   * Rejects if the job fails while it is waited for: with the error given to {@link fail} in the same process, elsewhere
+   * with an `Error` of the same message.
+   */
+  waitFor(hash: string): Promise<T | undefined>;
+
+  /** Registers a job for `hash` and resolves to its id; if one is pending, to that one's id. */
+  register(hash: string): Promise<string>;
+
+  /**
+   * Ends the job of `hash` with `value`: the job this store registered, or a pending one if it registered none. Without
+   * such a job nothing happens. Resolves when it is committed.
+   *
+   * Rejects with `Failed to serialize result: …` if `value` has no JSON form.
+   */
+  complete(hash: string, value: T | undefined): Promise<void>;
+
+  /** Ends the job of `hash`, found as in {@link complete}, with `error`. Resolves when it is committed. */
+  fail(hash: string, error: Error): Promise<void>;
+
+  /** Resolves to whether a job of `hash` is pending and alive. */
+  isInProgress(hash: string): Promise<boolean>;
+
+  /**
+   * Resolves to the result of the completed job of `hash`, or to `undefined` if there is none, it is not completed, or
+   * it is older than `jobTimeoutMs`.
+   */
+  getResult(hash: string): Promise<T | undefined>;
+
+  /** Resolves to figures about the jobs. */
+  getStats(): Promise<DedupeStats>;
+
+  /** Removes jobs older than `jobTimeoutMs`, whatever their status. Resolves when that is committed. */
+  cleanup(): Promise<void>;
+
+  /** Removes all jobs; those who wait get `undefined`. Resolves when that is committed. */
+  clear(): Promise<void>;
+
+  /**
+   * Commits what was called before, settles those who wait with `undefined`, stops the timers and lets go of the file;
+   * the last store on a file leaves no `-wal` and `-shm`. A connection that was handed in stays open. Resolves when that
+   * is done; may be called again.
+   */
+  close(): Promise<void>;
+
+  /** The same as {@link close}, done when it returns. */
+  destroy(): void;
+}
+export interface SQLiteDedupeStore<T = unknown> extends AsyncClosable {}
+
+/** Counts requests per resource in a sliding window, in the table `rate_limits`. */
+export declare class SQLiteRateLimitStore implements RateLimitStore {
+  constructor(options?: SQLiteRateLimitStoreOptions);
+
+  /**
+   * Resolves to whether fewer than `limit` requests were recorded within the window.
+   *
+   * Like every method that needs the resource's limit, it rejects with a `TypeError` if `resourceConfigs` holds an
+   * invalid one.
+   */
+  canProceed(resource: string): Promise<boolean>;
+
+  /** Records a request made now. Resolves when it is committed. */
+  record(resource: string): Promise<void>;
+
+  /** Resolves to the state of the resource's window. */
+  getStatus(resource: string): Promise<RateLimitStatus>;
+
+  /** Forgets the resource's requests. Resolves when that is committed. */
+  reset(resource: string): Promise<void>;
+
+  /**
+   * Resolves to the milliseconds until a request may proceed: 0 if it may now; `windowMs` if `limit` is 0.
+   */
+  getWaitTime(resource: string): Promise<number>;
+
+  /** Sets the resource's limit, from the next call on. Does not throw: the calls that use an invalid limit reject. */
+  setResourceConfig(resource: string, config: RateLimitConfig): void;
+
+  /** Returns the limit that counts for the resource: its own or the default. */
+  getResourceConfig(resource: string): RateLimitConfig;
+
+  /** Resolves to figures over all resources. */
+  getStats(): Promise<RateLimitStats>;
+
+  /** Forgets the requests of all resources. Resolves when that is committed. */
+  clear(): Promise<void>;
+
+  /** Removes requests that have left their window. Resolves when that is committed. */
+  cleanup(): Promise<void>;
+
+  /**
+   * Commits what was called before and lets go of the file; the last store on a file leaves no `-wal` and `-shm`. A
+   * connection that was handed in stays open. Resolves when that is done; may be called again.
+   */
+  close(): Promise<void>;
+
+  /** The same as {@link close}, done when it returns. */
+  destroy(): void;
+}
+export interface SQLiteRateLimitStore extends AsyncClosable {}
+
+/**
+ * Counts requests per resource and priority in a sliding window, in the table `rate_limits`, and divides the limit
+ * between users and background work by how active users have been lately. The two together never pass the limit.
+ */
+export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitStore {
+  /** Throws `moderateActivityThreshold must be less than highActivityThreshold` if it is not. */
+  constructor(options?: SqliteAdaptiveRateLimitStoreOptions);
+
+  /**
+   * Resolves to whether a request of that priority may proceed: its share and the limit have room, and background work
+   * is not stopped. A user request that has no share may use any free place. Default priority: `'background'`.
+   *
+   * Like every method that needs the resource's limit, it rejects with a `TypeError` if `resourceConfigs` holds an
+   * invalid one.
+   */
+  canProceed(resource: string, priority?: RequestPriority): Promise<boolean>;
+
+  /** Records a request made now. Default priority: `'background'`. Resolves when it is committed. */
+  record(resource: string, priority?: RequestPriority): Promise<void>;
+
+  /** Resolves to the state of the resource's window and how its limit is divided. */
+  getStatus(resource: string): Promise<AdaptiveRateLimitStatus>;
+
+  /** Forgets the resource's requests and activity. Resolves when that is committed. */
+  reset(resource: string): Promise<void>;
+
+  /**
+   * Resolves to the milliseconds until a request of that priority may proceed: 0 if it may now; `windowMs` if `limit` is
+   * 0; `recalculationIntervalMs` if background work is stopped. Default priority: `'background'`.
+   */
+  getWaitTime(resource: string, priority?: RequestPriority): Promise<number>;
+
+  /** Sets the resource's limit, from the next call on. Does not throw: the calls that use an invalid limit reject. */
+  setResourceConfig(resource: string, config: RateLimitConfig): void;
+
+  /** Returns the limit that counts for the resource: its own or the default. */
+  getResourceConfig(resource: string): RateLimitConfig;
+
+  /** Resolves to figures over all resources, with those about users and background work. */
+  getStats(): Promise<AdaptiveRateLimitStats>;
+
+  /** Forgets the requests and activity of all resources. Resolves when that is committed. */
+  clear(): Promise<void>;
+
+  /** Removes requests that neither the window nor the activity needs any more. Resolves when that is committed. */
+  cleanup(): Promise<void>;
+
+  /**
+   * Commits what was called before and lets go of the file; the last store on a file leaves no `-wal` and `-shm`. A
+   * connection that was handed in stays open. Resolves when that is done; may be called again.
+   */
+  close(): Promise<void>;
+
+  /** The same as {@link close}, done when it returns. */
+  destroy(): void;
+}
+export interface SqliteAdaptiveRateLimitStore extends AsyncClosable {}
+
+// drizzle-orm tables -----------------------------------------------------------------------------------------------
+// drizzle-orm is an optional peer dependency. Its classes have protected members, so nothing but its own types is
+// accepted by its functions: they are imported, and where the import does not resolve (it is then an error type, of
+// which `keyof` is every key) each table has a plain type that still knows its rows.
+
+// @ts-ignore: does not resolve without drizzle-orm
+type DrizzleColumn<Config> = import('drizzle-orm/sqlite-core').SQLiteColumn<Config, object>;
+// @ts-ignore: does not resolve without drizzle-orm
+type DrizzleTable<Config> = import('drizzle-orm/sqlite-core').SQLiteTableWithColumns<Config>;
+
+type Table<Name, Columns, Row> = string extends keyof DrizzleColumn<unknown>
+  ? { readonly $inferSelect: Row }
+  : DrizzleTable<{
+      name: Name;
+      schema: undefined;
+      columns: { [Key in keyof Columns]: DrizzleColumn<Columns[Key]> };
+      dialect: 'sqlite';
+    }>;
+
+/**
+ * The table `cache` for drizzle-orm. Like the other two, it loads drizzle-orm when it is first used, and throws an
+ * `Error` that says what to install if that is missing.
+ */
+export declare const cacheTable: Table<'cache', CacheColumns, CacheRow>;
+
+/** The table `dedupe_jobs` for drizzle-orm. */
+export declare const dedupeTable: Table<'dedupe_jobs', DedupeColumns, DedupeRow>;
+
+/** The table `rate_limits` for drizzle-orm, without its column `priority`. */
+export declare const rateLimitTable: Table<'rate_limits', RateLimitColumns, RateLimitRow>;

@@ -1,0 +1,13 @@
+'use strict';
+
+const stores = require('./lib/realm.js');
+const tables = require('./lib/tables.js');
+
+// One assignment per name: this form is what lets `import { … }` find the names in a CommonJS module.
+exports.SQLiteCacheStore = stores.SQLiteCacheStore;
+exports.SQLiteDedupeStore = stores.SQLiteDedupeStore;
+exports.SQLiteRateLimitStore = stores.SQLiteRateLimitStore;
+exports.SqliteAdaptiveRateLimitStore = stores.SqliteAdaptiveRateLimitStore;
+exports.cacheTable = tables.cacheTable;
+exports.dedupeTable = tables.dedupeTable;
+exports.rateLimitTable = tables.rateLimitTable;

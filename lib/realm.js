@@ -1,0 +1,58 @@
+'use strict';
+
+// The stores, made of this realm's own intrinsics. A native binding belongs to the realm that loaded it first,
+// while a test framework evaluates this file anew in a context of its own for every test file. What is faked
+// later (Date, timers) is looked up when it is used, as a store written in JavaScript would.
+
+const binding = require('./binding.js');
+
+const intrinsics = {
+  now: () => Date.now(),
+  date: (time) => new Date(time),
+  parse: (text) => JSON.parse(text),
+  stringify: (value) => JSON.stringify(value),
+  Object,
+  Array,
+  Map,
+  Error,
+  TypeError,
+  Promise,
+  pending() {
+    const parts = [];
+    parts[0] = new Promise((resolve, reject) => {
+      parts[1] = resolve;
+      parts[2] = reject;
+    });
+    return parts;
+  },
+  startInterval(tick, milliseconds) {
+    const timer = setInterval(() => {
+      if (!tick()) clearInterval(timer);
+    }, milliseconds);
+    return hold(timer);
+  },
+  startTimeout(tick, milliseconds) {
+    return hold(setTimeout(() => tick(), milliseconds));
+  },
+  stopTimer({ timer }) {
+    clearTimeout(timer);
+  },
+  entries(map) {
+    const list = [];
+    map.forEach((value, key) => {
+      list.push(key, value);
+    });
+    return list;
+  },
+  key: Symbol('realm'),
+  asyncDispose: Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose'),
+};
+
+// No timer of a store keeps the process alive. A timer may be a number (fake timers), which native code cannot
+// hold on to.
+function hold(timer) {
+  timer?.unref?.();
+  return { timer };
+}
+
+module.exports = binding.defineStores(intrinsics);

@@ -1,0 +1,87 @@
+/**
+ * Makes the working copy ready to run: installs the development dependencies and builds the addon, each only if it is
+ * missing or outdated. Runs before `npm test`, `npm run demo` and `npm run bench`, so it may be the first command on a
+ * fresh clone and uses nothing but what comes with Node.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const lib = join(root, 'lib');
+
+/** npm writes it last, so it also tells a complete installation from an interrupted one. */
+const INSTALLED = 'node_modules/.package-lock.json';
+
+const SOURCES = ['src', 'Cargo.toml', 'Cargo.lock', 'build.rs', '.cargo', 'rust-toolchain.toml'];
+
+/**
+ * @param {string} path
+ * @returns {number} when the file was last changed, for a directory the newest in it; 0 if there is none
+ */
+function changed(path) {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat) return 0;
+  if (!stat.isDirectory()) return stat.mtimeMs;
+  // The directory's own time counts too: it is what a deleted file changes.
+  return Math.max(stat.mtimeMs, ...readdirSync(path).map((name) => changed(join(path, name))));
+}
+
+/** The binary that this platform loads. */
+function binaryPath() {
+  const { platform, arch } = process;
+  let abi = '';
+  if (platform === 'win32') abi = '-msvc';
+  if (platform === 'linux') {
+    const report = /** @type {any} */ (process.report);
+    report.excludeNetwork = true;
+    abi = report.getReport().header.glibcVersionRuntime ? '-gnu' : '-musl';
+  }
+  return join(lib, `sqlite-store.${platform}-${arch}${abi}.node`);
+}
+
+/**
+ * Runs npm, its output passed on; ends this process with its exit code if it fails.
+ * @param {string} why
+ * @param {string[]} args
+ */
+function npm(why, ...args) {
+  console.log(`prepare: ${why}: npm ${args.join(' ')}`);
+  // npm says where it is to the scripts it runs. Started without npm, it is looked up, through a shell for `npm.cmd`.
+  const script = process.env.npm_execpath;
+  /** @type {import('node:child_process').SpawnSyncOptions} */
+  const options = { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] };
+  const { status, signal, error } =
+    script && existsSync(script) && /\.c?js$/.test(script)
+      ? spawnSync(process.execPath, [script, ...args], options)
+      : spawnSync(`npm ${args.join(' ')}`, { ...options, shell: true });
+  if (status === 0) return;
+  console.error(`prepare: npm ${args[0]} failed: ${error ?? signal ?? `exit code ${status}`}`);
+  process.exit(status || 1);
+}
+
+const [major] = process.versions.node.split('.').map(Number);
+if (major < 20) {
+  console.error(`prepare: Node 20 or newer is needed, this is ${process.version}`);
+  process.exit(1);
+}
+
+const installed = changed(join(root, INSTALLED));
+if (!installed) npm('dependencies are not installed', 'ci', '--include=dev');
+else if (installed < changed(join(root, 'package-lock.json')))
+  npm('package-lock.json is newer than what is installed', 'ci', '--include=dev');
+
+const binary = binaryPath();
+const built = existsSync(join(lib, 'binding.js')) ? changed(binary) : 0;
+if (built < Math.max(...SOURCES.map((name) => changed(join(root, name))))) {
+  const start = new Date();
+  npm(built ? 'sources are newer than the addon' : 'the addon is not built', 'run', 'build');
+  if (!existsSync(binary)) {
+    console.error(`prepare: the build left no ${binary}`);
+    process.exit(1);
+  }
+  // As old as the start of the build: what is edited during it is newer.
+  utimesSync(binary, start, start);
+}

@@ -1,0 +1,155 @@
+//! `SqliteAdaptiveRateLimitStore`.
+
+use std::rc::{Rc, Weak};
+
+use super::class::{Arguments, Class, Method};
+use super::environment::Member;
+use super::js::{Js, Result, Value};
+use super::limits::{self, Limits};
+use super::options::{self, Members};
+use super::realm::Realm;
+use super::store::Store;
+use crate::core::adaptive::{self, Call, CallOnAll, Divisions};
+use crate::core::error::StoreKind;
+use crate::core::options::{AdaptiveConfig, RateLimitConfig};
+use crate::core::plan::Operation;
+
+/// The class.
+pub struct AdaptiveStore(Rc<Inner>);
+
+struct Inner {
+    store: Store,
+    limits: Limits,
+    config: AdaptiveConfig,
+    divisions: Divisions,
+}
+
+impl Class for AdaptiveStore {
+    const NAME: &'static str = "SqliteAdaptiveRateLimitStore";
+    const METHODS: &'static [Method<Self>] = &[
+        Method {
+            name: "canProceed",
+            // The client passes a priority only to functions of at least two parameters.
+            length: 2,
+            run: |store, call| {
+                store.0.on(call, |on| Ok(adaptive::can_proceed(on, options::priority(call.js, call.get(1))?)))
+            },
+        },
+        Method { name: "record", length: 1, run: |store, call| store.0.record(call) },
+        Method { name: "getStatus", length: 1, run: |store, call| store.0.on(call, |on| Ok(adaptive::status(on))) },
+        Method { name: "reset", length: 1, run: |store, call| store.0.reset(call) },
+        Method {
+            name: "getWaitTime",
+            length: 1,
+            run: |store, call| {
+                store.0.on(call, |on| Ok(adaptive::wait_time(on, options::priority(call.js, call.get(1))?)))
+            },
+        },
+        Method {
+            name: "setResourceConfig",
+            length: 2,
+            run: |store, call| store.0.limits.set_resource_config(call, store.realm()),
+        },
+        Method {
+            name: "getResourceConfig",
+            length: 1,
+            run: |store, call| store.0.limits.get_resource_config(call, store.realm()),
+        },
+        Method { name: "getStats", length: 0, run: |store, call| store.0.on_all(call, adaptive::stats) },
+        Method {
+            name: "clear",
+            length: 0,
+            run: |store, call| store.0.store.call(call.js, || Ok(Some(adaptive::clear(store.0.divisions.clone())))),
+        },
+        Method { name: "cleanup", length: 0, run: |store, call| store.0.on_all(call, adaptive::cleanup) },
+        Method { name: "close", length: 0, run: |store, call| store.0.store.close(call.js, |_| ()) },
+        Method {
+            name: "destroy",
+            length: 0,
+            run: |store, call| {
+                store.0.store.destroy(call.js);
+                call.js.undefined()
+            },
+        },
+    ];
+
+    fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
+        let members = Members::of_options(js, options)?;
+        let limits = Limits::read(js, &members, RateLimitConfig::ADAPTIVE_DEFAULT)?;
+        let config = members.adaptive()?;
+        let store = Store::open(js, StoreKind::Adaptive, realm, &members)?;
+        let inner = Rc::new(Inner { store, limits, config, divisions: Divisions::default() });
+        let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
+        inner.store.join(js, member, 0.0)?;
+        Ok(AdaptiveStore(inner))
+    }
+
+    fn realm(&self) -> &Realm {
+        self.0.store.realm()
+    }
+
+    fn collected(&self, js: Js) {
+        self.0.store.collected(js);
+        self.0.limits.collected(js);
+    }
+}
+
+impl Member for Inner {
+    fn look_again(&self, _js: Js) {}
+
+    fn shut_down(&self) {
+        self.store.shut_down();
+    }
+
+    fn tick(&self, _js: Js) -> bool {
+        false
+    }
+}
+
+impl Inner {
+    /// A call on a resource.
+    fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Value {
+        let js = call.js;
+        self.store.call(js, || {
+            let (resource, limit) = limits::resource(js, call.get(0), &self.limits)?;
+            make(Call {
+                resource,
+                limit,
+                config: self.config,
+                divisions: self.divisions.clone(),
+                now: self.store.realm().now(js)?,
+            })
+            .map(Some)
+        })
+    }
+
+    /// A call on all resources.
+    fn on_all(&self, call: &Arguments, make: fn(CallOnAll) -> Operation) -> Value {
+        let js = call.js;
+        self.store.call(js, || {
+            let realm = self.store.realm();
+            Ok(Some(make(CallOnAll {
+                configs: self.limits.all(js, realm)?,
+                config: self.config,
+                divisions: self.divisions.clone(),
+                now: realm.now(js)?,
+            })))
+        })
+    }
+
+    fn record(&self, call: &Arguments) -> Value {
+        let js = call.js;
+        self.store.call(js, || {
+            let resource = options::string(js, call.get(0), "resource")?;
+            let priority = options::priority(js, call.get(1))?;
+            Ok(Some(adaptive::record(&resource, priority, self.store.realm().now(js)?)))
+        })
+    }
+
+    fn reset(&self, call: &Arguments) -> Value {
+        self.store.call(call.js, || {
+            let resource = options::string(call.js, call.get(0), "resource")?;
+            Ok(Some(adaptive::reset(&resource, self.divisions.clone())))
+        })
+    }
+}

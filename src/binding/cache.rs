@@ -1,0 +1,110 @@
+//! `SQLiteCacheStore`.
+
+use std::rc::{Rc, Weak};
+
+use super::class::{Arguments, Class, Method};
+use super::environment::Member;
+use super::js::{Js, Result, Type, Value};
+use super::options::{self, Members};
+use super::realm::Realm;
+use super::store::Store;
+use crate::core::cache;
+use crate::core::codec;
+use crate::core::error::{Error, StoreKind};
+use crate::core::options::CacheOptions;
+use crate::core::plan::Operation;
+
+/// The class.
+pub struct CacheStore(Rc<Inner>);
+
+struct Inner {
+    store: Store,
+    options: CacheOptions,
+}
+
+impl Class for CacheStore {
+    const NAME: &'static str = "SQLiteCacheStore";
+    const METHODS: &'static [Method<Self>] = &[
+        Method { name: "get", length: 1, run: |store, call| store.0.get(call) },
+        Method { name: "set", length: 3, run: |store, call| store.0.set(call) },
+        Method { name: "delete", length: 1, run: |store, call| store.0.delete(call) },
+        Method { name: "clear", length: 0, run: |store, call| store.0.run(call, |_| Ok(cache::clear())) },
+        Method { name: "getStats", length: 0, run: |store, call| store.0.run(call, |now| Ok(cache::stats(now?))) },
+        Method { name: "cleanup", length: 0, run: |store, call| store.0.run(call, |now| Ok(cache::cleanup(now?))) },
+        Method { name: "close", length: 0, run: |store, call| store.0.store.close(call.js, |_| ()) },
+        Method {
+            name: "destroy",
+            length: 0,
+            run: |store, call| {
+                store.0.store.destroy(call.js);
+                call.js.undefined()
+            },
+        },
+    ];
+
+    fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
+        let members = Members::of_options(js, options)?;
+        let options = members.cache()?;
+        let inner = Rc::new(Inner { store: Store::open(js, StoreKind::Cache, realm, &members)?, options });
+        let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
+        inner.store.join(js, member, options.cleanup_interval_ms)?;
+        Ok(CacheStore(inner))
+    }
+
+    fn realm(&self) -> &Realm {
+        self.0.store.realm()
+    }
+
+    fn collected(&self, js: Js) {
+        self.0.store.collected(js);
+    }
+}
+
+impl Member for Inner {
+    fn look_again(&self, _js: Js) {}
+
+    fn shut_down(&self) {
+        self.store.shut_down();
+    }
+
+    fn tick(&self, js: Js) -> bool {
+        self.store.clean(js, cache::cleanup)
+    }
+}
+
+impl Inner {
+    fn run(&self, call: &Arguments, make: impl FnOnce(Result<f64>) -> Result<Operation>) -> Value {
+        self.store.call(call.js, || make(self.store.realm().now(call.js)).map(Some))
+    }
+
+    fn get(&self, call: &Arguments) -> Value {
+        let js = call.js;
+        self.store.call(js, || {
+            let hash = options::string(js, call.get(0), "hash")?;
+            Ok(Some(cache::get(&hash, self.store.realm().now(js)?)))
+        })
+    }
+
+    fn set(&self, call: &Arguments) -> Value {
+        let js = call.js;
+        self.store.call(js, || {
+            let realm = self.store.realm();
+            let hash = options::string(js, call.get(0), "hash")?;
+            let ttl_seconds = options::ttl_seconds(js, call.get(2))?;
+            let now = realm.now(js)?;
+            let text = match js.type_of(call.get(1)) {
+                Type::Undefined => codec::UNDEFINED.to_owned(),
+                _ => realm
+                    .stringify(js, call.get(1))?
+                    .map_err(|reason| Error::Unserializable { what: "value", reason })?,
+            };
+            // Larger ones are passed over; what is stored under the hash stays.
+            let fits = text.len() as f64 <= self.options.max_entry_size_bytes;
+            Ok(fits.then(|| cache::set(&hash, &text, ttl_seconds, now)))
+        })
+    }
+
+    fn delete(&self, call: &Arguments) -> Value {
+        self.store.call(call.js, || Ok(Some(cache::delete(&options::string(call.js, call.get(0), "hash")?))))
+    }
+}

@@ -1,0 +1,404 @@
+//! What there is once per environment (the main thread, each worker): the calls whose promises are pending, the
+//! databases with something queued, the end-of-stretch flush, and the one thread-safe function through which
+//! background threads deliver.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ptr;
+use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
+
+use napi::sys;
+
+use super::js::{Js, Reference, Result, Value};
+use crate::core::error::{Error, Result as CoreResult};
+use crate::core::plan::Answer;
+use crate::sqlite::database::{Database, Reply};
+use crate::sqlite::{lock, registry};
+
+/// What is done with the answer to a queued call, on the JavaScript thread.
+pub type Continuation = Box<dyn FnOnce(Js, CoreResult<Answer>)>;
+
+/// A store as its environment sees it.
+pub trait Member {
+    /// Another connection or store changed what calls may be waiting for.
+    fn look_again(&self, js: Js);
+    /// The environment ends: commit, close, forget.
+    fn shut_down(&self);
+    /// The store's clean-up timer fired; whether it is to fire again.
+    fn tick(&self, js: Js) -> bool;
+    /// A deadline of the store's has come.
+    fn alarm(&self, _js: Js) {}
+}
+
+/// Deliveries from any thread to one environment.
+pub struct Mailbox {
+    thread: ThreadId,
+    answers: Mutex<Vec<(usize, CoreResult<Answer>)>>,
+    /// Members that are to look again.
+    notices: Mutex<Vec<usize>>,
+    signalled: AtomicBool,
+    signal: Mutex<Option<Signal>>,
+}
+
+/// A thread-safe function without a JavaScript function: it only makes [`deliver_all`] run.
+struct Signal(sys::napi_threadsafe_function);
+
+// SAFETY: Node-API allows `napi_call_threadsafe_function` from any thread, which is all that other threads do with
+// it; the mutex around it keeps them from doing so once the environment has begun to end.
+unsafe impl Send for Signal {}
+
+impl Mailbox {
+    fn raise(&self) {
+        // On the environment's own thread whoever runs operations collects the answers afterwards.
+        if std::thread::current().id() == self.thread || self.signalled.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Some(Signal(function)) = *lock(&self.signal) {
+            // SAFETY: the function is valid while it is in `signal`; see `Environment::end`.
+            unsafe {
+                sys::napi_call_threadsafe_function(
+                    function,
+                    ptr::null_mut(),
+                    sys::ThreadsafeFunctionCallMode::nonblocking,
+                )
+            };
+        }
+    }
+
+    /// Has a member look again.
+    pub fn notify(&self, member: usize) {
+        let mut notices = lock(&self.notices);
+        if !notices.contains(&member) {
+            notices.push(member);
+        }
+        drop(notices);
+        self.raise();
+    }
+}
+
+/// The address of a pending call.
+struct Ticket {
+    mailbox: Arc<Mailbox>,
+    call: usize,
+}
+
+impl Reply for Ticket {
+    fn deliver(self: Box<Self>, answer: CoreResult<Answer>) {
+        lock(&self.mailbox.answers).push((self.call, answer));
+        self.mailbox.raise();
+    }
+}
+
+/// See the module's description.
+pub struct Environment {
+    mailbox: Arc<Mailbox>,
+    calls: RefCell<HashMap<usize, Continuation>>,
+    members: RefCell<HashMap<usize, Weak<dyn Member>>>,
+    next_id: Cell<usize>,
+    unflushed: RefCell<Vec<Arc<Database>>>,
+    flush_scheduled: Cell<bool>,
+    /// `[promise, then, flush]`: `then.call(promise, flush)` runs `flush` as a microtask, whatever is faked.
+    microtask: Reference,
+    /// How many promises keep the process alive.
+    held: Cell<usize>,
+    exiting: Cell<bool>,
+}
+
+thread_local! {
+    // Node runs one environment on a thread.
+    static CURRENT: RefCell<Option<Rc<Environment>>> = const { RefCell::new(None) };
+}
+
+impl Environment {
+    /// The running thread's environment, made when first asked for.
+    pub fn current(js: Js) -> Result<Rc<Self>> {
+        if let Some(environment) = Self::existing() {
+            return Ok(environment);
+        }
+        let environment = Rc::new(Self::start(js)?);
+        CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&environment)));
+        Ok(environment)
+    }
+
+    fn existing() -> Option<Rc<Self>> {
+        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    }
+
+    /// Whether the running thread's environment has ended, or never began.
+    pub fn has_ended() -> bool {
+        Self::existing().is_none()
+    }
+
+    fn start(js: Js) -> Result<Self> {
+        let mailbox = Arc::new(Mailbox {
+            thread: std::thread::current().id(),
+            answers: Mutex::default(),
+            notices: Mutex::default(),
+            signalled: AtomicBool::new(false),
+            signal: Mutex::new(None),
+        });
+        let mut function = ptr::null_mut();
+        let name = js.string("@comic-vine/sqlite-store")?;
+        // SAFETY: no JavaScript function and no data; `on_signal` takes what it needs from the thread. The cleanup
+        // hook is added after the function was made, and hooks run last-in first-out: `on_end` runs while the
+        // function is still valid.
+        unsafe {
+            sys::napi_create_threadsafe_function(
+                js.raw(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                name,
+                0,
+                1,
+                ptr::null_mut(),
+                None,
+                ptr::null_mut(),
+                Some(on_signal),
+                &mut function,
+            );
+            sys::napi_unref_threadsafe_function(js.raw(), function);
+            sys::napi_add_env_cleanup_hook(js.raw(), Some(on_end), ptr::null_mut());
+        }
+        *lock(&mailbox.signal) = Some(Signal(function));
+
+        let (deferred, promise) = js.promise()?;
+        js.settle(deferred, Ok(js.undefined()));
+        // SAFETY: `on_microtask` and `on_exit` use no data.
+        let (flush, exit) = unsafe {
+            (js.function(Some(on_microtask), ptr::null_mut())?, js.function(Some(on_exit), ptr::null_mut())?)
+        };
+        let parts = js.internal_array()?;
+        js.set_element(parts, 0, promise)?;
+        js.set_element(parts, 1, js.get(promise, c"then")?)?;
+        js.set_element(parts, 2, flush)?;
+
+        // `process.exit()` ends the main thread without running cleanup hooks.
+        let process = js.get(js.global(), c"process")?;
+        if js.is_object(process) {
+            let on = js.get(process, c"on")?;
+            js.call(process, on, &[js.string("exit")?, exit])?;
+        }
+
+        Ok(Environment {
+            mailbox,
+            calls: RefCell::default(),
+            members: RefCell::default(),
+            next_id: Cell::new(1),
+            unflushed: RefCell::default(),
+            flush_scheduled: Cell::new(false),
+            microtask: js.refer(parts, true)?,
+            held: Cell::new(0),
+            exiting: Cell::new(false),
+        })
+    }
+
+    /// Where other threads deliver.
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    fn new_id(&self) -> usize {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        id
+    }
+
+    /// Registers a store; answers its number.
+    pub fn join(&self, member: Weak<dyn Member>) -> usize {
+        let id = self.new_id();
+        self.members.borrow_mut().insert(id, member);
+        id
+    }
+
+    /// Forgets a store.
+    pub fn leave(&self, member: usize) {
+        self.members.borrow_mut().remove(&member);
+    }
+
+    /// Keeps the process alive until [`release`](Self::release) is called as often.
+    pub fn hold(&self, js: Js) {
+        if self.held.replace(self.held.get() + 1) == 0
+            && let Some(Signal(function)) = *lock(&self.mailbox.signal)
+        {
+            // SAFETY: on the environment's thread, while the function is valid.
+            unsafe { sys::napi_ref_threadsafe_function(js.raw(), function) };
+        }
+    }
+
+    /// See [`hold`](Self::hold).
+    pub fn release(&self, js: Js) {
+        let left = self.held.get().saturating_sub(1);
+        self.held.set(left);
+        if left == 0
+            && let Some(Signal(function)) = *lock(&self.mailbox.signal)
+        {
+            // SAFETY: as in `hold`.
+            unsafe { sys::napi_unref_threadsafe_function(js.raw(), function) };
+        }
+    }
+
+    /// Registers what is to be done with an answer; whoever has the reply gives it, once.
+    pub fn await_answer(&self, continuation: Continuation) -> Box<dyn Reply> {
+        let call = self.new_id();
+        self.calls.borrow_mut().insert(call, continuation);
+        Box::new(Ticket { mailbox: Arc::clone(&self.mailbox), call })
+    }
+
+    /// Has a database's queue carried out at the end of the running stretch of JavaScript.
+    pub fn flush_later(&self, js: Js, database: &Arc<Database>) {
+        let mut unflushed = self.unflushed.borrow_mut();
+        if !unflushed.iter().any(|other| Arc::ptr_eq(other, database)) {
+            unflushed.push(Arc::clone(database));
+        }
+        drop(unflushed);
+        if self.exiting.get() {
+            // No microtask runs any more.
+            self.flush(js);
+            database.drain();
+        } else if !self.flush_scheduled.get() {
+            self.flush_scheduled.set(self.schedule(js).is_ok());
+        }
+    }
+
+    fn schedule(&self, js: Js) -> Result<()> {
+        let parts =
+            js.deref(&self.microtask).ok_or_else(|| Error::Internal("the environment has ended".to_owned()))?;
+        js.call(js.element(parts, 0)?, js.element(parts, 1)?, &[js.element(parts, 2)?])?;
+        Ok(())
+    }
+
+    fn flush(&self, js: Js) {
+        self.flush_scheduled.set(false);
+        let databases = std::mem::take(&mut *self.unflushed.borrow_mut());
+        for database in databases {
+            database.flush();
+        }
+        self.deliver_all(js);
+    }
+
+    /// Hands the answers that have come to the calls they belong to, in order, and has members look again.
+    pub fn deliver_all(&self, js: Js) {
+        self.mailbox.signalled.store(false, Ordering::SeqCst);
+        loop {
+            let answers = std::mem::take(&mut *lock(&self.mailbox.answers));
+            let notices = std::mem::take(&mut *lock(&self.mailbox.notices));
+            if answers.is_empty() && notices.is_empty() {
+                return;
+            }
+            for (call, answer) in answers {
+                let continuation = self.calls.borrow_mut().remove(&call);
+                if let Some(continuation) = continuation {
+                    continuation(js, answer);
+                }
+            }
+            for id in notices {
+                if let Some(member) = self.member(id) {
+                    member.look_again(js);
+                }
+            }
+        }
+    }
+
+    fn member(&self, id: usize) -> Option<Rc<dyn Member>> {
+        self.members.borrow().get(&id).and_then(Weak::upgrade)
+    }
+
+    /// A function that makes a store's [`Member::tick`] run, and answers whether it is to run again.
+    pub fn ticker(&self, js: Js, member: usize) -> Result<Value> {
+        // SAFETY: the data is a number, not an address.
+        unsafe { js.function(Some(on_tick), ptr::without_provenance_mut(member)) }
+    }
+
+    /// A function that makes a store's [`Member::alarm`] run.
+    pub fn alarm(&self, js: Js, member: usize) -> Result<Value> {
+        // SAFETY: as in `ticker`.
+        unsafe { js.function(Some(on_alarm), ptr::without_provenance_mut(member)) }
+    }
+
+    fn end(&self) {
+        // Waits for a thread that is calling it this moment; later ones find it gone.
+        *lock(&self.mailbox.signal) = None;
+        let members: Vec<_> =
+            self.members.borrow_mut().drain().filter_map(|(_, member)| member.upgrade()).collect();
+        for member in members {
+            member.shut_down();
+        }
+        self.unflushed.borrow_mut().clear();
+        self.calls.borrow_mut().clear();
+    }
+}
+
+/// Runs `body` for the running thread's environment. A panic ends here.
+fn enter(env: sys::napi_env, body: impl FnOnce(Js, &Environment)) {
+    let Some(environment) = Environment::existing() else {
+        return;
+    };
+    // SAFETY: called from callbacks of this environment, on its thread.
+    let js = unsafe { Js::new(env) };
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(js, &environment)));
+}
+
+unsafe extern "C" fn on_signal(env: sys::napi_env, _function: Value, _context: *mut c_void, _data: *mut c_void) {
+    // Null while the environment ends.
+    if !env.is_null() {
+        enter(env, |js, environment| environment.deliver_all(js));
+    }
+}
+
+unsafe extern "C" fn on_microtask(env: sys::napi_env, _info: sys::napi_callback_info) -> Value {
+    enter(env, |js, environment| environment.flush(js));
+    ptr::null_mut()
+}
+
+unsafe extern "C" fn on_exit(env: sys::napi_env, _info: sys::napi_callback_info) -> Value {
+    enter(env, |js, environment| {
+        environment.exiting.set(true);
+        environment.flush(js);
+        registry::drain_all();
+    });
+    ptr::null_mut()
+}
+
+/// # Safety
+/// `env` and `info` must be those of the running callback, whose data is a member's number.
+unsafe fn member_of(env: sys::napi_env, info: sys::napi_callback_info) -> usize {
+    let mut data = ptr::null_mut();
+    // SAFETY: by the caller's promise; only the data is asked for.
+    unsafe {
+        sys::napi_get_cb_info(env, info, ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), &mut data);
+    }
+    data.addr()
+}
+
+unsafe extern "C" fn on_tick(env: sys::napi_env, info: sys::napi_callback_info) -> Value {
+    // SAFETY: `ticker` made the function.
+    let member = unsafe { member_of(env, info) };
+    let mut again = false;
+    enter(env, |js, environment| {
+        again = environment.member(member).is_some_and(|member| member.tick(js));
+    });
+    // SAFETY: as in `enter`.
+    unsafe { Js::new(env) }.boolean(again)
+}
+
+unsafe extern "C" fn on_alarm(env: sys::napi_env, info: sys::napi_callback_info) -> Value {
+    // SAFETY: `alarm` made the function.
+    let member = unsafe { member_of(env, info) };
+    enter(env, |js, environment| {
+        if let Some(member) = environment.member(member) {
+            member.alarm(js);
+        }
+    });
+    ptr::null_mut()
+}
+
+unsafe extern "C" fn on_end(_data: *mut c_void) {
+    let environment = CURRENT.try_with(|current| current.borrow_mut().take()).ok().flatten();
+    if let Some(environment) = environment {
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| environment.end()));
+    }
+}

@@ -1,0 +1,421 @@
+//! A thin, safe-to-use layer over Node-API: values, calls, errors, promises, references. Everything here runs on
+//! the JavaScript thread of its environment; a [`Js`] exists only there.
+//!
+//! napi-rs's own class methods lock a process-wide table of borrows on every call, and its deferreds make a
+//! thread-safe function each; both cost more than a whole cached read. So the classes and promises of the stores
+//! are made of the same Node-API calls directly.
+
+use std::ffi::CStr;
+use std::ptr;
+
+use napi::sys;
+
+use crate::core::error::Error;
+
+/// A JavaScript value, valid within the callback that got it.
+pub type Value = sys::napi_value;
+
+/// A failed call: an error of ours, or what JavaScript threw.
+pub enum Failure {
+    /// To be made a JavaScript error.
+    Error(Error),
+    /// Thrown by JavaScript: passed on as it is.
+    Thrown(Value),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Error(error)
+    }
+}
+
+/// The result of anything that may throw.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// The type of a value, as `typeof` tells it, with `null` apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Type {
+    Undefined,
+    Null,
+    Boolean,
+    Number,
+    String,
+    Symbol,
+    Object,
+    Function,
+    BigInt,
+}
+
+/// Access to an environment, within a callback on its thread.
+#[derive(Clone, Copy)]
+pub struct Js {
+    env: sys::napi_env,
+}
+
+/// A promise's other end.
+pub struct Deferred(sys::napi_deferred);
+
+/// A reference to an object that outlives the callback: strong with a count of 1, weak with 0.
+pub struct Reference(sys::napi_ref);
+
+impl Js {
+    /// # Safety
+    /// `env` must be the environment of the running thread, within a callback from it.
+    pub unsafe fn new(env: sys::napi_env) -> Self {
+        Js { env }
+    }
+
+    /// The raw environment.
+    pub fn raw(self) -> sys::napi_env {
+        self.env
+    }
+
+    /// Makes a result of a status: a pending exception is taken as what was thrown.
+    fn check(self, status: sys::napi_status) -> Result<()> {
+        if status == sys::Status::napi_ok { Ok(()) } else { Err(self.failure(status)) }
+    }
+
+    #[cold]
+    fn failure(self, status: sys::napi_status) -> Failure {
+        let mut pending = false;
+        let mut thrown = ptr::null_mut();
+        // SAFETY: `env` is valid on this thread (see `new`); both calls only write to the places given.
+        unsafe {
+            sys::napi_is_exception_pending(self.env, &mut pending);
+            if pending && sys::napi_get_and_clear_last_exception(self.env, &mut thrown) == sys::Status::napi_ok {
+                return Failure::Thrown(thrown);
+            }
+        }
+        Error::Internal(format!("Node-API status {status}")).into()
+    }
+
+    /// `undefined`.
+    pub fn undefined(self) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: `env` is valid; the call only writes `value`. It cannot fail on a valid environment.
+        unsafe { sys::napi_get_undefined(self.env, &mut value) };
+        value
+    }
+
+    /// `null`.
+    pub fn null(self) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        unsafe { sys::napi_get_null(self.env, &mut value) };
+        value
+    }
+
+    /// The global object of the realm the binding was loaded in.
+    pub fn global(self) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        unsafe { sys::napi_get_global(self.env, &mut value) };
+        value
+    }
+
+    /// A boolean.
+    pub fn boolean(self, boolean: bool) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        unsafe { sys::napi_get_boolean(self.env, boolean, &mut value) };
+        value
+    }
+
+    /// A number.
+    pub fn number(self, number: f64) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        unsafe { sys::napi_create_double(self.env, number, &mut value) };
+        value
+    }
+
+    /// A string. Fails when it is longer than the engine allows.
+    pub fn string(self, text: &str) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        let (start, length) = (text.as_ptr().cast(), text.len() as isize);
+        // ASCII becomes a one-byte string without decoding.
+        // SAFETY: `start` and `length` denote the bytes of `text`, which lives through the call.
+        let status = unsafe {
+            if text.is_ascii() {
+                sys::napi_create_string_latin1(self.env, start, length, &mut value)
+            } else {
+                sys::napi_create_string_utf8(self.env, start, length, &mut value)
+            }
+        };
+        self.check(status).map(|()| value)
+    }
+
+    /// The type of a value.
+    pub fn type_of(self, value: Value) -> Type {
+        let mut kind = 0;
+        // SAFETY: `value` comes from this callback; the call only writes `kind`.
+        unsafe { sys::napi_typeof(self.env, value, &mut kind) };
+        match kind {
+            sys::ValueType::napi_undefined => Type::Undefined,
+            sys::ValueType::napi_null => Type::Null,
+            sys::ValueType::napi_boolean => Type::Boolean,
+            sys::ValueType::napi_number => Type::Number,
+            sys::ValueType::napi_string => Type::String,
+            sys::ValueType::napi_symbol => Type::Symbol,
+            sys::ValueType::napi_function => Type::Function,
+            sys::ValueType::napi_bigint => Type::BigInt,
+            _ => Type::Object,
+        }
+    }
+
+    /// Whether a value is an object or function.
+    pub fn is_object(self, value: Value) -> bool {
+        matches!(self.type_of(value), Type::Object | Type::Function)
+    }
+
+    /// The number in a value that is one.
+    pub fn as_number(self, value: Value) -> Option<f64> {
+        let mut number = 0.0;
+        // SAFETY: as in `type_of`; a value of another type is refused.
+        let status = unsafe { sys::napi_get_value_double(self.env, value, &mut number) };
+        (status == sys::Status::napi_ok).then_some(number)
+    }
+
+    /// The boolean in a value that is one.
+    pub fn as_boolean(self, value: Value) -> Option<bool> {
+        let mut boolean = false;
+        // SAFETY: as in `type_of`; a value of another type is refused.
+        let status = unsafe { sys::napi_get_value_bool(self.env, value, &mut boolean) };
+        (status == sys::Status::napi_ok).then_some(boolean)
+    }
+
+    /// The text of a value that is a string; lone surrogates become U+FFFD, as in better-sqlite3.
+    pub fn as_string(self, value: Value) -> Option<String> {
+        // Hashes and names fit; so their length need not be asked for first.
+        const SHORT: usize = 160;
+        let mut bytes = Vec::<u8>::with_capacity(SHORT);
+        let mut length = 0;
+        // SAFETY: at most the capacity given is written, a NUL at the end included, and `length` says how much.
+        let status = unsafe {
+            sys::napi_get_value_string_utf8(self.env, value, bytes.as_mut_ptr().cast(), SHORT, &mut length)
+        };
+        if status != sys::Status::napi_ok {
+            return None;
+        }
+        // A character that did not fit may have left up to three bytes free.
+        if length + 4 >= SHORT {
+            // SAFETY: without a buffer the call writes the full length; then as above with room for it and the NUL.
+            unsafe {
+                sys::napi_get_value_string_utf8(self.env, value, ptr::null_mut(), 0, &mut length);
+                bytes = Vec::with_capacity(length + 1);
+                let (start, room) = (bytes.as_mut_ptr().cast(), length + 1);
+                sys::napi_get_value_string_utf8(self.env, value, start, room, &mut length);
+            }
+        }
+        // SAFETY: the first `length` bytes are written, and within the capacity.
+        unsafe { bytes.set_len(length) };
+        String::from_utf8(bytes).ok()
+    }
+
+    /// `Boolean(value)`.
+    pub fn truthy(self, value: Value) -> bool {
+        let mut boolean = ptr::null_mut();
+        // SAFETY: `value` comes from this callback; the call runs no JavaScript.
+        unsafe { sys::napi_coerce_to_bool(self.env, value, &mut boolean) };
+        self.as_boolean(boolean).unwrap_or(false)
+    }
+
+    /// `String(value)`; `None` where that throws.
+    pub fn display(self, value: Value) -> Option<String> {
+        let mut text = ptr::null_mut();
+        // SAFETY: `value` comes from this callback; the call only writes `text`.
+        let status = unsafe { sys::napi_coerce_to_string(self.env, value, &mut text) };
+        self.check(status).ok()?;
+        self.as_string(text)
+    }
+
+    /// A property of an object.
+    pub fn get(self, object: Value, name: &CStr) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: `object` comes from this callback; `name` ends in NUL.
+        let status = unsafe { sys::napi_get_named_property(self.env, object, name.as_ptr(), &mut value) };
+        self.check(status).map(|()| value)
+    }
+
+    /// Sets a property of an object.
+    pub fn set(self, object: Value, name: &str, value: Value) -> Result<()> {
+        let name = self.string(name)?;
+        // SAFETY: all three come from this callback.
+        let status = unsafe { sys::napi_set_property(self.env, object, name, value) };
+        self.check(status)
+    }
+
+    /// Defines a property that does not show up when an object is looked over.
+    pub fn define_hidden(self, object: Value, key: Value, value: Value) -> Result<()> {
+        let descriptor = sys::napi_property_descriptor {
+            utf8name: ptr::null(),
+            name: key,
+            method: None,
+            getter: None,
+            setter: None,
+            value,
+            attributes: sys::PropertyAttributes::writable | sys::PropertyAttributes::configurable,
+            data: ptr::null_mut(),
+        };
+        // SAFETY: all come from this callback; one descriptor.
+        let status = unsafe { sys::napi_define_properties(self.env, object, 1, &descriptor) };
+        self.check(status)
+    }
+
+    /// An element of an array.
+    pub fn element(self, array: Value, index: u32) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: `array` comes from this callback.
+        let status = unsafe { sys::napi_get_element(self.env, array, index, &mut value) };
+        self.check(status).map(|()| value)
+    }
+
+    /// Sets an element of an array.
+    pub fn set_element(self, array: Value, index: u32, value: Value) -> Result<()> {
+        // SAFETY: both come from this callback.
+        let status = unsafe { sys::napi_set_element(self.env, array, index, value) };
+        self.check(status)
+    }
+
+    /// The length of an array.
+    pub fn array_length(self, array: Value) -> Result<u32> {
+        let mut length = 0;
+        // SAFETY: `array` comes from this callback.
+        let status = unsafe { sys::napi_get_array_length(self.env, array, &mut length) };
+        self.check(status).map(|()| length)
+    }
+
+    /// An empty array of the realm the binding was loaded in, for internal use.
+    pub fn internal_array(self) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        let status = unsafe { sys::napi_create_array(self.env, &mut value) };
+        self.check(status).map(|()| value)
+    }
+
+    /// Calls a function.
+    pub fn call(self, this: Value, function: Value, arguments: &[Value]) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: all come from this callback; the count is the slice's.
+        let status = unsafe {
+            sys::napi_call_function(self.env, this, function, arguments.len(), arguments.as_ptr(), &mut value)
+        };
+        self.check(status).map(|()| value)
+    }
+
+    /// `new constructor(...arguments)`.
+    pub fn construct(self, constructor: Value, arguments: &[Value]) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `call`.
+        let status = unsafe {
+            sys::napi_new_instance(self.env, constructor, arguments.len(), arguments.as_ptr(), &mut value)
+        };
+        self.check(status).map(|()| value)
+    }
+
+    /// `one === other`.
+    pub fn strict_equals(self, one: Value, other: Value) -> bool {
+        let mut equal = false;
+        // SAFETY: both come from this callback.
+        unsafe { sys::napi_strict_equals(self.env, one, other, &mut equal) };
+        equal
+    }
+
+    /// Whether a value is an error object, of whatever realm.
+    pub fn is_error(self, value: Value) -> bool {
+        let mut is_error = false;
+        // SAFETY: `value` comes from this callback.
+        unsafe { sys::napi_is_error(self.env, value, &mut is_error) };
+        is_error
+    }
+
+    /// Throws a value: to be the last thing a callback does.
+    pub fn throw(self, value: Value) {
+        // SAFETY: `value` comes from this callback. While the environment ends nothing can be thrown, nor seen.
+        unsafe { sys::napi_throw(self.env, value) };
+    }
+
+    /// A pending promise of the realm the binding was loaded in, and its other end.
+    pub fn promise(self) -> Result<(Deferred, Value)> {
+        let (mut deferred, mut promise) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the call only writes the two.
+        let status = unsafe { sys::napi_create_promise(self.env, &mut deferred, &mut promise) };
+        self.check(status).map(|()| (Deferred(deferred), promise))
+    }
+
+    /// Settles a promise.
+    pub fn settle(self, deferred: Deferred, settlement: std::result::Result<Value, Value>) {
+        // SAFETY: a `Deferred` is made once, by `promise`, and consumed here.
+        unsafe {
+            match settlement {
+                Ok(value) => sys::napi_resolve_deferred(self.env, deferred.0, value),
+                Err(error) => sys::napi_reject_deferred(self.env, deferred.0, error),
+            };
+        }
+    }
+
+    /// A reference to an object: strong, or weak.
+    pub fn refer(self, object: Value, strong: bool) -> Result<Reference> {
+        let mut reference = ptr::null_mut();
+        // SAFETY: `object` comes from this callback.
+        let status = unsafe { sys::napi_create_reference(self.env, object, u32::from(strong), &mut reference) };
+        self.check(status).map(|()| Reference(reference))
+    }
+
+    /// The object of a reference; `None` if it was weak and the object is gone.
+    pub fn deref(self, reference: &Reference) -> Option<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: a `Reference` is valid until `drop_reference` consumes it.
+        unsafe { sys::napi_get_reference_value(self.env, reference.0, &mut value) };
+        (!value.is_null()).then_some(value)
+    }
+
+    /// Makes a weak reference strong, or weak again.
+    pub fn hold(self, reference: &Reference, strong: bool) {
+        let mut count = 0;
+        // SAFETY: as in `deref`.
+        unsafe {
+            if strong {
+                sys::napi_reference_ref(self.env, reference.0, &mut count);
+            } else {
+                sys::napi_reference_unref(self.env, reference.0, &mut count);
+            }
+        }
+    }
+
+    /// Gives a reference up. One that is merely dropped is leaked until its environment ends: the thread that
+    /// drops it may be past the point where Node-API may be called.
+    pub fn drop_reference(self, reference: Reference) {
+        // SAFETY: consumes the reference.
+        unsafe { sys::napi_delete_reference(self.env, reference.0) };
+    }
+
+    /// A function that calls `callback` with `data`.
+    ///
+    /// # Safety
+    /// `callback` must accept `data` for as long as the function may be called.
+    pub unsafe fn function(self, callback: sys::napi_callback, data: *mut std::ffi::c_void) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: by the caller's promise.
+        let status = unsafe { sys::napi_create_function(self.env, ptr::null(), 0, callback, data, &mut value) };
+        self.check(status).map(|()| value)
+    }
+
+    /// What came, in words, for the message about a wrong argument.
+    pub fn describe(self, value: Value) -> String {
+        match self.type_of(value) {
+            Type::Undefined => "undefined".to_owned(),
+            Type::Null => "null".to_owned(),
+            Type::Boolean | Type::Number => self.display(value).unwrap_or_default(),
+            Type::BigInt => "a bigint".to_owned(),
+            Type::Symbol => "a symbol".to_owned(),
+            Type::Function => "a function".to_owned(),
+            Type::Object => "an object".to_owned(),
+            Type::String => match self.as_string(value) {
+                Some(text) if text.chars().count() <= 40 => format!("'{text}'"),
+                _ => "a string".to_owned(),
+            },
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The configuration of limits by resource, live: what is in the given `Map` and objects counts when a call is
+//! made, as in 0.2.0.
+
+use std::cell::{Cell, RefCell};
+
+use super::class::Arguments;
+use super::js::{Js, Reference, Result, Type, Value};
+use super::options::{self, Members};
+use super::realm::Realm;
+use crate::core::error::Error;
+use crate::core::options::{RateLimitConfig, ResourceConfigs};
+
+/// The configurations of a store.
+pub struct Limits {
+    /// `[defaultConfig, resourceConfigs]`: objects, or `undefined`.
+    given: RefCell<Option<Reference>>,
+    default: RateLimitConfig,
+    /// Whether there is a map to look into.
+    has_map: Cell<bool>,
+    has_default: bool,
+    /// The object that stands for the default where none was given.
+    default_object: RefCell<Option<Reference>>,
+}
+
+impl Limits {
+    /// Reads `defaultConfig` and `resourceConfigs`.
+    pub fn read(js: Js, members: &Members<'_>, default: RateLimitConfig) -> Result<Self> {
+        let config = members.get(c"defaultConfig")?;
+        let mut first = default;
+        if let Some(config) = config {
+            first = read(js, config, "defaultConfig")?;
+        }
+        let map = members.get(c"resourceConfigs")?;
+        if let Some(map) = map {
+            let is_map = js.is_object(map)
+                && [c"get", c"set", c"forEach"]
+                    .iter()
+                    .all(|name| js.get(map, name).is_ok_and(|method| js.type_of(method) == Type::Function));
+            if !is_map {
+                return Err(Error::argument("resourceConfigs", "a Map", js.describe(map)).into());
+            }
+        }
+        let given = js.internal_array()?;
+        js.set_element(given, 0, config.unwrap_or_else(|| js.undefined()))?;
+        js.set_element(given, 1, map.unwrap_or_else(|| js.undefined()))?;
+        Ok(Limits {
+            given: RefCell::new(Some(js.refer(given, true)?)),
+            default: first,
+            has_map: Cell::new(map.is_some()),
+            has_default: config.is_some(),
+            default_object: RefCell::new(None),
+        })
+    }
+
+    fn given(&self, js: Js) -> Result<Value> {
+        let given = self.given.borrow().as_ref().and_then(|given| js.deref(given));
+        given.ok_or_else(|| Error::Internal("the limits are gone".to_owned()).into())
+    }
+
+    fn map(&self, js: Js) -> Result<Option<Value>> {
+        if self.has_map.get() { js.element(self.given(js)?, 1).map(Some) } else { Ok(None) }
+    }
+
+    fn default(&self, js: Js) -> Result<RateLimitConfig> {
+        if self.has_default { read(js, js.element(self.given(js)?, 0)?, "defaultConfig") } else { Ok(self.default) }
+    }
+
+    /// The entry of a resource, if it has one that is not falsy.
+    fn entry(&self, js: Js, resource: Value) -> Result<Option<Value>> {
+        let Some(map) = self.map(js)? else {
+            return Ok(None);
+        };
+        let entry = js.call(map, js.get(map, c"get")?, &[resource])?;
+        Ok(js.truthy(entry).then_some(entry))
+    }
+
+    /// The configuration of a resource.
+    pub fn of(&self, js: Js, resource: Value) -> Result<RateLimitConfig> {
+        match self.entry(js, resource)? {
+            None => self.default(js),
+            Some(entry) => {
+                let name = js.as_string(resource).unwrap_or_default();
+                read(js, entry, &format!("the configuration of '{name}'"))
+            }
+        }
+    }
+
+    /// The configuration of every resource.
+    pub fn all(&self, js: Js, realm: &Realm) -> Result<ResourceConfigs> {
+        let mut named = Vec::new();
+        if let Some(map) = self.map(js)? {
+            for (resource, entry) in realm.entries(js, map)? {
+                if let Some(resource) = js.as_string(resource)
+                    && js.truthy(entry)
+                {
+                    let config = read(js, entry, &format!("the configuration of '{resource}'"))?;
+                    named.push((resource, config));
+                }
+            }
+        }
+        Ok(ResourceConfigs { default: self.default(js)?, named })
+    }
+
+    /// `setResourceConfig`: what is wrong with a configuration is told by the calls that use it.
+    pub fn set(&self, js: Js, realm: &Realm, resource: Value, config: Value) -> Result<()> {
+        let map = match self.map(js)? {
+            Some(map) => map,
+            None => {
+                let map = realm.map(js)?;
+                js.set_element(self.given(js)?, 1, map)?;
+                self.has_map.set(true);
+                map
+            }
+        };
+        js.call(map, js.get(map, c"set")?, &[resource, config]).map(drop)
+    }
+
+    /// `getResourceConfig`: the object that was given, or the default.
+    pub fn get(&self, js: Js, realm: &Realm, resource: Value) -> Result<Value> {
+        if let Ok(Some(entry)) = self.entry(js, resource) {
+            return Ok(entry);
+        }
+        if self.has_default {
+            return js.element(self.given(js)?, 0);
+        }
+        if let Some(object) = self.default_object.borrow().as_ref().and_then(|object| js.deref(object)) {
+            return Ok(object);
+        }
+        let object = realm.limit_object(js, self.default)?;
+        *self.default_object.borrow_mut() = Some(js.refer(object, true)?);
+        Ok(object)
+    }
+
+    /// Gives the references up.
+    pub fn collected(&self, js: Js) {
+        for reference in [&self.given, &self.default_object] {
+            if let Some(reference) = reference.borrow_mut().take() {
+                js.drop_reference(reference);
+            }
+        }
+    }
+}
+
+fn read(js: Js, config: Value, name: &str) -> Result<RateLimitConfig> {
+    Members::of(js, Some(config), &format!("{name}."), name)?.rate_limit()
+}
+
+/// The `resource` argument, as text and with its limit.
+pub fn resource(js: Js, value: Value, limits: &Limits) -> Result<(String, RateLimitConfig)> {
+    let name = options::string(js, value, "resource")?;
+    Ok((name, limits.of(js, value)?))
+}
+
+impl Limits {
+    /// The method `setResourceConfig`. Never throws.
+    pub fn set_resource_config(&self, call: &Arguments, realm: &Realm) -> Value {
+        let _ = self.set(call.js, realm, call.get(0), call.get(1));
+        call.js.undefined()
+    }
+
+    /// The method `getResourceConfig`. Never throws.
+    pub fn get_resource_config(&self, call: &Arguments, realm: &Realm) -> Value {
+        self.get(call.js, realm, call.get(0)).unwrap_or_else(|_| call.js.undefined())
+    }
+}

@@ -1,0 +1,123 @@
+//! `SQLiteRateLimitStore`.
+
+use std::rc::{Rc, Weak};
+
+use super::class::{Arguments, Class, Method};
+use super::environment::Member;
+use super::js::{Js, Result, Value};
+use super::limits::{self, Limits};
+use super::options::{self, Members};
+use super::realm::Realm;
+use super::store::Store;
+use crate::core::error::StoreKind;
+use crate::core::options::{RateLimitConfig, ResourceConfigs};
+use crate::core::plan::{Millis, Operation};
+use crate::core::rate_limit;
+
+/// The class.
+pub struct RateLimitStore(Rc<Inner>);
+
+struct Inner {
+    store: Store,
+    limits: Limits,
+}
+
+impl Class for RateLimitStore {
+    const NAME: &'static str = "SQLiteRateLimitStore";
+    const METHODS: &'static [Method<Self>] = &[
+        Method { name: "canProceed", length: 1, run: |store, call| store.0.on(call, rate_limit::can_proceed) },
+        Method { name: "record", length: 1, run: |store, call| store.0.record(call) },
+        Method { name: "getStatus", length: 1, run: |store, call| store.0.on(call, rate_limit::status) },
+        Method { name: "reset", length: 1, run: |store, call| store.0.reset(call) },
+        Method { name: "getWaitTime", length: 1, run: |store, call| store.0.on(call, rate_limit::wait_time) },
+        Method {
+            name: "setResourceConfig",
+            length: 2,
+            run: |store, call| store.0.limits.set_resource_config(call, store.realm()),
+        },
+        Method {
+            name: "getResourceConfig",
+            length: 1,
+            run: |store, call| store.0.limits.get_resource_config(call, store.realm()),
+        },
+        Method { name: "getStats", length: 0, run: |store, call| store.0.on_all(call, rate_limit::stats) },
+        Method {
+            name: "clear",
+            length: 0,
+            run: |store, call| store.0.store.call(call.js, || Ok(Some(rate_limit::clear()))),
+        },
+        Method { name: "cleanup", length: 0, run: |store, call| store.0.on_all(call, rate_limit::cleanup) },
+        Method { name: "close", length: 0, run: |store, call| store.0.store.close(call.js, |_| ()) },
+        Method {
+            name: "destroy",
+            length: 0,
+            run: |store, call| {
+                store.0.store.destroy(call.js);
+                call.js.undefined()
+            },
+        },
+    ];
+
+    fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
+        let members = Members::of_options(js, options)?;
+        let limits = Limits::read(js, &members, RateLimitConfig::PLAIN_DEFAULT)?;
+        let inner = Rc::new(Inner { store: Store::open(js, StoreKind::RateLimit, realm, &members)?, limits });
+        let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
+        inner.store.join(js, member, 0.0)?;
+        Ok(RateLimitStore(inner))
+    }
+
+    fn realm(&self) -> &Realm {
+        self.0.store.realm()
+    }
+
+    fn collected(&self, js: Js) {
+        self.0.store.collected(js);
+        self.0.limits.collected(js);
+    }
+}
+
+impl Member for Inner {
+    fn look_again(&self, _js: Js) {}
+
+    fn shut_down(&self) {
+        self.store.shut_down();
+    }
+
+    fn tick(&self, _js: Js) -> bool {
+        false
+    }
+}
+
+impl Inner {
+    /// A call on a resource.
+    fn on(&self, call: &Arguments, make: fn(&str, RateLimitConfig, Millis) -> Operation) -> Value {
+        let js = call.js;
+        self.store.call(js, || {
+            let (resource, config) = limits::resource(js, call.get(0), &self.limits)?;
+            Ok(Some(make(&resource, config, self.store.realm().now(js)?)))
+        })
+    }
+
+    /// A call on all resources.
+    fn on_all(&self, call: &Arguments, make: fn(ResourceConfigs, Millis) -> Operation) -> Value {
+        let js = call.js;
+        self.store.call(js, || {
+            let realm = self.store.realm();
+            Ok(Some(make(self.limits.all(js, realm)?, realm.now(js)?)))
+        })
+    }
+
+    fn record(&self, call: &Arguments) -> Value {
+        let js = call.js;
+        self.store.call(js, || {
+            let resource = options::string(js, call.get(0), "resource")?;
+            Ok(Some(rate_limit::record(&resource, self.store.realm().now(js)?)))
+        })
+    }
+
+    fn reset(&self, call: &Arguments) -> Value {
+        self.store
+            .call(call.js, || Ok(Some(rate_limit::reset(&options::string(call.js, call.get(0), "resource")?))))
+    }
+}

@@ -1,0 +1,306 @@
+//! What all stores share: their part in a database, the way of a call through it, and their end.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::environment::{Continuation, Environment, Member};
+use super::js::{Failure, Js, Reference, Result, Value};
+use super::options::Members;
+use super::realm::{Realm, Settler};
+use crate::core::error::{Error, Result as CoreResult, StoreKind};
+use crate::core::plan::{Answer, Millis, Operation};
+use crate::sqlite::database::{Database, Submitted};
+use crate::sqlite::registry::{self, Handle};
+
+/// A store's connection to JavaScript and to its database.
+pub struct Store {
+    kind: StoreKind,
+    realm: Rc<Realm>,
+    environment: Rc<Environment>,
+    /// Its number in the environment.
+    member: Cell<usize>,
+    busy_timeout: Duration,
+    /// `None` once closed.
+    handle: RefCell<Option<Handle>>,
+    interval: RefCell<Option<Reference>>,
+}
+
+/// A promise that is not settled yet. It keeps the process and the realm alive.
+pub struct Pending {
+    settler: Settler,
+    environment: Rc<Environment>,
+    realm: Rc<Realm>,
+}
+
+impl Pending {
+    /// A pending promise and its other end.
+    pub fn new(js: Js, environment: &Rc<Environment>, realm: &Rc<Realm>) -> Result<(Self, Value)> {
+        let (settler, promise) = realm.promise(js)?;
+        environment.hold(js);
+        realm.hold(js);
+        Ok((Pending { settler, environment: Rc::clone(environment), realm: Rc::clone(realm) }, promise))
+    }
+
+    /// Settles it.
+    pub fn settle(self, js: Js, settlement: Result<Value>) {
+        self.realm.settle(js, self.settler, settlement);
+        self.environment.release(js);
+        self.realm.release(js);
+    }
+}
+
+/// What remains to be done with an answer on the JavaScript thread.
+pub type Finish = Box<dyn FnOnce(Js, CoreResult<Answer>, Pending)>;
+
+impl Store {
+    /// Opens the database that the options name.
+    pub fn open(js: Js, kind: StoreKind, realm: Rc<Realm>, members: &Members<'_>) -> Result<Self> {
+        let path = members.database_path()?;
+        let options = members.database()?;
+        let environment = Environment::current(js)?;
+        let handle = registry::open(&path, kind, &options)?;
+        // At most a day: it is added to the clock.
+        let busy_timeout = Duration::from_secs_f64((options.busy_timeout_ms / 1000.0).min(86_400.0));
+        Ok(Store {
+            kind,
+            realm,
+            environment,
+            member: Cell::new(0),
+            busy_timeout,
+            handle: RefCell::new(Some(handle)),
+            interval: RefCell::new(None),
+        })
+    }
+
+    /// Joins the environment, and starts the clean-up timer.
+    pub fn join(&self, js: Js, member: Weak<dyn Member>, clean_every: Millis) -> Result<()> {
+        self.joined_as(self.environment.join(member));
+        self.start_cleaning(js, clean_every)
+    }
+
+    /// Takes the number that the environment gave the store.
+    pub fn joined_as(&self, member: usize) {
+        self.member.set(member);
+    }
+
+    /// Starts the clean-up timer; 0 means none.
+    pub fn start_cleaning(&self, js: Js, clean_every: Millis) -> Result<()> {
+        if clean_every > 0.0 {
+            let tick = self.environment.ticker(js, self.member.get())?;
+            *self.interval.borrow_mut() = Some(self.realm.start_timer(js, tick, clean_every, true)?);
+        }
+        Ok(())
+    }
+
+    /// The realm it belongs to.
+    pub fn realm(&self) -> &Rc<Realm> {
+        &self.realm
+    }
+
+    /// The environment it belongs to.
+    pub fn environment(&self) -> &Rc<Environment> {
+        &self.environment
+    }
+
+    /// The store's number in its environment.
+    pub fn member(&self) -> usize {
+        self.member.get()
+    }
+
+    /// The database.
+    ///
+    /// # Errors
+    /// [`Error::Destroyed`] after the end.
+    pub fn database(&self) -> CoreResult<Arc<Database>> {
+        let handle = self.handle.borrow();
+        handle.as_ref().map(|handle| Arc::clone(handle.database())).ok_or(Error::Destroyed(self.kind))
+    }
+
+    /// The way of a call: checks that the store is open, makes the operation, and answers the promise of its
+    /// answer. `make` answers `None` where there is nothing to do.
+    pub fn call(&self, js: Js, make: impl FnOnce() -> Result<Option<Operation>>) -> Value {
+        match self.open_and(make) {
+            Ok((database, Some(operation))) => self.submit(js, &database, operation, None),
+            Ok((_, None)) => self.realm.settled(js, Ok(js.undefined())),
+            Err(failure) => self.realm.settled(js, Err(failure)),
+        }
+    }
+
+    /// As [`call`](Self::call); `finish` decides what becomes of the promise.
+    pub fn call_then(
+        &self,
+        js: Js,
+        make: impl FnOnce() -> Result<Operation>,
+        finish: impl FnOnce(Js, CoreResult<Answer>, Pending) + 'static,
+    ) -> Value {
+        match self.open_and(make) {
+            Ok((database, operation)) => self.submit(js, &database, operation, Some(Box::new(finish))),
+            Err(failure) => self.realm.settled(js, Err(failure)),
+        }
+    }
+
+    fn open_and<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<(Arc<Database>, T)> {
+        let database = self.database()?;
+        Ok((database, make()?))
+    }
+
+    fn submit(&self, js: Js, database: &Arc<Database>, operation: Operation, mut finish: Option<Finish>) -> Value {
+        let mut promise = None;
+        let submitted = database.submit(operation, self.deadline(), || {
+            match Pending::new(js, &self.environment, &self.realm) {
+                Ok((pending, value)) => {
+                    promise = Some(value);
+                    let finish = finish.take().unwrap_or_else(|| self.settling(database));
+                    self.environment.await_answer(Box::new(move |js, answer| finish(js, answer, pending)))
+                }
+                // Only while the environment ends, when nobody can look at the promise.
+                Err(_) => self.environment.await_answer(Box::new(|_, _| ())),
+            }
+        });
+        let value = match (submitted, finish) {
+            (Submitted::Queued, _) => promise.unwrap_or_else(|| js.undefined()),
+            (Submitted::Done(answer), None) => self.realm.settled(js, self.to_value(js, database, answer)),
+            (Submitted::Done(answer), Some(finish)) => match Pending::new(js, &self.environment, &self.realm) {
+                Ok((pending, value)) => {
+                    finish(js, answer, pending);
+                    value
+                }
+                Err(failure) => self.realm.settled(js, Err(failure)),
+            },
+        };
+        if database.needs_flush() {
+            self.environment.flush_later(js, database);
+        }
+        value
+    }
+
+    /// What is done with an answer unless the store says otherwise.
+    fn settling(&self, database: &Arc<Database>) -> Finish {
+        let (environment, database) = (Rc::clone(&self.environment), Arc::clone(database));
+        Box::new(move |js, answer, pending| {
+            let value = to_value(js, &pending.realm, &environment, &database, answer);
+            pending.settle(js, value);
+        })
+    }
+
+    /// The JavaScript value of an answer.
+    pub fn to_value(&self, js: Js, database: &Arc<Database>, answer: CoreResult<Answer>) -> Result<Value> {
+        to_value(js, &self.realm, &self.environment, database, answer)
+    }
+
+    /// Until when a call made now may wait for a lock.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.busy_timeout
+    }
+
+    /// Carries out an operation whose answer goes to `then`, or, without it, to nobody. Nothing happens after the
+    /// end.
+    pub fn run(&self, js: Js, operation: Operation, then: Option<Continuation>) {
+        let Ok(database) = self.database() else {
+            return;
+        };
+        let reply = then.map(|then| self.environment.await_answer(then));
+        database.enqueue(operation, reply, self.deadline());
+        self.environment.flush_later(js, &database);
+    }
+
+    /// Ends the store: what was called before is committed, and if it was the last on its file, the file is closed.
+    /// Done when it returns. Answers whether the store was open.
+    pub fn destroy(&self, js: Js) -> bool {
+        let Some(handle) = self.end(js) else {
+            return false;
+        };
+        handle.close();
+        self.environment.deliver_all(js);
+        true
+    }
+
+    /// As [`destroy`](Self::destroy), without keeping the thread: answers a promise. `finish` runs before it is
+    /// settled.
+    pub fn close(&self, js: Js, finish: impl FnOnce(Js) + 'static) -> Value {
+        let Some(handle) = self.end(js) else {
+            return self.realm.settled(js, Ok(js.undefined()));
+        };
+        match Pending::new(js, &self.environment, &self.realm) {
+            Ok((pending, promise)) => {
+                let reply = self.environment.await_answer(Box::new(move |js, _| {
+                    finish(js);
+                    pending.settle(js, Ok(js.undefined()));
+                }));
+                handle.close_in_background(move || reply.deliver(Ok(Answer::Undefined)));
+                promise
+            }
+            Err(failure) => self.realm.settled(js, Err(failure)),
+        }
+    }
+
+    fn end(&self, js: Js) -> Option<Handle> {
+        if let Some(timer) = self.interval.borrow_mut().take() {
+            self.realm.stop_timer(js, timer);
+        }
+        self.handle.borrow_mut().take()
+    }
+
+    /// The store's object has been collected: its share in the database is given back in the background, and its
+    /// timer stops when it finds it gone.
+    pub fn collected(&self, js: Js) {
+        self.environment.leave(self.member.get());
+        if Environment::has_ended() {
+            return;
+        }
+        if let Some(timer) = self.interval.borrow_mut().take() {
+            js.drop_reference(timer);
+        }
+        drop(self.handle.borrow_mut().take());
+    }
+
+    /// The environment ends: as [`destroy`](Self::destroy), without JavaScript.
+    pub fn shut_down(&self) {
+        if let Some(handle) = self.handle.borrow_mut().take() {
+            handle.close();
+        }
+    }
+
+    /// Runs a clean-up that nobody waits for; answers whether the store is open.
+    pub fn clean(&self, js: Js, make: impl FnOnce(Millis) -> Operation) -> bool {
+        if self.database().is_err() {
+            return false;
+        }
+        if let Ok(now) = self.realm.now(js) {
+            self.run(js, make(now), None);
+        }
+        true
+    }
+}
+
+/// A value that does not parse reads as absent, and its row is removed.
+fn to_value(
+    js: Js,
+    realm: &Realm,
+    environment: &Environment,
+    database: &Arc<Database>,
+    answer: CoreResult<Answer>,
+) -> Result<Value> {
+    Ok(match answer? {
+        Answer::Undefined | Answer::Claimed | Answer::Ended { .. } | Answer::Wait(_) => js.undefined(),
+        Answer::Null => js.null(),
+        Answer::Bool(boolean) => js.boolean(boolean),
+        Answer::Number(number) => js.number(number),
+        Answer::Text(text) | Answer::Registered { job_id: text, .. } => js.string(&text)?,
+        Answer::Record(fields) => realm.record(js, fields)?,
+        Answer::Rejection(error) => return Err(error.into()),
+        Answer::Json { text, unreadable } => match realm.parse(js, &text) {
+            Err(Failure::Thrown(_)) => {
+                if let Some(removal) = unreadable {
+                    // Nobody waits for it, so it waits for no lock.
+                    database.enqueue(Operation::command([removal]), None, Instant::now());
+                    environment.flush_later(js, database);
+                }
+                js.undefined()
+            }
+            parsed => parsed?,
+        },
+    })
+}

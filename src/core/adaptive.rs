@@ -1,0 +1,423 @@
+//! The adaptive rate limiter (README, "SqliteAdaptiveRateLimitStore"): one limit, divided between users and
+//! background work by [`capacity`](super::capacity) from the history in the database, which all processes share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::capacity::{self, Activity, Capacity};
+use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
+use super::plan::{Answer, Field, Millis, Operation, Outcome, PlanRows, Step, StepRows, Value, delete_in_chunks};
+use super::rate_limit::{last_to_leave, names, until_left};
+use super::schema::Statement;
+
+/// Who makes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Somebody waits for it.
+    User,
+    /// Nobody does.
+    Background,
+}
+
+impl Priority {
+    /// The text stored and given in calls.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Priority::User => "user",
+            Priority::Background => "background",
+        }
+    }
+}
+
+/// The divisions a store has computed, by resource, with the time of the computation. Each holds for
+/// `recalculation_interval_ms`.
+#[derive(Clone, Debug, Default)]
+pub struct Divisions(Arc<Mutex<HashMap<String, (Capacity, Millis)>>>);
+
+impl Divisions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Capacity, Millis)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When a resource's division was computed; the start of the epoch if never.
+    fn computed_at(&self, resource: &str) -> Millis {
+        self.lock().get(resource).map_or(0.0, |(_, at)| *at)
+    }
+
+    fn forget(&self, resource: &str) {
+        self.lock().remove(resource);
+    }
+
+    fn forget_all(&self) {
+        self.lock().clear();
+    }
+}
+
+/// One call on a resource: what it is about and when it was made.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The resource.
+    pub resource: String,
+    /// Its limit and window.
+    pub limit: RateLimitConfig,
+    /// How limits are divided.
+    pub config: AdaptiveConfig,
+    /// The store's divisions.
+    pub divisions: Divisions,
+    /// The time of the call.
+    pub now: Millis,
+}
+
+/// A resource's division and use, as a call found them.
+struct View {
+    capacity: Capacity,
+    user: f64,
+    background: f64,
+    recent_user: f64,
+    /// Statements that follow from having looked.
+    follow_up: Vec<Step>,
+    removals: Vec<Step>,
+    entered_high_activity: bool,
+}
+
+impl View {
+    /// A request passes while its class is below its share and the whole below the limit. Where the division
+    /// leaves users nothing, they may use any place not yet used: otherwise nobody could ever become active.
+    fn admits(&self, priority: Priority, limit: f64) -> bool {
+        self.class_admits(priority) && self.user + self.background < limit
+    }
+
+    fn class_admits(&self, priority: Priority) -> bool {
+        match priority {
+            Priority::User => self.user < self.capacity.user_reserved || self.capacity.user_reserved == 0.0,
+            Priority::Background => {
+                !self.capacity.background_paused && self.background < self.capacity.background_max
+            }
+        }
+    }
+
+    fn answer(self, answer: Answer) -> Outcome {
+        if self.follow_up.is_empty() && self.removals.is_empty() {
+            Outcome::Answer(answer)
+        } else {
+            Outcome::AnswerThen(answer, delete_in_chunks(self.follow_up, self.removals))
+        }
+    }
+}
+
+impl Call {
+    fn window_start(&self) -> Millis {
+        self.now - self.limit.window_ms
+    }
+
+    /// Before when a request serves nothing any more: not the window, nor the monitoring, nor the inactivity span.
+    fn keep_from(&self) -> Millis {
+        self.now
+            - self
+                .limit
+                .window_ms
+                .max(self.config.monitoring_window_ms)
+                .max(self.config.sustained_inactivity_threshold_ms)
+    }
+
+    fn usage(&self) -> Step {
+        let resource = Value::from(self.resource.as_str());
+        Step::new(Statement::AdaptiveUsage, [resource, self.window_start().into(), self.keep_from().into()])
+    }
+
+    fn activity(&self) -> Step {
+        let third = self.config.monitoring_window_ms / 3.0;
+        Step::new(
+            Statement::AdaptiveActivity,
+            [
+                Value::from(self.resource.as_str()),
+                (self.now - self.config.monitoring_window_ms).into(),
+                (self.now - third).into(),
+                (self.now - 2.0 * third).into(),
+            ],
+        )
+    }
+
+    fn removals(&self) -> [Step; 2] {
+        let resource = Value::from(self.resource.as_str());
+        [
+            Step::new(Statement::AdaptiveKeepActivity, [resource.clone()]),
+            Step::new(Statement::RateDeleteBefore, [resource, self.keep_from().into()]),
+        ]
+    }
+
+    fn is_due(&self) -> bool {
+        self.now - self.divisions.computed_at(&self.resource) >= self.config.recalculation_interval_ms
+    }
+
+    /// Makes the view from the rows of [`usage`](Self::usage) and, if they were asked for,
+    /// [`activity`](Self::activity). `None`: the division is due and the activity is not there.
+    fn view(&self, usage: &StepRows, activity: Option<&StepRows>) -> Option<View> {
+        let mut follow_up = Vec::new();
+        let mut entered_high_activity = false;
+        let capacity = if self.is_due() {
+            let (read, was_high) = read_activity(activity?);
+            let capacity = capacity::divide(&self.config, self.limit.limit, &read, self.now);
+            if capacity.high_activity != was_high {
+                entered_high_activity = capacity.high_activity;
+                let statement = if was_high { Statement::AdaptiveLeaveHigh } else { Statement::AdaptiveEnterHigh };
+                follow_up.push(Step::new(statement, [Value::from(self.resource.as_str())]));
+            }
+            self.divisions.lock().insert(self.resource.clone(), (capacity.clone(), self.now));
+            capacity
+        } else {
+            let computed = self.divisions.lock().get(&self.resource).map(|(capacity, _)| capacity.clone());
+            computed.unwrap_or_else(|| Capacity::initial(self.limit.limit))
+        };
+        let mut removals = Vec::new();
+        if usage.number(2) != 0.0 {
+            let [keep, delete] = self.removals();
+            follow_up.push(keep);
+            removals.push(delete);
+        }
+        let recent_user = activity.map_or(0.0, |step| step.number(0));
+        Some(View {
+            capacity,
+            user: usage.number(0),
+            background: usage.number(1),
+            recent_user,
+            follow_up,
+            removals,
+            entered_high_activity,
+        })
+    }
+
+    /// Looks at the resource and goes on with what it sees; reads the activity only when that is `needed` or a
+    /// new division is due.
+    fn look(self, needed: bool, then: impl FnOnce(&Call, View) -> Outcome + Send + 'static) -> Operation {
+        let mut steps = vec![self.usage()];
+        if needed || self.is_due() {
+            steps.push(self.activity());
+        }
+        Operation::read(steps, move |rows: PlanRows| {
+            let nothing = StepRows::default();
+            match self.view(rows.first().unwrap_or(&nothing), rows.get(1)) {
+                Some(view) => then(&self, view),
+                // The division was dropped between the call and its turn.
+                None => Outcome::Continue(self.look(true, then)),
+            }
+        })
+    }
+}
+
+fn read_activity(step: &StepRows) -> (Activity, bool) {
+    let latest = |stored: usize, kept: usize| match (step.optional_number(stored), step.optional_number(kept)) {
+        (Some(one), Some(other)) => Some(one.max(other)),
+        (one, other) => one.or(other),
+    };
+    let activity = Activity {
+        recent_user: step.number(0),
+        last_third: step.number(1),
+        middle_third: step.number(2),
+        last_user_at: latest(3, 5),
+        background_seen: latest(4, 6).is_some(),
+    };
+    (activity, step.number(7) != 0.0)
+}
+
+/// Answers whether one more request of a class may be made.
+pub fn can_proceed(call: Call, priority: Priority) -> Operation {
+    call.look(false, move |call, mut view| {
+        if priority == Priority::Background && view.capacity.background_paused {
+            view.removals.clear();
+        }
+        let admitted = view.admits(priority, call.limit.limit);
+        view.answer(Answer::Bool(admitted))
+    })
+}
+
+/// Records a request of a class.
+pub fn record(resource: &str, priority: Priority, now: Millis) -> Operation {
+    Operation::command([Step::new(
+        Statement::AdaptiveRecord,
+        [Value::from(resource), now.into(), priority.as_str().into()],
+    )])
+}
+
+/// Answers what remains of a resource's limit, and how it is divided.
+pub fn status(call: Call) -> Operation {
+    call.look(true, |call, view| {
+        let Capacity { user_reserved, background_max, background_paused, ref reason, .. } = view.capacity;
+        let remaining = (user_reserved - view.user) + (background_max - view.background);
+        let answer = Answer::Record(vec![
+            ("remaining", Field::Number(remaining.max(0.0))),
+            ("resetTime", Field::Time(call.now + call.limit.window_ms)),
+            ("limit", Field::Number(call.limit.limit)),
+            (
+                "adaptive",
+                Field::Record(vec![
+                    ("userReserved", Field::Number(user_reserved)),
+                    ("backgroundMax", Field::Number(background_max)),
+                    ("backgroundPaused", Field::Bool(background_paused)),
+                    ("recentUserActivity", Field::Number(view.recent_user)),
+                    ("reason", Field::Text(reason.clone())),
+                ]),
+            ),
+        ]);
+        view.answer(answer)
+    })
+}
+
+/// Answers how long until a request of a class may be made, in ms: 0 when it may now.
+pub fn wait_time(call: Call, priority: Priority) -> Operation {
+    if call.limit.limit == 0.0 {
+        return Operation::read([], move |_| Outcome::Answer(Answer::Number(call.limit.window_ms)));
+    }
+    call.look(false, move |call, view| {
+        let limit = call.limit.limit;
+        if view.admits(priority, limit) {
+            return view.answer(Answer::Number(0.0));
+        }
+        let share = match priority {
+            Priority::User => view.capacity.user_reserved,
+            Priority::Background => view.capacity.background_max,
+        };
+        let until_recalculation = call.config.recalculation_interval_ms;
+        let class_blocked = !view.class_admits(priority);
+        if class_blocked && (share == 0.0 || view.capacity.background_paused && priority == Priority::Background) {
+            // No request that leaves makes a place; only a new division can.
+            return view.answer(Answer::Number(until_recalculation));
+        }
+        let start = call.window_start();
+        let mut of_class = last_to_leave(Statement::AdaptiveNthNewest, &call.resource, start, share);
+        of_class.values.push(priority.as_str().into());
+        let of_all = last_to_leave(Statement::RateNthNewest, &call.resource, start, limit);
+        let total_blocked = view.user + view.background >= limit;
+        let (window_ms, now) = (call.limit.window_ms, call.now);
+        let View { follow_up, removals, .. } = view;
+        Outcome::Continue(Operation::read([of_class, of_all], move |rows| {
+            let wait = |index: usize| rows.get(index).and_then(|step| until_left(step, window_ms, now));
+            let class_wait = if class_blocked { wait(0) } else { None };
+            let total_wait = if total_blocked { wait(1) } else { None };
+            let wait = class_wait.into_iter().chain(total_wait).reduce(f64::max);
+            let answer = Answer::Number(wait.unwrap_or(until_recalculation));
+            if follow_up.is_empty() && removals.is_empty() {
+                Outcome::Answer(answer)
+            } else {
+                Outcome::AnswerThen(answer, delete_in_chunks(follow_up, removals))
+            }
+        }))
+    })
+}
+
+/// Forgets a resource's requests and activity.
+pub fn reset(resource: &str, divisions: Divisions) -> Operation {
+    let resource = resource.to_owned();
+    let name = Value::from(resource.as_str());
+    let steps = [Step::new(Statement::RateReset, [name.clone()]), Step::new(Statement::AdaptiveForget, [name])];
+    Operation::write(steps, move |_| {
+        divisions.forget(&resource);
+        Outcome::Answer(Answer::Undefined)
+    })
+    .heavy()
+}
+
+/// Forgets every request and all activity.
+pub fn clear(divisions: Divisions) -> Operation {
+    let steps = [Step::new(Statement::RateClear, []), Step::new(Statement::AdaptiveForgetAll, [])];
+    Operation::write(steps, move |_| {
+        divisions.forget_all();
+        Outcome::Answer(Answer::Undefined)
+    })
+    .heavy()
+}
+
+/// What a call on every resource needs.
+#[derive(Clone, Debug)]
+pub struct CallOnAll {
+    /// The limits.
+    pub configs: ResourceConfigs,
+    /// How limits are divided.
+    pub config: AdaptiveConfig,
+    /// The store's divisions.
+    pub divisions: Divisions,
+    /// The time of the call.
+    pub now: Millis,
+}
+
+impl CallOnAll {
+    fn on(&self, resource: String) -> Call {
+        Call {
+            limit: self.configs.get(&resource),
+            resource,
+            config: self.config,
+            divisions: self.divisions.clone(),
+            now: self.now,
+        }
+    }
+}
+
+/// Answers how many requests are stored, of how many resources, which resources have no place for background
+/// work, and the metrics of the division over all resources.
+pub fn stats(call: CallOnAll) -> Operation {
+    let steps = [
+        Step::new(Statement::RateTotal, []),
+        Step::new(Statement::RateResources, []),
+        Step::new(Statement::AdaptiveActivations, []),
+    ];
+    Operation::read(steps, move |rows| {
+        let number = |index: usize| rows.get(index).map_or(0.0, |step: &StepRows| step.number(0));
+        let calls = names(rows.get(1)).into_iter().map(|resource| call.on(resource)).collect();
+        Outcome::Continue(stats_of(calls, number(0), number(2)))
+    })
+}
+
+fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
+    let steps: Vec<Step> = calls.iter().flat_map(|call| [call.usage(), call.activity()]).collect();
+    Operation::read(steps, move |rows| {
+        let unique = calls.len() as f64;
+        let (mut user_activity, mut background_used, mut background_max) = (0.0, 0.0, 0.0);
+        let (mut follow_up, mut removals, mut limited) = (Vec::new(), Vec::new(), Vec::new());
+        for (call, looked) in calls.into_iter().zip(rows.chunks(2)) {
+            let [usage, activity] = looked else { break };
+            let Some(view) = call.view(usage, Some(activity)) else {
+                break;
+            };
+            user_activity += view.recent_user;
+            background_used += view.background;
+            background_max += view.capacity.background_max;
+            activations += f64::from(u8::from(view.entered_high_activity));
+            if !view.admits(Priority::Background, call.limit.limit) {
+                limited.push(call.resource);
+            }
+            follow_up.extend(view.follow_up);
+            removals.extend(view.removals);
+        }
+        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        let answer = Answer::Record(vec![
+            ("totalRequests", Field::Number(total)),
+            ("uniqueResources", Field::Number(unique)),
+            ("rateLimitedResources", Field::List(limited)),
+            (
+                "adaptiveMetrics",
+                Field::Record(vec![
+                    ("averageUserActivity", Field::Number(share(user_activity, unique))),
+                    ("backgroundUtilization", Field::Number(share(background_used, background_max).min(1.0))),
+                    ("priorityModeActivations", Field::Number(activations)),
+                ]),
+            ),
+        ]);
+        if follow_up.is_empty() && removals.is_empty() {
+            Outcome::Answer(answer)
+        } else {
+            Outcome::AnswerThen(answer, delete_in_chunks(follow_up, removals))
+        }
+    })
+}
+
+/// Removes the requests of all resources that serve nothing any more.
+pub fn cleanup(call: CallOnAll) -> Operation {
+    Operation::read([Step::new(Statement::RateResources, [])], move |rows| {
+        let (keeps, deletes) = names(rows.first())
+            .into_iter()
+            .map(|resource| call.on(resource).removals())
+            .map(|[keep, delete]| (keep, delete))
+            .unzip();
+        Outcome::Continue(delete_in_chunks(keeps, deletes))
+    })
+}

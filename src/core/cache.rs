@@ -1,0 +1,67 @@
+//! The response cache (README, "SQLiteCacheStore").
+
+use super::codec;
+use super::plan::{Answer, Field, Millis, Operation, Outcome, Step, Value, delete_in_chunks};
+use super::schema::Statement;
+
+/// Answers the value under a hash that has not expired. An expired or unreadable entry reads as absent and is
+/// removed.
+pub fn get(hash: &str, now: Millis) -> Operation {
+    let hash = hash.to_owned();
+    Operation::read([Step::new(Statement::CacheGet, [Value::from(hash.as_str())])], move |mut rows| {
+        let Some(row) = rows.pop().and_then(|mut step| step.rows.pop()) else {
+            return Outcome::Answer(Answer::Undefined);
+        };
+        let Ok([value, expires_at]) = <[Value; 2]>::try_from(row) else {
+            return Outcome::Answer(Answer::Undefined);
+        };
+        let expired = expires_at.number().is_none_or(|expires_at| now >= expires_at);
+        let removal = Step::new(Statement::CacheDeleteStale, [Value::from(hash), expires_at]);
+        if expired {
+            return Outcome::AnswerThen(Answer::Undefined, Operation::command([removal]));
+        }
+        match value.into_bytes().and_then(codec::decode) {
+            Some(text) if text == codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
+            Some(text) => Outcome::Answer(Answer::Json { text, unreadable: Some(removal) }),
+            None => Outcome::AnswerThen(Answer::Undefined, Operation::command([removal])),
+        }
+    })
+}
+
+/// Stores a JSON text (or the marker of `undefined`) under a hash for a number of seconds; at most 0 means that
+/// it has expired at once.
+pub fn set(hash: &str, text: &str, ttl_seconds: f64, now: Millis) -> Operation {
+    let expires_at = if ttl_seconds <= 0.0 { now } else { now + ttl_seconds * 1000.0 };
+    Operation::command([Step::new(
+        Statement::CacheSet,
+        [Value::from(hash), codec::encode(text).into(), expires_at.into(), now.into()],
+    )])
+}
+
+/// Removes the entry under a hash.
+pub fn delete(hash: &str) -> Operation {
+    Operation::command([Step::new(Statement::CacheDelete, [Value::from(hash)])])
+}
+
+/// Removes every entry.
+pub fn clear() -> Operation {
+    Operation::command([Step::new(Statement::CacheClear, [])]).heavy()
+}
+
+/// Answers how many entries there are, how many have expired, and the size of the database.
+pub fn stats(now: Millis) -> Operation {
+    Operation::read([Step::new(Statement::CacheStats, [Value::from(now)])], |rows| {
+        let number = |column| rows.first().map_or(0.0, |step| step.number(column));
+        let kilobytes = (number(2) * number(3) / 1024.0 + 0.5).floor();
+        Outcome::Answer(Answer::Record(vec![
+            ("databaseSizeKB", Field::Number(kilobytes)),
+            ("expiredItems", Field::Number(number(1))),
+            ("totalItems", Field::Number(number(0))),
+        ]))
+    })
+}
+
+/// Removes the entries that have expired.
+pub fn cleanup(now: Millis) -> Operation {
+    delete_in_chunks(Vec::new(), vec![Step::new(Statement::CacheCleanup, [Value::from(now)])])
+}

@@ -1,0 +1,53 @@
+//! How values lie in BLOB columns: a JSON *string* whose content is the JSON text of the value, as version 0.2.0
+//! writes them (`{"a":1}` is stored as `"{\"a\":1}"`), with markers for what JSON cannot say.
+
+/// The marker stored for `undefined`.
+pub const UNDEFINED: &str = "__UNDEFINED__";
+
+/// The marker stored for `null`, by the dedupe store only.
+pub const NULL: &str = "__NULL__";
+
+/// Encodes a JSON text, or a marker, as the bytes of a BLOB column.
+pub fn encode(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() + text.len() / 8 + 2);
+    // Writing a string to a Vec cannot fail; serde_json escapes exactly what `JSON.stringify` escapes.
+    if serde_json::to_writer(&mut bytes, text).is_err() {
+        bytes.clear();
+    }
+    bytes
+}
+
+/// Decodes the bytes of a BLOB column to the JSON text, or marker, within. Plain JSON that is not a string is
+/// taken as the text itself. `None`: neither.
+pub fn decode(bytes: Vec<u8>) -> Option<String> {
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace())?;
+    if *first == b'"' { serde_json::from_slice(&bytes).ok() } else { String::from_utf8(bytes).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn encodes_a_json_text_as_a_json_string() {
+        assert_eq!(encode(r#"{"a":1}"#), br#""{\"a\":1}""#);
+        assert_eq!(encode(UNDEFINED), br#""__UNDEFINED__""#);
+    }
+
+    #[test]
+    fn reads_plain_json_and_refuses_what_is_neither() {
+        assert_eq!(decode(br#" {"a":1}"#.to_vec()).as_deref(), Some(r#" {"a":1}"#));
+        assert_eq!(decode(b"5".to_vec()).as_deref(), Some("5"));
+        assert_eq!(decode(b"".to_vec()), None);
+        assert_eq!(decode(b"\"unterminated".to_vec()), None);
+        assert_eq!(decode(vec![0xff, 0xfe]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_undoes_encoding(text in any::<String>()) {
+            prop_assert_eq!(decode(encode(&text)), Some(text));
+        }
+    }
+}

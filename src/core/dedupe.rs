@@ -1,0 +1,328 @@
+//! The deduplication of requests (README, "SQLiteDedupeStore").
+//!
+//! A hash goes through: absent → *claimed* (somebody was told to make the request, by `waitFor`) → *pending*
+//! (registered, with a lease while its owner lives) → completed or failed. A claim, a lease and a job each have an
+//! end, so nobody waits for the dead.
+//!
+//! Two clocks: a job's times are the caller's (`now`, which tests fake); leases and claims tell whether a process
+//! lives, so they are in system time.
+
+use super::codec;
+use super::error::Error;
+use super::options::DedupeOptions;
+use super::plan::{Answer, Field, Millis, Operation, Outcome, Step, StepRows, Value, delete_in_chunks};
+use super::schema::Statement;
+
+/// How long a lease is valid without renewal, in ms: a dead owner's job is taken over after at most this long.
+pub const LEASE_MS: Millis = 4_000.0;
+
+/// How often an owner renews its leases, in ms.
+pub const LEASE_RENEWAL_MS: Millis = 1_000.0;
+
+/// The error recorded for a job past its time.
+const TIMED_OUT: &str = "Job timed out";
+
+/// What a waiting call waits for, apart from the end of the job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wait {
+    /// When the job is past its time, by the caller's clock.
+    pub deadline: Option<Millis>,
+    /// When its lease, or the claim, runs out unless renewed, in system time.
+    pub look_again_at: Option<Millis>,
+}
+
+/// One call on a hash.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The hash.
+    pub hash: String,
+    /// The store that calls.
+    pub owner: String,
+    /// The store's options.
+    pub options: DedupeOptions,
+    /// The time of the call, by the caller's clock.
+    pub now: Millis,
+    /// The time of the call, in system time.
+    pub system_now: Millis,
+    /// Since when the caller has been waiting, if it has.
+    pub waiting_since: Option<Millis>,
+}
+
+enum State {
+    /// The job has ended and answers the call.
+    Ended(Answer),
+    /// There is something to wait for.
+    Live(Wait),
+    /// Nothing: the caller may make the request.
+    Absent,
+}
+
+struct Job<'rows> {
+    id: &'rows Value,
+    status: &'rows str,
+    result: &'rows Value,
+    error: &'rows Value,
+    created_at: Millis,
+    updated_at: Millis,
+    lease_expires_at: Option<Millis>,
+}
+
+impl<'rows> Job<'rows> {
+    fn read(step: Option<&'rows StepRows>) -> Option<Self> {
+        let [id, status, result, error, created_at, updated_at, lease] = step?.first()? else {
+            return None;
+        };
+        Some(Job {
+            id,
+            status: status.text().unwrap_or_default(),
+            result,
+            error,
+            created_at: created_at.number().unwrap_or_default(),
+            updated_at: updated_at.number().unwrap_or_default(),
+            lease_expires_at: lease.number(),
+        })
+    }
+
+    fn removal(&self, hash: &str) -> Step {
+        Step::new(Statement::DedupeDelete, [Value::from(hash), self.id.clone()])
+    }
+
+    fn result(&self, hash: &str, null: Answer) -> Answer {
+        let unreadable = Some(self.removal(hash));
+        match self.result.clone().into_bytes().and_then(codec::decode) {
+            Some(text) if text == codec::UNDEFINED => Answer::Undefined,
+            Some(text) if text == codec::NULL => null,
+            Some(text) => Answer::Json { text, unreadable },
+            None => Answer::Undefined,
+        }
+    }
+}
+
+impl Call {
+    fn hash(&self) -> Value {
+        Value::from(self.hash.as_str())
+    }
+
+    fn job(&self) -> Step {
+        Step::new(Statement::DedupeJob, [self.hash()])
+    }
+
+    fn look(&self) -> [Step; 2] {
+        [self.job(), Step::new(Statement::DedupeClaimExpiry, [self.hash()])]
+    }
+
+    fn is_past_its_time(&self, created_at: Millis) -> bool {
+        self.options.job_timeout_ms > 0.0 && self.now - created_at >= self.options.job_timeout_ms
+    }
+
+    fn is_live(&self, job: &Job<'_>) -> bool {
+        job.status == "pending"
+            && !self.is_past_its_time(job.created_at)
+            && job.lease_expires_at.is_none_or(|at| at > self.system_now)
+    }
+
+    /// How long results are served: never longer than a job may take.
+    fn result_ttl_ms(&self) -> Millis {
+        match self.options.job_timeout_ms {
+            timeout if timeout > 0.0 => self.options.result_ttl_ms.min(timeout),
+            _ => self.options.result_ttl_ms,
+        }
+    }
+
+    fn state(&self, job: Option<&StepRows>, claim: Option<&StepRows>) -> State {
+        let Some(job) = Job::read(job) else {
+            return self.claim_state(claim);
+        };
+        let asked_before = self.waiting_since.is_some_and(|since| since <= job.updated_at);
+        match job.status {
+            "pending" if self.is_live(&job) => State::Live(Wait {
+                deadline: (self.options.job_timeout_ms > 0.0)
+                    .then_some(job.created_at + self.options.job_timeout_ms),
+                look_again_at: job.lease_expires_at,
+            }),
+            "completed" if asked_before || self.now - job.updated_at < self.result_ttl_ms() => {
+                State::Ended(job.result(&self.hash, Answer::Undefined))
+            }
+            "failed" if asked_before && job.error.text() != Some(TIMED_OUT) => {
+                let message = job.error.text().unwrap_or_default().to_owned();
+                State::Ended(Answer::Rejection(Error::JobFailed(message)))
+            }
+            _ => self.claim_state(claim),
+        }
+    }
+
+    fn claim_state(&self, claim: Option<&StepRows>) -> State {
+        match claim.and_then(|claim| claim.optional_number(0)) {
+            Some(expires_at) if self.options.claim_timeout_ms > 0.0 && expires_at > self.system_now => {
+                State::Live(Wait { deadline: None, look_again_at: Some(expires_at) })
+            }
+            _ => State::Absent,
+        }
+    }
+
+    fn claim(self) -> Operation {
+        let [job, claim] = self.look();
+        let attempt = Step::new(
+            Statement::DedupeClaim,
+            [
+                self.hash(),
+                self.owner.as_str().into(),
+                (self.system_now + self.options.claim_timeout_ms).into(),
+                self.now.into(),
+                self.options.job_timeout_ms.into(),
+                self.result_ttl_ms().into(),
+                self.system_now.into(),
+            ],
+        );
+        Operation::write([attempt, job, claim], move |rows| {
+            if rows.first().is_some_and(|step| step.first().is_some()) {
+                return Outcome::Answer(Answer::Claimed);
+            }
+            Outcome::Answer(match self.state(rows.get(1), rows.get(2)) {
+                State::Ended(answer) => answer,
+                State::Live(wait) => Answer::Wait(wait),
+                State::Absent => Answer::Undefined,
+            })
+        })
+    }
+}
+
+/// Answers a served result; waits for a live job or claim; otherwise claims the hash and answers `undefined`.
+pub fn wait_for(call: Call) -> Operation {
+    Operation::read(call.look(), move |rows| match call.state(rows.first(), rows.get(1)) {
+        State::Ended(answer) => Outcome::Answer(answer),
+        State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
+        State::Absent if call.options.claim_timeout_ms > 0.0 => Outcome::Continue(call.claim()),
+        State::Absent => Outcome::Answer(Answer::Undefined),
+    })
+}
+
+/// Registers a job under `job_id`, or joins the live one; answers the id of the one that is pending then.
+pub fn register(call: &Call, job_id: String) -> Operation {
+    let steps = [
+        Step::new(
+            Statement::DedupeRegister,
+            [
+                call.hash(),
+                job_id.as_str().into(),
+                call.now.into(),
+                call.options.job_timeout_ms.into(),
+                call.system_now.into(),
+            ],
+        ),
+        Step::new(
+            Statement::DedupeLease,
+            [call.hash(), job_id.as_str().into(), call.owner.as_str().into(), (call.system_now + LEASE_MS).into()],
+        ),
+        call.job(),
+    ];
+    Operation::write(steps, move |rows| {
+        let pending = Job::read(rows.get(2)).and_then(|job| job.id.text().map(str::to_owned));
+        let pending = pending.unwrap_or_else(|| job_id.clone());
+        Outcome::Answer(Answer::Registered { created: pending == job_id, job_id: pending })
+    })
+    .waking()
+}
+
+fn end(statement: Statement, call: &Call, value: Value, registered: Option<String>) -> Operation {
+    let values = [call.hash(), value, call.now.into(), registered.into(), call.owner.as_str().into()];
+    Operation::write([Step::new(statement, values)], ended).waking()
+}
+
+fn ended(rows: Vec<StepRows>) -> Outcome {
+    Outcome::Answer(Answer::Ended { changed: rows.first().is_some_and(|step| step.changes > 0) })
+}
+
+/// Ends a job with a result (a JSON text or a marker): the job this store registered, or, if it registered none,
+/// a pending one.
+pub fn complete(call: &Call, text: &str, registered: Option<String>) -> Operation {
+    end(Statement::DedupeComplete, call, codec::encode(text).into(), registered)
+}
+
+/// Ends a job with an error's message: the job this store registered, or, if it registered none, a pending one.
+pub fn fail(call: &Call, message: Option<String>, registered: Option<String>) -> Operation {
+    end(Statement::DedupeFail, call, message.into(), registered)
+}
+
+/// Ends a pending job that is past its time.
+pub fn time_out(call: &Call) -> Operation {
+    let values = [call.hash(), TIMED_OUT.into(), call.now.into(), call.options.job_timeout_ms.into()];
+    Operation::write([Step::new(Statement::DedupeTimeOut, values)], ended).waking()
+}
+
+/// Answers whether a live job is pending. A job past its time is removed.
+pub fn is_in_progress(call: Call) -> Operation {
+    Operation::read([call.job()], move |rows| {
+        let Some(job) = Job::read(rows.first()) else {
+            return Outcome::Answer(Answer::Bool(false));
+        };
+        if call.is_past_its_time(job.created_at) {
+            return Outcome::AnswerThen(
+                Answer::Bool(false),
+                Operation::command([job.removal(&call.hash)]).waking(),
+            );
+        }
+        Outcome::Answer(Answer::Bool(call.is_live(&job)))
+    })
+}
+
+/// Answers the result of a completed job that is within the job timeout. A job past its time is removed.
+pub fn result(call: Call) -> Operation {
+    Operation::read([call.job()], move |rows| {
+        let Some(job) = Job::read(rows.first()) else {
+            return Outcome::Answer(Answer::Undefined);
+        };
+        let timeout = call.options.job_timeout_ms;
+        // Here a job's last millisecond still counts, as in 0.2.0.
+        if timeout > 0.0 && call.now - job.created_at > timeout {
+            let removal = Operation::command([job.removal(&call.hash)]).waking();
+            return Outcome::AnswerThen(Answer::Undefined, removal);
+        }
+        Outcome::Answer(match job.status {
+            "completed" => job.result(&call.hash, Answer::Null),
+            _ => Answer::Undefined,
+        })
+    })
+}
+
+/// Before when a job must have been created to be past its time.
+fn expired_before(options: &DedupeOptions, now: Millis) -> Option<Millis> {
+    (options.job_timeout_ms > 0.0).then_some(now - options.job_timeout_ms)
+}
+
+/// Answers how many jobs there are, by status, and how many are past their time.
+pub fn stats(options: &DedupeOptions, now: Millis) -> Operation {
+    let before = expired_before(options, now).unwrap_or(f64::NEG_INFINITY);
+    Operation::read([Step::new(Statement::DedupeStats, [Value::from(before)])], |rows| {
+        let number = |column| Field::Number(rows.first().map_or(0.0, |step| step.number(column)));
+        Outcome::Answer(Answer::Record(vec![
+            ("totalJobs", number(0)),
+            ("pendingJobs", number(1)),
+            ("completedJobs", number(2)),
+            ("failedJobs", number(3)),
+            ("expiredJobs", number(4)),
+        ]))
+    })
+}
+
+/// Removes the jobs past their time, whatever became of them, and leases and claims without a job.
+pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Operation {
+    let mut deletes = Vec::new();
+    if let Some(before) = expired_before(options, now) {
+        deletes.push(Step::new(Statement::DedupeCleanup, [Value::from(before)]));
+    }
+    deletes.push(Step::new(Statement::DedupeCleanupLeases, [Value::from(system_now)]));
+    delete_in_chunks(Vec::new(), deletes).waking()
+}
+
+/// Removes every job.
+pub fn clear() -> Operation {
+    Operation::command([Step::new(Statement::DedupeClear, []), Step::new(Statement::DedupeClearLeases, [])])
+        .heavy()
+        .waking()
+}
+
+/// Prolongs the leases of a store's pending jobs.
+pub fn renew(owner: &str, system_now: Millis) -> Operation {
+    Operation::command([Step::new(Statement::DedupeRenew, [Value::from(owner), (system_now + LEASE_MS).into()])])
+}

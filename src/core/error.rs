@@ -1,0 +1,105 @@
+//! What can go wrong, as values with names. The binding's last step makes a JavaScript error of one.
+
+use std::fmt;
+
+/// The four kinds of store, as far as messages and tables differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoreKind {
+    /// The response cache.
+    Cache,
+    /// The request deduplication.
+    Dedupe,
+    /// The sliding-window rate limiter.
+    RateLimit,
+    /// The adaptive rate limiter.
+    Adaptive,
+}
+
+/// Why a call or a constructor failed.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option or argument is not what it has to be: a `TypeError` that names it.
+    Argument {
+        /// Its name, as the user wrote it.
+        name: String,
+        /// What was expected.
+        expected: &'static str,
+        /// What came.
+        received: String,
+    },
+    /// The directory of the database file does not exist: a `TypeError`, as in 0.2.0.
+    MissingDirectory,
+    /// Two options contradict each other.
+    Contradiction(&'static str),
+    /// A class was called without `new`: a `TypeError`.
+    NotConstructed(&'static str),
+    /// The call came after `close()` or `destroy()`.
+    Destroyed(StoreKind),
+    /// A value has no JSON form; the text says why.
+    Unserializable {
+        /// What was to be serialized: `value` or `result`.
+        what: &'static str,
+        /// The reason, as JavaScript gave it.
+        reason: String,
+    },
+    /// The job that a waiter waited for failed elsewhere, with this message.
+    JobFailed(String),
+    /// SQLite refused.
+    Sqlite {
+        /// The extended result code (sqlite.org/rescode.html).
+        code: i32,
+        /// SQLite's message.
+        message: String,
+    },
+    /// A fault of this package.
+    Internal(String),
+}
+
+impl Error {
+    /// An argument that is not what it has to be.
+    #[cold]
+    pub fn argument(name: impl Into<String>, expected: &'static str, received: impl Into<String>) -> Self {
+        Error::Argument { name: name.into(), expected, received: received.into() }
+    }
+
+    /// Whether another connection held the lock, so that trying again may help.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Error::Sqlite { code, .. } if code & 0xff == 5)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Argument { name, expected, received } => {
+                write!(formatter, "{name} must be {expected}, got {received}")
+            }
+            Error::MissingDirectory => {
+                formatter.write_str("Cannot open database because the directory does not exist")
+            }
+            Error::Contradiction(message) => formatter.write_str(message),
+            Error::NotConstructed(class) => {
+                write!(formatter, "Class constructor {class} cannot be invoked without 'new'")
+            }
+            Error::Destroyed(kind) => {
+                let store = match kind {
+                    StoreKind::Cache => "Cache",
+                    StoreKind::Dedupe => "Dedupe",
+                    StoreKind::RateLimit | StoreKind::Adaptive => "Rate limit",
+                };
+                write!(formatter, "{store} store has been destroyed")
+            }
+            Error::Unserializable { what, reason } => {
+                write!(formatter, "Failed to serialize {what}: {reason}")
+            }
+            Error::JobFailed(message) | Error::Sqlite { message, .. } => formatter.write_str(message),
+            Error::Internal(message) => write!(formatter, "internal error of @comic-vine/sqlite-store: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The result of anything that can fail here.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,20 @@
+//! The rules of the four stores, as data and pure functions.
+//!
+//! An [`Operation`](plan::Operation) is a *plan* (statements of the closed set in [`schema`], with their values)
+//! and a function that turns the rows they gave into an [`Outcome`](plan::Outcome). Nothing here knows a
+//! connection, a clock, a thread or Node: time comes in as an argument, so `cargo test --no-default-features`
+//! tests every rule alone, and the same rules serve every kind of connection.
+
+#![forbid(unsafe_code)]
+
+pub mod adaptive;
+pub mod cache;
+pub mod capacity;
+pub mod codec;
+pub mod dedupe;
+pub mod error;
+pub mod number;
+pub mod options;
+pub mod plan;
+pub mod rate_limit;
+pub mod schema;

@@ -1,0 +1,163 @@
+//! Every option with its default and its check. The binding reads JavaScript values into these.
+
+use super::error::{Error, Result};
+use super::plan::Millis;
+
+/// How commits reach the file (sqlite.org/pragma.html#pragma_journal_mode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalMode {
+    /// Write-ahead log: the default.
+    Wal,
+    /// Rollback journal, as 0.2.0 had it.
+    Delete,
+}
+
+/// When commits are flushed to the medium (sqlite.org/pragma.html#pragma_synchronous).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Synchronous {
+    /// In WAL mode, at checkpoints: a commit survives the death of the process, not always a power loss.
+    Normal,
+    /// At every commit.
+    Full,
+}
+
+/// The options of a database that a store opens by its path.
+#[derive(Clone, Copy, Debug)]
+pub struct DatabaseOptions {
+    /// How long a call may wait for a lock that another process holds, in ms.
+    pub busy_timeout_ms: Millis,
+    /// The journal mode; `None` when the user did not say.
+    pub journal_mode: Option<JournalMode>,
+    /// When commits are flushed.
+    pub synchronous: Synchronous,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        DatabaseOptions { busy_timeout_ms: 5_000.0, journal_mode: None, synchronous: Synchronous::Normal }
+    }
+}
+
+/// The options of the cache store.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheOptions {
+    /// How often expired entries are deleted, in ms; 0: never.
+    pub cleanup_interval_ms: Millis,
+    /// The largest JSON text that is stored, in bytes of UTF-8.
+    pub max_entry_size_bytes: f64,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        CacheOptions { cleanup_interval_ms: 60_000.0, max_entry_size_bytes: 5.0 * 1024.0 * 1024.0 }
+    }
+}
+
+/// The options of the dedupe store.
+#[derive(Clone, Copy, Debug)]
+pub struct DedupeOptions {
+    /// How long a job may take, in ms; 0: for ever.
+    pub job_timeout_ms: Millis,
+    /// How often rows past the job timeout are deleted, in ms; 0: never.
+    pub cleanup_interval_ms: Millis,
+    /// How often other processes' changes are looked for while somebody waits, in ms.
+    pub poll_interval_ms: Millis,
+    /// How long a `waitFor` that answered `undefined` keeps others waiting for its `register`, in ms; 0: not.
+    pub claim_timeout_ms: Millis,
+    /// How long a completed job's result is served to later requests, in ms.
+    pub result_ttl_ms: Millis,
+}
+
+impl Default for DedupeOptions {
+    fn default() -> Self {
+        DedupeOptions {
+            job_timeout_ms: 300_000.0,
+            cleanup_interval_ms: 60_000.0,
+            poll_interval_ms: 10.0,
+            claim_timeout_ms: 250.0,
+            result_ttl_ms: 10_000.0,
+        }
+    }
+}
+
+/// A rate limit: at most `limit` requests in any `window_ms`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimitConfig {
+    /// How many requests; may be infinite.
+    pub limit: f64,
+    /// The length of the sliding window, in ms.
+    pub window_ms: Millis,
+}
+
+impl RateLimitConfig {
+    /// The plain store's default: 60 a minute.
+    pub const PLAIN_DEFAULT: Self = RateLimitConfig { limit: 60.0, window_ms: 60_000.0 };
+    /// The adaptive store's default: 200 an hour.
+    pub const ADAPTIVE_DEFAULT: Self = RateLimitConfig { limit: 200.0, window_ms: 3_600_000.0 };
+}
+
+/// The configuration of every resource, as it stood when a call was made.
+#[derive(Clone, Debug)]
+pub struct ResourceConfigs {
+    /// For resources not named below.
+    pub default: RateLimitConfig,
+    /// Resources with a configuration of their own.
+    pub named: Vec<(String, RateLimitConfig)>,
+}
+
+impl ResourceConfigs {
+    /// The configuration of one resource.
+    pub fn get(&self, resource: &str) -> RateLimitConfig {
+        self.named.iter().find(|(name, _)| name == resource).map_or(self.default, |(_, config)| *config)
+    }
+}
+
+/// How the adaptive store divides a limit between users and background work (README, "Adaptive rate limiting").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdaptiveConfig {
+    /// The span in which recent user activity is counted, in ms.
+    pub monitoring_window_ms: Millis,
+    /// User requests in that span from which users have priority.
+    pub high_activity_threshold: f64,
+    /// User requests in that span from which shares scale with activity.
+    pub moderate_activity_threshold: f64,
+    /// How long computed shares hold, in ms.
+    pub recalculation_interval_ms: Millis,
+    /// How long without user requests until background work gets everything, in ms.
+    pub sustained_inactivity_threshold_ms: Millis,
+    /// Whether background work pauses while high user activity still rises.
+    pub background_pause_on_increasing_trend: bool,
+    /// The largest factor on the users' base share.
+    pub max_user_scaling: f64,
+    /// The users' share when there is little or no user activity, in requests.
+    pub min_user_reserved: f64,
+}
+
+impl Default for AdaptiveConfig {
+    fn default() -> Self {
+        AdaptiveConfig {
+            monitoring_window_ms: 900_000.0,
+            high_activity_threshold: 10.0,
+            moderate_activity_threshold: 3.0,
+            recalculation_interval_ms: 30_000.0,
+            sustained_inactivity_threshold_ms: 1_800_000.0,
+            background_pause_on_increasing_trend: true,
+            max_user_scaling: 2.0,
+            min_user_reserved: 5.0,
+        }
+    }
+}
+
+impl AdaptiveConfig {
+    /// Checks what concerns more than one member.
+    ///
+    /// # Errors
+    /// [`Error::Contradiction`] unless the moderate threshold is below the high one.
+    pub fn check(&self) -> Result<()> {
+        if self.moderate_activity_threshold < self.high_activity_threshold {
+            Ok(())
+        } else {
+            Err(Error::Contradiction("moderateActivityThreshold must be less than highActivityThreshold"))
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Operations as data: statements with values, the rows they give, and what a call answers.
+
+use std::fmt;
+
+use super::error::Error;
+use super::schema::Statement;
+
+/// A point in time or a span, in milliseconds. Fractions are kept: a cache entry's expiry may have one.
+pub type Millis = f64;
+
+/// A value bound to a statement or read from a row: SQLite's five storage classes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// SQL NULL.
+    Null,
+    /// A 64-bit integer.
+    Integer(i64),
+    /// A double.
+    Real(f64),
+    /// UTF-8 text; may contain NUL.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+impl Value {
+    /// The number in an INTEGER or REAL value.
+    pub fn number(&self) -> Option<f64> {
+        match *self {
+            Value::Integer(integer) => Some(integer as f64),
+            Value::Real(real) => Some(real),
+            _ => None,
+        }
+    }
+
+    /// The text in a TEXT value.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a BLOB or TEXT value. A BLOB column keeps text as text when another program wrote it so.
+    pub fn into_bytes(self) -> Option<Vec<u8>> {
+        match self {
+            Value::Blob(bytes) => Some(bytes),
+            Value::Text(text) => Some(text.into_bytes()),
+            _ => None,
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Value::Blob(bytes)
+    }
+}
+
+impl From<f64> for Value {
+    /// Whole numbers that a double holds exactly become integers, so that a column without INTEGER affinity
+    /// compares and stores them as SQLite's other clients do.
+    fn from(number: f64) -> Self {
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if number.fract() == 0.0 && number.abs() <= EXACT {
+            Value::Integer(number as i64)
+        } else {
+            Value::Real(number)
+        }
+    }
+}
+
+impl From<i64> for Value {
+    fn from(integer: i64) -> Self {
+        Value::Integer(integer)
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+/// One statement of the closed set with the values of its parameters, in order.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Which statement.
+    pub statement: Statement,
+    /// The values of `?1`, `?2`, …
+    pub values: Vec<Value>,
+}
+
+impl Step {
+    /// A statement with its values.
+    pub fn new(statement: Statement, values: impl Into<Vec<Value>>) -> Self {
+        Step { statement, values: values.into() }
+    }
+}
+
+/// What running one step gave.
+#[derive(Debug, Default)]
+pub struct StepRows {
+    /// The rows, each a list of columns.
+    pub rows: Vec<Vec<Value>>,
+    /// How many rows the statement inserted, updated or deleted.
+    pub changes: u64,
+}
+
+impl StepRows {
+    /// The first row.
+    pub fn first(&self) -> Option<&[Value]> {
+        self.rows.first().map(Vec::as_slice)
+    }
+
+    /// A number in the first row; 0 where there is none.
+    pub fn number(&self, column: usize) -> f64 {
+        self.first().and_then(|row| row.get(column)).and_then(Value::number).unwrap_or(0.0)
+    }
+
+    /// A number in the first row; `None` for NULL or no row.
+    pub fn optional_number(&self, column: usize) -> Option<f64> {
+        self.first().and_then(|row| row.get(column)).and_then(Value::number)
+    }
+}
+
+/// What running a plan gave: one entry a step, in order.
+pub type PlanRows = Vec<StepRows>;
+
+/// How much work an operation may be, which decides the thread it runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// A handful of pages: may run on the JavaScript thread.
+    Light,
+    /// May touch any number of rows: always on a background thread where the connection has one.
+    Heavy,
+}
+
+/// Turns the rows of a plan that has been carried out into what the call answers.
+pub type OutcomeRule = Box<dyn FnOnce(PlanRows) -> Outcome + Send>;
+
+/// A call on a store as data: statements to be run in order and atomically, and the rule that reads their rows.
+///
+/// The rule runs once, after the commit. The plan may run more than once (after a rollback).
+pub struct Operation {
+    /// The statements.
+    pub steps: Vec<Step>,
+    /// Whether no step changes the database.
+    pub read_only: bool,
+    /// How much work it may be.
+    pub weight: Weight,
+    /// Whether waiters for deduplicated requests have to look again once this is committed.
+    pub wakes_waiters: bool,
+    /// From rows to the answer.
+    pub outcome: OutcomeRule,
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Operation").field("steps", &self.steps).field("read_only", &self.read_only).finish()
+    }
+}
+
+impl Operation {
+    fn new(read_only: bool, steps: Vec<Step>, outcome: OutcomeRule) -> Self {
+        Operation { steps, read_only, weight: Weight::Light, wakes_waiters: false, outcome }
+    }
+
+    /// Statements that only read, and the rule for their rows.
+    pub fn read(steps: impl Into<Vec<Step>>, outcome: impl FnOnce(PlanRows) -> Outcome + Send + 'static) -> Self {
+        Self::new(true, steps.into(), Box::new(outcome))
+    }
+
+    /// Statements that write, and the rule for their rows.
+    pub fn write(steps: impl Into<Vec<Step>>, outcome: impl FnOnce(PlanRows) -> Outcome + Send + 'static) -> Self {
+        Self::new(false, steps.into(), Box::new(outcome))
+    }
+
+    /// Statements that write and answer nothing.
+    pub fn command(steps: impl Into<Vec<Step>>) -> Self {
+        Self::write(steps, |_| Outcome::Answer(Answer::Undefined))
+    }
+
+    /// Marks an operation that may touch any number of rows.
+    pub fn heavy(mut self) -> Self {
+        self.weight = Weight::Heavy;
+        self
+    }
+
+    /// Marks an operation after which waiters for deduplicated requests look again.
+    pub fn waking(mut self) -> Self {
+        self.wakes_waiters = true;
+        self
+    }
+
+    /// The bytes of text and blobs this operation carries.
+    pub fn payload_bytes(&self) -> usize {
+        self.steps
+            .iter()
+            .flat_map(|step| &step.values)
+            .map(|value| match value {
+                Value::Text(text) => text.len(),
+                Value::Blob(bytes) => bytes.len(),
+                _ => 8,
+            })
+            .sum()
+    }
+}
+
+/// Runs `first` once, and then `deletes` again and again, each of which deletes at most
+/// [`CHUNK_ROWS`](super::schema::CHUNK_ROWS) rows, until none of them finds so many: no single transaction is
+/// long, whatever has gathered.
+pub fn delete_in_chunks(first: Vec<Step>, deletes: Vec<Step>) -> Operation {
+    let skipped = first.len();
+    let mut steps = first;
+    steps.extend(deletes.iter().cloned());
+    Operation::write(steps, move |rows| {
+        let unfinished: Vec<Step> = deletes
+            .into_iter()
+            .zip(rows.into_iter().skip(skipped))
+            .filter(|(_, result)| result.changes >= super::schema::CHUNK_ROWS)
+            .map(|(step, _)| step)
+            .collect();
+        if unfinished.is_empty() {
+            Outcome::Answer(Answer::Undefined)
+        } else {
+            Outcome::Continue(delete_in_chunks(Vec::new(), unfinished).heavy())
+        }
+    })
+}
+
+/// What the rule of an operation decided.
+pub enum Outcome {
+    /// The call's answer.
+    Answer(Answer),
+    /// The answer, and work that follows from it and that nobody waits for: deleting an expired row, say.
+    AnswerThen(Answer, Operation),
+    /// The call goes on with another operation, which answers it.
+    Continue(Operation),
+}
+
+/// What a call on a store resolves to.
+#[derive(Debug)]
+pub enum Answer {
+    /// `undefined`.
+    Undefined,
+    /// `null`.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// A string.
+    Text(String),
+    /// The value that this JSON text denotes; `unreadable` deletes the row it came from if it does not parse.
+    Json {
+        /// The JSON text.
+        text: String,
+        /// What to do with a row whose text does not parse.
+        unreadable: Option<Step>,
+    },
+    /// Numbers and lists under names, in the order of the documentation.
+    Record(Vec<(&'static str, Field)>),
+    /// A rejection.
+    Rejection(Error),
+    /// `undefined`, and the hash is claimed for the caller.
+    Claimed,
+    /// A deduplicated request is under way elsewhere: the call waits.
+    Wait(super::dedupe::Wait),
+    /// A job was registered; whether it is this call's own.
+    Registered {
+        /// The job that is pending now.
+        job_id: String,
+        /// Whether this call created it.
+        created: bool,
+    },
+    /// A job was completed or failed; whether there was one to end.
+    Ended {
+        /// Whether a row changed.
+        changed: bool,
+    },
+}
+
+/// A member of an [`Answer::Record`].
+#[derive(Debug)]
+pub enum Field {
+    /// A number.
+    Number(f64),
+    /// A boolean.
+    Bool(bool),
+    /// A string.
+    Text(String),
+    /// An array of strings.
+    List(Vec<String>),
+    /// A `Date`.
+    Time(Millis),
+    /// An object within.
+    Record(Vec<(&'static str, Field)>),
+}

@@ -1,0 +1,343 @@
+//! The one source of DDL, migrations and statements. Tables, columns and indexes are those of 0.2.0 (README,
+//! "Database schema"); what is added is extra tables and indexes, which 0.2.0 ignores.
+
+use super::error::{Result, StoreKind};
+use super::plan::Value;
+
+/// The most rows one step of a clean-up deletes.
+pub const CHUNK_ROWS: u64 = 500;
+
+/// What sets up a schema: anything that runs SQL. Implemented by every kind of connection.
+pub trait SchemaConnection {
+    /// Runs statements that answer no rows.
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    fn execute_script(&mut self, sql: &str) -> Result<()>;
+
+    /// Runs a query without parameters.
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    fn query(&mut self, sql: &str) -> Result<Vec<Vec<Value>>>;
+}
+
+const CACHE_DDL: &str = "
+CREATE TABLE IF NOT EXISTS cache (
+  hash TEXT PRIMARY KEY,
+  value BLOB NOT NULL,
+  expires_at INTEGER NOT NULL,
+  created_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS idx_cache_expires_at ON cache(expires_at);
+";
+
+// `dedupe_leases` is ours, as is the index on `created_at`, by which a clean-up finds its rows.
+// A row of the table with a job is the lease of that job's owner, valid while the row's `job_id` is
+// the job's: when 0.2.0 registers the hash again under another id, the lease no longer applies. A row without a
+// job is a claim: its owner was told to make the request and has not registered it yet.
+const DEDUPE_DDL: &str = "
+CREATE TABLE IF NOT EXISTS dedupe_jobs (
+  hash TEXT PRIMARY KEY,
+  job_id TEXT NOT NULL,
+  status TEXT NOT NULL,
+  result BLOB,
+  error TEXT,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS idx_dedupe_status ON dedupe_jobs(status);
+CREATE INDEX IF NOT EXISTS idx_dedupe_created_at ON dedupe_jobs(created_at);
+CREATE TABLE IF NOT EXISTS dedupe_leases (
+  hash TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,
+  job_id TEXT,
+  expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+";
+
+const RATE_LIMIT_TABLE_PLAIN: &str = "
+CREATE TABLE IF NOT EXISTS rate_limits (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  resource TEXT NOT NULL,
+  timestamp INTEGER NOT NULL
+);
+";
+
+const RATE_LIMIT_TABLE_ADAPTIVE: &str = "
+CREATE TABLE IF NOT EXISTS rate_limits (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  resource TEXT NOT NULL,
+  timestamp INTEGER NOT NULL,
+  priority TEXT NOT NULL DEFAULT 'background'
+);
+";
+
+const RATE_LIMIT_ADD_PRIORITY: &str = "ALTER TABLE rate_limits ADD COLUMN priority TEXT DEFAULT 'background';";
+
+// The third index is ours: it counts a window without touching the table.
+const RATE_LIMIT_INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS idx_rate_limit_resource ON rate_limits(resource);
+CREATE INDEX IF NOT EXISTS idx_rate_limit_timestamp ON rate_limits(timestamp);
+CREATE INDEX IF NOT EXISTS idx_rate_limit_resource_timestamp ON rate_limits(resource, timestamp);
+";
+
+// `adaptive_state` is ours. It keeps what deleting old rows of `rate_limits` would lose: when each class was last
+// active, whether the resource is in high-activity mode, and how often it entered it.
+const ADAPTIVE_DDL: &str = "
+CREATE INDEX IF NOT EXISTS idx_rate_limit_resource_priority_timestamp
+  ON rate_limits(resource, priority, timestamp);
+CREATE TABLE IF NOT EXISTS adaptive_state (
+  resource TEXT PRIMARY KEY,
+  last_user_at INTEGER,
+  last_background_at INTEGER,
+  high_activity INTEGER NOT NULL DEFAULT 0,
+  activations INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+";
+
+/// Names that are present once the schema of a store is complete.
+fn expected_names(kind: StoreKind) -> &'static [&'static str] {
+    match kind {
+        StoreKind::Cache => &["cache", "idx_cache_expires_at"],
+        StoreKind::Dedupe => &["dedupe_jobs", "idx_dedupe_status", "idx_dedupe_created_at", "dedupe_leases"],
+        StoreKind::RateLimit => &[
+            "rate_limits",
+            "idx_rate_limit_resource",
+            "idx_rate_limit_timestamp",
+            "idx_rate_limit_resource_timestamp",
+        ],
+        StoreKind::Adaptive => &[
+            "rate_limits",
+            "idx_rate_limit_resource",
+            "idx_rate_limit_timestamp",
+            "idx_rate_limit_resource_timestamp",
+            "idx_rate_limit_resource_priority_timestamp",
+            "adaptive_state",
+        ],
+    }
+}
+
+/// Whether the tables and indexes of a store are all there. Only reads, so it never waits for another's lock.
+///
+/// # Errors
+/// What SQLite refuses, for example a file that is not a database.
+pub fn is_complete(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<bool> {
+    let rows = connection.query("SELECT name FROM sqlite_schema WHERE type IN ('table', 'index')")?;
+    let has = |name: &str| rows.iter().any(|row| row.first().and_then(Value::text) == Some(name));
+    Ok(expected_names(kind).iter().all(|name| has(name))
+        && (kind != StoreKind::Adaptive || has_priority(connection)?))
+}
+
+fn has_priority(connection: &mut dyn SchemaConnection) -> Result<bool> {
+    let columns = connection.query("SELECT name FROM pragma_table_info('rate_limits')")?;
+    Ok(columns.iter().any(|row| row.first().and_then(Value::text) == Some("priority")))
+}
+
+/// Makes what is missing of a store's tables and indexes, and brings a legacy `rate_limits` up to date. To be run
+/// inside one write transaction: it looks before it alters.
+///
+/// # Errors
+/// What SQLite refuses.
+pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<()> {
+    match kind {
+        StoreKind::Cache => connection.execute_script(CACHE_DDL),
+        StoreKind::Dedupe => connection.execute_script(DEDUPE_DDL),
+        StoreKind::RateLimit => {
+            connection.execute_script(RATE_LIMIT_TABLE_PLAIN)?;
+            connection.execute_script(RATE_LIMIT_INDEXES)
+        }
+        StoreKind::Adaptive => {
+            connection.execute_script(RATE_LIMIT_TABLE_ADAPTIVE)?;
+            if !has_priority(connection)? {
+                connection.execute_script(RATE_LIMIT_ADD_PRIORITY)?;
+            }
+            connection.execute_script(RATE_LIMIT_INDEXES)?;
+            connection.execute_script(ADAPTIVE_DDL)
+        }
+    }
+}
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+        /// The closed set of statements. No other SQL reads or writes a store's rows.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Statement {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Statement {
+            /// Every statement.
+            pub const ALL: &'static [Statement] = &[$(Statement::$name,)*];
+
+            /// The statement's text, with parameters `?1`, `?2`, …
+            pub const fn sql(self) -> &'static str {
+                match self {
+                    $(Statement::$name => $sql,)*
+                }
+            }
+        }
+    };
+}
+
+statements! {
+    /// One entry. Parameters: hash.
+    CacheGet = "SELECT value, expires_at FROM cache WHERE hash = ?1";
+    /// Store an entry. Parameters: hash, value, expires_at, created_at.
+    CacheSet = "INSERT INTO cache (hash, value, expires_at, created_at) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (hash) DO UPDATE SET
+          value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at";
+    /// Remove an entry. Parameters: hash.
+    CacheDelete = "DELETE FROM cache WHERE hash = ?1";
+    /// Remove an entry that has not been replaced since it was read. Parameters: hash, expires_at.
+    CacheDeleteStale = "DELETE FROM cache WHERE hash = ?1 AND expires_at = ?2";
+    /// Remove every entry.
+    CacheClear = "DELETE FROM cache";
+    /// Entries, expired entries, size of the database. Parameters: now.
+    CacheStats = "SELECT
+          (SELECT COUNT(*) FROM cache),
+          (SELECT COUNT(*) FROM cache WHERE expires_at < ?1),
+          (SELECT page_count FROM pragma_page_count()),
+          (SELECT page_size FROM pragma_page_size())";
+    /// Remove some of the expired entries. Parameters: now.
+    CacheCleanup = "DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache WHERE expires_at < ?1 LIMIT 500)";
+
+    /// A job with the expiry of its lease. Parameters: hash.
+    DedupeJob = "SELECT j.job_id, j.status, j.result, j.error, j.created_at, j.updated_at,
+          (SELECT l.expires_at FROM dedupe_leases l WHERE l.hash = j.hash AND l.job_id = j.job_id)
+        FROM dedupe_jobs j WHERE j.hash = ?1";
+    /// The expiry of a claim that has not become a job. Parameters: hash.
+    DedupeClaimExpiry = "SELECT expires_at FROM dedupe_leases WHERE hash = ?1 AND job_id IS NULL";
+    /// Claim a hash that has neither a live job, a served result nor a claim; answers a row if it did.
+    /// Parameters: hash, owner, claim expiry, now, job timeout, result TTL, system time.
+    DedupeClaim = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)
+        SELECT ?1, ?2, NULL, ?3
+        WHERE NOT EXISTS (
+          SELECT 1 FROM dedupe_jobs j WHERE j.hash = ?1 AND (
+            (j.status = 'pending' AND (?5 = 0 OR ?4 - j.created_at < ?5) AND NOT EXISTS (
+              SELECT 1 FROM dedupe_leases l WHERE l.hash = ?1 AND l.job_id = j.job_id AND l.expires_at <= ?7))
+            OR (j.status = 'completed' AND ?4 - j.updated_at < ?6)))
+        ON CONFLICT (hash) DO UPDATE SET owner = excluded.owner, job_id = NULL, expires_at = excluded.expires_at
+          WHERE dedupe_leases.job_id IS NOT NULL OR dedupe_leases.expires_at <= ?7
+        RETURNING 1";
+    /// Register a job unless a live one is pending. Parameters: hash, job id, now, job timeout, system time.
+    DedupeRegister = "INSERT INTO dedupe_jobs (hash, job_id, status, created_at, updated_at)
+        VALUES (?1, ?2, 'pending', ?3, ?3)
+        ON CONFLICT (hash) DO UPDATE SET job_id = excluded.job_id, status = 'pending', result = NULL, error = NULL,
+            created_at = excluded.created_at, updated_at = excluded.updated_at
+          WHERE dedupe_jobs.status <> 'pending'
+            OR (?4 > 0 AND ?3 - dedupe_jobs.created_at >= ?4)
+            OR EXISTS (SELECT 1 FROM dedupe_leases l
+                 WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.expires_at <= ?5)";
+    /// Give the job its owner's lease, in place of a claim, if it is the one registered. Parameters: hash, job id,
+    /// owner, lease expiry.
+    DedupeLease = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)
+        SELECT ?1, ?3, ?2, ?4 WHERE EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2)
+        ON CONFLICT (hash) DO UPDATE SET
+          owner = excluded.owner, job_id = excluded.job_id, expires_at = excluded.expires_at";
+    /// Prolong the leases of an owner's pending jobs. Parameters: owner, lease expiry.
+    DedupeRenew = "UPDATE dedupe_leases SET expires_at = ?2
+        WHERE owner = ?1 AND job_id IS NOT NULL
+          AND EXISTS (SELECT 1 FROM dedupe_jobs j
+            WHERE j.hash = dedupe_leases.hash AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
+    /// End a job with a result. Parameters: hash, result, now, the job this store registered or NULL, owner.
+    DedupeComplete = "UPDATE dedupe_jobs SET status = 'completed', result = ?2, updated_at = ?3
+        WHERE hash = ?1 AND status <> 'completed' AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
+          ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
+            WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
+    /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL, owner.
+    DedupeFail = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+        WHERE hash = ?1 AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
+          ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
+            WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
+    /// End a pending job that is past its time. Parameters: hash, message, now, job timeout.
+    DedupeTimeOut = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+        WHERE hash = ?1 AND status = 'pending' AND ?3 - created_at >= ?4";
+    /// Remove a job. Parameters: hash, job id.
+    DedupeDelete = "DELETE FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2";
+    /// Counts by status, and of jobs created before a time. Parameters: that time.
+    DedupeStats = "SELECT COUNT(*),
+          COUNT(*) FILTER (WHERE status = 'pending'),
+          COUNT(*) FILTER (WHERE status = 'completed'),
+          COUNT(*) FILTER (WHERE status = 'failed'),
+          COUNT(*) FILTER (WHERE created_at < ?1)
+        FROM dedupe_jobs";
+    /// Remove some of the jobs created before a time. Parameters: that time.
+    DedupeCleanup = "DELETE FROM dedupe_jobs
+        WHERE rowid IN (SELECT rowid FROM dedupe_jobs WHERE created_at < ?1 LIMIT 500)";
+    /// Remove some of the leases and claims that ran out and whose job is gone. Parameters: system time.
+    DedupeCleanupLeases = "DELETE FROM dedupe_leases WHERE hash IN (
+          SELECT l.hash FROM dedupe_leases l WHERE l.expires_at < ?1
+            AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j WHERE j.hash = l.hash AND j.job_id = l.job_id) LIMIT 500)";
+    /// Remove every job.
+    DedupeClear = "DELETE FROM dedupe_jobs";
+    /// Remove every lease and claim.
+    DedupeClearLeases = "DELETE FROM dedupe_leases";
+
+    /// Requests in a window, and whether there are older ones than a time. Parameters: resource, window start,
+    /// that time.
+    RateUsage = "SELECT
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2),
+          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3)";
+    /// When the nth newest request in a window was made. Parameters: resource, window start, n - 1.
+    RateNthNewest = "SELECT timestamp FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
+        ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
+    /// Record a request. Parameters: resource, now.
+    RateRecord = "INSERT INTO rate_limits (resource, timestamp) VALUES (?1, ?2)";
+    /// Remove some of a resource's requests before a time. Parameters: resource, that time.
+    RateDeleteBefore = "DELETE FROM rate_limits WHERE id IN (
+          SELECT id FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT 500)";
+    /// Remove a resource's requests. Parameters: resource.
+    RateReset = "DELETE FROM rate_limits WHERE resource = ?1";
+    /// Remove every request.
+    RateClear = "DELETE FROM rate_limits";
+    /// How many requests are stored.
+    RateTotal = "SELECT COUNT(*) FROM rate_limits";
+    /// The resources that have requests.
+    RateResources = "SELECT DISTINCT resource FROM rate_limits ORDER BY resource";
+
+    /// Record a request with its priority. Parameters: resource, now, priority.
+    AdaptiveRecord = "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?1, ?2, ?3)";
+    /// User and background requests in a window, and whether there are older ones than a time. Parameters:
+    /// resource, window start, that time.
+    AdaptiveUsage = "SELECT
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp >= ?2),
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'background' AND timestamp >= ?2),
+          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3)";
+    /// A resource's recent activity: user requests after the start of the monitoring window, after the start of
+    /// its last third, and in the third before; when users and background work were last active; the mode.
+    /// Parameters: resource, monitoring start, last third's start, middle third's start.
+    AdaptiveActivity = "SELECT
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp > ?2),
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp > ?3),
+          (SELECT COUNT(*) FROM rate_limits
+            WHERE resource = ?1 AND priority = 'user' AND timestamp > ?4 AND timestamp <= ?3),
+          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'user'),
+          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'background'),
+          s.last_user_at, s.last_background_at, s.high_activity, s.activations
+        FROM (SELECT 1) LEFT JOIN adaptive_state s ON s.resource = ?1";
+    /// When the nth newest request of a class in a window was made. Parameters: resource, window start, n - 1,
+    /// priority.
+    AdaptiveNthNewest = "SELECT timestamp FROM rate_limits
+        WHERE resource = ?1 AND priority = ?4 AND timestamp >= ?2 ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
+    /// Keep, before old requests are deleted, when each class was last active. Parameters: resource.
+    AdaptiveKeepActivity = "INSERT INTO adaptive_state (resource, last_user_at, last_background_at)
+        VALUES (?1,
+          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'user'),
+          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'background'))
+        ON CONFLICT (resource) DO UPDATE SET
+          last_user_at = COALESCE(excluded.last_user_at, last_user_at),
+          last_background_at = COALESCE(excluded.last_background_at, last_background_at)";
+    /// Enter high-activity mode, counted once however many processes see it. Parameters: resource.
+    AdaptiveEnterHigh = "INSERT INTO adaptive_state (resource, high_activity, activations) VALUES (?1, 1, 1)
+        ON CONFLICT (resource) DO UPDATE SET
+          activations = activations + (high_activity = 0), high_activity = 1";
+    /// Leave high-activity mode. Parameters: resource.
+    AdaptiveLeaveHigh = "UPDATE adaptive_state SET high_activity = 0 WHERE resource = ?1";
+    /// Forget what is kept of a resource. Parameters: resource.
+    AdaptiveForget = "DELETE FROM adaptive_state WHERE resource = ?1";
+    /// Forget what is kept of every resource.
+    AdaptiveForgetAll = "DELETE FROM adaptive_state";
+    /// How often resources entered high-activity mode.
+    AdaptiveActivations = "SELECT COALESCE(SUM(activations), 0) FROM adaptive_state";
+}

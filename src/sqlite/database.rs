@@ -1,0 +1,540 @@
+//! A database with the queue in front of its one connection.
+//!
+//! - A light read runs at once, on the calling thread, when nothing is queued and the connection is free.
+//! - Everything else is queued in call order. The binding calls [`Database::flush`] at the end of a stretch of
+//!   JavaScript: what is queued then is committed as one transaction, on the calling thread if that is cheap (WAL,
+//!   `synchronous` normal, light, lock free), else on a background thread, which goes on until the queue is empty.
+//! - The calling thread never waits: not for the connection (it tries the lock), not for another process (the busy
+//!   timeout is 0 except on a background thread), not for an fsync. [`Database::drain`] is the exception, for
+//!   `destroy()` and the end of the process.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
+
+use super::connection::{Connection, Location};
+use super::watch::Watch;
+use super::{background, lock};
+use crate::core::error::{Error, Result, StoreKind};
+use crate::core::options::{JournalMode, Synchronous};
+use crate::core::plan::{Answer, Operation, Outcome, OutcomeRule, PlanRows, Weight};
+
+/// The most operations and bytes that are committed on a JavaScript thread at once: about 2 ms of work.
+const INLINE_OPERATIONS: usize = 400;
+const INLINE_BYTES: usize = 1 << 20;
+
+/// The most operations and bytes in one background transaction, so that other processes get their turn.
+const BATCH_OPERATIONS: usize = 4_000;
+const BATCH_BYTES: usize = 16 << 20;
+
+/// Bytes written to the write-ahead log, as estimated, after which it is checkpointed. SQLite's own default is
+/// 1000 pages of 4 KB.
+const CHECKPOINT_BYTES: usize = 8 << 20;
+
+/// What a commit adds to the write-ahead log apart from its payload: about three pages.
+const COMMIT_BYTES: usize = 3 * 4096;
+
+/// Where the answer to a queued call goes.
+pub trait Reply: Send {
+    /// Delivers the answer. Called once, from any thread.
+    fn deliver(self: Box<Self>, answer: Result<Answer>);
+}
+
+/// An operation in the queue.
+struct Queued {
+    operation: Operation,
+    reply: Option<Box<dyn Reply>>,
+    /// Until when it may wait for a lock.
+    deadline: Instant,
+}
+
+#[derive(Default)]
+struct Queue {
+    operations: VecDeque<Queued>,
+    /// Stores whose tables could not be made yet because another process wrote.
+    unprepared: Vec<StoreKind>,
+    /// Whether a background thread works on the queue.
+    in_background: bool,
+    closed: bool,
+}
+
+/// What became of a call that was handed in.
+pub enum Submitted {
+    /// It was carried out at once.
+    Done(Result<Answer>),
+    /// It is in the queue; the reply will tell.
+    Queued,
+}
+
+/// A database: see the module's description.
+pub struct Database {
+    location: Location,
+    /// `None` once closed.
+    connection: Mutex<Option<Connection>>,
+    queue: Mutex<Queue>,
+    /// Whether a commit neither waits for the medium nor for a lock longer than the statement takes.
+    commits_inline: AtomicBool,
+    synchronous: Mutex<Synchronous>,
+    journal_mode: Option<JournalMode>,
+    /// Whether the next commit starts the write-ahead log, which is flushed then even with `synchronous` normal:
+    /// after opening and after a checkpoint. That commit belongs on a background thread.
+    starts_log: AtomicBool,
+    uncheckpointed_bytes: AtomicUsize,
+    watches: Mutex<Vec<Weak<Watch>>>,
+}
+
+impl Database {
+    /// Opens a database.
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    pub fn open(
+        location: Location,
+        journal_mode: Option<JournalMode>,
+        synchronous: Synchronous,
+    ) -> Result<Arc<Self>> {
+        let connection = Connection::open(&location, journal_mode.unwrap_or(JournalMode::Wal), synchronous)?;
+        let database = Database {
+            commits_inline: AtomicBool::new(false),
+            location,
+            connection: Mutex::new(Some(connection)),
+            queue: Mutex::default(),
+            synchronous: Mutex::new(synchronous),
+            journal_mode,
+            starts_log: AtomicBool::new(true),
+            uncheckpointed_bytes: AtomicUsize::new(0),
+            watches: Mutex::default(),
+        };
+        if let Some(connection) = lock(&database.connection).as_ref() {
+            database.decide_where_to_commit(connection);
+        }
+        Ok(Arc::new(database))
+    }
+
+    /// The file, if it is one.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The journal mode that was asked for, if any.
+    pub fn journal_mode(&self) -> Option<JournalMode> {
+        self.journal_mode
+    }
+
+    fn decide_where_to_commit(&self, connection: &Connection) {
+        let inline = match self.location {
+            Location::Memory | Location::Temporary => true,
+            Location::File(_) => *lock(&self.synchronous) == Synchronous::Normal && connection.is_wal(),
+        };
+        self.commits_inline.store(inline, Ordering::Relaxed);
+    }
+
+    /// Makes a store's tables. While another process writes, that is left to the background and calls wait for it.
+    /// A store that wants commits flushed gets that for the whole database.
+    ///
+    /// # Errors
+    /// What SQLite refuses, other than for want of a lock.
+    pub fn add_store(self: &Arc<Self>, kind: StoreKind, synchronous: Synchronous) -> Result<()> {
+        if let Some(mut connection) = self.try_connection()
+            && let Some(connection) = connection.as_mut()
+        {
+            if synchronous > *lock(&self.synchronous) {
+                connection.set_synchronous(synchronous)?;
+                *lock(&self.synchronous) = synchronous;
+                self.decide_where_to_commit(connection);
+            }
+            match connection.prepare_store(kind) {
+                Err(error) if error.is_busy() => {}
+                done => return done,
+            }
+        }
+        let mut queue = lock(&self.queue);
+        queue.unprepared.push(kind);
+        if synchronous == Synchronous::Full {
+            *lock(&self.synchronous) = synchronous;
+            self.commits_inline.store(false, Ordering::Relaxed);
+        }
+        self.continue_in_background(&mut queue);
+        Ok(())
+    }
+
+    fn try_connection(&self) -> Option<MutexGuard<'_, Option<Connection>>> {
+        match self.connection.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Hands in a call: a light read is carried out at once if that keeps the order, all else is queued. `reply`
+    /// is asked for only then. Waits for locks until `deadline`.
+    pub fn submit(
+        self: &Arc<Self>,
+        mut operation: Operation,
+        deadline: Instant,
+        reply: impl FnOnce() -> Box<dyn Reply>,
+    ) -> Submitted {
+        while operation.read_only && operation.weight == Weight::Light {
+            let Some(connection) = self.connection_if_idle() else {
+                break;
+            };
+            let Some(open) = connection.as_ref() else {
+                break;
+            };
+            let rows = match open.read(&operation.steps) {
+                Ok(rows) => rows,
+                Err(error) if error.is_busy() => break,
+                Err(error) => return Submitted::Done(Err(error)),
+            };
+            drop(connection);
+            match decide(operation.outcome, rows) {
+                Ok(Outcome::Answer(answer)) => return Submitted::Done(Ok(answer)),
+                Ok(Outcome::AnswerThen(answer, next)) => {
+                    self.enqueue(next, None, deadline);
+                    return Submitted::Done(Ok(answer));
+                }
+                Ok(Outcome::Continue(next)) => operation = next,
+                Err(error) => return Submitted::Done(Err(error)),
+            }
+        }
+        self.enqueue(operation, Some(reply()), deadline);
+        Submitted::Queued
+    }
+
+    /// The connection, if nothing is before the caller.
+    fn connection_if_idle(&self) -> Option<MutexGuard<'_, Option<Connection>>> {
+        let queue = lock(&self.queue);
+        if queue.in_background || !queue.operations.is_empty() || !queue.unprepared.is_empty() {
+            return None;
+        }
+        self.try_connection()
+    }
+
+    /// Puts an operation at the end of the queue, for the next flush.
+    pub fn enqueue(&self, operation: Operation, reply: Option<Box<dyn Reply>>, deadline: Instant) {
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            drop(queue);
+            if let Some(reply) = reply {
+                reply.deliver(Err(Error::Internal("the database is closed".to_owned())));
+            }
+            return;
+        }
+        queue.operations.push_back(Queued { operation, reply, deadline });
+    }
+
+    /// Whether something is queued that no background thread is working on.
+    pub fn needs_flush(&self) -> bool {
+        let queue = lock(&self.queue);
+        !queue.in_background && !queue.operations.is_empty()
+    }
+
+    /// Carries out what is queued: here if that is cheap, else in the background.
+    pub fn flush(self: &Arc<Self>) {
+        loop {
+            let mut queue = lock(&self.queue);
+            if queue.in_background || queue.operations.is_empty() {
+                return;
+            }
+            let connection = if self.is_cheap(&queue) { self.try_connection() } else { None };
+            let Some(guard) = connection else {
+                self.continue_in_background(&mut queue);
+                return;
+            };
+            let mut batch = std::mem::take(&mut queue.operations);
+            drop(queue);
+            let Some(connection) = guard.as_ref() else {
+                return;
+            };
+            let mut finished = Vec::with_capacity(batch.len());
+            match guarded(|| run_batch(connection, &mut batch, &mut finished)) {
+                Ok(()) => {}
+                Err(error) if error.is_busy() => {
+                    // Before the connection is free for others: what is left stays first in order.
+                    let mut queue = lock(&self.queue);
+                    prepend(&mut queue, batch);
+                    self.continue_in_background(&mut queue);
+                }
+                Err(error) => finished.extend(batch.drain(..).map(|queued| (queued, Err(error.clone())))),
+            }
+            self.finish(finished);
+            drop(guard);
+        }
+    }
+
+    fn is_cheap(&self, queue: &Queue) -> bool {
+        let commits_inline = self.commits_inline.load(Ordering::Relaxed)
+            && !(self.starts_log.load(Ordering::Relaxed) && matches!(self.location, Location::File(_)));
+        let mut bytes = 0;
+        queue.unprepared.is_empty()
+            && queue.operations.len() <= INLINE_OPERATIONS
+            && queue.operations.iter().all(|queued| {
+                bytes += queued.operation.payload_bytes();
+                queued.operation.weight == Weight::Light && (commits_inline || queued.operation.read_only)
+            })
+            && bytes <= INLINE_BYTES
+    }
+
+    fn continue_in_background(self: &Arc<Self>, queue: &mut Queue) {
+        if !queue.in_background {
+            queue.in_background = true;
+            let database = Arc::clone(self);
+            background::run(move || database.work());
+        }
+    }
+
+    /// What a background thread does: batch after batch until nothing is queued.
+    fn work(self: Arc<Self>) {
+        while self.work_once() {}
+    }
+
+    fn work_once(self: &Arc<Self>) -> bool {
+        // The connection first: whoever takes operations from the queue must be the one who can run them.
+        let mut guard = lock(&self.connection);
+        let mut queue = lock(&self.queue);
+        let mut unprepared = std::mem::take(&mut queue.unprepared);
+        let Some(connection) = guard.as_mut() else {
+            queue.in_background = false;
+            return false;
+        };
+        if queue.operations.is_empty() && unprepared.is_empty() {
+            queue.in_background = false;
+            return false;
+        }
+        let mut bytes = 0;
+        let taken = queue
+            .operations
+            .iter()
+            .take(BATCH_OPERATIONS)
+            .take_while(|queued| {
+                bytes += queued.operation.payload_bytes();
+                bytes <= BATCH_BYTES
+            })
+            .count()
+            .max(1)
+            .min(queue.operations.len());
+        let mut batch: VecDeque<Queued> = queue.operations.drain(..taken).collect();
+        drop(queue);
+
+        let mut finished = Vec::with_capacity(batch.len());
+        // A store that was added while another process wrote has no calls yet that could run out of time.
+        let patience = if batch.is_empty() { Instant::now() + Duration::from_secs(1) } else { Instant::now() };
+        loop {
+            let until = batch.iter().map(|queued| queued.deadline).min().unwrap_or(patience);
+            connection.wait_for_locks(until.saturating_duration_since(Instant::now()));
+            let outcome = guarded(|| {
+                self.prepare(connection, &mut unprepared)?;
+                run_batch(connection, &mut batch, &mut finished)
+            });
+            let Err(error) = outcome else { break };
+            if !error.is_busy() {
+                finished.extend(batch.drain(..).map(|queued| (queued, Err(error.clone()))));
+                break;
+            }
+            let now = Instant::now();
+            let (late, rest) = batch.into_iter().partition::<VecDeque<_>, _>(|queued| queued.deadline <= now);
+            batch = rest;
+            finished.extend(late.into_iter().map(|queued| (queued, Err(error.clone()))));
+            if batch.is_empty() {
+                break;
+            }
+            // SQLite answers BUSY at once where waiting could not help, for example while a snapshot is recovered.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        connection.wait_for_locks(Duration::ZERO);
+        if finished.iter().any(|(queued, rows)| !queued.operation.read_only && rows.is_ok()) {
+            self.starts_log.store(false, Ordering::Relaxed);
+        }
+        // While the connection is held: whoever waits for it finds everything delivered and queued.
+        self.finish(finished);
+        if !unprepared.is_empty() {
+            let mut queue = lock(&self.queue);
+            queue.unprepared.append(&mut unprepared);
+            if queue.operations.is_empty() {
+                // Nobody waits: the next call tries again.
+                queue.in_background = false;
+                return false;
+            }
+        }
+        true
+    }
+
+    fn prepare(&self, connection: &mut Connection, unprepared: &mut Vec<StoreKind>) -> Result<()> {
+        while let Some(kind) = unprepared.last() {
+            connection.set_synchronous(*lock(&self.synchronous))?;
+            connection.prepare_store(*kind)?;
+            self.decide_where_to_commit(connection);
+            unprepared.pop();
+        }
+        Ok(())
+    }
+
+    /// Applies the rules to what has been committed, delivers the answers, and queues what follows from them.
+    fn finish(self: &Arc<Self>, finished: Vec<(Queued, Result<PlanRows>)>) {
+        let mut wakes = false;
+        let mut written = None;
+        for (queued, rows) in finished {
+            let Queued { operation, reply, deadline } = queued;
+            if !operation.read_only {
+                *written.get_or_insert(COMMIT_BYTES) += operation.payload_bytes();
+                wakes |= operation.wakes_waiters && rows.is_ok();
+            }
+            let answer = match rows.and_then(|rows| decide(operation.outcome, rows)) {
+                Ok(Outcome::Answer(answer)) => Ok(answer),
+                Ok(Outcome::AnswerThen(answer, next)) => {
+                    self.enqueue(next, None, deadline);
+                    Ok(answer)
+                }
+                Ok(Outcome::Continue(next)) => {
+                    self.enqueue(next, reply, deadline);
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            if let Some(reply) = reply {
+                reply.deliver(answer);
+            }
+        }
+        if wakes {
+            self.wake();
+        }
+        if let Some(written) = written {
+            self.checkpoint_after(written);
+        }
+    }
+
+    fn checkpoint_after(self: &Arc<Self>, written: usize) {
+        let Location::File(path) = &self.location else {
+            return;
+        };
+        if self.uncheckpointed_bytes.fetch_add(written, Ordering::Relaxed) + written >= CHECKPOINT_BYTES {
+            self.uncheckpointed_bytes.store(0, Ordering::Relaxed);
+            let (database, path) = (Arc::clone(self), path.clone());
+            background::run(move || {
+                // One that fails is made up for by the next, or when the database is closed.
+                let _ = Connection::checkpoint(&path);
+                database.starts_log.store(true, Ordering::Relaxed);
+            });
+        }
+    }
+
+    /// Carries out everything queued, on this thread, and waits for what a background thread has in hand.
+    pub fn drain(self: &Arc<Self>) {
+        loop {
+            {
+                let mut queue = lock(&self.queue);
+                if queue.operations.is_empty() {
+                    queue.unprepared.clear();
+                    drop(queue);
+                    // Whatever a background thread had taken is done once the connection is free.
+                    drop(lock(&self.connection));
+                    if lock(&self.queue).operations.is_empty() {
+                        return;
+                    }
+                }
+            }
+            self.work_once();
+        }
+    }
+
+    /// Carries out everything queued and closes the connection. SQLite checkpoints then, and removes `-wal` and
+    /// `-shm` if nobody else has the file open.
+    pub fn close(self: &Arc<Self>) {
+        self.drain();
+        lock(&self.queue).closed = true;
+        self.drain();
+        drop(lock(&self.connection).take());
+    }
+
+    /// Registers a store that wants to know when deduplicated requests may have changed.
+    pub fn add_watch(&self, watch: &Arc<Watch>) {
+        let mut watches = lock(&self.watches);
+        watches.retain(|watch| watch.strong_count() > 0);
+        watches.push(Arc::downgrade(watch));
+    }
+
+    fn wake(&self) {
+        let watches: Vec<_> = lock(&self.watches).iter().filter_map(Weak::upgrade).collect();
+        for watch in watches {
+            watch.notify();
+        }
+    }
+
+    /// See [`Connection::data_version`]. `None` while the connection is in use.
+    pub fn data_version(&self) -> Option<i64> {
+        self.try_connection()?.as_ref()?.data_version().ok()
+    }
+
+    /// Queues an operation nobody waits for and has the background carry it out.
+    pub fn run_in_background(self: &Arc<Self>, operation: Operation, deadline: Instant) {
+        self.enqueue(operation, None, deadline);
+        let mut queue = lock(&self.queue);
+        if !queue.closed {
+            self.continue_in_background(&mut queue);
+        }
+    }
+}
+
+fn prepend(queue: &mut Queue, mut batch: VecDeque<Queued>) {
+    batch.append(&mut queue.operations);
+    queue.operations = batch;
+}
+
+/// Applies a rule. A rule that panics fails its own call and no other.
+fn decide(rule: OutcomeRule, rows: PlanRows) -> Result<Outcome> {
+    guarded(|| Ok(rule(rows)))
+}
+
+/// Makes an error of a panic.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Error::Internal("a panic".to_owned())))
+}
+
+/// Runs a batch as one transaction. If one of its operations fails, nothing of it stands and each is run again in
+/// a transaction of its own, so that it alone is refused.
+///
+/// # Errors
+/// `SQLITE_BUSY`: what is left in `batch` has not been run.
+fn run_batch(
+    connection: &Connection,
+    batch: &mut VecDeque<Queued>,
+    finished: &mut Vec<(Queued, Result<PlanRows>)>,
+) -> Result<()> {
+    if batch.len() > 1 {
+        let writes = batch.iter().any(|queued| !queued.operation.read_only);
+        connection.begin(writes)?;
+        let all: Result<Vec<PlanRows>> =
+            batch.iter().map(|queued| connection.run(&queued.operation.steps)).collect();
+        match connection.end(all) {
+            Ok(all) => {
+                finished.extend(batch.drain(..).zip(all.into_iter().map(Ok)));
+                return Ok(());
+            }
+            Err(error) if error.is_busy() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    while let Some(queued) = batch.front() {
+        let rows = run_alone(connection, &queued.operation);
+        match rows {
+            Err(error) if error.is_busy() => return Err(error),
+            rows => finished.extend(batch.pop_front().map(|queued| (queued, rows))),
+        }
+    }
+    Ok(())
+}
+
+fn run_alone(connection: &Connection, operation: &Operation) -> Result<PlanRows> {
+    if operation.read_only {
+        return connection.read(&operation.steps);
+    }
+    if operation.steps.len() < 2 {
+        // A single statement is a transaction by itself.
+        return connection.run(&operation.steps);
+    }
+    connection.begin(true)?;
+    let rows = connection.run(&operation.steps);
+    connection.end(rows)
+}

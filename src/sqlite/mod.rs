@@ -1,0 +1,19 @@
+//! Our own connections: opening files, one connection per file and process, the queue in front of it, background
+//! commits, checkpoints, and watching for other processes' changes. Knows no Node.
+
+#![forbid(unsafe_code)]
+
+pub mod background;
+pub mod codes;
+pub mod connection;
+pub mod database;
+pub mod registry;
+pub mod watch;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks a mutex. A panic under a lock leaves data that is whole (every critical section here is a few assignments
+/// or ends in a rollback), so poisoning is passed over.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

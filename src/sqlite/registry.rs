@@ -1,0 +1,191 @@
+//! One connection per file and process. Files are told apart by device and inode, so two names of one file share a
+//! connection, and a path whose file was replaced is opened afresh.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use once_cell::sync::Lazy;
+
+use super::connection::Location;
+use super::database::Database;
+use super::{background, lock};
+use crate::core::error::{Error, Result, StoreKind};
+use crate::core::options::DatabaseOptions;
+
+/// What tells one file from another.
+#[cfg(unix)]
+type FileKey = (u64, u64);
+#[cfg(not(unix))]
+type FileKey = PathBuf;
+
+struct Entry {
+    database: Arc<Database>,
+    path: PathBuf,
+    /// How many stores use it.
+    users: usize,
+    /// The `-wal` and `-shm` files that belong to it.
+    companions: Vec<(PathBuf, FileKey)>,
+}
+
+static OPEN: Lazy<Mutex<HashMap<FileKey, Entry>>> = Lazy::new(Mutex::default);
+
+/// A store's share in a database. Released explicitly or, in the background, when dropped.
+pub struct Handle {
+    database: Arc<Database>,
+    key: Option<FileKey>,
+    released: bool,
+}
+
+#[cfg(unix)]
+fn file_key(path: &Path) -> Option<FileKey> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn file_key(path: &Path) -> Option<FileKey> {
+    fs::canonicalize(path).ok()
+}
+
+fn companion_paths(path: &Path) -> impl Iterator<Item = PathBuf> {
+    ["-wal", "-shm"]
+        .map(|suffix| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        })
+        .into_iter()
+}
+
+/// Opens the database at `path` for a store, or joins the one this process has open. `":memory:"` and `""` (a
+/// temporary file) are private to the store.
+///
+/// # Errors
+/// [`Error::MissingDirectory`]; [`Error::Contradiction`] when the file is open in another journal mode; what SQLite
+/// refuses. A database that cannot be used is not left open.
+pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Handle> {
+    let name = path.trim();
+    let location = match name {
+        ":memory:" => Location::Memory,
+        "" => Location::Temporary,
+        _ => Location::File(absolute(Path::new(name))?),
+    };
+    let Location::File(path) = &location else {
+        let database = Database::open(location, options.journal_mode, options.synchronous)?;
+        database.add_store(kind, options.synchronous)?;
+        return Ok(Handle { database, key: None, released: false });
+    };
+
+    let mut open = lock(&OPEN);
+    if let Some(key) = file_key(path)
+        && let Some(entry) = open.get_mut(&key)
+    {
+        if options.journal_mode.is_some() && options.journal_mode != entry.database.journal_mode() {
+            return Err(Error::Contradiction(
+                "journalMode must be the same for all stores on one file, got another than the file is open with",
+            ));
+        }
+        entry.database.add_store(kind, options.synchronous)?;
+        entry.users += 1;
+        return Ok(Handle { database: Arc::clone(&entry.database), key: Some(key), released: false });
+    }
+
+    remove_abandoned_companions(&open, path);
+    let existed = path.exists();
+    let path = path.clone();
+    let database = Database::open(location, options.journal_mode, options.synchronous)?;
+    if let Err(error) = database.add_store(kind, options.synchronous) {
+        database.close();
+        if !existed {
+            // Nothing is left behind by a store that could not be made.
+            let _ = fs::remove_file(&path);
+        }
+        return Err(error);
+    }
+    let key = file_key(&path);
+    if let Some(key) = key.clone() {
+        let companions = companion_paths(&path).filter_map(|path| file_key(&path).map(|key| (path, key))).collect();
+        open.insert(key, Entry { database: Arc::clone(&database), path, users: 1, companions });
+    }
+    Ok(Handle { database, key, released: false })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path).map_err(|error| Error::Internal(error.to_string()))?;
+    match path.parent() {
+        Some(directory) if !directory.exists() => Err(Error::MissingDirectory),
+        _ => Ok(path),
+    }
+}
+
+/// When the file at `path` was removed or replaced while this process has the old one open, the `-wal` and `-shm`
+/// beside it are the old one's, which goes on with them by descriptor. A new database must not find them: it would
+/// replay the log, and truncating the shared memory would kill the process (sqlite.org/howtocorrupt.html, 4.2).
+fn remove_abandoned_companions(open: &HashMap<FileKey, Entry>, path: &Path) {
+    for entry in open.values().filter(|entry| entry.path == path) {
+        for (companion, key) in &entry.companions {
+            if file_key(companion).as_ref() == Some(key) {
+                let _ = fs::remove_file(companion);
+            }
+        }
+    }
+}
+
+impl Handle {
+    /// The database.
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// Gives the share back; answers the database if nobody else uses it, to be closed.
+    fn release(&mut self) -> Option<Arc<Database>> {
+        if std::mem::replace(&mut self.released, true) {
+            return None;
+        }
+        let Some(key) = &self.key else {
+            return Some(Arc::clone(&self.database));
+        };
+        let mut open = lock(&OPEN);
+        let entry = open.get_mut(key)?;
+        entry.users -= 1;
+        if entry.users > 0 {
+            return None;
+        }
+        open.remove(key).map(|entry| entry.database)
+    }
+
+    /// Carries out what was called, and closes the database if this was its last store. Done when it returns.
+    pub fn close(mut self) {
+        // First, while `drain_all` still finds it: the process may end meanwhile.
+        self.database.drain();
+        if let Some(database) = self.release() {
+            database.close();
+        }
+    }
+
+    /// As [`close`](Self::close), in the background; `done` is called at the end, from there.
+    pub fn close_in_background(self, done: impl FnOnce() + Send + 'static) {
+        background::run(move || {
+            self.close();
+            done();
+        });
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(database) = self.release() {
+            background::run(move || database.close());
+        }
+    }
+}
+
+/// Carries out everything queued for any file, on this thread: for the end of the process.
+pub fn drain_all() {
+    let databases: Vec<_> = lock(&OPEN).values().map(|entry| Arc::clone(&entry.database)).collect();
+    for database in databases {
+        database.drain();
+    }
+}

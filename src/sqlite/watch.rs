@@ -1,0 +1,128 @@
+//! What runs beside a dedupe store: looking for other processes' changes while somebody waits, and renewing the
+//! leases of the store's jobs while some are pending.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::database::Database;
+use super::{background, lock};
+use crate::core::dedupe;
+use crate::core::plan::Millis;
+
+/// The system's time, in ms since 1970.
+pub fn system_now() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| (since.as_micros() / 1000) as f64)
+}
+
+/// One dedupe store's interest in changes.
+pub struct Watch {
+    database: Weak<Database>,
+    owner: String,
+    poll_interval: Duration,
+    /// Tells the store to look again. May be called from any thread.
+    notify: Box<dyn Fn() + Send + Sync>,
+    waiting: AtomicUsize,
+    polling: AtomicBool,
+    pending_jobs: AtomicUsize,
+    renewing: AtomicBool,
+    look_again_at: Mutex<Option<Millis>>,
+}
+
+impl Watch {
+    /// Registers a store's interest with its database.
+    pub fn new(
+        database: &Arc<Database>,
+        owner: String,
+        poll_interval_ms: Millis,
+        notify: Box<dyn Fn() + Send + Sync>,
+    ) -> Arc<Self> {
+        // SQLite's own change counter is read at most once a millisecond.
+        let poll_interval = Duration::from_secs_f64((poll_interval_ms / 1000.0).clamp(0.001, 60.0));
+        let watch = Arc::new(Watch {
+            database: Arc::downgrade(database),
+            owner,
+            poll_interval,
+            notify,
+            waiting: AtomicUsize::new(0),
+            polling: AtomicBool::new(false),
+            pending_jobs: AtomicUsize::new(0),
+            renewing: AtomicBool::new(false),
+            look_again_at: Mutex::new(None),
+        });
+        database.add_watch(&watch);
+        watch
+    }
+
+    /// Tells the store to look again, if anybody waits.
+    pub fn notify(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            (self.notify)();
+        }
+    }
+
+    /// Says how many hashes are waited for, and when the first claim or lease among them runs out.
+    pub fn set_waiting(self: &Arc<Self>, waiting: usize, look_again_at: Option<Millis>) {
+        *lock(&self.look_again_at) = look_again_at;
+        self.waiting.store(waiting, Ordering::SeqCst);
+        if waiting > 0 && !self.polling.swap(true, Ordering::SeqCst) {
+            background::start(poll(Arc::downgrade(self), self.poll_interval));
+        }
+    }
+
+    /// Says how many jobs of the store are pending.
+    pub fn set_pending_jobs(self: &Arc<Self>, pending: usize) {
+        self.pending_jobs.store(pending, Ordering::SeqCst);
+        if pending > 0 && !self.renewing.swap(true, Ordering::SeqCst) {
+            background::start(renew(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// Whether a task of `interest` goes on. If not, `running` is cleared such that whoever raises `interest` next
+/// starts a new one.
+fn goes_on(interest: &AtomicUsize, running: &AtomicBool) -> bool {
+    if interest.load(Ordering::SeqCst) > 0 {
+        return true;
+    }
+    running.store(false, Ordering::SeqCst);
+    interest.load(Ordering::SeqCst) > 0 && !running.swap(true, Ordering::SeqCst)
+}
+
+async fn poll(watch: Weak<Watch>, interval: Duration) {
+    // Unknown at first, so the first round looks again: a change between the store's look and the first reading of
+    // the counter must not be missed.
+    let mut seen = None;
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(watch) = watch.upgrade() else { return };
+        if !goes_on(&watch.waiting, &watch.polling) {
+            return;
+        }
+        let Some(database) = watch.database.upgrade() else {
+            return;
+        };
+        let version = database.data_version();
+        let changed = version.is_some() && version != seen;
+        seen = version.or(seen);
+        let due = lock(&watch.look_again_at).is_some_and(|at| at <= system_now());
+        if changed || due {
+            watch.notify();
+        }
+    }
+}
+
+async fn renew(watch: Weak<Watch>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(dedupe::LEASE_RENEWAL_MS as u64)).await;
+        let Some(watch) = watch.upgrade() else { return };
+        if !goes_on(&watch.pending_jobs, &watch.renewing) {
+            return;
+        }
+        let Some(database) = watch.database.upgrade() else {
+            return;
+        };
+        let deadline = Instant::now() + Duration::from_millis(dedupe::LEASE_MS as u64);
+        database.run_in_background(dedupe::renew(&watch.owner, system_now()), deadline);
+    }
+}
