@@ -271,19 +271,19 @@ describe('installed', () => {
 
   test('require takes less than 10 ms', async () => {
     const source = `
+      const cpu = process.cpuUsage();
       const start = process.hrtime.bigint();
       require('${main}');
-      console.log(Number(process.hrtime.bigint() - start) / 1e6);
+      const wall = Number(process.hrtime.bigint() - start) / 1e6;
+      const { user, system } = process.cpuUsage(cpu);
+      console.log(JSON.stringify({ wall, cpu: (user + system) / 1e3 }));
     `;
-    // Other work on the machine can only add to it: the best of three rounds, each the median of nine processes.
-    let best = Number.POSITIVE_INFINITY;
-    for (let round = 0; round < 3 && best >= 10; round++) {
-      const times = [];
-      for (let i = 0; i < 9; i++) times.push(Number(await script('time.cjs', source)));
-      times.sort((a, b) => a - b);
-      console.log(`require: ${times.map((time) => time.toFixed(1)).join(', ')} ms`);
-      best = Math.min(best, times[4]);
-    }
-    expect(best).toBeLessThan(10);
+    const runs = [];
+    for (let i = 0; i < 15; i++) runs.push(JSON.parse(await script('time.cjs', source)));
+    const median = (/** @type {'wall' | 'cpu'} */ time) =>
+      runs.map((run) => run[time]).sort((a, b) => a - b)[7];
+    console.log(`require: ${median('wall').toFixed(1)} ms, CPU ${median('cpu').toFixed(1)} ms`);
+    // On a busy machine the wall time counts the wait for a core too.
+    expect(Math.min(median('wall'), median('cpu'))).toBeLessThan(10);
   });
 });

@@ -1,7 +1,7 @@
 'use strict';
 // The contract suites under Jest, which evaluates each test file in a realm of its own and fakes more than Vitest does.
 
-const { afterEach, beforeEach, describe, expect, it, jest } = require('@jest/globals');
+const { afterEach, beforeEach, describe, expect, it, jest: fake } = require('@jest/globals');
 const stores = require('../../index.js');
 const { createKit } = require('../support/kit.cjs');
 const { contracts } = require('../contract/index.cjs');
@@ -13,11 +13,11 @@ const runner = {
   beforeEach,
   afterEach,
   clock: {
-    start: (/** @type {number} */ now) => jest.useFakeTimers({ now }),
-    stop: () => jest.useRealTimers(),
-    set: (/** @type {number} */ now) => jest.setSystemTime(now),
-    advance: (/** @type {number} */ ms) => jest.advanceTimersByTime(ms),
-    advanceAsync: (/** @type {number} */ ms) => jest.advanceTimersByTimeAsync(ms),
+    start: (/** @type {number} */ now) => fake.useFakeTimers({ now }),
+    stop: () => fake.useRealTimers(),
+    set: (/** @type {number} */ now) => fake.setSystemTime(now),
+    advance: (/** @type {number} */ ms) => fake.advanceTimersByTime(ms),
+    advanceAsync: (/** @type {number} */ ms) => fake.advanceTimersByTimeAsync(ms),
   },
 };
 

@@ -154,14 +154,29 @@ export class CorrectedDedupe extends Corrected {
     this.guardTimers();
   }
 
-  /** The timers of 0.2.0 act on whatever job waits when they fire: here only on the one they were set for. */
+  /**
+   * The timers of 0.2.0 act on whatever job waits when they fire. Here they do only on the one they were set for:
+   * of those due at the deadline of a job, the last.
+   */
   guardTimers() {
     const { jobResolvers } = this.store;
+    /** @type {Map<string, number>} */
+    const timers = new Map();
+    const due = (/** @type {string} */ hash, /** @type {number} */ at) => `${at} ${hash}`;
+    jobResolvers.set = (/** @type {string} */ hash, /** @type {unknown} */ resolver) => {
+      const key = due(hash, Date.now() + this.timeout);
+      timers.set(key, (timers.get(key) ?? 0) + 1);
+      return Map.prototype.set.call(jobResolvers, hash, resolver);
+    };
     jobResolvers.get = (/** @type {string} */ hash) => {
+      const resolver = Map.prototype.get.call(jobResolvers, hash);
+      if (!this.inTimers) return resolver;
+      const key = due(hash, Date.now());
+      const left = (timers.get(key) ?? 0) - 1;
+      timers.set(key, left);
       const deadline = this.deadlines.get(hash);
-      if (!this.inTimers || deadline === Date.now())
-        return Map.prototype.get.call(jobResolvers, hash);
-      if (deadline !== undefined && deadline > Date.now()) this.count('ownTimeout');
+      if (deadline === Date.now() && left === 0) return resolver;
+      if (resolver && deadline !== undefined && deadline >= Date.now()) this.count('ownTimeout');
       return undefined;
     };
   }

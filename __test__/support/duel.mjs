@@ -241,7 +241,7 @@ export async function play({ Reference, Subject, Corrected, database, round, tal
   try {
     for (const step of round.steps) {
       if ('calls' in step) {
-        await callAll(step.calls);
+        for (const stretch of bursts ? stretches(step.calls) : [step.calls]) await callAll(stretch);
       } else if ('advance' in step) {
         await advance(Math.min(step.advance, reach));
       } else if ('approach' in step) {
@@ -277,6 +277,25 @@ export async function play({ Reference, Subject, Corrected, database, round, tal
     vi.useRealTimers();
     if (directory) rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/**
+ * Divides calls made at once: what a read deletes in passing is gone in the next stretch, which only stats can tell.
+ * @param {Call[]} calls
+ */
+function stretches(calls) {
+  /** @type {Call[][]} */
+  const parts = [[]];
+  for (const call of calls) {
+    const last = parts[parts.length - 1];
+    if (
+      call.method === 'getStats' &&
+      last.some(({ method }) => /^(get|canProceed|isIn)/.test(method))
+    )
+      parts.push([call]);
+    else last.push(call);
+  }
+  return parts;
 }
 
 /**

@@ -64,7 +64,7 @@ pub fn define<S: Class>(js: Js, realm: &Rc<Realm>) -> Result<Value> {
     for method in S::METHODS {
         properties.push(sys::napi_property_descriptor {
             utf8name: ptr::null(),
-            name: js.string(method.name)?,
+            name: js.string(method.name)?.raw(),
             method: Some(call_method::<S>),
             getter: None,
             setter: None,
@@ -98,19 +98,21 @@ pub fn define<S: Class>(js: Js, realm: &Rc<Realm>) -> Result<Value> {
     unsafe {
         sys::napi_add_finalizer(js.raw(), class, data.cast(), Some(free_realm), ptr::null_mut(), ptr::null_mut())
     };
+    // SAFETY: made in this callback.
+    let class = unsafe { Value::from_raw(class) };
     let prototype = js.get(class, c"prototype")?;
     for method in S::METHODS {
         let name = js.string(method.name)?;
         let mut function = ptr::null_mut();
         // SAFETY: both come from this callback.
-        unsafe { sys::napi_get_property(js.raw(), prototype, name, &mut function) };
+        unsafe { sys::napi_get_property(js.raw(), prototype.raw(), name.raw(), &mut function) };
         let length = sys::napi_property_descriptor {
             utf8name: c"length".as_ptr(),
             name: ptr::null_mut(),
             method: None,
             getter: None,
             setter: None,
-            value: js.number(f64::from(method.length)),
+            value: js.number(f64::from(method.length)).raw(),
             attributes: sys::PropertyAttributes::configurable,
             data: ptr::null_mut(),
         };
@@ -127,7 +129,7 @@ unsafe extern "C" fn free_realm(_env: sys::napi_env, data: *mut c_void, _hint: *
 
 /// What Node-API knows of a callback: the receiver, the first arguments, and the data.
 struct Callback {
-    this: Value,
+    this: sys::napi_value,
     arguments: Arguments,
     data: *mut c_void,
 }
@@ -138,14 +140,14 @@ unsafe fn read_callback(env: sys::napi_env, info: sys::napi_callback_info) -> Ca
     let mut values = [ptr::null_mut(); PARAMETERS];
     let (mut count, mut this, mut data) = (PARAMETERS, ptr::null_mut(), ptr::null_mut());
     // SAFETY: by the caller's promise; room for `PARAMETERS` values, missing ones are filled with `undefined`.
-    let js = unsafe {
+    unsafe {
         sys::napi_get_cb_info(env, info, &mut count, values.as_mut_ptr(), &mut this, &mut data);
-        Js::new(env)
-    };
-    Callback { this, arguments: Arguments { js, values }, data }
+        let values = values.map(|value| Value::from_raw(value));
+        Callback { this, arguments: Arguments { js: Js::new(env), values }, data }
+    }
 }
 
-unsafe extern "C" fn call_method<S: Class>(env: sys::napi_env, info: sys::napi_callback_info) -> Value {
+unsafe extern "C" fn call_method<S: Class>(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: this callback's own.
     let Callback { this, arguments, data } = unsafe { read_callback(env, info) };
     let mut store = ptr::null_mut();
@@ -160,13 +162,18 @@ unsafe extern "C" fn call_method<S: Class>(env: sys::napi_env, info: sys::napi_c
     };
     // SAFETY: `define` put a `Method<S>` there.
     let method = unsafe { &*data.cast::<Method<S>>() };
-    catch_unwind(AssertUnwindSafe(|| (method.run)(store, &arguments))).unwrap_or_else(|_| {
+    let answer = catch_unwind(AssertUnwindSafe(|| (method.run)(store, &arguments)));
+    let answer = answer.unwrap_or_else(|_| {
         let panic = Error::Internal(format!("a panic in {}.{}", S::NAME, method.name));
         store.realm().settled(arguments.js, Err(panic.into()))
-    })
+    });
+    answer.raw()
 }
 
-unsafe extern "C" fn call_constructor<S: Class>(env: sys::napi_env, info: sys::napi_callback_info) -> Value {
+unsafe extern "C" fn call_constructor<S: Class>(
+    env: sys::napi_env,
+    info: sys::napi_callback_info,
+) -> sys::napi_value {
     // SAFETY: this callback's own; `define` put an `Rc<Realm>` there, which lives as long as the class.
     let (Callback { this, arguments, .. }, realm) = unsafe {
         let callback = read_callback(env, info);

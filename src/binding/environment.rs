@@ -151,7 +151,7 @@ impl Environment {
                 js.raw(),
                 ptr::null_mut(),
                 ptr::null_mut(),
-                name,
+                name.raw(),
                 0,
                 1,
                 ptr::null_mut(),
@@ -342,19 +342,24 @@ fn enter(env: sys::napi_env, body: impl FnOnce(Js, &Environment)) {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(js, &environment)));
 }
 
-unsafe extern "C" fn on_signal(env: sys::napi_env, _function: Value, _context: *mut c_void, _data: *mut c_void) {
+unsafe extern "C" fn on_signal(
+    env: sys::napi_env,
+    _function: sys::napi_value,
+    _context: *mut c_void,
+    _data: *mut c_void,
+) {
     // Null while the environment ends.
     if !env.is_null() {
         enter(env, |js, environment| environment.deliver_all(js));
     }
 }
 
-unsafe extern "C" fn on_microtask(env: sys::napi_env, _info: sys::napi_callback_info) -> Value {
+unsafe extern "C" fn on_microtask(env: sys::napi_env, _info: sys::napi_callback_info) -> sys::napi_value {
     enter(env, |js, environment| environment.flush(js));
     ptr::null_mut()
 }
 
-unsafe extern "C" fn on_exit(env: sys::napi_env, _info: sys::napi_callback_info) -> Value {
+unsafe extern "C" fn on_exit(env: sys::napi_env, _info: sys::napi_callback_info) -> sys::napi_value {
     enter(env, |js, environment| {
         environment.exiting.set(true);
         environment.flush(js);
@@ -374,7 +379,7 @@ unsafe fn member_of(env: sys::napi_env, info: sys::napi_callback_info) -> usize 
     data.addr()
 }
 
-unsafe extern "C" fn on_tick(env: sys::napi_env, info: sys::napi_callback_info) -> Value {
+unsafe extern "C" fn on_tick(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: `ticker` made the function.
     let member = unsafe { member_of(env, info) };
     let mut again = false;
@@ -382,10 +387,10 @@ unsafe extern "C" fn on_tick(env: sys::napi_env, info: sys::napi_callback_info) 
         again = environment.member(member).is_some_and(|member| member.tick(js));
     });
     // SAFETY: as in `enter`.
-    unsafe { Js::new(env) }.boolean(again)
+    unsafe { Js::new(env) }.boolean(again).raw()
 }
 
-unsafe extern "C" fn on_alarm(env: sys::napi_env, info: sys::napi_callback_info) -> Value {
+unsafe extern "C" fn on_alarm(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: `alarm` made the function.
     let member = unsafe { member_of(env, info) };
     enter(env, |js, environment| {

@@ -13,7 +13,25 @@ use napi::sys;
 use crate::core::error::Error;
 
 /// A JavaScript value, valid within the callback that got it.
-pub type Value = sys::napi_value;
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Value(sys::napi_value);
+
+impl Value {
+    /// Nothing: what a callback answers where its answer is of no interest, or after it has thrown.
+    pub const NONE: Value = Value(ptr::null_mut());
+
+    /// # Safety
+    /// `raw` must come from the running callback.
+    pub unsafe fn from_raw(raw: sys::napi_value) -> Self {
+        Value(raw)
+    }
+
+    /// The raw value.
+    pub fn raw(self) -> sys::napi_value {
+        self.0
+    }
+}
 
 /// A failed call: an error of ours, or what JavaScript threw.
 pub enum Failure {
@@ -84,7 +102,7 @@ impl Js {
         unsafe {
             sys::napi_is_exception_pending(self.env, &mut pending);
             if pending && sys::napi_get_and_clear_last_exception(self.env, &mut thrown) == sys::Status::napi_ok {
-                return Failure::Thrown(thrown);
+                return Failure::Thrown(Value(thrown));
             }
         }
         Error::Internal(format!("Node-API status {status}")).into()
@@ -95,7 +113,7 @@ impl Js {
         let mut value = ptr::null_mut();
         // SAFETY: `env` is valid; the call only writes `value`. It cannot fail on a valid environment.
         unsafe { sys::napi_get_undefined(self.env, &mut value) };
-        value
+        Value(value)
     }
 
     /// `null`.
@@ -103,7 +121,7 @@ impl Js {
         let mut value = ptr::null_mut();
         // SAFETY: as in `undefined`.
         unsafe { sys::napi_get_null(self.env, &mut value) };
-        value
+        Value(value)
     }
 
     /// The global object of the realm the binding was loaded in.
@@ -111,7 +129,7 @@ impl Js {
         let mut value = ptr::null_mut();
         // SAFETY: as in `undefined`.
         unsafe { sys::napi_get_global(self.env, &mut value) };
-        value
+        Value(value)
     }
 
     /// A boolean.
@@ -119,7 +137,7 @@ impl Js {
         let mut value = ptr::null_mut();
         // SAFETY: as in `undefined`.
         unsafe { sys::napi_get_boolean(self.env, boolean, &mut value) };
-        value
+        Value(value)
     }
 
     /// A number.
@@ -127,7 +145,7 @@ impl Js {
         let mut value = ptr::null_mut();
         // SAFETY: as in `undefined`.
         unsafe { sys::napi_create_double(self.env, number, &mut value) };
-        value
+        Value(value)
     }
 
     /// A string. Fails when it is longer than the engine allows.
@@ -143,14 +161,14 @@ impl Js {
                 sys::napi_create_string_utf8(self.env, start, length, &mut value)
             }
         };
-        self.check(status).map(|()| value)
+        self.check(status).map(|()| Value(value))
     }
 
     /// The type of a value.
     pub fn type_of(self, value: Value) -> Type {
         let mut kind = 0;
         // SAFETY: `value` comes from this callback; the call only writes `kind`.
-        unsafe { sys::napi_typeof(self.env, value, &mut kind) };
+        unsafe { sys::napi_typeof(self.env, value.0, &mut kind) };
         match kind {
             sys::ValueType::napi_undefined => Type::Undefined,
             sys::ValueType::napi_null => Type::Null,
@@ -173,7 +191,7 @@ impl Js {
     pub fn as_number(self, value: Value) -> Option<f64> {
         let mut number = 0.0;
         // SAFETY: as in `type_of`; a value of another type is refused.
-        let status = unsafe { sys::napi_get_value_double(self.env, value, &mut number) };
+        let status = unsafe { sys::napi_get_value_double(self.env, value.0, &mut number) };
         (status == sys::Status::napi_ok).then_some(number)
     }
 
@@ -181,7 +199,7 @@ impl Js {
     pub fn as_boolean(self, value: Value) -> Option<bool> {
         let mut boolean = false;
         // SAFETY: as in `type_of`; a value of another type is refused.
-        let status = unsafe { sys::napi_get_value_bool(self.env, value, &mut boolean) };
+        let status = unsafe { sys::napi_get_value_bool(self.env, value.0, &mut boolean) };
         (status == sys::Status::napi_ok).then_some(boolean)
     }
 
@@ -193,7 +211,7 @@ impl Js {
         let mut length = 0;
         // SAFETY: at most the capacity given is written, a NUL at the end included, and `length` says how much.
         let status = unsafe {
-            sys::napi_get_value_string_utf8(self.env, value, bytes.as_mut_ptr().cast(), SHORT, &mut length)
+            sys::napi_get_value_string_utf8(self.env, value.0, bytes.as_mut_ptr().cast(), SHORT, &mut length)
         };
         if status != sys::Status::napi_ok {
             return None;
@@ -202,10 +220,10 @@ impl Js {
         if length + 4 >= SHORT {
             // SAFETY: without a buffer the call writes the full length; then as above with room for it and the NUL.
             unsafe {
-                sys::napi_get_value_string_utf8(self.env, value, ptr::null_mut(), 0, &mut length);
+                sys::napi_get_value_string_utf8(self.env, value.0, ptr::null_mut(), 0, &mut length);
                 bytes = Vec::with_capacity(length + 1);
                 let (start, room) = (bytes.as_mut_ptr().cast(), length + 1);
-                sys::napi_get_value_string_utf8(self.env, value, start, room, &mut length);
+                sys::napi_get_value_string_utf8(self.env, value.0, start, room, &mut length);
             }
         }
         // SAFETY: the first `length` bytes are written, and within the capacity.
@@ -217,32 +235,32 @@ impl Js {
     pub fn truthy(self, value: Value) -> bool {
         let mut boolean = ptr::null_mut();
         // SAFETY: `value` comes from this callback; the call runs no JavaScript.
-        unsafe { sys::napi_coerce_to_bool(self.env, value, &mut boolean) };
-        self.as_boolean(boolean).unwrap_or(false)
+        unsafe { sys::napi_coerce_to_bool(self.env, value.0, &mut boolean) };
+        self.as_boolean(Value(boolean)).unwrap_or(false)
     }
 
     /// `String(value)`; `None` where that throws.
     pub fn display(self, value: Value) -> Option<String> {
         let mut text = ptr::null_mut();
         // SAFETY: `value` comes from this callback; the call only writes `text`.
-        let status = unsafe { sys::napi_coerce_to_string(self.env, value, &mut text) };
+        let status = unsafe { sys::napi_coerce_to_string(self.env, value.0, &mut text) };
         self.check(status).ok()?;
-        self.as_string(text)
+        self.as_string(Value(text))
     }
 
     /// A property of an object.
     pub fn get(self, object: Value, name: &CStr) -> Result<Value> {
         let mut value = ptr::null_mut();
         // SAFETY: `object` comes from this callback; `name` ends in NUL.
-        let status = unsafe { sys::napi_get_named_property(self.env, object, name.as_ptr(), &mut value) };
-        self.check(status).map(|()| value)
+        let status = unsafe { sys::napi_get_named_property(self.env, object.0, name.as_ptr(), &mut value) };
+        self.check(status).map(|()| Value(value))
     }
 
     /// Sets a property of an object.
     pub fn set(self, object: Value, name: &str, value: Value) -> Result<()> {
         let name = self.string(name)?;
         // SAFETY: all three come from this callback.
-        let status = unsafe { sys::napi_set_property(self.env, object, name, value) };
+        let status = unsafe { sys::napi_set_property(self.env, object.0, name.0, value.0) };
         self.check(status)
     }
 
@@ -250,16 +268,16 @@ impl Js {
     pub fn define_hidden(self, object: Value, key: Value, value: Value) -> Result<()> {
         let descriptor = sys::napi_property_descriptor {
             utf8name: ptr::null(),
-            name: key,
+            name: key.0,
             method: None,
             getter: None,
             setter: None,
-            value,
+            value: value.0,
             attributes: sys::PropertyAttributes::writable | sys::PropertyAttributes::configurable,
             data: ptr::null_mut(),
         };
         // SAFETY: all come from this callback; one descriptor.
-        let status = unsafe { sys::napi_define_properties(self.env, object, 1, &descriptor) };
+        let status = unsafe { sys::napi_define_properties(self.env, object.0, 1, &descriptor) };
         self.check(status)
     }
 
@@ -267,14 +285,14 @@ impl Js {
     pub fn element(self, array: Value, index: u32) -> Result<Value> {
         let mut value = ptr::null_mut();
         // SAFETY: `array` comes from this callback.
-        let status = unsafe { sys::napi_get_element(self.env, array, index, &mut value) };
-        self.check(status).map(|()| value)
+        let status = unsafe { sys::napi_get_element(self.env, array.0, index, &mut value) };
+        self.check(status).map(|()| Value(value))
     }
 
     /// Sets an element of an array.
     pub fn set_element(self, array: Value, index: u32, value: Value) -> Result<()> {
         // SAFETY: both come from this callback.
-        let status = unsafe { sys::napi_set_element(self.env, array, index, value) };
+        let status = unsafe { sys::napi_set_element(self.env, array.0, index, value.0) };
         self.check(status)
     }
 
@@ -282,7 +300,7 @@ impl Js {
     pub fn array_length(self, array: Value) -> Result<u32> {
         let mut length = 0;
         // SAFETY: `array` comes from this callback.
-        let status = unsafe { sys::napi_get_array_length(self.env, array, &mut length) };
+        let status = unsafe { sys::napi_get_array_length(self.env, array.0, &mut length) };
         self.check(status).map(|()| length)
     }
 
@@ -291,7 +309,7 @@ impl Js {
         let mut value = ptr::null_mut();
         // SAFETY: as in `undefined`.
         let status = unsafe { sys::napi_create_array(self.env, &mut value) };
-        self.check(status).map(|()| value)
+        self.check(status).map(|()| Value(value))
     }
 
     /// Calls a function.
@@ -299,9 +317,16 @@ impl Js {
         let mut value = ptr::null_mut();
         // SAFETY: all come from this callback; the count is the slice's.
         let status = unsafe {
-            sys::napi_call_function(self.env, this, function, arguments.len(), arguments.as_ptr(), &mut value)
+            sys::napi_call_function(
+                self.env,
+                this.0,
+                function.0,
+                arguments.len(),
+                arguments.as_ptr().cast(),
+                &mut value,
+            )
         };
-        self.check(status).map(|()| value)
+        self.check(status).map(|()| Value(value))
     }
 
     /// `new constructor(...arguments)`.
@@ -309,16 +334,16 @@ impl Js {
         let mut value = ptr::null_mut();
         // SAFETY: as in `call`.
         let status = unsafe {
-            sys::napi_new_instance(self.env, constructor, arguments.len(), arguments.as_ptr(), &mut value)
+            sys::napi_new_instance(self.env, constructor.0, arguments.len(), arguments.as_ptr().cast(), &mut value)
         };
-        self.check(status).map(|()| value)
+        self.check(status).map(|()| Value(value))
     }
 
     /// `one === other`.
     pub fn strict_equals(self, one: Value, other: Value) -> bool {
         let mut equal = false;
         // SAFETY: both come from this callback.
-        unsafe { sys::napi_strict_equals(self.env, one, other, &mut equal) };
+        unsafe { sys::napi_strict_equals(self.env, one.0, other.0, &mut equal) };
         equal
     }
 
@@ -326,14 +351,14 @@ impl Js {
     pub fn is_error(self, value: Value) -> bool {
         let mut is_error = false;
         // SAFETY: `value` comes from this callback.
-        unsafe { sys::napi_is_error(self.env, value, &mut is_error) };
+        unsafe { sys::napi_is_error(self.env, value.0, &mut is_error) };
         is_error
     }
 
     /// Throws a value: to be the last thing a callback does.
     pub fn throw(self, value: Value) {
         // SAFETY: `value` comes from this callback. While the environment ends nothing can be thrown, nor seen.
-        unsafe { sys::napi_throw(self.env, value) };
+        unsafe { sys::napi_throw(self.env, value.0) };
     }
 
     /// A pending promise of the realm the binding was loaded in, and its other end.
@@ -341,7 +366,7 @@ impl Js {
         let (mut deferred, mut promise) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: the call only writes the two.
         let status = unsafe { sys::napi_create_promise(self.env, &mut deferred, &mut promise) };
-        self.check(status).map(|()| (Deferred(deferred), promise))
+        self.check(status).map(|()| (Deferred(deferred), Value(promise)))
     }
 
     /// Settles a promise.
@@ -349,8 +374,8 @@ impl Js {
         // SAFETY: a `Deferred` is made once, by `promise`, and consumed here.
         unsafe {
             match settlement {
-                Ok(value) => sys::napi_resolve_deferred(self.env, deferred.0, value),
-                Err(error) => sys::napi_reject_deferred(self.env, deferred.0, error),
+                Ok(value) => sys::napi_resolve_deferred(self.env, deferred.0, value.0),
+                Err(error) => sys::napi_reject_deferred(self.env, deferred.0, error.0),
             };
         }
     }
@@ -359,7 +384,7 @@ impl Js {
     pub fn refer(self, object: Value, strong: bool) -> Result<Reference> {
         let mut reference = ptr::null_mut();
         // SAFETY: `object` comes from this callback.
-        let status = unsafe { sys::napi_create_reference(self.env, object, u32::from(strong), &mut reference) };
+        let status = unsafe { sys::napi_create_reference(self.env, object.0, u32::from(strong), &mut reference) };
         self.check(status).map(|()| Reference(reference))
     }
 
@@ -368,7 +393,7 @@ impl Js {
         let mut value = ptr::null_mut();
         // SAFETY: a `Reference` is valid until `drop_reference` consumes it.
         unsafe { sys::napi_get_reference_value(self.env, reference.0, &mut value) };
-        (!value.is_null()).then_some(value)
+        (!value.is_null()).then_some(Value(value))
     }
 
     /// Makes a weak reference strong, or weak again.
@@ -399,7 +424,7 @@ impl Js {
         let mut value = ptr::null_mut();
         // SAFETY: by the caller's promise.
         let status = unsafe { sys::napi_create_function(self.env, ptr::null(), 0, callback, data, &mut value) };
-        self.check(status).map(|()| value)
+        self.check(status).map(|()| Value(value))
     }
 
     /// What came, in words, for the message about a wrong argument.

@@ -14,8 +14,8 @@ pub mod store;
 
 use std::rc::Rc;
 
-use napi::bindgen_prelude::{Env, Unknown};
-use napi::{JsValue, sys};
+use napi::JsValue;
+use napi::bindgen_prelude::{Env, FromNapiValue, Unknown};
 use napi_derive::napi;
 
 use self::class::{Class, define};
@@ -28,17 +28,12 @@ use self::realm::Realm;
 pub fn define_stores<'env>(env: Env, intrinsics: Unknown<'env>) -> napi::Result<Unknown<'env>> {
     // SAFETY: within a callback of this environment.
     let js = unsafe { Js::new(env.raw()) };
-    let defined = define_all(js, intrinsics.raw())
+    // SAFETY: this callback's own argument.
+    let intrinsics = unsafe { Value::from_raw(intrinsics.raw()) };
+    let defined = define_all(js, intrinsics)
         .map_err(|_| napi::Error::from_reason("defineStores must be given the intrinsics of a realm"))?;
     // SAFETY: a value made in this callback.
-    unsafe { sys_unknown(env.raw(), defined) }
-}
-
-/// # Safety
-/// `value` must come from the running callback of `env`.
-unsafe fn sys_unknown<'env>(env: sys::napi_env, value: Value) -> napi::Result<Unknown<'env>> {
-    // SAFETY: by the caller's promise.
-    unsafe { <Unknown<'env> as napi::bindgen_prelude::FromNapiValue>::from_napi_value(env, value) }
+    unsafe { Unknown::from_napi_value(env.raw(), defined.raw()) }
 }
 
 fn define_all(js: Js, intrinsics: Value) -> Result<Value> {

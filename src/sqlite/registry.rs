@@ -15,10 +15,8 @@ use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::DatabaseOptions;
 
 /// What tells one file from another.
-#[cfg(unix)]
-type FileKey = (u64, u64);
-#[cfg(not(unix))]
-type FileKey = PathBuf;
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct FileKey(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] PathBuf);
 
 struct Entry {
     database: Arc<Database>,
@@ -41,12 +39,12 @@ pub struct Handle {
 #[cfg(unix)]
 fn file_key(path: &Path) -> Option<FileKey> {
     use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    fs::metadata(path).ok().map(|metadata| FileKey((metadata.dev(), metadata.ino())))
 }
 
 #[cfg(not(unix))]
 fn file_key(path: &Path) -> Option<FileKey> {
-    fs::canonicalize(path).ok()
+    fs::canonicalize(path).ok().map(FileKey)
 }
 
 fn companion_paths(path: &Path) -> impl Iterator<Item = PathBuf> {
