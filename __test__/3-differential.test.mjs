@@ -216,7 +216,7 @@ for (const database of /** @type {const} */ (['path', ':memory:'])) {
               database,
               round,
               tally,
-              bursts: ours !== undefined,
+              bursts: ours !== undefined && !process.env.NB,
             });
           }),
           { seed, numRuns: ROUNDS },

@@ -34,6 +34,8 @@ export const corrections = {
   metrics: 'getStats has adaptiveMetrics',
 };
 
+/** @typedef {{ at: number, priority: string }} Request */
+
 /** @returns {Outcome} */
 const resolved = (/** @type {any} */ value) => ({ status: 'resolved', value });
 
@@ -154,30 +156,24 @@ export class CorrectedDedupe extends Corrected {
     this.guardTimers();
   }
 
-  /**
-   * The timers of 0.2.0 act on whatever job waits when they fire. Here they do only on the one they were set for:
-   * of those due at the deadline of a job, the last.
-   */
+  /** The timers of 0.2.0 act on whatever job waits when they fire: here only on the one they were set for. */
   guardTimers() {
     const { jobResolvers } = this.store;
-    /** @type {Map<string, number>} */
+    /** For whom timers were set, by the time they fire and the hash. @type {Map<string, unknown[]>} */
     const timers = new Map();
-    const due = (/** @type {string} */ hash, /** @type {number} */ at) => `${at} ${hash}`;
+    const key = (/** @type {string} */ hash, /** @type {number} */ at) => `${at} ${hash}`;
     jobResolvers.set = (/** @type {string} */ hash, /** @type {unknown} */ resolver) => {
-      const key = due(hash, Date.now() + this.timeout);
-      timers.set(key, (timers.get(key) ?? 0) + 1);
+      const due = key(hash, Date.now() + this.timeout);
+      timers.set(due, [...(timers.get(due) ?? []), resolver]);
       return Map.prototype.set.call(jobResolvers, hash, resolver);
     };
     jobResolvers.get = (/** @type {string} */ hash) => {
-      const resolver = Map.prototype.get.call(jobResolvers, hash);
-      if (!this.inTimers) return resolver;
-      const key = due(hash, Date.now());
-      const left = (timers.get(key) ?? 0) - 1;
-      timers.set(key, left);
-      const deadline = this.deadlines.get(hash);
-      if (deadline === Date.now() && left === 0) return resolver;
-      if (resolver && deadline !== undefined && deadline >= Date.now()) this.count('ownTimeout');
-      return undefined;
+      const waiting = Map.prototype.get.call(jobResolvers, hash);
+      if (!this.inTimers) return waiting;
+      const setFor = timers.get(key(hash, Date.now()))?.shift();
+      if (waiting && setFor !== waiting) this.count('ownTimeout');
+      // Where the job has ended before, `advanced` sees to it.
+      return setFor === waiting && this.deadlines.get(hash) === Date.now() ? waiting : undefined;
     };
   }
 
@@ -238,7 +234,7 @@ export class CorrectedDedupe extends Corrected {
           .run(Date.now(), hash);
         this.count('fresh');
       }
-      this.registered.add(hash);
+      if (row?.job_id !== outcome.value) this.registered.add(hash);
       return outcome;
     }
     if (method === 'complete' || method === 'fail') {
@@ -333,19 +329,6 @@ function isSerializable(value) {
 export class CorrectedRateLimit extends Corrected {
   static destroyed = 'Rate limit store has been destroyed';
 
-  /** @param {any} context */
-  constructor(context) {
-    super(context);
-    /** Times of requests by resource. @type {Map<string, { at: number, priority?: string }[]>} */
-    this.requests = new Map();
-  }
-
-  /** @param {any} store */
-  opened(store) {
-    super.opened(store);
-    if (!this.persistent) this.requests.clear();
-  }
-
   /** @param {string} resource */
   configOf(resource) {
     return this.store.getResourceConfig(resource);
@@ -354,14 +337,13 @@ export class CorrectedRateLimit extends Corrected {
   /**
    * The times of the requests in a resource's window, in order.
    * @param {string} resource
-   * @param {string} [priority]
+   * @returns {number[]}
    */
-  inWindow(resource, priority) {
-    const start = Date.now() - this.configOf(resource).windowMs;
-    const requests = (this.requests.get(resource) ?? []).filter(({ at }) => at >= start);
-    return requests
-      .filter((request) => priority === undefined || request.priority === priority)
-      .map(({ at }) => at);
+  inWindow(resource) {
+    const requests = this.store.sqlite.prepare(
+      'SELECT timestamp FROM rate_limits WHERE resource = ? AND timestamp >= ? ORDER BY timestamp',
+    );
+    return requests.pluck().all(resource, Date.now() - this.configOf(resource).windowMs);
   }
 
   /**
@@ -372,17 +354,6 @@ export class CorrectedRateLimit extends Corrected {
    */
   untilBelow(times, limit, windowMs) {
     return Math.max(1, times[times.length - Math.ceil(limit)] + windowMs - Date.now());
-  }
-
-  /** @param {Call} call */
-  note({ method, args: [resource, priority = 'background'] }) {
-    if (method === 'record')
-      this.requests.set(resource, [
-        ...(this.requests.get(resource) ?? []),
-        { at: Date.now(), priority },
-      ]);
-    if (method === 'reset') this.requests.delete(resource);
-    if (method === 'clear') this.requests.clear();
   }
 
   /**
@@ -403,7 +374,6 @@ export class CorrectedRateLimit extends Corrected {
    * @returns {Promise<Outcome>}
    */
   async answer(call, ask) {
-    this.note(call);
     const outcome = await ask();
     const [resource] = call.args;
     if (call.method !== 'getWaitTime') return outcome;
@@ -419,7 +389,9 @@ export class CorrectedRateLimit extends Corrected {
 export class CorrectedAdaptive extends CorrectedRateLimit {
   /** When a store has been opened on a file that had requests before. */
   restarted = false;
-  /** Every request since its resource was last reset, deleted or not. @type {Map<string, { at: number, priority?: string }[]>} */
+  /** Requests by resource, as long as they are kept. @type {Map<string, Request[]>} */
+  requests = new Map();
+  /** Requests by resource, since it was last reset. @type {Map<string, Request[]>} */
   history = new Map();
 
   /** @param {any} context */
@@ -431,21 +403,33 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
   /** @param {any} store */
   opened(store) {
     super.opened(store);
-    if (this.persistent) this.restarted = true;
-    else this.history.clear();
+    this.restarted = this.persistent;
+    if (this.persistent) return;
+    this.requests.clear();
+    this.history.clear();
   }
 
   /** @param {Call} call */
-  note(call) {
-    super.note(call);
-    const [resource] = call.args;
-    if (call.method === 'record')
-      this.history.set(resource, [
-        ...(this.history.get(resource) ?? []),
-        ...(this.requests.get(resource) ?? []).slice(-1),
-      ]);
-    if (call.method === 'reset') this.history.delete(resource);
-    if (call.method === 'clear') this.history.clear();
+  note({ method, args: [resource, priority = 'background'] }) {
+    for (const requests of [this.requests, this.history]) {
+      if (method === 'record')
+        requests.set(resource, [...(requests.get(resource) ?? []), { at: Date.now(), priority }]);
+      if (method === 'reset') requests.delete(resource);
+      if (method === 'clear') requests.clear();
+    }
+  }
+
+  /**
+   * The times of the requests in a resource's window, in order.
+   * @param {string} resource
+   * @param {string} [priority]
+   */
+  inWindow(resource, priority) {
+    const start = Date.now() - this.configOf(resource).windowMs;
+    const requests = (this.requests.get(resource) ?? []).filter(({ at }) => at >= start);
+    return requests
+      .filter((request) => priority === undefined || request.priority === priority)
+      .map(({ at }) => at);
   }
 
   /**
