@@ -6,6 +6,8 @@
 
 const binding = require('./binding.js');
 
+const itself = Symbol('store');
+
 const intrinsics = {
   now: () => Date.now(),
   date: (time) => new Date(time),
@@ -44,6 +46,10 @@ const intrinsics = {
     });
     return list;
   },
+  mark(store) {
+    Object.defineProperty(store, itself, { value: store });
+  },
+  itself: (object) => object[itself],
   key: Symbol('realm'),
   asyncDispose: Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose'),
 };

@@ -42,7 +42,7 @@ function track(promise) {
  * @param {() => boolean} holds
  * @param {{ turns?: number, seconds?: number }} within
  */
-async function until(holds, { turns = Number.POSITIVE_INFINITY, seconds = 10 }) {
+async function until(holds, { turns = Number.POSITIVE_INFINITY, seconds = 5 }) {
   const end = realNow() + BigInt(seconds * 1e9);
   for (let n = 0; !holds(); n++) {
     if (n >= turns || realNow() > end) return false;
@@ -222,8 +222,9 @@ export async function play({ Reference, Subject, Corrected, database, round, tal
 
   async function compareWaiting() {
     for (const { call, expected, actual } of waiting) {
-      if (!(await until(() => same(expected, actual, given), { turns: 200 })))
-        fail(call, expected, actual);
+      // What the reference still waits for, the subject may not have settled either.
+      const within = expected.status === 'pending' ? { turns: 3 } : {};
+      if (!(await until(() => same(expected, actual, given), within))) fail(call, expected, actual);
     }
     waiting = waiting.filter(({ expected }) => expected.status === 'pending');
   }
@@ -280,7 +281,8 @@ export async function play({ Reference, Subject, Corrected, database, round, tal
 }
 
 /**
- * Divides calls made at once: what a read deletes in passing is gone in the next stretch, which only stats can tell.
+ * Divides calls made at once where the order shows in another way than by awaiting each: stats may still count what a
+ * read drops in passing, and a waiter that comes with the result gets the value itself (in 0.2.0, too).
  * @param {Call[]} calls
  */
 function stretches(calls) {
@@ -288,11 +290,13 @@ function stretches(calls) {
   const parts = [[]];
   for (const call of calls) {
     const last = parts[parts.length - 1];
-    if (
+    const dropped =
       call.method === 'getStats' &&
-      last.some(({ method }) => /^(get|canProceed|isIn)/.test(method))
-    )
-      parts.push([call]);
+      last.some(({ method }) => /^(get|canProceed|isIn)/.test(method));
+    const ended =
+      call.method === 'waitFor' &&
+      last.some(({ method, args }) => method === 'complete' && args[0] === call.args[0]);
+    if (dropped || ended) parts.push([call]);
     else last.push(call);
   }
   return parts;

@@ -26,6 +26,7 @@ struct Inner {
 
 impl Class for AdaptiveStore {
     const NAME: &'static str = "SqliteAdaptiveRateLimitStore";
+    const EXPECTED: &'static str = "an SqliteAdaptiveRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
         Method {
             name: "canProceed",
@@ -48,12 +49,12 @@ impl Class for AdaptiveStore {
         Method {
             name: "setResourceConfig",
             length: 2,
-            run: |store, call| store.0.limits.set_resource_config(call, store.realm()),
+            run: |store, call| store.0.limits.set_resource_config(call, store.0.store.realm()),
         },
         Method {
             name: "getResourceConfig",
             length: 1,
-            run: |store, call| store.0.limits.get_resource_config(call, store.realm()),
+            run: |store, call| store.0.limits.get_resource_config(call, store.0.store.realm()),
         },
         Method { name: "getStats", length: 0, run: |store, call| store.0.on_all(call, adaptive::stats) },
         Method {
@@ -84,10 +85,6 @@ impl Class for AdaptiveStore {
         Ok(AdaptiveStore(inner))
     }
 
-    fn realm(&self) -> &Realm {
-        self.0.store.realm()
-    }
-
     fn collected(&self, js: Js) {
         self.0.store.collected(js);
         self.0.limits.collected(js);
@@ -95,14 +92,8 @@ impl Class for AdaptiveStore {
 }
 
 impl Member for Inner {
-    fn look_again(&self, _js: Js) {}
-
     fn shut_down(&self) {
         self.store.shut_down();
-    }
-
-    fn tick(&self, _js: Js) -> bool {
-        false
     }
 }
 

@@ -24,6 +24,7 @@ struct Inner {
 
 impl Class for CacheStore {
     const NAME: &'static str = "SQLiteCacheStore";
+    const EXPECTED: &'static str = "an SQLiteCacheStore";
     const METHODS: &'static [Method<Self>] = &[
         Method { name: "get", length: 1, run: |store, call| store.0.get(call) },
         Method { name: "set", length: 3, run: |store, call| store.0.set(call) },
@@ -51,18 +52,12 @@ impl Class for CacheStore {
         Ok(CacheStore(inner))
     }
 
-    fn realm(&self) -> &Realm {
-        self.0.store.realm()
-    }
-
     fn collected(&self, js: Js) {
         self.0.store.collected(js);
     }
 }
 
 impl Member for Inner {
-    fn look_again(&self, _js: Js) {}
-
     fn shut_down(&self) {
         self.store.shut_down();
     }

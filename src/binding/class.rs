@@ -1,5 +1,8 @@
 //! Defining a class of stores, for one realm, from a table of its methods.
 
+use std::any::TypeId;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -42,6 +45,8 @@ pub struct Method<S: 'static> {
 pub trait Class: Sized + 'static {
     /// The class's name.
     const NAME: &'static str;
+    /// What its methods have to be called on, in words.
+    const EXPECTED: &'static str;
     /// Its methods.
     const METHODS: &'static [Method<Self>];
 
@@ -51,32 +56,27 @@ pub trait Class: Sized + 'static {
     /// What the constructor throws.
     fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self>;
 
-    /// The realm of a store.
-    fn realm(&self) -> &Realm;
-
     /// The store's object has been collected.
     fn collected(&self, js: Js);
 }
 
+thread_local! {
+    /// The stores whose objects live, by address, with their type. An object that wraps one of these addresses is
+    /// a store's: this is what makes it safe to call methods on whatever receiver.
+    static LIVE: RefCell<HashMap<usize, TypeId>> = RefCell::default();
+}
+
+/// What a method's function carries.
+struct Bound<S: 'static> {
+    realm: Rc<Realm>,
+    method: &'static Method<S>,
+}
+
 /// Defines a class for a realm.
 pub fn define<S: Class>(js: Js, realm: &Rc<Realm>) -> Result<Value> {
-    let mut properties = Vec::with_capacity(S::METHODS.len());
-    for method in S::METHODS {
-        properties.push(sys::napi_property_descriptor {
-            utf8name: ptr::null(),
-            name: js.string(method.name)?.raw(),
-            method: Some(call_method::<S>),
-            getter: None,
-            setter: None,
-            value: ptr::null_mut(),
-            attributes: sys::PropertyAttributes::writable | sys::PropertyAttributes::configurable,
-            data: ptr::from_ref(method).cast_mut().cast(),
-        });
-    }
     let data = Box::into_raw(Box::new(Rc::clone(realm)));
     let mut class = ptr::null_mut();
-    // SAFETY: the name and the descriptors live through the call; each descriptor's data is a `Method<S>` that
-    // lives for ever, as `call_method::<S>` expects; `data` is what `call_constructor::<S>` expects.
+    // SAFETY: the name lives through the call; `data` is what `call_constructor::<S>` expects.
     let status = unsafe {
         sys::napi_define_class(
             js.raw(),
@@ -84,8 +84,8 @@ pub fn define<S: Class>(js: Js, realm: &Rc<Realm>) -> Result<Value> {
             S::NAME.len() as isize,
             Some(call_constructor::<S>),
             data.cast(),
-            properties.len(),
-            properties.as_ptr(),
+            0,
+            ptr::null(),
             &mut class,
         )
     };
@@ -96,40 +96,60 @@ pub fn define<S: Class>(js: Js, realm: &Rc<Realm>) -> Result<Value> {
     }
     // SAFETY: the class is the only user of `data`, which is freed when the class is collected.
     unsafe {
-        sys::napi_add_finalizer(js.raw(), class, data.cast(), Some(free_realm), ptr::null_mut(), ptr::null_mut())
+        let free: sys::napi_finalize = Some(free::<Rc<Realm>>);
+        sys::napi_add_finalizer(js.raw(), class, data.cast(), free, ptr::null_mut(), ptr::null_mut())
     };
     // SAFETY: made in this callback.
     let class = unsafe { Value::from_raw(class) };
     let prototype = js.get(class, c"prototype")?;
     for method in S::METHODS {
-        let name = js.string(method.name)?;
-        let mut function = ptr::null_mut();
-        // SAFETY: both come from this callback.
-        unsafe { sys::napi_get_property(js.raw(), prototype.raw(), name.raw(), &mut function) };
-        let length = sys::napi_property_descriptor {
-            utf8name: c"length".as_ptr(),
-            name: ptr::null_mut(),
-            method: None,
-            getter: None,
-            setter: None,
-            value: js.number(f64::from(method.length)).raw(),
-            attributes: sys::PropertyAttributes::configurable,
-            data: ptr::null_mut(),
+        let bound = Box::into_raw(Box::new(Bound::<S> { realm: Rc::clone(realm), method }));
+        // Not as methods of `napi_define_class`: those throw, at once, on any receiver but a plain store, a `Proxy`
+        // of one for example.
+        // SAFETY: `bound` is what `call_method::<S>` expects; the function is its only user, and it is freed when
+        // the function is collected.
+        let function = unsafe {
+            let function = js.function(Some(call_method::<S>), bound.cast(), method.name)?;
+            let free: sys::napi_finalize = Some(free::<Bound<S>>);
+            sys::napi_add_finalizer(js.raw(), function.raw(), bound.cast(), free, ptr::null_mut(), ptr::null_mut());
+            function
         };
-        // SAFETY: as above; one descriptor.
-        unsafe { sys::napi_define_properties(js.raw(), function, 1, &length) };
+        js.define_hidden(function, js.string("length")?, js.number(f64::from(method.length)))?;
+        js.define_hidden(prototype, js.string(method.name)?, function)?;
     }
     Ok(class)
 }
 
-unsafe extern "C" fn free_realm(_env: sys::napi_env, data: *mut c_void, _hint: *mut c_void) {
-    // SAFETY: made by `define`, and the class that used it is gone.
-    drop(unsafe { Box::from_raw(data.cast::<Rc<Realm>>()) });
+/// # Safety
+/// `data` must be a `Box<T>` that nobody uses any more.
+unsafe extern "C" fn free<T>(_env: sys::napi_env, data: *mut c_void, _hint: *mut c_void) {
+    // SAFETY: by the caller's promise.
+    drop(unsafe { Box::from_raw(data.cast::<T>()) });
+}
+
+/// The store that an object wraps.
+fn store_in<S: Class>(js: Js, object: Value) -> Option<&'static S> {
+    let mut address = ptr::null_mut();
+    // SAFETY: `object` comes from this callback; one that wraps nothing is refused.
+    let status = unsafe { sys::napi_unwrap(js.raw(), object.raw(), &mut address) };
+    let is_store = status == sys::Status::napi_ok
+        && LIVE.with_borrow(|live| live.get(&address.addr()) == Some(&TypeId::of::<S>()));
+    // SAFETY: at an address in `LIVE` there is an `S` until its object is collected, and the object, which is the
+    // receiver of the running call or reachable from it, lives through the call.
+    if is_store { unsafe { address.cast::<S>().as_ref() } } else { None }
+}
+
+/// The store a method was called on: the receiver itself, or what a `Proxy` or an heir of it leads to.
+fn receiver<S: Class>(js: Js, this: Value, realm: &Realm) -> Option<&'static S> {
+    if !js.is_object(this) {
+        return None;
+    }
+    store_in(js, this).or_else(|| store_in(js, realm.itself_of(js, this).ok()?))
 }
 
 /// What Node-API knows of a callback: the receiver, the first arguments, and the data.
 struct Callback {
-    this: sys::napi_value,
+    this: Value,
     arguments: Arguments,
     data: *mut c_void,
 }
@@ -143,29 +163,26 @@ unsafe fn read_callback(env: sys::napi_env, info: sys::napi_callback_info) -> Ca
     unsafe {
         sys::napi_get_cb_info(env, info, &mut count, values.as_mut_ptr(), &mut this, &mut data);
         let values = values.map(|value| Value::from_raw(value));
-        Callback { this, arguments: Arguments { js: Js::new(env), values }, data }
+        Callback { this: Value::from_raw(this), arguments: Arguments { js: Js::new(env), values }, data }
     }
 }
 
 unsafe extern "C" fn call_method<S: Class>(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: this callback's own.
     let Callback { this, arguments, data } = unsafe { read_callback(env, info) };
-    let mut store = ptr::null_mut();
-    // SAFETY: V8 lets only objects made by this class's constructor through to its methods; that constructor wraps
-    // an `S` or throws. The object, and so the `S`, lives through the call.
-    let store = unsafe {
-        sys::napi_unwrap(env, this, &mut store);
-        store.cast::<S>().as_ref()
-    };
-    let Some(store) = store else {
-        return ptr::null_mut();
-    };
-    // SAFETY: `define` put a `Method<S>` there.
-    let method = unsafe { &*data.cast::<Method<S>>() };
-    let answer = catch_unwind(AssertUnwindSafe(|| (method.run)(store, &arguments)));
+    // SAFETY: `define` put a `Bound<S>` there, and the function that runs keeps it.
+    let Bound { realm, method } = unsafe { &*data.cast::<Bound<S>>() };
+    let js = arguments.js;
+    let answer = catch_unwind(AssertUnwindSafe(|| match receiver::<S>(js, this, realm) {
+        Some(store) => (method.run)(store, &arguments),
+        None => {
+            let error = Error::argument(format!("this of {}", method.name), S::EXPECTED, js.describe(this));
+            realm.settled(js, Err(error.into()))
+        }
+    }));
     let answer = answer.unwrap_or_else(|_| {
         let panic = Error::Internal(format!("a panic in {}.{}", S::NAME, method.name));
-        store.realm().settled(arguments.js, Err(panic.into()))
+        realm.settled(js, Err(panic.into()))
     });
     answer.raw()
 }
@@ -195,14 +212,20 @@ unsafe extern "C" fn call_constructor<S: Class>(
             // SAFETY: the object takes the box over; `free_store` gets it back when the object is collected or the
             // environment ends.
             let status = unsafe {
-                sys::napi_wrap(env, this, store.cast(), Some(free_store::<S>), ptr::null_mut(), ptr::null_mut())
+                let free: sys::napi_finalize = Some(free_store::<S>);
+                sys::napi_wrap(env, this.raw(), store.cast(), free, ptr::null_mut(), ptr::null_mut())
             };
             if status == sys::Status::napi_ok {
-                return this;
+                LIVE.with_borrow_mut(|live| live.insert(store.addr(), TypeId::of::<S>()));
+                match realm.mark(js, this) {
+                    Ok(()) => return this.raw(),
+                    Err(failure) => failure,
+                }
+            } else {
+                // SAFETY: nobody took it.
+                drop(unsafe { Box::from_raw(store) });
+                Error::Internal("the store's object cannot be used".to_owned()).into()
             }
-            // SAFETY: nobody took it.
-            drop(unsafe { Box::from_raw(store) });
-            Error::Internal("the store's object cannot be used".to_owned()).into()
         }
         Ok(Err(failure)) => failure,
         Err(_) => Failure::Error(Error::Internal(format!("a panic in new {}", S::NAME))),
@@ -212,6 +235,7 @@ unsafe extern "C" fn call_constructor<S: Class>(
 }
 
 unsafe extern "C" fn free_store<S: Class>(env: sys::napi_env, data: *mut c_void, _hint: *mut c_void) {
+    let _ = LIVE.try_with(|live| live.borrow_mut().remove(&data.addr()));
     // SAFETY: made by `call_constructor`; the object is gone.
     let store = unsafe { Box::from_raw(data.cast::<S>()) };
     // SAFETY: finalizers run on the environment's thread.

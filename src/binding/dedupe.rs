@@ -8,18 +8,19 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::backend::Backend;
 use super::class::{Arguments, Class, Method};
 use super::environment::Member;
-use super::js::{Js, Reference, Result, Type, Value};
+use super::js::{Failure, Js, Reference, Result, Type, Value};
 use super::options::{self, Members};
 use super::realm::Realm;
 use super::store::{Pending, Store};
 use crate::core::codec;
 use crate::core::dedupe::{self, Call, Wait};
-use crate::core::error::{Error, Result as CoreResult, StoreKind};
+use crate::core::error::{Error, StoreKind};
 use crate::core::options::DedupeOptions;
 use crate::core::plan::{Answer, Millis, Operation};
-use crate::sqlite::watch::{self, Watch};
+use crate::sqlite::watch::{self, Signal, Watch};
 
 /// The class.
 pub struct DedupeStore(Rc<Inner>);
@@ -34,8 +35,21 @@ struct Inner {
     /// Calls of `waitFor` that are not answered yet, which may become waiters.
     asking: Cell<usize>,
     /// The jobs this store registered and has not ended, by hash.
-    registered: RefCell<HashMap<String, String>>,
-    itself: RefCell<Weak<Inner>>,
+    registered: RefCell<HashMap<String, Registered>>,
+    registrations: Cell<u64>,
+    itself: Weak<Inner>,
+    /// Itself while somebody waits: the promise of a `waitFor` outlives the store's object.
+    kept: RefCell<Option<Rc<Inner>>>,
+    /// The store's object has been collected while somebody waited.
+    orphaned: Cell<bool>,
+}
+
+/// A job this store registered.
+enum Registered {
+    /// By the call of this number, which is not answered yet: it may join another's job.
+    Asked(u64),
+    /// This one.
+    Job(String),
 }
 
 /// Those who wait for one hash.
@@ -51,6 +65,7 @@ struct Group {
 
 impl Class for DedupeStore {
     const NAME: &'static str = "SQLiteDedupeStore";
+    const EXPECTED: &'static str = "an SQLiteDedupeStore";
     const METHODS: &'static [Method<Self>] = &[
         Method { name: "waitFor", length: 1, run: |store, call| store.0.wait_for(call) },
         Method { name: "register", length: 1, run: |store, call| store.0.register(call) },
@@ -74,42 +89,60 @@ impl Class for DedupeStore {
         let options = members.dedupe()?;
         let store = Store::open(js, StoreKind::Dedupe, realm, &members)?;
         let owner = Uuid::new_v4().to_string();
-        let database = store.database()?;
+        let backend = store.backend()?;
         let mailbox = Arc::clone(store.environment().mailbox());
         let inner = Rc::new_cyclic(|itself: &Weak<Inner>| {
             let member: Weak<dyn Member> = itself.clone() as Weak<dyn Member>;
             let number = store.environment().join(member);
             store.joined_as(number);
-            let notify = Box::new(move || mailbox.notify(number));
+            let notify = Box::new(move |signal| mailbox.notify(number, signal));
+            let database = match &backend {
+                Backend::Own(database) => Some(database),
+                Backend::Given(given) => {
+                    given.add_watcher(number);
+                    None
+                }
+            };
             Inner {
-                watch: Watch::new(&database, owner.clone(), options.poll_interval_ms, notify),
+                watch: Watch::new(database, owner.clone(), options.poll_interval_ms, notify),
                 store,
                 options,
                 owner,
                 groups: RefCell::default(),
                 asking: Cell::new(0),
                 registered: RefCell::default(),
-                itself: RefCell::new(itself.clone()),
+                registrations: Cell::new(0),
+                itself: itself.clone(),
+                kept: RefCell::new(None),
+                orphaned: Cell::new(false),
             }
         });
         inner.store.start_cleaning(js, options.cleanup_interval_ms)?;
         Ok(DedupeStore(inner))
     }
 
-    fn realm(&self) -> &Realm {
-        self.0.store.realm()
-    }
-
     fn collected(&self, js: Js) {
-        self.0.store.collected(js);
+        if self.0.kept.borrow().is_some() {
+            self.0.orphaned.set(true);
+        } else {
+            self.0.leave_connection();
+            self.0.store.collected(js);
+        }
     }
 }
 
 impl Member for Inner {
-    fn look_again(&self, js: Js) {
-        let hashes: Vec<String> = self.groups.borrow().keys().cloned().collect();
-        for hash in hashes {
-            self.look(js, hash);
+    fn notice(&self, js: Js, notice: Signal) {
+        match notice {
+            Signal::Changed => self.look_at_all(js),
+            Signal::Poll => {
+                if let Ok(Backend::Given(given)) = self.store.backend()
+                    && given.has_changed()
+                {
+                    self.look_at_all(js);
+                }
+            }
+            Signal::Renew => self.store.run(js, dedupe::renew(&self.owner, watch::system_now()), None),
         }
     }
 
@@ -128,7 +161,20 @@ impl Member for Inner {
 
 impl Inner {
     fn itself(&self) -> Weak<Inner> {
-        self.itself.borrow().clone()
+        self.itself.clone()
+    }
+
+    /// Lives on while somebody waits, and no longer.
+    fn keep_while_waiting(&self, js: Js) {
+        let waiting = self.asking.get() > 0 || !self.groups.borrow().is_empty();
+        let kept = if waiting { self.itself.upgrade() } else { None };
+        let before = self.kept.replace(kept);
+        if !waiting && self.orphaned.replace(false) {
+            self.leave_connection();
+            self.store.collected(js);
+        }
+        // The last thing: it may be the last that holds `self`.
+        drop(before);
     }
 
     fn call_at(&self, hash: String, now: Millis, waiting_since: Option<Millis>) -> Call {
@@ -154,7 +200,7 @@ impl Inner {
 
     fn wait_for(&self, call: &Arguments) -> Value {
         let js = call.js;
-        let on = match self.store.database().map_err(Into::into).and_then(|_| self.arguments(call)) {
+        let on = match self.store.backend().and_then(|_| self.arguments(call)) {
             Ok(on) => on,
             Err(failure) => return self.store.realm().settled(js, Err(failure)),
         };
@@ -170,6 +216,7 @@ impl Inner {
         let (hash, since) = (on.hash.clone(), on.now);
         let itself = self.itself();
         self.asking.set(self.asking.get() + 1);
+        self.keep_while_waiting(js);
         self.store.call_then(
             js,
             || Ok(dedupe::wait_for(on)),
@@ -178,15 +225,16 @@ impl Inner {
                     return pending.settle(js, Ok(js.undefined()));
                 };
                 inner.asking.set(inner.asking.get().saturating_sub(1));
-                match (answer, inner.store.database()) {
+                match (answer, inner.store.backend()) {
                     (Ok(Answer::Wait(wait)), Ok(_)) => inner.wait(js, hash, since, wait, pending),
-                    (answer, Ok(database)) => {
-                        let value = inner.store.to_value(js, &database, answer);
+                    (answer, Ok(backend)) => {
+                        let value = inner.store.to_value(js, &backend, answer);
                         pending.settle(js, value);
                     }
                     // Closed meanwhile.
                     (_, Err(_)) => pending.settle(js, Ok(js.undefined())),
                 }
+                inner.keep_while_waiting(js);
             },
         )
     }
@@ -244,6 +292,19 @@ impl Inner {
         self.watch.set_waiting(groups.len(), first);
     }
 
+    fn look_at_all(&self, js: Js) {
+        let hashes: Vec<String> = self.groups.borrow().keys().cloned().collect();
+        for hash in hashes {
+            self.look(js, hash);
+        }
+    }
+
+    fn leave_connection(&self) {
+        if let Ok(Backend::Given(given)) = self.store.backend() {
+            given.remove_watcher(self.store.member());
+        }
+    }
+
     /// Has a group find out what has become of its hash.
     fn look(&self, js: Js, hash: String) {
         let Ok(now) = self.store.realm().now(js) else {
@@ -273,7 +334,7 @@ impl Inner {
         );
     }
 
-    fn looked(&self, js: Js, hash: String, answer: CoreResult<Answer>) {
+    fn looked(&self, js: Js, hash: String, answer: Result<Answer>) {
         let again = match self.groups.borrow_mut().get_mut(&hash) {
             None => return,
             Some(group) => {
@@ -302,20 +363,23 @@ impl Inner {
                 first.settle(js, Ok(js.undefined()));
             }
             // A lock held elsewhere: look again with the next change.
-            Err(error) if error.is_busy() => {}
+            Err(Failure::Error(error)) if error.is_busy() => {}
             Ok(Answer::Json { text, unreadable }) => {
                 // Each waiter gets a value of its own, as if it had asked alone.
-                let Ok(database) = self.store.database() else {
-                    return;
-                };
+                let Ok(backend) = self.store.backend() else { return };
                 for waiter in self.take_group(js, &hash) {
                     let answer = Answer::Json { text: text.clone(), unreadable: unreadable.clone() };
-                    waiter.settle(js, self.store.to_value(js, &database, Ok(answer)));
+                    waiter.settle(js, self.store.to_value(js, &backend, Ok(answer)));
                 }
             }
-            Ok(Answer::Rejection(error)) | Err(error) => {
+            Ok(Answer::Rejection(error)) | Err(Failure::Error(error)) => {
                 for waiter in self.take_group(js, &hash) {
                     waiter.settle(js, Err(error.clone().into()));
+                }
+            }
+            Err(Failure::Thrown(thrown)) => {
+                for waiter in self.take_group(js, &hash) {
+                    waiter.settle(js, Err(Failure::Thrown(thrown)));
                 }
             }
             Ok(_) => self.settle_group(js, &hash, |js| Ok(js.undefined())),
@@ -331,6 +395,7 @@ impl Inner {
             self.store.realm().stop_timer(js, timer);
         }
         self.watch_groups();
+        self.keep_while_waiting(js);
         group.waiters
     }
 
@@ -373,28 +438,43 @@ impl Inner {
     fn register(&self, call: &Arguments) -> Value {
         let itself = self.itself();
         let js = call.js;
-        let on = match self.store.database().map_err(Into::into).and_then(|_| self.arguments(call)) {
+        let on = match self.store.backend().and_then(|_| self.arguments(call)) {
             Ok(on) => on,
             Err(failure) => return self.store.realm().settled(js, Err(failure)),
         };
         let hash = on.hash.clone();
+        let number = self.registrations.get() + 1;
+        self.registrations.set(number);
+        self.registered.borrow_mut().insert(hash.clone(), Registered::Asked(number));
         self.store.call_then(
             js,
             || Ok(dedupe::register(&on, Uuid::new_v4().to_string())),
             move |js, answer, pending| {
-                if let (Ok(Answer::Registered { job_id, created: true }), Some(inner)) = (&answer, itself.upgrade())
-                {
-                    inner.registered.borrow_mut().insert(hash, job_id.clone());
-                    inner.watch.set_pending_jobs(inner.registered.borrow().len());
+                if let Some(inner) = itself.upgrade() {
+                    inner.registration_answered(hash, number, answer.as_ref().ok());
                 }
                 let value = match answer {
                     Ok(Answer::Registered { job_id, .. }) => js.string(&job_id),
                     Ok(_) => Ok(js.undefined()),
-                    Err(error) => Err(error.into()),
+                    Err(failure) => Err(failure),
                 };
                 pending.settle(js, value);
             },
         )
+    }
+
+    /// Takes note of a registration, unless a later call on the hash has gone past it.
+    fn registration_answered(&self, hash: String, number: u64, answer: Option<&Answer>) {
+        let mut registered = self.registered.borrow_mut();
+        if matches!(registered.get(&hash), Some(Registered::Asked(asked)) if *asked == number) {
+            match answer {
+                Some(Answer::Registered { job_id, created: true }) => {
+                    registered.insert(hash, Registered::Job(job_id.clone()));
+                }
+                _ => drop(registered.remove(&hash)),
+            }
+        }
+        self.watch.set_pending_jobs(registered.len());
     }
 
     /// Ends a job. Waiters of this store get `value` itself, not a copy.
@@ -406,7 +486,12 @@ impl Inner {
         make: impl FnOnce(&Call, Option<String>) -> Operation,
         settlement: fn(Value) -> Result<Value>,
     ) -> Value {
-        let registered = self.registered.borrow().get(&on.hash).cloned();
+        // Taken out at once: what is called next is about the next job.
+        let registered = match self.registered.borrow_mut().remove(&on.hash) {
+            Some(Registered::Job(job_id)) => Some(job_id),
+            Some(Registered::Asked(_)) | None => None,
+        };
+        self.watch.set_pending_jobs(self.registered.borrow().len());
         let ended = registered.clone();
         // Kept only if somebody may be waiting here when the job has ended.
         let kept = if self.asking.get() > 0 || self.groups.borrow().contains_key(&on.hash) {
@@ -425,32 +510,26 @@ impl Inner {
             move |js, answer, pending| {
                 let inner = itself.upgrade();
                 if let (Some(inner), Ok(Answer::Ended { changed })) = (&inner, &answer) {
-                    inner.forget_job(&hash, ended.as_deref());
                     let value = kept.as_ref().ok().and_then(|kept| js.deref(kept));
                     match value.map(|holder| js.element(holder, 0)) {
                         Some(Ok(value)) if *changed => inner.settle_group(js, &hash, |_| settlement(value)),
                         _ => inner.look(js, hash),
                     }
+                } else if let (Some(inner), Some(job_id)) = (inner, ended) {
+                    // It was not ended: it still is this store's.
+                    inner.registered.borrow_mut().entry(hash).or_insert(Registered::Job(job_id));
                 }
                 if let Ok(kept) = kept {
                     js.drop_reference(kept);
                 }
-                pending.settle(js, answer.map(|_| js.undefined()).map_err(Into::into));
+                pending.settle(js, answer.map(|_| js.undefined()));
             },
         )
     }
 
-    fn forget_job(&self, hash: &str, job_id: Option<&str>) {
-        let mut registered = self.registered.borrow_mut();
-        if job_id.is_some() && registered.get(hash).map(String::as_str) == job_id {
-            registered.remove(hash);
-        }
-        self.watch.set_pending_jobs(registered.len());
-    }
-
     fn complete(&self, call: &Arguments) -> Value {
         let js = call.js;
-        let made = self.store.database().map_err(Into::into).and_then(|_| {
+        let made = self.store.backend().and_then(|_| {
             let on = self.arguments(call)?;
             let text = match js.type_of(call.get(1)) {
                 Type::Undefined => codec::UNDEFINED.to_owned(),
@@ -473,7 +552,7 @@ impl Inner {
 
     fn fail(&self, call: &Arguments) -> Value {
         let js = call.js;
-        let made = self.store.database().map_err(Into::into).and_then(|_| {
+        let made = self.store.backend().and_then(|_| {
             let on = self.arguments(call)?;
             let error = call.get(1);
             let message = if js.is_object(error) { js.get(error, c"message")? } else { error };
@@ -486,7 +565,7 @@ impl Inner {
                 on,
                 call.get(1),
                 |on, registered| dedupe::fail(on, message, registered),
-                |error| Err(super::js::Failure::Thrown(error)),
+                |error| Err(Failure::Thrown(error)),
             ),
             Err(failure) => self.store.realm().settled(js, Err(failure)),
         }
@@ -514,13 +593,14 @@ impl Inner {
                     inner.watch.set_pending_jobs(0);
                     inner.settle_all(js);
                 }
-                pending.settle(js, answer.map(|_| js.undefined()).map_err(Into::into));
+                pending.settle(js, answer.map(|_| js.undefined()));
             },
         )
     }
 
     fn close(&self, call: &Arguments) -> Value {
         let itself = self.itself();
+        self.leave_connection();
         let promise = self.store.close(call.js, move |js| {
             if let Some(inner) = itself.upgrade() {
                 inner.settle_all(js);
@@ -531,6 +611,7 @@ impl Inner {
     }
 
     fn destroy(&self, call: &Arguments) -> Value {
+        self.leave_connection();
         self.store.destroy(call.js);
         self.settle_all(call.js);
         call.js.undefined()

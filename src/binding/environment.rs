@@ -13,23 +13,28 @@ use std::thread::ThreadId;
 
 use napi::sys;
 
-use super::js::{Js, Reference, Result, Value};
+use super::backend::Backend;
+use super::given::Given;
+use super::js::{Failure, Js, Reference, Result, Value};
 use crate::core::error::{Error, Result as CoreResult};
 use crate::core::plan::Answer;
-use crate::sqlite::database::{Database, Reply};
+use crate::sqlite::database::Reply;
+use crate::sqlite::watch::Signal as Notice;
 use crate::sqlite::{lock, registry};
 
 /// What is done with the answer to a queued call, on the JavaScript thread.
-pub type Continuation = Box<dyn FnOnce(Js, CoreResult<Answer>)>;
+pub type Continuation = Box<dyn FnOnce(Js, Result<Answer>)>;
 
 /// A store as its environment sees it.
 pub trait Member {
-    /// Another connection or store changed what calls may be waiting for.
-    fn look_again(&self, js: Js);
+    /// Something is to be looked after.
+    fn notice(&self, _js: Js, _notice: Notice) {}
     /// The environment ends: commit, close, forget.
     fn shut_down(&self);
     /// The store's clean-up timer fired; whether it is to fire again.
-    fn tick(&self, js: Js) -> bool;
+    fn tick(&self, _js: Js) -> bool {
+        false
+    }
     /// A deadline of the store's has come.
     fn alarm(&self, _js: Js) {}
 }
@@ -38,8 +43,8 @@ pub trait Member {
 pub struct Mailbox {
     thread: ThreadId,
     answers: Mutex<Vec<(usize, CoreResult<Answer>)>>,
-    /// Members that are to look again.
-    notices: Mutex<Vec<usize>>,
+    /// What members are to look after.
+    notices: Mutex<Vec<(usize, Notice)>>,
     signalled: AtomicBool,
     signal: Mutex<Option<Signal>>,
 }
@@ -54,7 +59,13 @@ unsafe impl Send for Signal {}
 impl Mailbox {
     fn raise(&self) {
         // On the environment's own thread whoever runs operations collects the answers afterwards.
-        if std::thread::current().id() == self.thread || self.signalled.swap(true, Ordering::SeqCst) {
+        if std::thread::current().id() != self.thread {
+            self.signal();
+        }
+    }
+
+    fn signal(&self) {
+        if self.signalled.swap(true, Ordering::SeqCst) {
             return;
         }
         if let Some(Signal(function)) = *lock(&self.signal) {
@@ -69,11 +80,11 @@ impl Mailbox {
         }
     }
 
-    /// Has a member look again.
-    pub fn notify(&self, member: usize) {
+    /// Tells a member something.
+    pub fn notify(&self, member: usize, notice: Notice) {
         let mut notices = lock(&self.notices);
-        if !notices.contains(&member) {
-            notices.push(member);
+        if !notices.contains(&(member, notice)) {
+            notices.push((member, notice));
         }
         drop(notices);
         self.raise();
@@ -99,7 +110,9 @@ pub struct Environment {
     calls: RefCell<HashMap<usize, Continuation>>,
     members: RefCell<HashMap<usize, Weak<dyn Member>>>,
     next_id: Cell<usize>,
-    unflushed: RefCell<Vec<Arc<Database>>>,
+    unflushed: RefCell<Vec<Backend>>,
+    /// The connections that stores were given.
+    given: RefCell<Vec<Weak<Given>>>,
     flush_scheduled: Cell<bool>,
     /// `[promise, then, flush]`: `then.call(promise, flush)` runs `flush` as a microtask, whatever is faked.
     microtask: Reference,
@@ -169,7 +182,10 @@ impl Environment {
         js.settle(deferred, Ok(js.undefined()));
         // SAFETY: `on_microtask` and `on_exit` use no data.
         let (flush, exit) = unsafe {
-            (js.function(Some(on_microtask), ptr::null_mut())?, js.function(Some(on_exit), ptr::null_mut())?)
+            (
+                js.function(Some(on_microtask), ptr::null_mut(), "flush")?,
+                js.function(Some(on_exit), ptr::null_mut(), "exit")?,
+            )
         };
         let parts = js.internal_array()?;
         js.set_element(parts, 0, promise)?;
@@ -189,6 +205,7 @@ impl Environment {
             members: RefCell::default(),
             next_id: Cell::new(1),
             unflushed: RefCell::default(),
+            given: RefCell::default(),
             flush_scheduled: Cell::new(false),
             microtask: js.refer(parts, true)?,
             held: Cell::new(0),
@@ -248,17 +265,38 @@ impl Environment {
         Box::new(Ticket { mailbox: Arc::clone(&self.mailbox), call })
     }
 
-    /// Has a database's queue carried out at the end of the running stretch of JavaScript.
-    pub fn flush_later(&self, js: Js, database: &Arc<Database>) {
+    /// The state of a connection that another store was given.
+    pub fn find_given(&self, js: Js, connection: Value) -> Option<Rc<Given>> {
+        self.given.borrow().iter().filter_map(Weak::upgrade).find(|given| given.is(js, connection))
+    }
+
+    /// Has other stores find the state of a connection.
+    pub fn add_given(&self, given: &Rc<Given>) {
+        let mut all = self.given.borrow_mut();
+        all.retain(|given| given.strong_count() > 0);
+        all.push(Rc::downgrade(given));
+    }
+
+    fn add_unflushed(&self, backend: &Backend) {
         let mut unflushed = self.unflushed.borrow_mut();
-        if !unflushed.iter().any(|other| Arc::ptr_eq(other, database)) {
-            unflushed.push(Arc::clone(database));
+        if !unflushed.iter().any(|other| other.is(backend)) {
+            unflushed.push(backend.clone());
         }
-        drop(unflushed);
+    }
+
+    /// Has a connection's queue carried out in the next turn of the event loop.
+    pub fn flush_next_turn(&self, given: &Rc<Given>) {
+        self.add_unflushed(&Backend::Given(Rc::clone(given)));
+        self.mailbox.signal();
+    }
+
+    /// Has a queue carried out at the end of the running stretch of JavaScript.
+    pub fn flush_later(&self, js: Js, backend: &Backend) {
+        self.add_unflushed(backend);
         if self.exiting.get() {
             // No microtask runs any more.
             self.flush(js);
-            database.drain();
+            backend.drain(js, self);
         } else if !self.flush_scheduled.get() {
             self.flush_scheduled.set(self.schedule(js).is_ok());
         }
@@ -273,9 +311,9 @@ impl Environment {
 
     fn flush(&self, js: Js) {
         self.flush_scheduled.set(false);
-        let databases = std::mem::take(&mut *self.unflushed.borrow_mut());
-        for database in databases {
-            database.flush();
+        let backends = std::mem::take(&mut *self.unflushed.borrow_mut());
+        for backend in backends {
+            backend.flush(js, self);
         }
         self.deliver_all(js);
     }
@@ -292,12 +330,12 @@ impl Environment {
             for (call, answer) in answers {
                 let continuation = self.calls.borrow_mut().remove(&call);
                 if let Some(continuation) = continuation {
-                    continuation(js, answer);
+                    continuation(js, answer.map_err(Failure::Error));
                 }
             }
-            for id in notices {
+            for (id, notice) in notices {
                 if let Some(member) = self.member(id) {
-                    member.look_again(js);
+                    member.notice(js, notice);
                 }
             }
         }
@@ -310,13 +348,13 @@ impl Environment {
     /// A function that makes a store's [`Member::tick`] run, and answers whether it is to run again.
     pub fn ticker(&self, js: Js, member: usize) -> Result<Value> {
         // SAFETY: the data is a number, not an address.
-        unsafe { js.function(Some(on_tick), ptr::without_provenance_mut(member)) }
+        unsafe { js.function(Some(on_tick), ptr::without_provenance_mut(member), "tick") }
     }
 
     /// A function that makes a store's [`Member::alarm`] run.
     pub fn alarm(&self, js: Js, member: usize) -> Result<Value> {
         // SAFETY: as in `ticker`.
-        unsafe { js.function(Some(on_alarm), ptr::without_provenance_mut(member)) }
+        unsafe { js.function(Some(on_alarm), ptr::without_provenance_mut(member), "alarm") }
     }
 
     fn end(&self) {
@@ -350,7 +388,7 @@ unsafe extern "C" fn on_signal(
 ) {
     // Null while the environment ends.
     if !env.is_null() {
-        enter(env, |js, environment| environment.deliver_all(js));
+        enter(env, |js, environment| environment.flush(js));
     }
 }
 

@@ -11,6 +11,7 @@ use std::ptr;
 use napi::sys;
 
 use crate::core::error::Error;
+use crate::core::plan::Value as SqlValue;
 
 /// A JavaScript value, valid within the callback that got it.
 #[derive(Clone, Copy)]
@@ -76,6 +77,11 @@ pub struct Deferred(sys::napi_deferred);
 
 /// A reference to an object that outlives the callback: strong with a count of 1, weak with 0.
 pub struct Reference(sys::napi_ref);
+
+impl Reference {
+    /// To no object.
+    pub const NONE: Reference = Reference(ptr::null_mut());
+}
 
 impl Js {
     /// # Safety
@@ -180,6 +186,57 @@ impl Js {
             sys::ValueType::napi_bigint => Type::BigInt,
             _ => Type::Object,
         }
+    }
+
+    /// A copy of bytes, as a `Buffer`.
+    pub fn buffer(self, bytes: &[u8]) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: the bytes live through the call, which copies them; where the copy lies is of no interest.
+        let status = unsafe {
+            sys::napi_create_buffer_copy(self.env, bytes.len(), bytes.as_ptr().cast(), ptr::null_mut(), &mut value)
+        };
+        self.check(status).map(|()| Value(value))
+    }
+
+    /// What a driver answered for a column.
+    pub fn to_sql(self, value: Value) -> SqlValue {
+        match self.type_of(value) {
+            Type::Number => self.as_number(value).into(),
+            Type::String => self.as_string(value).into(),
+            Type::BigInt => {
+                let (mut integer, mut lossless) = (0, false);
+                // SAFETY: as in `type_of`.
+                unsafe { sys::napi_get_value_bigint_int64(self.env, value.0, &mut integer, &mut lossless) };
+                SqlValue::Integer(integer)
+            }
+            Type::Object => self.bytes(value).into(),
+            _ => SqlValue::Null,
+        }
+    }
+
+    /// A copy of the bytes in a `Buffer` or `Uint8Array`.
+    fn bytes(self, value: Value) -> Option<Vec<u8>> {
+        let (mut kind, mut length, mut start) = (0, 0, ptr::null_mut());
+        // SAFETY: as in `type_of`; a value that is no typed array is refused.
+        let status = unsafe {
+            sys::napi_get_typedarray_info(
+                self.env,
+                value.0,
+                &mut kind,
+                &mut length,
+                &mut start,
+                ptr::null_mut(),
+                ptr::null_mut(),
+            )
+        };
+        if status != sys::Status::napi_ok || kind != sys::TypedarrayType::uint8_array {
+            return None;
+        }
+        if length == 0 {
+            return Some(Vec::new());
+        }
+        // SAFETY: the array has `length` bytes from `start`, and no JavaScript runs before they are copied.
+        Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }.to_vec())
     }
 
     /// Whether a value is an object or function.
@@ -412,18 +469,26 @@ impl Js {
     /// Gives a reference up. One that is merely dropped is leaked until its environment ends: the thread that
     /// drops it may be past the point where Node-API may be called.
     pub fn drop_reference(self, reference: Reference) {
-        // SAFETY: consumes the reference.
-        unsafe { sys::napi_delete_reference(self.env, reference.0) };
+        if !reference.0.is_null() {
+            // SAFETY: consumes the reference.
+            unsafe { sys::napi_delete_reference(self.env, reference.0) };
+        }
     }
 
     /// A function that calls `callback` with `data`.
     ///
     /// # Safety
     /// `callback` must accept `data` for as long as the function may be called.
-    pub unsafe fn function(self, callback: sys::napi_callback, data: *mut std::ffi::c_void) -> Result<Value> {
+    pub unsafe fn function(
+        self,
+        callback: sys::napi_callback,
+        data: *mut std::ffi::c_void,
+        name: &str,
+    ) -> Result<Value> {
         let mut value = ptr::null_mut();
-        // SAFETY: by the caller's promise.
-        let status = unsafe { sys::napi_create_function(self.env, ptr::null(), 0, callback, data, &mut value) };
+        let (start, length) = (name.as_ptr().cast(), name.len() as isize);
+        // SAFETY: by the caller's promise; the name lives through the call.
+        let status = unsafe { sys::napi_create_function(self.env, start, length, callback, data, &mut value) };
         self.check(status).map(|()| Value(value))
     }
 

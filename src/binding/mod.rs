@@ -1,10 +1,12 @@
 //! The only place that names Node-API: the four classes, and what lies between JavaScript values and the rules.
 
 pub mod adaptive;
+pub mod backend;
 pub mod cache;
 pub mod class;
 pub mod dedupe;
 pub mod environment;
+pub mod given;
 pub mod js;
 pub mod limits;
 pub mod options;

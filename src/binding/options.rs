@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use super::given::is_connection;
 use super::js::{Js, Result, Type, Value};
 use super::realm::member;
 use crate::core::adaptive::Priority;
@@ -18,6 +19,14 @@ pub struct Members<'a> {
     object: Option<Value>,
     /// What the members' names are prefixed with in messages.
     prefix: &'a str,
+}
+
+/// The `database` option.
+pub enum DatabaseOption {
+    /// A file to open, or one of SQLite's names for none.
+    Path(String),
+    /// An open connection.
+    Connection(Value),
 }
 
 const MILLISECONDS: &str = "a non-negative number of milliseconds";
@@ -82,18 +91,19 @@ impl<'a> Members<'a> {
         chosen.map(|(_, value)| Some(*value)).ok_or_else(|| self.wrong(name, expected, value).into())
     }
 
-    /// The file path to open, `":memory:"` by default.
-    pub fn database_path(&self) -> Result<String> {
-        const EXPECTED: &str = "a file path without NUL characters or ':memory:'";
-        let Some(value) = self.get(c"database")? else {
-            return Ok(":memory:".to_owned());
-        };
-        let path = self.js.as_string(value).filter(|path| !path.contains('\0'));
-        path.ok_or_else(|| self.wrong(c"database", EXPECTED, value).into())
+    /// The database: `":memory:"` by default.
+    pub fn database(&self) -> Result<DatabaseOption> {
+        const EXPECTED: &str = "a file path without NUL characters, ':memory:', or an open SQLite connection";
+        let Some(value) = self.get(c"database")? else { return Ok(DatabaseOption::Path(":memory:".to_owned())) };
+        match self.js.as_string(value) {
+            Some(path) if !path.contains('\0') => Ok(DatabaseOption::Path(path)),
+            None if is_connection(self.js, value) => Ok(DatabaseOption::Connection(value)),
+            _ => Err(self.wrong(c"database", EXPECTED, value).into()),
+        }
     }
 
     /// What concerns a database opened by path.
-    pub fn database(&self) -> Result<DatabaseOptions> {
+    pub fn database_options(&self) -> Result<DatabaseOptions> {
         let default = DatabaseOptions::default();
         Ok(DatabaseOptions {
             busy_timeout_ms: self.span(c"busyTimeoutMs", default.busy_timeout_ms)?,

@@ -24,6 +24,7 @@ struct Inner {
 
 impl Class for RateLimitStore {
     const NAME: &'static str = "SQLiteRateLimitStore";
+    const EXPECTED: &'static str = "an SQLiteRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
         Method { name: "canProceed", length: 1, run: |store, call| store.0.on(call, rate_limit::can_proceed) },
         Method { name: "record", length: 1, run: |store, call| store.0.record(call) },
@@ -33,12 +34,12 @@ impl Class for RateLimitStore {
         Method {
             name: "setResourceConfig",
             length: 2,
-            run: |store, call| store.0.limits.set_resource_config(call, store.realm()),
+            run: |store, call| store.0.limits.set_resource_config(call, store.0.store.realm()),
         },
         Method {
             name: "getResourceConfig",
             length: 1,
-            run: |store, call| store.0.limits.get_resource_config(call, store.realm()),
+            run: |store, call| store.0.limits.get_resource_config(call, store.0.store.realm()),
         },
         Method { name: "getStats", length: 0, run: |store, call| store.0.on_all(call, rate_limit::stats) },
         Method {
@@ -67,10 +68,6 @@ impl Class for RateLimitStore {
         Ok(RateLimitStore(inner))
     }
 
-    fn realm(&self) -> &Realm {
-        self.0.store.realm()
-    }
-
     fn collected(&self, js: Js) {
         self.0.store.collected(js);
         self.0.limits.collected(js);
@@ -78,14 +75,8 @@ impl Class for RateLimitStore {
 }
 
 impl Member for Inner {
-    fn look_again(&self, _js: Js) {}
-
     fn shut_down(&self) {
         self.store.shut_down();
-    }
-
-    fn tick(&self, _js: Js) -> bool {
-        false
     }
 }
 

@@ -57,6 +57,10 @@ intrinsics! {
     stop_timer = c"stopTimer";
     /// `(map) => [key, value, …]`.
     entries = c"entries";
+    /// `(store) => void`: has `itself` find the store through whatever stands for it.
+    mark = c"mark";
+    /// `(object) => store`.
+    itself = c"itself";
 }
 
 /// A promise's other end, in whichever realm.
@@ -131,6 +135,16 @@ impl Realm {
             Err(Failure::Thrown(thrown)) => Ok(Err(self.message_of(js, thrown))),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Has [`itself_of`](Self::itself_of) find a store through whatever stands for it.
+    pub fn mark(&self, js: Js, store: Value) -> Result<()> {
+        self.call(js, &self.intrinsics.mark, &[store]).map(drop)
+    }
+
+    /// The store that an object stands for: an heir of it, or a `Proxy` that lets reading through.
+    pub fn itself_of(&self, js: Js, object: Value) -> Result<Value> {
+        self.call(js, &self.intrinsics.itself, &[object])
     }
 
     fn message_of(&self, js: Js, thrown: Value) -> String {

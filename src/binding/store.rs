@@ -2,17 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::backend::{Backend, Share};
 use super::environment::{Continuation, Environment, Member};
+use super::given::Given;
 use super::js::{Failure, Js, Reference, Result, Value};
-use super::options::Members;
+use super::options::{DatabaseOption, Members};
 use super::realm::{Realm, Settler};
-use crate::core::error::{Error, Result as CoreResult, StoreKind};
+use crate::core::error::{Error, StoreKind};
+use crate::core::options::DatabaseOptions;
 use crate::core::plan::{Answer, Millis, Operation};
-use crate::sqlite::database::{Database, Submitted};
-use crate::sqlite::registry::{self, Handle};
+use crate::sqlite::registry::{self, Closing};
 
 /// A store's connection to JavaScript and to its database.
 pub struct Store {
@@ -23,7 +24,9 @@ pub struct Store {
     member: Cell<usize>,
     busy_timeout: Duration,
     /// `None` once closed.
-    handle: RefCell<Option<Handle>>,
+    share: RefCell<Option<Share>>,
+    /// Until a `close()` that is under way has come to its end.
+    closing: RefCell<Option<Closing>>,
     interval: RefCell<Option<Reference>>,
 }
 
@@ -52,15 +55,20 @@ impl Pending {
 }
 
 /// What remains to be done with an answer on the JavaScript thread.
-pub type Finish = Box<dyn FnOnce(Js, CoreResult<Answer>, Pending)>;
+pub type Finish = Box<dyn FnOnce(Js, Result<Answer>, Pending)>;
 
 impl Store {
     /// Opens the database that the options name.
     pub fn open(js: Js, kind: StoreKind, realm: Rc<Realm>, members: &Members<'_>) -> Result<Self> {
-        let path = members.database_path()?;
-        let options = members.database()?;
+        let options: DatabaseOptions = members.database_options()?;
+        let database = members.database()?;
         let environment = Environment::current(js)?;
-        let handle = registry::open(&path, kind, &options)?;
+        let share = match database {
+            DatabaseOption::Path(path) => Share::Own(registry::open(&path, kind, &options)?),
+            DatabaseOption::Connection(connection) => {
+                Share::Given(Given::open(js, &environment, connection, kind)?)
+            }
+        };
         // At most a day: it is added to the clock.
         let busy_timeout = Duration::from_secs_f64((options.busy_timeout_ms / 1000.0).min(86_400.0));
         Ok(Store {
@@ -69,7 +77,8 @@ impl Store {
             environment,
             member: Cell::new(0),
             busy_timeout,
-            handle: RefCell::new(Some(handle)),
+            share: RefCell::new(Some(share)),
+            closing: RefCell::new(None),
             interval: RefCell::new(None),
         })
     }
@@ -109,20 +118,20 @@ impl Store {
         self.member.get()
     }
 
-    /// The database.
+    /// Where its operations run.
     ///
     /// # Errors
     /// [`Error::Destroyed`] after the end.
-    pub fn database(&self) -> CoreResult<Arc<Database>> {
-        let handle = self.handle.borrow();
-        handle.as_ref().map(|handle| Arc::clone(handle.database())).ok_or(Error::Destroyed(self.kind))
+    pub fn backend(&self) -> Result<Backend> {
+        let share = self.share.borrow();
+        share.as_ref().map(Share::backend).ok_or_else(|| Error::Destroyed(self.kind).into())
     }
 
     /// The way of a call: checks that the store is open, makes the operation, and answers the promise of its
     /// answer. `make` answers `None` where there is nothing to do.
     pub fn call(&self, js: Js, make: impl FnOnce() -> Result<Option<Operation>>) -> Value {
         match self.open_and(make) {
-            Ok((database, Some(operation))) => self.submit(js, &database, operation, None),
+            Ok((backend, Some(operation))) => self.submit(js, &backend, operation, None),
             Ok((_, None)) => self.realm.settled(js, Ok(js.undefined())),
             Err(failure) => self.realm.settled(js, Err(failure)),
         }
@@ -133,36 +142,38 @@ impl Store {
         &self,
         js: Js,
         make: impl FnOnce() -> Result<Operation>,
-        finish: impl FnOnce(Js, CoreResult<Answer>, Pending) + 'static,
+        finish: impl FnOnce(Js, Result<Answer>, Pending) + 'static,
     ) -> Value {
         match self.open_and(make) {
-            Ok((database, operation)) => self.submit(js, &database, operation, Some(Box::new(finish))),
+            Ok((backend, operation)) => self.submit(js, &backend, operation, Some(Box::new(finish))),
             Err(failure) => self.realm.settled(js, Err(failure)),
         }
     }
 
-    fn open_and<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<(Arc<Database>, T)> {
-        let database = self.database()?;
-        Ok((database, make()?))
+    fn open_and<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<(Backend, T)> {
+        self.backend()?;
+        let made = make()?;
+        // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
+        Ok((self.backend()?, made))
     }
 
-    fn submit(&self, js: Js, database: &Arc<Database>, operation: Operation, mut finish: Option<Finish>) -> Value {
+    fn submit(&self, js: Js, backend: &Backend, operation: Operation, mut finish: Option<Finish>) -> Value {
         let mut promise = None;
-        let submitted = database.submit(operation, self.deadline(), || {
+        let answer = backend.submit(&self.environment, operation, self.deadline(), || {
             match Pending::new(js, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     promise = Some(value);
-                    let finish = finish.take().unwrap_or_else(|| self.settling(database));
-                    self.environment.await_answer(Box::new(move |js, answer| finish(js, answer, pending)))
+                    let finish = finish.take().unwrap_or_else(|| self.settling(backend));
+                    Box::new(move |js, answer| finish(js, answer, pending))
                 }
                 // Only while the environment ends, when nobody can look at the promise.
-                Err(_) => self.environment.await_answer(Box::new(|_, _| ())),
+                Err(_) => Box::new(|_, _| ()),
             }
         });
-        let value = match (submitted, finish) {
-            (Submitted::Queued, _) => promise.unwrap_or_else(|| js.undefined()),
-            (Submitted::Done(answer), None) => self.realm.settled(js, self.to_value(js, database, answer)),
-            (Submitted::Done(answer), Some(finish)) => match Pending::new(js, &self.environment, &self.realm) {
+        let value = match (answer, finish) {
+            (None, _) => promise.unwrap_or_else(|| js.undefined()),
+            (Some(answer), None) => self.realm.settled(js, self.to_value(js, backend, answer)),
+            (Some(answer), Some(finish)) => match Pending::new(js, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     finish(js, answer, pending);
                     value
@@ -170,24 +181,24 @@ impl Store {
                 Err(failure) => self.realm.settled(js, Err(failure)),
             },
         };
-        if database.needs_flush() {
-            self.environment.flush_later(js, database);
+        if backend.needs_flush() {
+            self.environment.flush_later(js, backend);
         }
         value
     }
 
     /// What is done with an answer unless the store says otherwise.
-    fn settling(&self, database: &Arc<Database>) -> Finish {
-        let (environment, database) = (Rc::clone(&self.environment), Arc::clone(database));
+    fn settling(&self, backend: &Backend) -> Finish {
+        let (environment, backend) = (Rc::clone(&self.environment), backend.clone());
         Box::new(move |js, answer, pending| {
-            let value = to_value(js, &pending.realm, &environment, &database, answer);
+            let value = to_value(js, &pending.realm, &environment, &backend, answer);
             pending.settle(js, value);
         })
     }
 
     /// The JavaScript value of an answer.
-    pub fn to_value(&self, js: Js, database: &Arc<Database>, answer: CoreResult<Answer>) -> Result<Value> {
-        to_value(js, &self.realm, &self.environment, database, answer)
+    pub fn to_value(&self, js: Js, backend: &Backend, answer: Result<Answer>) -> Result<Value> {
+        to_value(js, &self.realm, &self.environment, backend, answer)
     }
 
     /// Until when a call made now may wait for a lock.
@@ -198,30 +209,36 @@ impl Store {
     /// Carries out an operation whose answer goes to `then`, or, without it, to nobody. Nothing happens after the
     /// end.
     pub fn run(&self, js: Js, operation: Operation, then: Option<Continuation>) {
-        let Ok(database) = self.database() else {
-            return;
-        };
-        let reply = then.map(|then| self.environment.await_answer(then));
-        database.enqueue(operation, reply, self.deadline());
-        self.environment.flush_later(js, &database);
+        let Ok(backend) = self.backend() else { return };
+        backend.enqueue(&self.environment, operation, self.deadline(), then);
+        self.environment.flush_later(js, &backend);
     }
 
     /// Ends the store: what was called before is committed, and if it was the last on its file, the file is closed.
-    /// Done when it returns. Answers whether the store was open.
-    pub fn destroy(&self, js: Js) -> bool {
-        let Some(handle) = self.end(js) else {
-            return false;
-        };
-        handle.close();
+    /// Done when it returns.
+    pub fn destroy(&self, js: Js) {
+        match self.end(js) {
+            Some(share) => share.close(js, &self.environment),
+            None => match self.closing.borrow_mut().take() {
+                Some(closing) => closing.wait(),
+                None => return,
+            },
+        }
         self.environment.deliver_all(js);
-        true
     }
 
     /// As [`destroy`](Self::destroy), without keeping the thread: answers a promise. `finish` runs before it is
     /// settled.
     pub fn close(&self, js: Js, finish: impl FnOnce(Js) + 'static) -> Value {
-        let Some(handle) = self.end(js) else {
-            return self.realm.settled(js, Ok(js.undefined()));
+        let handle = match self.end(js) {
+            Some(Share::Own(handle)) => handle,
+            ended => {
+                if let Some(share) = ended {
+                    share.close(js, &self.environment);
+                    finish(js);
+                }
+                return self.realm.settled(js, Ok(js.undefined()));
+            }
         };
         match Pending::new(js, &self.environment, &self.realm) {
             Ok((pending, promise)) => {
@@ -229,18 +246,19 @@ impl Store {
                     finish(js);
                     pending.settle(js, Ok(js.undefined()));
                 }));
-                handle.close_in_background(move || reply.deliver(Ok(Answer::Undefined)));
+                let closing = handle.close_in_background(move || reply.deliver(Ok(Answer::Undefined)));
+                *self.closing.borrow_mut() = Some(closing);
                 promise
             }
             Err(failure) => self.realm.settled(js, Err(failure)),
         }
     }
 
-    fn end(&self, js: Js) -> Option<Handle> {
+    fn end(&self, js: Js) -> Option<Share> {
         if let Some(timer) = self.interval.borrow_mut().take() {
             self.realm.stop_timer(js, timer);
         }
-        self.handle.borrow_mut().take()
+        self.share.borrow_mut().take()
     }
 
     /// The store's object has been collected: its share in the database is given back in the background, and its
@@ -253,19 +271,19 @@ impl Store {
         if let Some(timer) = self.interval.borrow_mut().take() {
             js.drop_reference(timer);
         }
-        drop(self.handle.borrow_mut().take());
+        drop(self.share.borrow_mut().take());
     }
 
     /// The environment ends: as [`destroy`](Self::destroy), without JavaScript.
     pub fn shut_down(&self) {
-        if let Some(handle) = self.handle.borrow_mut().take() {
+        if let Some(Share::Own(handle)) = self.share.borrow_mut().take() {
             handle.close();
         }
     }
 
     /// Runs a clean-up that nobody waits for; answers whether the store is open.
     pub fn clean(&self, js: Js, make: impl FnOnce(Millis) -> Operation) -> bool {
-        if self.database().is_err() {
+        if self.backend().is_err() {
             return false;
         }
         if let Ok(now) = self.realm.now(js) {
@@ -280,8 +298,8 @@ fn to_value(
     js: Js,
     realm: &Realm,
     environment: &Environment,
-    database: &Arc<Database>,
-    answer: CoreResult<Answer>,
+    backend: &Backend,
+    answer: Result<Answer>,
 ) -> Result<Value> {
     Ok(match answer? {
         Answer::Undefined | Answer::Claimed | Answer::Ended { .. } | Answer::Wait(_) => js.undefined(),
@@ -295,8 +313,8 @@ fn to_value(
             Err(Failure::Thrown(_)) => {
                 if let Some(removal) = unreadable {
                     // Nobody waits for it, so it waits for no lock.
-                    database.enqueue(Operation::command([removal]), None, Instant::now());
-                    environment.flush_later(js, database);
+                    backend.enqueue(environment, Operation::command([removal]), Instant::now(), None);
+                    environment.flush_later(js, backend);
                 }
                 js.undefined()
             }

@@ -15,7 +15,7 @@ pub trait SchemaConnection {
     /// What SQLite refuses.
     fn execute_script(&mut self, sql: &str) -> Result<()>;
 
-    /// Runs a query without parameters.
+    /// Runs a query without parameters that answers one column, `c0`.
     ///
     /// # Errors
     /// What SQLite refuses.
@@ -123,14 +123,14 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
 /// # Errors
 /// What SQLite refuses, for example a file that is not a database.
 pub fn is_complete(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<bool> {
-    let rows = connection.query("SELECT name FROM sqlite_schema WHERE type IN ('table', 'index')")?;
+    let rows = connection.query("SELECT name AS c0 FROM sqlite_schema WHERE type IN ('table', 'index')")?;
     let has = |name: &str| rows.iter().any(|row| row.first().and_then(Value::text) == Some(name));
     Ok(expected_names(kind).iter().all(|name| has(name))
         && (kind != StoreKind::Adaptive || has_priority(connection)?))
 }
 
 fn has_priority(connection: &mut dyn SchemaConnection) -> Result<bool> {
-    let columns = connection.query("SELECT name FROM pragma_table_info('rate_limits')")?;
+    let columns = connection.query("SELECT name AS c0 FROM pragma_table_info('rate_limits')")?;
     Ok(columns.iter().any(|row| row.first().and_then(Value::text) == Some("priority")))
 }
 
@@ -159,7 +159,7 @@ pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<
 }
 
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident($columns:literal) = $sql:expr;)*) => {
         /// The closed set of statements. No other SQL reads or writes a store's rows.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Statement {
@@ -176,41 +176,53 @@ macro_rules! statements {
                     $(Statement::$name => $sql,)*
                 }
             }
+
+            /// How many columns its rows have, named `c0`, `c1`, …; 0 if it answers none.
+            pub const fn columns(self) -> usize {
+                match self {
+                    $(Statement::$name => $columns,)*
+                }
+            }
+
+            /// Whether it may answer more than one row.
+            pub const fn has_many_rows(self) -> bool {
+                matches!(self, Statement::RateResources)
+            }
         }
     };
 }
 
 statements! {
     /// One entry. Parameters: hash.
-    CacheGet = "SELECT value, expires_at FROM cache WHERE hash = ?1";
+    CacheGet(2) = "SELECT value AS c0, expires_at AS c1 FROM cache WHERE hash = ?1";
     /// Store an entry. Parameters: hash, value, expires_at, created_at.
-    CacheSet = "INSERT INTO cache (hash, value, expires_at, created_at) VALUES (?1, ?2, ?3, ?4)
+    CacheSet(0) = "INSERT INTO cache (hash, value, expires_at, created_at) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (hash) DO UPDATE SET
           value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at";
     /// Remove an entry. Parameters: hash.
-    CacheDelete = "DELETE FROM cache WHERE hash = ?1";
+    CacheDelete(0) = "DELETE FROM cache WHERE hash = ?1";
     /// Remove an entry that has not been replaced since it was read. Parameters: hash, expires_at.
-    CacheDeleteStale = "DELETE FROM cache WHERE hash = ?1 AND expires_at = ?2";
+    CacheDeleteStale(0) = "DELETE FROM cache WHERE hash = ?1 AND expires_at = ?2";
     /// Remove every entry.
-    CacheClear = "DELETE FROM cache";
+    CacheClear(0) = "DELETE FROM cache";
     /// Entries, expired entries, size of the database. Parameters: now.
-    CacheStats = "SELECT
-          (SELECT COUNT(*) FROM cache),
-          (SELECT COUNT(*) FROM cache WHERE expires_at < ?1),
-          (SELECT page_count FROM pragma_page_count()),
-          (SELECT page_size FROM pragma_page_size())";
+    CacheStats(4) = "SELECT
+          (SELECT COUNT(*) FROM cache) AS c0,
+          (SELECT COUNT(*) FROM cache WHERE expires_at < ?1) AS c1,
+          (SELECT page_count FROM pragma_page_count()) AS c2,
+          (SELECT page_size FROM pragma_page_size()) AS c3";
     /// Remove some of the expired entries. Parameters: now.
-    CacheCleanup = "DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache WHERE expires_at < ?1 LIMIT 500)";
+    CacheCleanup(0) = "DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache WHERE expires_at < ?1 LIMIT 500)";
 
     /// A job with the expiry of its lease. Parameters: hash.
-    DedupeJob = "SELECT j.job_id, j.status, j.result, j.error, j.created_at, j.updated_at,
-          (SELECT l.expires_at FROM dedupe_leases l WHERE l.hash = j.hash AND l.job_id = j.job_id)
+    DedupeJob(7) = "SELECT j.job_id AS c0, j.status AS c1, j.result AS c2, j.error AS c3, j.created_at AS c4, j.updated_at AS c5,
+          (SELECT l.expires_at FROM dedupe_leases l WHERE l.hash = j.hash AND l.job_id = j.job_id) AS c6
         FROM dedupe_jobs j WHERE j.hash = ?1";
     /// The expiry of a claim that has not become a job. Parameters: hash.
-    DedupeClaimExpiry = "SELECT expires_at FROM dedupe_leases WHERE hash = ?1 AND job_id IS NULL";
+    DedupeClaimExpiry(1) = "SELECT expires_at AS c0 FROM dedupe_leases WHERE hash = ?1 AND job_id IS NULL";
     /// Claim a hash that has neither a live job, a served result nor a claim; answers a row if it did.
     /// Parameters: hash, owner, claim expiry, now, job timeout, result TTL, system time.
-    DedupeClaim = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)
+    DedupeClaim(1) = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)
         SELECT ?1, ?2, NULL, ?3
         WHERE NOT EXISTS (
           SELECT 1 FROM dedupe_jobs j WHERE j.hash = ?1 AND (
@@ -219,9 +231,9 @@ statements! {
             OR (j.status = 'completed' AND ?4 - j.updated_at < ?6)))
         ON CONFLICT (hash) DO UPDATE SET owner = excluded.owner, job_id = NULL, expires_at = excluded.expires_at
           WHERE dedupe_leases.job_id IS NOT NULL OR dedupe_leases.expires_at <= ?7
-        RETURNING 1";
+        RETURNING 1 AS c0";
     /// Register a job unless a live one is pending. Parameters: hash, job id, now, job timeout, system time.
-    DedupeRegister = "INSERT INTO dedupe_jobs (hash, job_id, status, created_at, updated_at)
+    DedupeRegister(0) = "INSERT INTO dedupe_jobs (hash, job_id, status, created_at, updated_at)
         VALUES (?1, ?2, 'pending', ?3, ?3)
         ON CONFLICT (hash) DO UPDATE SET job_id = excluded.job_id, status = 'pending', result = NULL, error = NULL,
             created_at = excluded.created_at, updated_at = excluded.updated_at
@@ -231,97 +243,98 @@ statements! {
                  WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.expires_at <= ?5)";
     /// Give the job its owner's lease, in place of a claim, if it is the one registered. Parameters: hash, job id,
     /// owner, lease expiry.
-    DedupeLease = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)
+    DedupeLease(0) = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)
         SELECT ?1, ?3, ?2, ?4 WHERE EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2)
         ON CONFLICT (hash) DO UPDATE SET
           owner = excluded.owner, job_id = excluded.job_id, expires_at = excluded.expires_at";
     /// Prolong the leases of an owner's pending jobs. Parameters: owner, lease expiry.
-    DedupeRenew = "UPDATE dedupe_leases SET expires_at = ?2
+    DedupeRenew(0) = "UPDATE dedupe_leases SET expires_at = ?2
         WHERE owner = ?1 AND job_id IS NOT NULL
           AND EXISTS (SELECT 1 FROM dedupe_jobs j
             WHERE j.hash = dedupe_leases.hash AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
     /// End a job with a result. Parameters: hash, result, now, the job this store registered or NULL, owner.
-    DedupeComplete = "UPDATE dedupe_jobs SET status = 'completed', result = ?2, updated_at = ?3
+    DedupeComplete(0) = "UPDATE dedupe_jobs SET status = 'completed', result = ?2, updated_at = ?3
         WHERE hash = ?1 AND status <> 'completed' AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
           ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
             WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
     /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL, owner.
-    DedupeFail = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+    DedupeFail(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
         WHERE hash = ?1 AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
           ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
             WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
     /// End a pending job that is past its time. Parameters: hash, message, now, job timeout.
-    DedupeTimeOut = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+    DedupeTimeOut(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
         WHERE hash = ?1 AND status = 'pending' AND ?3 - created_at >= ?4";
     /// Remove a job. Parameters: hash, job id.
-    DedupeDelete = "DELETE FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2";
+    DedupeDelete(0) = "DELETE FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2";
     /// Counts by status, and of jobs created before a time. Parameters: that time.
-    DedupeStats = "SELECT COUNT(*),
-          COUNT(*) FILTER (WHERE status = 'pending'),
-          COUNT(*) FILTER (WHERE status = 'completed'),
-          COUNT(*) FILTER (WHERE status = 'failed'),
-          COUNT(*) FILTER (WHERE created_at < ?1)
+    DedupeStats(5) = "SELECT COUNT(*) AS c0,
+          COUNT(*) FILTER (WHERE status = 'pending') AS c1,
+          COUNT(*) FILTER (WHERE status = 'completed') AS c2,
+          COUNT(*) FILTER (WHERE status = 'failed') AS c3,
+          COUNT(*) FILTER (WHERE created_at < ?1) AS c4
         FROM dedupe_jobs";
     /// Remove some of the jobs created before a time. Parameters: that time.
-    DedupeCleanup = "DELETE FROM dedupe_jobs
+    DedupeCleanup(0) = "DELETE FROM dedupe_jobs
         WHERE rowid IN (SELECT rowid FROM dedupe_jobs WHERE created_at < ?1 LIMIT 500)";
     /// Remove some of the leases and claims that ran out and whose job is gone. Parameters: system time.
-    DedupeCleanupLeases = "DELETE FROM dedupe_leases WHERE hash IN (
+    DedupeCleanupLeases(0) = "DELETE FROM dedupe_leases WHERE hash IN (
           SELECT l.hash FROM dedupe_leases l WHERE l.expires_at < ?1
             AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j WHERE j.hash = l.hash AND j.job_id = l.job_id) LIMIT 500)";
     /// Remove every job.
-    DedupeClear = "DELETE FROM dedupe_jobs";
+    DedupeClear(0) = "DELETE FROM dedupe_jobs";
     /// Remove every lease and claim.
-    DedupeClearLeases = "DELETE FROM dedupe_leases";
+    DedupeClearLeases(0) = "DELETE FROM dedupe_leases";
 
     /// Requests in a window, and whether there are older ones than a time. Parameters: resource, window start,
     /// that time.
-    RateUsage = "SELECT
-          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2),
-          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3)";
+    RateUsage(2) = "SELECT
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2) AS c0,
+          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3) AS c1";
     /// When the nth newest request in a window was made. Parameters: resource, window start, n - 1.
-    RateNthNewest = "SELECT timestamp FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
+    RateNthNewest(1) = "SELECT timestamp AS c0 FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
         ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
     /// Record a request. Parameters: resource, now.
-    RateRecord = "INSERT INTO rate_limits (resource, timestamp) VALUES (?1, ?2)";
+    RateRecord(0) = "INSERT INTO rate_limits (resource, timestamp) VALUES (?1, ?2)";
     /// Remove some of a resource's requests before a time. Parameters: resource, that time.
-    RateDeleteBefore = "DELETE FROM rate_limits WHERE id IN (
+    RateDeleteBefore(0) = "DELETE FROM rate_limits WHERE id IN (
           SELECT id FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT 500)";
     /// Remove a resource's requests. Parameters: resource.
-    RateReset = "DELETE FROM rate_limits WHERE resource = ?1";
+    RateReset(0) = "DELETE FROM rate_limits WHERE resource = ?1";
     /// Remove every request.
-    RateClear = "DELETE FROM rate_limits";
+    RateClear(0) = "DELETE FROM rate_limits";
     /// How many requests are stored.
-    RateTotal = "SELECT COUNT(*) FROM rate_limits";
+    RateTotal(1) = "SELECT COUNT(*) AS c0 FROM rate_limits";
     /// The resources that have requests.
-    RateResources = "SELECT DISTINCT resource FROM rate_limits ORDER BY resource";
+    RateResources(1) = "SELECT DISTINCT resource AS c0 FROM rate_limits ORDER BY resource";
 
     /// Record a request with its priority. Parameters: resource, now, priority.
-    AdaptiveRecord = "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?1, ?2, ?3)";
+    AdaptiveRecord(0) = "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?1, ?2, ?3)";
     /// User and background requests in a window, and whether there are older ones than a time. Parameters:
     /// resource, window start, that time.
-    AdaptiveUsage = "SELECT
-          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp >= ?2),
-          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'background' AND timestamp >= ?2),
-          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3)";
+    AdaptiveUsage(3) = "SELECT
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp >= ?2) AS c0,
+          (SELECT COUNT(*) FROM rate_limits
+            WHERE resource = ?1 AND priority = 'background' AND timestamp >= ?2) AS c1,
+          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3) AS c2";
     /// A resource's recent activity: user requests after the start of the monitoring window, after the start of
     /// its last third, and in the third before; when users and background work were last active; the mode.
     /// Parameters: resource, monitoring start, last third's start, middle third's start.
-    AdaptiveActivity = "SELECT
-          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp > ?2),
-          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp > ?3),
+    AdaptiveActivity(9) = "SELECT
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp > ?2) AS c0,
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp > ?3) AS c1,
           (SELECT COUNT(*) FROM rate_limits
-            WHERE resource = ?1 AND priority = 'user' AND timestamp > ?4 AND timestamp <= ?3),
-          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'user'),
-          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'background'),
-          s.last_user_at, s.last_background_at, s.high_activity, s.activations
+            WHERE resource = ?1 AND priority = 'user' AND timestamp > ?4 AND timestamp <= ?3) AS c2,
+          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'user') AS c3,
+          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'background') AS c4,
+          s.last_user_at AS c5, s.last_background_at AS c6, s.high_activity AS c7, s.activations AS c8
         FROM (SELECT 1) LEFT JOIN adaptive_state s ON s.resource = ?1";
     /// When the nth newest request of a class in a window was made. Parameters: resource, window start, n - 1,
     /// priority.
-    AdaptiveNthNewest = "SELECT timestamp FROM rate_limits
+    AdaptiveNthNewest(1) = "SELECT timestamp AS c0 FROM rate_limits
         WHERE resource = ?1 AND priority = ?4 AND timestamp >= ?2 ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
     /// Keep, before old requests are deleted, when each class was last active. Parameters: resource.
-    AdaptiveKeepActivity = "INSERT INTO adaptive_state (resource, last_user_at, last_background_at)
+    AdaptiveKeepActivity(0) = "INSERT INTO adaptive_state (resource, last_user_at, last_background_at)
         VALUES (?1,
           (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'user'),
           (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'background'))
@@ -329,15 +342,31 @@ statements! {
           last_user_at = COALESCE(excluded.last_user_at, last_user_at),
           last_background_at = COALESCE(excluded.last_background_at, last_background_at)";
     /// Enter high-activity mode, counted once however many processes see it. Parameters: resource.
-    AdaptiveEnterHigh = "INSERT INTO adaptive_state (resource, high_activity, activations) VALUES (?1, 1, 1)
+    AdaptiveEnterHigh(0) = "INSERT INTO adaptive_state (resource, high_activity, activations) VALUES (?1, 1, 1)
         ON CONFLICT (resource) DO UPDATE SET
           activations = activations + (high_activity = 0), high_activity = 1";
     /// Leave high-activity mode. Parameters: resource.
-    AdaptiveLeaveHigh = "UPDATE adaptive_state SET high_activity = 0 WHERE resource = ?1";
+    AdaptiveLeaveHigh(0) = "UPDATE adaptive_state SET high_activity = 0 WHERE resource = ?1";
     /// Forget what is kept of a resource. Parameters: resource.
-    AdaptiveForget = "DELETE FROM adaptive_state WHERE resource = ?1";
+    AdaptiveForget(0) = "DELETE FROM adaptive_state WHERE resource = ?1";
     /// Forget what is kept of every resource.
-    AdaptiveForgetAll = "DELETE FROM adaptive_state";
+    AdaptiveForgetAll(0) = "DELETE FROM adaptive_state";
     /// How often resources entered high-activity mode.
-    AdaptiveActivations = "SELECT COALESCE(SUM(activations), 0) FROM adaptive_state";
+    AdaptiveActivations(1) = "SELECT COALESCE(SUM(activations), 0) AS c0 FROM adaptive_state";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Statement;
+
+    #[test]
+    fn rows_name_their_columns_in_order() {
+        for statement in Statement::ALL {
+            let sql = statement.sql();
+            for column in 0..statement.columns() {
+                assert_eq!(sql.matches(&format!(" AS c{column}")).count(), 1, "{statement:?}");
+            }
+            assert!(!sql.contains(&format!(" AS c{}", statement.columns())), "{statement:?}");
+        }
+    }
 }

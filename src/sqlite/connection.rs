@@ -1,6 +1,6 @@
 //! One SQLite connection: opening it, its schema, and running plans on it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
@@ -67,12 +67,11 @@ impl From<ValueRef<'_>> for Value {
 }
 
 impl Connection {
-    /// Opens a database and sets what belongs to the connection. WAL where SQLite grants it: a read-only medium or
-    /// a network file system goes on in the mode the file has.
+    /// Opens a database.
     ///
     /// # Errors
     /// What SQLite refuses, for example a directory or a file without permission.
-    pub fn open(location: &Location, journal_mode: JournalMode, synchronous: Synchronous) -> Result<Self> {
+    pub fn open(location: &Location) -> Result<Self> {
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let sqlite = match location {
@@ -83,33 +82,45 @@ impl Connection {
         // rusqlite's own default is 5 s; here only a background thread may wait, and it says how long.
         sqlite.busy_timeout(Duration::ZERO)?;
         sqlite.set_prepared_statement_cache_capacity(Statement::ALL.len() + 8);
-        let connection = Connection { sqlite };
-        if let Location::File(_) = location {
-            let mode = match journal_mode {
-                JournalMode::Wal => "wal",
-                JournalMode::Delete => "delete",
-            };
-            // Refused while another process uses the file in the other mode; then the file's mode serves.
-            let _ = connection.pragma_text("journal_mode", Some(mode));
-            connection.set_synchronous(synchronous)?;
-            // Checkpoints run on a background thread.
-            connection
-                .sqlite
-                .execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;")?;
-        }
-        Ok(connection)
+        Ok(Connection { sqlite })
     }
 
-    /// Opens a second connection to a file to checkpoint its write-ahead log, as far as readers and writers allow
-    /// without waiting for them, and closes it.
+    /// Sets what belongs to a connection to a file. WAL where SQLite grants it: a read-only medium or a network file
+    /// system goes on in the mode the file has.
+    ///
+    /// # Errors
+    /// `SQLITE_BUSY` while another process has the file to itself.
+    pub fn configure(&self, journal_mode: JournalMode, synchronous: Synchronous) -> Result<()> {
+        let mode = match journal_mode {
+            JournalMode::Wal => "wal",
+            JournalMode::Delete => "delete",
+        };
+        match self.pragma_text("journal_mode", Some(mode)) {
+            Err(error) if error.is_busy() => return Err(error),
+            _ => {}
+        }
+        self.set_synchronous(synchronous)?;
+        // Checkpoints run on a background thread.
+        Ok(self.sqlite.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;")?)
+    }
+
+    /// Copies the write-ahead log into the database as far as other processes' reading and writing allow, so that
+    /// the next write starts the log anew. If the log has grown large because they hardly ever allow it, waits for
+    /// them for a moment.
     ///
     /// # Errors
     /// What SQLite refuses.
-    pub fn checkpoint(path: &Path) -> Result<()> {
-        let sqlite =
-            Sqlite::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        sqlite.busy_timeout(Duration::ZERO)?;
-        sqlite.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    pub fn checkpoint(&self) -> Result<()> {
+        const LARGE_PAGES: i64 = 16_384;
+        let checkpoint =
+            |sql: &str| self.sqlite.query_row(sql, [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
+        let (pages, copied) = checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
+        if copied < pages && pages > LARGE_PAGES {
+            self.wait_for_locks(Duration::from_millis(100));
+            let restarted = checkpoint("PRAGMA wal_checkpoint(RESTART)");
+            self.wait_for_locks(Duration::ZERO);
+            restarted?;
+        }
         Ok(())
     }
 

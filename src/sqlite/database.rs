@@ -54,7 +54,9 @@ struct Queued {
 struct Queue {
     operations: VecDeque<Queued>,
     /// Stores whose tables could not be made yet because another process wrote.
-    unprepared: Vec<StoreKind>,
+    unprepared: Vec<(StoreKind, Synchronous)>,
+    /// Whether the write-ahead log is to be checkpointed after that.
+    checkpoint: bool,
     /// Whether a background thread works on the queue.
     in_background: bool,
     closed: bool,
@@ -74,10 +76,12 @@ pub struct Database {
     /// `None` once closed.
     connection: Mutex<Option<Connection>>,
     queue: Mutex<Queue>,
+    /// Whether the connection has its settings: not while another process has had the file to itself.
+    configured: AtomicBool,
     /// Whether a commit neither waits for the medium nor for a lock longer than the statement takes.
     commits_inline: AtomicBool,
     synchronous: Mutex<Synchronous>,
-    journal_mode: Option<JournalMode>,
+    journal_mode: JournalMode,
     /// Whether the next commit starts the write-ahead log, which is flushed then even with `synchronous` normal:
     /// after opening and after a checkpoint. That commit belongs on a background thread.
     starts_log: AtomicBool,
@@ -90,14 +94,11 @@ impl Database {
     ///
     /// # Errors
     /// What SQLite refuses.
-    pub fn open(
-        location: Location,
-        journal_mode: Option<JournalMode>,
-        synchronous: Synchronous,
-    ) -> Result<Arc<Self>> {
-        let connection = Connection::open(&location, journal_mode.unwrap_or(JournalMode::Wal), synchronous)?;
+    pub fn open(location: Location, journal_mode: JournalMode, synchronous: Synchronous) -> Result<Arc<Self>> {
+        let connection = Connection::open(&location)?;
         let database = Database {
-            commits_inline: AtomicBool::new(false),
+            configured: AtomicBool::new(!matches!(location, Location::File(_))),
+            commits_inline: AtomicBool::new(!matches!(location, Location::File(_))),
             location,
             connection: Mutex::new(Some(connection)),
             queue: Mutex::default(),
@@ -107,9 +108,6 @@ impl Database {
             uncheckpointed_bytes: AtomicUsize::new(0),
             watches: Mutex::default(),
         };
-        if let Some(connection) = lock(&database.connection).as_ref() {
-            database.decide_where_to_commit(connection);
-        }
         Ok(Arc::new(database))
     }
 
@@ -118,17 +116,31 @@ impl Database {
         &self.location
     }
 
-    /// The journal mode that was asked for, if any.
-    pub fn journal_mode(&self) -> Option<JournalMode> {
+    /// The journal mode that was asked for.
+    pub fn journal_mode(&self) -> JournalMode {
         self.journal_mode
     }
 
-    fn decide_where_to_commit(&self, connection: &Connection) {
-        let inline = match self.location {
-            Location::Memory | Location::Temporary => true,
-            Location::File(_) => *lock(&self.synchronous) == Synchronous::Normal && connection.is_wal(),
+    /// Gives the connection its settings, if it does not have them, and makes a store's tables.
+    fn prepare_store(&self, connection: &mut Connection, kind: StoreKind, synchronous: Synchronous) -> Result<()> {
+        let stricter = {
+            let mut current = lock(&self.synchronous);
+            let stricter = synchronous > *current;
+            *current = synchronous.max(*current);
+            stricter
         };
-        self.commits_inline.store(inline, Ordering::Relaxed);
+        if matches!(self.location, Location::File(_)) {
+            let synchronous = *lock(&self.synchronous);
+            if !self.configured.load(Ordering::Relaxed) {
+                connection.configure(self.journal_mode, synchronous)?;
+                self.configured.store(true, Ordering::Relaxed);
+            } else if stricter {
+                connection.set_synchronous(synchronous)?;
+            }
+            let inline = synchronous == Synchronous::Normal && connection.is_wal();
+            self.commits_inline.store(inline, Ordering::Relaxed);
+        }
+        connection.prepare_store(kind)
     }
 
     /// Makes a store's tables. While another process writes, that is left to the background and calls wait for it.
@@ -140,22 +152,13 @@ impl Database {
         if let Some(mut connection) = self.try_connection()
             && let Some(connection) = connection.as_mut()
         {
-            if synchronous > *lock(&self.synchronous) {
-                connection.set_synchronous(synchronous)?;
-                *lock(&self.synchronous) = synchronous;
-                self.decide_where_to_commit(connection);
-            }
-            match connection.prepare_store(kind) {
+            match self.prepare_store(connection, kind, synchronous) {
                 Err(error) if error.is_busy() => {}
                 done => return done,
             }
         }
         let mut queue = lock(&self.queue);
-        queue.unprepared.push(kind);
-        if synchronous == Synchronous::Full {
-            *lock(&self.synchronous) = synchronous;
-            self.commits_inline.store(false, Ordering::Relaxed);
-        }
+        queue.unprepared.push((kind, synchronous));
         self.continue_in_background(&mut queue);
         Ok(())
     }
@@ -299,7 +302,8 @@ impl Database {
             queue.in_background = false;
             return false;
         };
-        if queue.operations.is_empty() && unprepared.is_empty() {
+        let checkpoint = std::mem::take(&mut queue.checkpoint);
+        if queue.operations.is_empty() && unprepared.is_empty() && !checkpoint {
             queue.in_background = false;
             return false;
         }
@@ -349,6 +353,11 @@ impl Database {
         }
         // While the connection is held: whoever waits for it finds everything delivered and queued.
         self.finish(finished);
+        if checkpoint {
+            // One that fails is made up for by the next, or when the database is closed.
+            let _ = connection.checkpoint();
+            self.starts_log.store(true, Ordering::Relaxed);
+        }
         if !unprepared.is_empty() {
             let mut queue = lock(&self.queue);
             queue.unprepared.append(&mut unprepared);
@@ -361,11 +370,9 @@ impl Database {
         true
     }
 
-    fn prepare(&self, connection: &mut Connection, unprepared: &mut Vec<StoreKind>) -> Result<()> {
-        while let Some(kind) = unprepared.last() {
-            connection.set_synchronous(*lock(&self.synchronous))?;
-            connection.prepare_store(*kind)?;
-            self.decide_where_to_commit(connection);
+    fn prepare(&self, connection: &mut Connection, unprepared: &mut Vec<(StoreKind, Synchronous)>) -> Result<()> {
+        while let Some((kind, synchronous)) = unprepared.last() {
+            self.prepare_store(connection, *kind, *synchronous)?;
             unprepared.pop();
         }
         Ok(())
@@ -406,17 +413,15 @@ impl Database {
     }
 
     fn checkpoint_after(self: &Arc<Self>, written: usize) {
-        let Location::File(path) = &self.location else {
+        if !matches!(self.location, Location::File(_)) {
             return;
-        };
+        }
         if self.uncheckpointed_bytes.fetch_add(written, Ordering::Relaxed) + written >= CHECKPOINT_BYTES {
             self.uncheckpointed_bytes.store(0, Ordering::Relaxed);
-            let (database, path) = (Arc::clone(self), path.clone());
-            background::run(move || {
-                // One that fails is made up for by the next, or when the database is closed.
-                let _ = Connection::checkpoint(&path);
-                database.starts_log.store(true, Ordering::Relaxed);
-            });
+            // On this connection: while it copies the log nobody here adds to it, so it gets to the end.
+            let mut queue = lock(&self.queue);
+            queue.checkpoint = true;
+            self.continue_in_background(&mut queue);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use once_cell::sync::Lazy;
 
@@ -12,7 +12,7 @@ use super::connection::Location;
 use super::database::Database;
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
-use crate::core::options::DatabaseOptions;
+use crate::core::options::{DatabaseOptions, JournalMode};
 
 /// What tells one file from another.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -34,6 +34,17 @@ pub struct Handle {
     database: Arc<Database>,
     key: Option<FileKey>,
     released: bool,
+}
+
+/// A store's end that is under way in the background.
+pub struct Closing(Arc<(Mutex<bool>, Condvar)>);
+
+impl Closing {
+    /// Waits until it has come about.
+    pub fn wait(&self) {
+        let (ended, changed) = &*self.0;
+        drop(changed.wait_while(lock(ended), |ended| !*ended));
+    }
 }
 
 #[cfg(unix)]
@@ -70,8 +81,9 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
         "" => Location::Temporary,
         _ => Location::File(absolute(Path::new(name))?),
     };
+    let journal_mode = options.journal_mode.unwrap_or(JournalMode::Wal);
     let Location::File(path) = &location else {
-        let database = Database::open(location, options.journal_mode, options.synchronous)?;
+        let database = Database::open(location, journal_mode, options.synchronous)?;
         database.add_store(kind, options.synchronous)?;
         return Ok(Handle { database, key: None, released: false });
     };
@@ -80,7 +92,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     if let Some(key) = file_key(path)
         && let Some(entry) = open.get_mut(&key)
     {
-        if options.journal_mode.is_some() && options.journal_mode != entry.database.journal_mode() {
+        if options.journal_mode.is_some() && journal_mode != entry.database.journal_mode() {
             return Err(Error::Contradiction(
                 "journalMode must be the same for all stores on one file, got another than the file is open with",
             ));
@@ -93,7 +105,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     remove_abandoned_companions(&open, path);
     let existed = path.exists();
     let path = path.clone();
-    let database = Database::open(location, options.journal_mode, options.synchronous)?;
+    let database = Database::open(location, journal_mode, options.synchronous)?;
     if let Err(error) = database.add_store(kind, options.synchronous) {
         database.close();
         if !existed {
@@ -102,6 +114,8 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
         }
         return Err(error);
     }
+    // The file may have been a link to one that did not exist yet.
+    let path = resolve(&path);
     let key = file_key(&path);
     if let Some(key) = key.clone() {
         let companions = companion_paths(&path).filter_map(|path| file_key(&path).map(|key| (path, key))).collect();
@@ -114,8 +128,20 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path).map_err(|error| Error::Internal(error.to_string()))?;
     match path.parent() {
         Some(directory) if !directory.exists() => Err(Error::MissingDirectory),
-        _ => Ok(path),
+        _ => Ok(resolve(&path)),
     }
+}
+
+/// The path without symbolic links, as far as it exists: SQLite resolves them too, and puts `-wal` and `-shm`
+/// beside the file itself.
+fn resolve(path: &Path) -> PathBuf {
+    if cfg!(windows) {
+        // There it would become a path of another form.
+        return path.to_owned();
+    }
+    let resolved = fs::canonicalize(path).ok();
+    let beside = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    resolved.or_else(beside).unwrap_or_else(|| path.to_owned())
 }
 
 /// When the file at `path` was removed or replaced while this process has the old one open, the `-wal` and `-shm`
@@ -163,12 +189,18 @@ impl Handle {
         }
     }
 
-    /// As [`close`](Self::close), in the background; `done` is called at the end, from there.
-    pub fn close_in_background(self, done: impl FnOnce() + Send + 'static) {
+    /// As [`close`](Self::close), in the background; `done` is called at the end, from there. The answer lets a
+    /// thread wait for the end.
+    pub fn close_in_background(self, done: impl FnOnce() + Send + 'static) -> Closing {
+        let closing = Closing(Arc::default());
+        let latch = closing.0.clone();
         background::run(move || {
             self.close();
             done();
+            *lock(&latch.0) = true;
+            latch.1.notify_all();
         });
+        closing
     }
 }
 

@@ -15,13 +15,25 @@ pub fn system_now() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| (since.as_micros() / 1000) as f64)
 }
 
+/// What a watch tells its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Something that calls may be waiting for has changed or is due.
+    Changed,
+    /// It is time to ask the connection whether something has changed: only where it is not ours.
+    Poll,
+    /// It is time to renew leases: only where the connection is not ours.
+    Renew,
+}
+
 /// One dedupe store's interest in changes.
 pub struct Watch {
-    database: Weak<Database>,
+    /// `None`: the store runs its operations on a connection that only its own thread may use, and is told when.
+    database: Option<Weak<Database>>,
     owner: String,
     poll_interval: Duration,
-    /// Tells the store to look again. May be called from any thread.
-    notify: Box<dyn Fn() + Send + Sync>,
+    /// Tells the store. May be called from any thread.
+    notify: Box<dyn Fn(Signal) + Send + Sync>,
     waiting: AtomicUsize,
     polling: AtomicBool,
     pending_jobs: AtomicUsize,
@@ -30,17 +42,17 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Registers a store's interest with its database.
+    /// Registers a store's interest with its database, if that is ours.
     pub fn new(
-        database: &Arc<Database>,
+        database: Option<&Arc<Database>>,
         owner: String,
         poll_interval_ms: Millis,
-        notify: Box<dyn Fn() + Send + Sync>,
+        notify: Box<dyn Fn(Signal) + Send + Sync>,
     ) -> Arc<Self> {
         // SQLite's own change counter is read at most once a millisecond.
         let poll_interval = Duration::from_secs_f64((poll_interval_ms / 1000.0).clamp(0.001, 60.0));
         let watch = Arc::new(Watch {
-            database: Arc::downgrade(database),
+            database: database.map(Arc::downgrade),
             owner,
             poll_interval,
             notify,
@@ -50,14 +62,16 @@ impl Watch {
             renewing: AtomicBool::new(false),
             look_again_at: Mutex::new(None),
         });
-        database.add_watch(&watch);
+        if let Some(database) = database {
+            database.add_watch(&watch);
+        }
         watch
     }
 
     /// Tells the store to look again, if anybody waits.
     pub fn notify(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            (self.notify)();
+            (self.notify)(Signal::Changed);
         }
     }
 
@@ -99,12 +113,19 @@ async fn poll(watch: Weak<Watch>, interval: Duration) {
         if !goes_on(&watch.waiting, &watch.polling) {
             return;
         }
-        let Some(database) = watch.database.upgrade() else {
-            return;
+        let changed = match &watch.database {
+            None => {
+                (watch.notify)(Signal::Poll);
+                false
+            }
+            Some(database) => {
+                let Some(database) = database.upgrade() else { return };
+                let version = database.data_version();
+                let changed = version.is_some() && version != seen;
+                seen = version.or(seen);
+                changed
+            }
         };
-        let version = database.data_version();
-        let changed = version.is_some() && version != seen;
-        seen = version.or(seen);
         let due = lock(&watch.look_again_at).is_some_and(|at| at <= system_now());
         if changed || due {
             watch.notify();
@@ -119,9 +140,11 @@ async fn renew(watch: Weak<Watch>) {
         if !goes_on(&watch.pending_jobs, &watch.renewing) {
             return;
         }
-        let Some(database) = watch.database.upgrade() else {
-            return;
+        let Some(database) = &watch.database else {
+            (watch.notify)(Signal::Renew);
+            continue;
         };
+        let Some(database) = database.upgrade() else { return };
         let deadline = Instant::now() + Duration::from_millis(dedupe::LEASE_MS as u64);
         database.run_in_background(dedupe::renew(&watch.owner, system_now()), deadline);
     }

@@ -1,0 +1,188 @@
+// What a store has acknowledged is in the file, whenever the process is killed.
+import { spawn } from 'node:child_process';
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import Database from 'better-sqlite3';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const { groups, Model, random, read } = createRequire(import.meta.url)('./processes/calls.cjs');
+const script = fileURLToPath(new URL('./processes/killed.cjs', import.meta.url));
+
+const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
+/** How often a process is killed on one file, and on how many files at once. */
+const ROUNDS = 5;
+const LANES = 2;
+const FILES = 5;
+
+let directory = '';
+beforeAll(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'crash-'));
+  console.log(`crash: SEED=${SEED}`);
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+/**
+ * Has a process call until it is killed `delay` ms after it was started or, if `ready`, has opened the stores.
+ * @param {string[]} args
+ * @param {{ delay: number, ready: boolean }} when
+ * @returns {Promise<string[]>} what it wrote, by lines
+ */
+function kill(args, { delay, ready }) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let [written, errors, counting] = ['', '', !ready];
+    const killLater = () => setTimeout(() => child.kill('SIGKILL'), delay);
+    if (!ready) killLater();
+    child.stdout.setEncoding('latin1').on('data', (text) => {
+      written += text;
+      if (!counting) killLater();
+      counting = true;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      errors += text;
+    });
+    child.on('error', reject);
+    child.on('close', (_, signal) => {
+      // Without the last piece, which is empty or a line that was cut off.
+      if (signal === 'SIGKILL' && errors === '') resolve(written.split('\n').slice(0, -1));
+      else reject(new Error(`the process ended by itself (${signal}): ${errors}`));
+    });
+  });
+}
+
+/** @param {string[]} args */
+function close(args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [script, ...args, 'close'], { stdio: 'inherit' });
+    child.on('error', reject);
+    child.on('close', (code) => (code === 0 ? resolve(undefined) : reject(new Error(`${code}`))));
+  });
+}
+
+/**
+ * Reads a copy of a database: opening the file itself would recover it, which is left to the stores.
+ * @param {string} file
+ */
+function look(file) {
+  const copy = `${file}-copy`;
+  for (const companion of ['', '-wal', '-journal', '-shm'])
+    rmSync(copy + companion, { force: true });
+  for (const companion of ['', '-wal', '-journal'])
+    if (existsSync(file + companion)) copyFileSync(file + companion, copy + companion);
+  const db = new Database(copy);
+  try {
+    return { integrity: db.pragma('integrity_check', { simple: true }), state: read(db) };
+  } finally {
+    db.close();
+  }
+}
+
+/**
+ * Carries out the calls that were acknowledged and as many of those that may have been made after them as it takes to
+ * come to what was found.
+ * @param {{ seed: number, first: number, before: any, found: any, acknowledged: Set<number> }} round
+ * @returns {{ differences: string[], unacknowledged: number }}
+ */
+function replay({ seed, first, before, found, acknowledged }) {
+  const model = new Model(before);
+  const last = Math.max(first - 1, ...acknowledged);
+  /** What is missing or too much when just what was acknowledged is there. @type {string[] | undefined} */
+  let differences;
+  if (last < first) {
+    differences = model.differences(found);
+    if (differences.length === 0) return { differences: [], unacknowledged: 0 };
+  }
+  for (const group of groups(seed, first)) {
+    let complete = true;
+    for (const call of group) {
+      model.apply(call, acknowledged.has(call.n));
+      complete &&= acknowledged.has(call.n);
+      if (call.n < last) continue;
+      const told = model.differences(found);
+      if (told.length === 0) return { differences: [], unacknowledged: call.n - last };
+      differences ??= told;
+    }
+    // The next group is only begun when this one is acknowledged.
+    if (!complete) return { differences: differences ?? ['nothing was called'], unacknowledged: 0 };
+  }
+  throw new Error('groups end');
+}
+
+/**
+ * Kills process after process on one file. Each goes on with what the one before left.
+ * @param {string} name
+ * @param {Record<string, string>} options
+ * @param {number} seed
+ */
+async function series(name, options, seed) {
+  const next = random(seed);
+  const file = path.join(directory, name);
+  const told = { killed: 0, acknowledged: 0, unacknowledged: 0 };
+  let before = { cache: new Map(), jobs: new Map(), requests: new Map() };
+  let first = 0;
+  const args = () => [file, `${seed + told.killed}`, `${first}`, JSON.stringify(options)];
+  for (; told.killed < ROUNDS; told.killed++, first += 1_000_000) {
+    // Mostly in the midst of calls, sometimes while the process starts and opens the file.
+    const ready = next() < 0.9;
+    const when = { ready, delay: next() * 100 };
+    const lines = await kill(args(), when);
+    const context = `SEED=${SEED}, ${name}, round ${told.killed}, seed ${seed + told.killed}`;
+    expect(
+      lines.filter((line) => !/^(ready|\d+)$/.test(line)),
+      context,
+    ).toEqual([]);
+    const acknowledged = new Set(lines.filter((line) => line !== 'ready').map(Number));
+
+    const { integrity, state: found } = look(file);
+    expect(integrity, context).toBe('ok');
+    const outcome = replay({ seed: seed + told.killed, first, before, found, acknowledged });
+    expect(outcome.differences, context).toEqual([]);
+    told.acknowledged += acknowledged.size;
+    told.unacknowledged += outcome.unacknowledged;
+    before = found;
+  }
+  // Opened and closed once more, the file holds the same and nothing else is left of it.
+  await close(args());
+  const { integrity, state } = look(file);
+  expect(integrity).toBe('ok');
+  expect(state).toEqual(before);
+  for (const companion of ['-wal', '-shm'])
+    expect(existsSync(file + companion), companion).toBe(false);
+  return told;
+}
+
+describe('awaited writes survive kill -9 at random moments', () => {
+  const modes = ['wal', 'delete'].flatMap((journalMode) =>
+    ['normal', 'full'].map((synchronous) => ({ journalMode, synchronous })),
+  );
+  it.each(modes)(
+    'with journalMode $journalMode and synchronous $synchronous',
+    {
+      timeout: 120_000,
+    },
+    async (options) => {
+      const mode = `${options.journalMode}-${options.synchronous}`;
+      const seed = SEED * 1_000 + modes.indexOf(options) * 100;
+      const lanes = Array.from({ length: LANES }, async (_, lane) => {
+        const told = [];
+        for (let index = 0; index < FILES; index++)
+          told.push(
+            await series(`${mode}-${lane}-${index}.db`, options, seed + lane * 50 + index * ROUNDS),
+          );
+        return told;
+      });
+      const told = (await Promise.all(lanes)).flat();
+      const sum = (/** @type {'killed' | 'acknowledged' | 'unacknowledged'} */ figure) =>
+        told.reduce((total, one) => total + one[figure], 0);
+      console.log(
+        `crash, ${mode}: ${sum('killed')} processes killed, ${sum('acknowledged')} calls acknowledged, ${sum('unacknowledged')} more found`,
+      );
+      expect(sum('killed')).toBe(LANES * FILES * ROUNDS);
+      // The processes were killed at work, not before it.
+      expect(sum('acknowledged')).toBeGreaterThan(1_000);
+    },
+  );
+});

@@ -1,0 +1,119 @@
+//! Where a store's operations run: on a database of ours, or on a connection that the user handed in.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::environment::{Continuation, Environment};
+use super::given::Given;
+use super::js::{Failure, Js, Result};
+use crate::core::plan::{Answer, Operation};
+use crate::sqlite::database::{Database, Submitted};
+use crate::sqlite::registry::Handle;
+
+/// A store's share in where its operations run.
+pub enum Share {
+    /// A database of ours.
+    Own(Handle),
+    /// A connection of the user's.
+    Given(Rc<Given>),
+}
+
+/// Where operations run.
+#[derive(Clone)]
+pub enum Backend {
+    /// A database of ours.
+    Own(Arc<Database>),
+    /// A connection of the user's.
+    Given(Rc<Given>),
+}
+
+impl Share {
+    /// Where the operations run.
+    pub fn backend(&self) -> Backend {
+        match self {
+            Share::Own(handle) => Backend::Own(Arc::clone(handle.database())),
+            Share::Given(given) => Backend::Given(Rc::clone(given)),
+        }
+    }
+
+    /// Carries out what was called, and gives the share back. Done when it returns.
+    pub fn close(self, js: Js, environment: &Environment) {
+        match self {
+            Share::Own(handle) => handle.close(),
+            Share::Given(given) => given.flush(js, environment),
+        }
+    }
+}
+
+impl Backend {
+    /// Hands in a call; answers what it came to, or nothing if it is queued. `continuation` is asked for only then.
+    pub fn submit(
+        &self,
+        environment: &Environment,
+        operation: Operation,
+        deadline: Instant,
+        continuation: impl FnOnce() -> Continuation,
+    ) -> Option<Result<Answer>> {
+        match self {
+            Backend::Own(database) => {
+                let submitted = database.submit(operation, deadline, || environment.await_answer(continuation()));
+                match submitted {
+                    Submitted::Done(answer) => Some(answer.map_err(Failure::Error)),
+                    Submitted::Queued => None,
+                }
+            }
+            Backend::Given(given) => given.submit(operation, continuation),
+        }
+    }
+
+    /// Puts an operation at the end of the queue, for the next flush.
+    pub fn enqueue(
+        &self,
+        environment: &Environment,
+        operation: Operation,
+        deadline: Instant,
+        continuation: Option<Continuation>,
+    ) {
+        match self {
+            Backend::Own(database) => {
+                let reply = continuation.map(|continuation| environment.await_answer(continuation));
+                database.enqueue(operation, reply, deadline);
+            }
+            Backend::Given(given) => given.enqueue(operation, continuation),
+        }
+    }
+
+    /// Whether something is queued that nobody is working on.
+    pub fn needs_flush(&self) -> bool {
+        match self {
+            Backend::Own(database) => database.needs_flush(),
+            Backend::Given(given) => given.needs_flush(),
+        }
+    }
+
+    /// Carries out what is queued, or has it carried out.
+    pub fn flush(&self, js: Js, environment: &Environment) {
+        match self {
+            Backend::Own(database) => database.flush(),
+            Backend::Given(given) => given.flush(js, environment),
+        }
+    }
+
+    /// Carries out what is queued. Done when it returns.
+    pub fn drain(&self, js: Js, environment: &Environment) {
+        match self {
+            Backend::Own(database) => database.drain(),
+            Backend::Given(given) => given.flush(js, environment),
+        }
+    }
+
+    /// Whether two are the same.
+    pub fn is(&self, other: &Backend) -> bool {
+        match (self, other) {
+            (Backend::Own(one), Backend::Own(other)) => Arc::ptr_eq(one, other),
+            (Backend::Given(one), Backend::Given(other)) => Rc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
