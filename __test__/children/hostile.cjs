@@ -103,6 +103,8 @@ const refuse = () => {
   throw new Trapped('refused');
 };
 
+const map = new Map([['a', 1]]);
+
 /** @type {[string, any][]} */
 const values = [
   ['undefined', undefined],
@@ -149,7 +151,7 @@ const values = [
   ['a boxed number', Object(5)],
   ['a date', new Date(0)],
   ['an invalid date', new Date(Number.NaN)],
-  ['a Map', new Map([['a', 1]])],
+  ['a Map', map],
   ['a typed array', new Float64Array([1])],
   ['a buffer', Buffer.from('text')],
   ['a shared buffer', new SharedArrayBuffer(8)],
@@ -228,7 +230,8 @@ const rateOptions = {
   defaultConfig: (value) => value === undefined,
   'defaultConfig.limit': limit,
   'defaultConfig.windowMs': windowMs,
-  resourceConfigs: (value) => value === undefined || value instanceof Map,
+  // A Map is known by its methods.
+  resourceConfigs: (value) => value === undefined || value === map,
 };
 
 /** @type {Record<string, Record<string, Accepts>>} */
@@ -280,7 +283,7 @@ const seconds = (value) => typeof value === 'number' && !Number.isNaN(value);
 /** @type {Accepts} */
 const priority = oneOf(undefined, 'user', 'background');
 /** What is no object has no member that could throw. @type {Accepts} */
-const failure = (value) => isObject(value) && undefined;
+const failure = (value) => (isObject(value) ? undefined : true);
 /** @type {Accepts} */
 const ignored = () => true;
 
@@ -292,7 +295,7 @@ const parameters = {
   result: [serializable, 'result', /^Failed to serialize result: /],
   ttlSeconds: [seconds, 60],
   priority: [priority, 'user'],
-  error: [(value) => failure(value) ?? undefined, new Error('failed')],
+  error: [failure, new Error('failed')],
   ignored: [ignored, undefined],
 };
 
@@ -791,7 +794,13 @@ const parts = {
 };
 
 process.on('unhandledRejection', (error) => problem('unhandled rejections', show(error)));
-parts[part]().then(() => {
-  writeSync(1, JSON.stringify({ cases, problems }));
-  process.exit(0);
-});
+parts[part]().then(
+  () => {
+    writeSync(1, JSON.stringify({ cases, problems }));
+    process.exit(0);
+  },
+  (error) => {
+    console.error(error);
+    process.exit(1);
+  },
+);

@@ -2,7 +2,7 @@
 // Makes random calls on the four stores on one database, and tells every so often what the process holds. Each line
 // it writes is a JSON object. Run as: node --expose-gc soak.cjs <path or :memory:> <calls> <calls per line> <seed>
 
-const { existsSync, readdirSync, readFileSync, statSync } = require('node:fs');
+const { existsSync, readdirSync, readFileSync, statSync, writeSync } = require('node:fs');
 const stores = require('../../index.js');
 const { random } = require('./calls.cjs');
 
@@ -50,7 +50,10 @@ function open() {
 const all = () => [cache, dedupe, rate, adaptive];
 
 const texts = [10, 100, 1_000, 10_000, 70_000].map((size) => 'x'.repeat(size));
-const value = () => ({ id: integer(1e9), text: texts[integer(1_000) < 998 ? integer(3) : 3 + integer(2)] });
+const value = () => ({
+  id: integer(1e9),
+  text: texts[integer(1_000) < 998 ? integer(3) : 3 + integer(2)],
+});
 const key = () => `key ${integer(2_000)}`;
 const hash = () => `hash ${integer(300)}`;
 const resource = () => one(['issues', 'volumes', 'tight', 'characters']);
@@ -146,14 +149,17 @@ async function measure(/** @type {number} */ made, /** @type {number} */ seconds
     rss,
     heapUsed,
     descriptors: linux ? readdirSync('/proc/self/fd').length : 0,
-    threads: linux ? Number(/Threads:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) : 0,
+    threads: linux
+      ? Number(/Threads:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
+      : 0,
     log: longestLog,
     database: file ? statSync(file).size : 0,
     items: (await cache.getStats()).totalItems,
     requests: (await rate.getStats()).totalRequests,
     surprises,
   };
-  console.log(JSON.stringify(figures));
+  // Not `console.log`, whose first use opens a descriptor.
+  writeSync(1, `${JSON.stringify(figures)}\n`);
 }
 
 async function main() {

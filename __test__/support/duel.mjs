@@ -42,8 +42,8 @@ function track(promise) {
  * @param {() => boolean} holds
  * @param {{ turns?: number, seconds?: number }} within
  */
-async function until(holds, { turns = Number.POSITIVE_INFINITY, seconds = 5 }) {
-  const end = realNow() + BigInt(seconds * 1e9);
+async function until(holds, { turns = Number.POSITIVE_INFINITY, seconds }) {
+  const end = realNow() + BigInt((seconds ?? 5) * 1e9);
   for (let n = 0; !holds(); n++) {
     if (n >= turns || realNow() > end) return false;
     await turn();
@@ -108,10 +108,20 @@ function same(expected, actual, given) {
  * @param {'path' | ':memory:'} duel.database
  * @param {Round} duel.round
  * @param {Map<string, number>} duel.tally  how often each correction applied
+ * @param {number} [duel.seconds]  how long to wait for what should settle
  * @param {boolean} duel.bursts  whether the subject gets the calls of a step at once, not one after the other
  * @returns {Promise<number>} the number of calls made
  */
-export async function play({ Reference, Subject, Corrected, database, round, tally, bursts }) {
+export async function play({
+  seconds,
+  Reference,
+  Subject,
+  Corrected,
+  database,
+  round,
+  tally,
+  bursts,
+}) {
   const directory = database === 'path' ? mkdtempSync(join(tmpdir(), 'duel-')) : '';
   vi.useFakeTimers({ now: START });
   /** Each side has its own live map of configurations. @type {Map<string, any>[]} */
@@ -177,7 +187,10 @@ export async function play({ Reference, Subject, Corrected, database, round, tal
   /** @param {Call} call */
   async function ask(call) {
     const outcome = reference.start(call);
-    await until(() => outcome.status !== 'pending', call.method === 'waitFor' ? { turns: 3 } : {});
+    await until(
+      () => outcome.status !== 'pending',
+      call.method === 'waitFor' ? { turns: 3 } : { seconds },
+    );
     return outcome;
   }
 
@@ -207,7 +220,7 @@ export async function play({ Reference, Subject, Corrected, database, round, tal
     for (const pair of pairs) {
       const { call, actual } = pair;
       if (call.method === 'waitFor') waiting.push(pair);
-      else if (!(await until(() => actual.status !== 'pending', {})))
+      else if (!(await until(() => actual.status !== 'pending', { seconds })))
         fail(call, pair.expected, actual);
       else {
         const expected = reference.compared(call, pair.expected);
@@ -223,7 +236,7 @@ export async function play({ Reference, Subject, Corrected, database, round, tal
   async function compareWaiting() {
     for (const { call, expected, actual } of waiting) {
       // What the reference still waits for, the subject may not have settled either.
-      const within = expected.status === 'pending' ? { turns: 3 } : {};
+      const within = expected.status === 'pending' ? { turns: 3 } : { seconds };
       if (!(await until(() => same(expected, actual, given), within))) fail(call, expected, actual);
     }
     waiting = waiting.filter(({ expected }) => expected.status === 'pending');
@@ -282,7 +295,7 @@ export async function play({ Reference, Subject, Corrected, database, round, tal
 
 /**
  * Divides calls made at once where the order shows in another way than by awaiting each: stats may still count what a
- * read drops in passing, and a waiter that comes with the result gets the value itself (in 0.2.0, too).
+ * read drops in passing, and a waiter that comes with the end of a job gets what those get that came before (in 0.2.0, too).
  * @param {Call[]} calls
  */
 function stretches(calls) {
@@ -295,7 +308,9 @@ function stretches(calls) {
       last.some(({ method }) => /^(get|canProceed|isIn)/.test(method));
     const ended =
       call.method === 'waitFor' &&
-      last.some(({ method, args }) => method === 'complete' && args[0] === call.args[0]);
+      last.some(
+        ({ method, args }) => ['complete', 'fail'].includes(method) && args[0] === call.args[0],
+      );
     if (dropped || ended) parts.push([call]);
     else last.push(call);
   }

@@ -13,6 +13,7 @@ use crate::core::adaptive::{self, Call, CallOnAll, Divisions};
 use crate::core::error::StoreKind;
 use crate::core::options::{AdaptiveConfig, RateLimitConfig};
 use crate::core::plan::Operation;
+use crate::core::rate_limit::Reservations;
 
 /// The class.
 pub struct AdaptiveStore(Rc<Inner>);
@@ -22,6 +23,7 @@ struct Inner {
     limits: Limits,
     config: AdaptiveConfig,
     divisions: Divisions,
+    reservations: Option<Reservations>,
 }
 
 impl Class for AdaptiveStore {
@@ -33,7 +35,17 @@ impl Class for AdaptiveStore {
             // The client passes a priority only to functions of at least two parameters.
             length: 2,
             run: |store, call| {
-                store.0.on(call, |on| Ok(adaptive::can_proceed(on, options::priority(call.js, call.get(1))?)))
+                store.0.on(call, |on| {
+                    let priority = options::priority(call.js, call.get(1))?;
+                    Ok(adaptive::can_proceed(on, priority, store.0.reservations.as_ref()))
+                })
+            },
+        },
+        Method {
+            name: "acquire",
+            length: 1,
+            run: |store, call| {
+                store.0.on(call, |on| Ok(adaptive::acquire(on, options::priority(call.js, call.get(1))?)))
             },
         },
         Method { name: "record", length: 1, run: |store, call| store.0.record(call) },
@@ -78,8 +90,10 @@ impl Class for AdaptiveStore {
         let members = Members::of_options(js, options)?;
         let limits = Limits::read(js, &members, RateLimitConfig::ADAPTIVE_DEFAULT)?;
         let config = members.adaptive()?;
+        let reservations = limits::reservations(&members)?;
         let store = Store::open(js, StoreKind::Adaptive, realm, &members)?;
-        let inner = Rc::new(Inner { store, limits, config, divisions: Divisions::default() });
+        let divisions = Divisions::default();
+        let inner = Rc::new(Inner { store, limits, config, divisions, reservations });
         let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
         inner.store.join(js, member, 0.0)?;
         Ok(AdaptiveStore(inner))
@@ -133,7 +147,8 @@ impl Inner {
         self.store.call(js, || {
             let resource = options::string(js, call.get(0), "resource")?;
             let priority = options::priority(js, call.get(1))?;
-            Ok(Some(adaptive::record(&resource, priority, self.store.realm().now(js)?)))
+            let now = self.store.realm().now(js)?;
+            Ok(Some(adaptive::record(&resource, priority, now, self.reservations.as_ref())))
         })
     }
 

@@ -19,7 +19,7 @@ use crate::core::codec;
 use crate::core::dedupe::{self, Call, Wait};
 use crate::core::error::{Error, StoreKind};
 use crate::core::options::DedupeOptions;
-use crate::core::plan::{Answer, Millis, Operation};
+use crate::core::plan::{Answer, Field, Millis, Operation};
 use crate::sqlite::watch::{self, Signal, Watch};
 
 /// The class.
@@ -68,7 +68,20 @@ impl Class for DedupeStore {
     const EXPECTED: &'static str = "an SQLiteDedupeStore";
     const METHODS: &'static [Method<Self>] = &[
         Method { name: "waitFor", length: 1, run: |store, call| store.0.wait_for(call) },
-        Method { name: "register", length: 1, run: |store, call| store.0.register(call) },
+        Method {
+            name: "register",
+            length: 1,
+            run: |store, call| store.0.register(call, |job_id, _| Answer::Text(job_id)),
+        },
+        Method {
+            name: "registerOrJoin",
+            length: 1,
+            run: |store, call| {
+                store.0.register(call, |job_id, created| {
+                    Answer::Record(vec![("jobId", Field::Text(job_id)), ("isOwner", Field::Bool(created))])
+                })
+            },
+        },
         Method { name: "complete", length: 2, run: |store, call| store.0.complete(call) },
         Method { name: "fail", length: 2, run: |store, call| store.0.fail(call) },
         Method {
@@ -227,8 +240,8 @@ impl Inner {
                 inner.asking.set(inner.asking.get().saturating_sub(1));
                 match (answer, inner.store.backend()) {
                     (Ok(Answer::Wait(wait)), Ok(_)) => inner.wait(js, hash, since, wait, pending),
-                    (answer, Ok(backend)) => {
-                        let value = inner.store.to_value(js, &backend, answer);
+                    (answer, Ok(_)) => {
+                        let value = inner.store.to_value(js, answer);
                         pending.settle(js, value);
                     }
                     // Closed meanwhile.
@@ -366,10 +379,9 @@ impl Inner {
             Err(Failure::Error(error)) if error.is_busy() => {}
             Ok(Answer::Json { text, unreadable }) => {
                 // Each waiter gets a value of its own, as if it had asked alone.
-                let Ok(backend) = self.store.backend() else { return };
                 for waiter in self.take_group(js, &hash) {
                     let answer = Answer::Json { text: text.clone(), unreadable: unreadable.clone() };
-                    waiter.settle(js, self.store.to_value(js, &backend, Ok(answer)));
+                    waiter.settle(js, self.store.to_value(js, Ok(answer)));
                 }
             }
             Ok(Answer::Rejection(error)) | Err(Failure::Error(error)) => {
@@ -435,7 +447,8 @@ impl Inner {
         }
     }
 
-    fn register(&self, call: &Arguments) -> Value {
+    /// Registers a job or joins the live one; `make` is told which it is, and whether it is this store's own new one.
+    fn register(&self, call: &Arguments, make: fn(String, bool) -> Answer) -> Value {
         let itself = self.itself();
         let js = call.js;
         let on = match self.store.backend().and_then(|_| self.arguments(call)) {
@@ -445,33 +458,33 @@ impl Inner {
         let hash = on.hash.clone();
         let number = self.registrations.get() + 1;
         self.registrations.set(number);
-        self.registered.borrow_mut().insert(hash.clone(), Registered::Asked(number));
+        let before = self.registered.borrow_mut().insert(hash.clone(), Registered::Asked(number));
         self.store.call_then(
             js,
             || Ok(dedupe::register(&on, Uuid::new_v4().to_string())),
             move |js, answer, pending| {
-                if let Some(inner) = itself.upgrade() {
-                    inner.registration_answered(hash, number, answer.as_ref().ok());
-                }
-                let value = match answer {
-                    Ok(Answer::Registered { job_id, .. }) => js.string(&job_id),
-                    Ok(_) => Ok(js.undefined()),
-                    Err(failure) => Err(failure),
-                };
+                let Some(inner) = itself.upgrade() else { return pending.settle(js, Ok(js.undefined())) };
+                let answer = answer.map(|answer| match answer {
+                    Answer::Registered { job_id, created } => {
+                        let own = created || matches!(&before, Some(Registered::Job(own)) if *own == job_id);
+                        inner.registration_answered(hash, number, own.then(|| job_id.clone()));
+                        make(job_id, created)
+                    }
+                    other => other,
+                });
+                let value = inner.store.to_value(js, answer);
                 pending.settle(js, value);
             },
         )
     }
 
     /// Takes note of a registration, unless a later call on the hash has gone past it.
-    fn registration_answered(&self, hash: String, number: u64, answer: Option<&Answer>) {
+    fn registration_answered(&self, hash: String, number: u64, job_id: Option<String>) {
         let mut registered = self.registered.borrow_mut();
         if matches!(registered.get(&hash), Some(Registered::Asked(asked)) if *asked == number) {
-            match answer {
-                Some(Answer::Registered { job_id, created: true }) => {
-                    registered.insert(hash, Registered::Job(job_id.clone()));
-                }
-                _ => drop(registered.remove(&hash)),
+            match job_id {
+                Some(job_id) => drop(registered.insert(hash, Registered::Job(job_id))),
+                None => drop(registered.remove(&hash)),
             }
         }
         self.watch.set_pending_jobs(registered.len());

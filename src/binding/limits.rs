@@ -3,12 +3,15 @@
 
 use std::cell::{Cell, RefCell};
 
+use uuid::Uuid;
+
 use super::class::Arguments;
 use super::js::{Js, Reference, Result, Type, Value};
 use super::options::{self, Members};
 use super::realm::Realm;
 use crate::core::error::Error;
 use crate::core::options::{RateLimitConfig, ResourceConfigs};
+use crate::core::rate_limit::Reservations;
 
 /// The configurations of a store.
 pub struct Limits {
@@ -143,6 +146,12 @@ impl Limits {
 
 fn read(js: Js, config: Value, name: &str) -> Result<RateLimitConfig> {
     Members::of(js, Some(config), &format!("{name}."), name)?.rate_limit()
+}
+
+/// The `reservationMs` option, and a name for the store that holds places.
+pub fn reservations(members: &Members<'_>) -> Result<Option<Reservations>> {
+    let for_ms = members.reservation_ms()?;
+    Ok(for_ms.map(|for_ms| Reservations { owner: Uuid::new_v4().to_string(), for_ms }))
 }
 
 /// The `resource` argument, as text and with its limit.

@@ -158,6 +158,12 @@ impl<'a> Members<'a> {
         })
     }
 
+    /// How long a `canProceed` that says yes holds a place: `None` where it does not.
+    pub fn reservation_ms(&self) -> Result<Option<f64>> {
+        let span = self.span(c"reservationMs", 0.0)?;
+        Ok((span > 0.0).then_some(span))
+    }
+
     /// A rate limit, all of whose members have to be there.
     pub fn rate_limit(&self) -> Result<RateLimitConfig> {
         let limit = self.number(c"limit", "a non-negative number", f64::NAN, |number| number >= 0.0)?;

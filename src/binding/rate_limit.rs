@@ -12,7 +12,7 @@ use super::store::Store;
 use crate::core::error::StoreKind;
 use crate::core::options::{RateLimitConfig, ResourceConfigs};
 use crate::core::plan::{Millis, Operation};
-use crate::core::rate_limit;
+use crate::core::rate_limit::{self, Call, Reservations};
 
 /// The class.
 pub struct RateLimitStore(Rc<Inner>);
@@ -20,13 +20,19 @@ pub struct RateLimitStore(Rc<Inner>);
 struct Inner {
     store: Store,
     limits: Limits,
+    reservations: Option<Reservations>,
 }
 
 impl Class for RateLimitStore {
     const NAME: &'static str = "SQLiteRateLimitStore";
     const EXPECTED: &'static str = "an SQLiteRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method { name: "canProceed", length: 1, run: |store, call| store.0.on(call, rate_limit::can_proceed) },
+        Method {
+            name: "canProceed",
+            length: 1,
+            run: |store, call| store.0.on(call, |on| rate_limit::can_proceed(on, store.0.reservations.as_ref())),
+        },
+        Method { name: "acquire", length: 1, run: |store, call| store.0.on(call, |on| rate_limit::acquire(&on)) },
         Method { name: "record", length: 1, run: |store, call| store.0.record(call) },
         Method { name: "getStatus", length: 1, run: |store, call| store.0.on(call, rate_limit::status) },
         Method { name: "reset", length: 1, run: |store, call| store.0.reset(call) },
@@ -62,7 +68,9 @@ impl Class for RateLimitStore {
     fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
         let members = Members::of_options(js, options)?;
         let limits = Limits::read(js, &members, RateLimitConfig::PLAIN_DEFAULT)?;
-        let inner = Rc::new(Inner { store: Store::open(js, StoreKind::RateLimit, realm, &members)?, limits });
+        let reservations = limits::reservations(&members)?;
+        let store = Store::open(js, StoreKind::RateLimit, realm, &members)?;
+        let inner = Rc::new(Inner { store, limits, reservations });
         let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
         inner.store.join(js, member, 0.0)?;
         Ok(RateLimitStore(inner))
@@ -82,11 +90,11 @@ impl Member for Inner {
 
 impl Inner {
     /// A call on a resource.
-    fn on(&self, call: &Arguments, make: fn(&str, RateLimitConfig, Millis) -> Operation) -> Value {
+    fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Operation) -> Value {
         let js = call.js;
         self.store.call(js, || {
-            let (resource, config) = limits::resource(js, call.get(0), &self.limits)?;
-            Ok(Some(make(&resource, config, self.store.realm().now(js)?)))
+            let (resource, limit) = limits::resource(js, call.get(0), &self.limits)?;
+            Ok(Some(make(Call { resource, limit, now: self.store.realm().now(js)? })))
         })
     }
 
@@ -103,7 +111,8 @@ impl Inner {
         let js = call.js;
         self.store.call(js, || {
             let resource = options::string(js, call.get(0), "resource")?;
-            Ok(Some(rate_limit::record(&resource, self.store.realm().now(js)?)))
+            let now = self.store.realm().now(js)?;
+            Ok(Some(rate_limit::record(&resource, now, self.reservations.as_ref())))
         })
     }
 

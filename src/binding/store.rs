@@ -172,7 +172,7 @@ impl Store {
         });
         let value = match (answer, finish) {
             (None, _) => promise.unwrap_or_else(|| js.undefined()),
-            (Some(answer), None) => self.realm.settled(js, self.to_value(js, backend, answer)),
+            (Some(answer), None) => self.realm.settled(js, self.to_value(js, answer)),
             (Some(answer), Some(finish)) => match Pending::new(js, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     finish(js, answer, pending);
@@ -191,14 +191,14 @@ impl Store {
     fn settling(&self, backend: &Backend) -> Finish {
         let (environment, backend) = (Rc::clone(&self.environment), backend.clone());
         Box::new(move |js, answer, pending| {
-            let value = to_value(js, &pending.realm, &environment, &backend, answer);
+            let value = to_value(js, &pending.realm, &environment, Some(&backend), answer);
             pending.settle(js, value);
         })
     }
 
     /// The JavaScript value of an answer.
-    pub fn to_value(&self, js: Js, backend: &Backend, answer: Result<Answer>) -> Result<Value> {
-        to_value(js, &self.realm, &self.environment, backend, answer)
+    pub fn to_value(&self, js: Js, answer: Result<Answer>) -> Result<Value> {
+        to_value(js, &self.realm, &self.environment, self.backend().ok().as_ref(), answer)
     }
 
     /// Until when a call made now may wait for a lock.
@@ -298,7 +298,7 @@ fn to_value(
     js: Js,
     realm: &Realm,
     environment: &Environment,
-    backend: &Backend,
+    backend: Option<&Backend>,
     answer: Result<Answer>,
 ) -> Result<Value> {
     Ok(match answer? {
@@ -311,7 +311,7 @@ fn to_value(
         Answer::Rejection(error) => return Err(error.into()),
         Answer::Json { text, unreadable } => match realm.parse(js, &text) {
             Err(Failure::Thrown(_)) => {
-                if let Some(removal) = unreadable {
+                if let (Some(backend), Some(removal)) = (backend, unreadable) {
                     // Nobody waits for it, so it waits for no lock.
                     backend.enqueue(environment, Operation::command([removal]), Instant::now(), None);
                     environment.flush_later(js, backend);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::capacity::{self, Activity, Capacity};
 use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
 use super::plan::{Answer, Field, Millis, Operation, Outcome, PlanRows, Step, StepRows, Value, delete_in_chunks};
-use super::rate_limit::{last_to_leave, names, until_left};
+use super::rate_limit::{Reservations, admitted, lapse, lapse_all, names, nth_to_leave, release, until_left};
 use super::schema::Statement;
 
 /// Who makes a request.
@@ -71,6 +71,7 @@ pub struct Call {
 /// A resource's division and use, as a call found them.
 struct View {
     capacity: Capacity,
+    /// Requests in the window, and places held, of each class.
     user: f64,
     background: f64,
     recent_user: f64,
@@ -122,7 +123,10 @@ impl Call {
 
     fn usage(&self) -> Step {
         let resource = Value::from(self.resource.as_str());
-        Step::new(Statement::AdaptiveUsage, [resource, self.window_start().into(), self.keep_from().into()])
+        let times = [self.window_start(), self.keep_from(), self.now];
+        let mut values = vec![resource];
+        values.extend(times.map(Value::from));
+        Step::new(Statement::AdaptiveUsage, values)
     }
 
     fn activity(&self) -> Step {
@@ -178,8 +182,8 @@ impl Call {
         let recent_user = activity.map_or(0.0, |step| step.number(0));
         Some(View {
             capacity,
-            user: usage.number(0),
-            background: usage.number(1),
+            user: usage.number(0) + usage.number(3),
+            background: usage.number(1) + usage.number(4),
             recent_user,
             follow_up,
             removals,
@@ -220,8 +224,12 @@ fn read_activity(step: &StepRows) -> (Activity, bool) {
     (activity, step.number(7) != 0.0)
 }
 
-/// Answers whether one more request of a class may be made.
-pub fn can_proceed(call: Call, priority: Priority) -> Operation {
+/// Answers whether one more request of a class may be made; holds its place if `reservations` are on.
+pub fn can_proceed(call: Call, priority: Priority, reservations: Option<&Reservations>) -> Operation {
+    if let Some(Reservations { owner, for_ms }) = reservations {
+        let place = [Value::from(owner.as_str()), (call.now + for_ms).into()];
+        return admit(call, priority, Statement::AdaptiveReserve, place.to_vec());
+    }
     call.look(false, move |call, mut view| {
         if priority == Priority::Background && view.capacity.background_paused {
             view.removals.clear();
@@ -231,12 +239,41 @@ pub fn can_proceed(call: Call, priority: Priority) -> Operation {
     })
 }
 
-/// Records a request of a class.
-pub fn record(resource: &str, priority: Priority, now: Millis) -> Operation {
-    Operation::command([Step::new(
-        Statement::AdaptiveRecord,
-        [Value::from(resource), now.into(), priority.as_str().into()],
-    )])
+/// Records a request of a class if one more may be made, in one step; answers whether it did.
+pub fn acquire(call: Call, priority: Priority) -> Operation {
+    admit(call, priority, Statement::AdaptiveAcquire, Vec::new())
+}
+
+/// Looks how the limit is divided, and runs a statement that records or reserves if there is a place: it counts
+/// again, so that no two processes get the same place.
+fn admit(call: Call, priority: Priority, statement: Statement, more: Vec<Value>) -> Operation {
+    call.look(false, move |call, view| {
+        if !view.admits(priority, call.limit.limit) {
+            return view.answer(Answer::Bool(false));
+        }
+        let share = match priority {
+            Priority::User if view.capacity.user_reserved == 0.0 => f64::INFINITY,
+            Priority::User => view.capacity.user_reserved,
+            Priority::Background => view.capacity.background_max,
+        };
+        let mut values = vec![Value::from(call.resource.as_str())];
+        values.extend([call.now, call.window_start(), call.limit.limit].map(Value::from));
+        values.extend([priority.as_str().into(), share.into()]);
+        values.extend(more);
+        let mut steps = view.follow_up;
+        steps.extend(view.removals);
+        steps.extend([lapse(&call.resource, call.now), Step::new(statement, values)]);
+        Outcome::Continue(Operation::write(steps, admitted))
+    })
+}
+
+/// Records a request of a class, in the place held for it if there is one.
+pub fn record(resource: &str, priority: Priority, now: Millis, reservations: Option<&Reservations>) -> Operation {
+    let class = priority.as_str();
+    let mut steps = Vec::with_capacity(2);
+    steps.extend(reservations.map(|reservations| release(resource, reservations, Some(class))));
+    steps.push(Step::new(Statement::AdaptiveRecord, [Value::from(resource), now.into(), class.into()]));
+    Operation::command(steps)
 }
 
 /// Answers what remains of a resource's limit, and how it is divided.
@@ -284,14 +321,17 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
             return view.answer(Answer::Number(until_recalculation));
         }
         let start = call.window_start();
-        let mut of_class = last_to_leave(Statement::AdaptiveNthNewest, &call.resource, start, share);
-        of_class.values.push(priority.as_str().into());
-        let of_all = last_to_leave(Statement::RateNthNewest, &call.resource, start, limit);
-        let total_blocked = view.user + view.background >= limit;
         let (window_ms, now) = (call.limit.window_ms, call.now);
+        let mut of_class = nth_to_leave(&call.resource, start, share, window_ms);
+        of_class.extend([now.into(), priority.as_str().into()]);
+        let of_class = Step::new(Statement::AdaptiveNthToLeave, of_class);
+        let mut of_all = nth_to_leave(&call.resource, start, limit, window_ms);
+        of_all.push(now.into());
+        let of_all = Step::new(Statement::RateNthToLeaveOrLapse, of_all);
+        let total_blocked = view.user + view.background >= limit;
         let View { follow_up, removals, .. } = view;
         Outcome::Continue(Operation::read([of_class, of_all], move |rows| {
-            let wait = |index: usize| rows.get(index).and_then(|step| until_left(step, window_ms, now));
+            let wait = |index: usize| until_left(rows.get(index), now);
             let class_wait = if class_blocked { wait(0) } else { None };
             let total_wait = if total_blocked { wait(1) } else { None };
             let wait = class_wait.into_iter().chain(total_wait).reduce(f64::max);
@@ -309,7 +349,8 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
 pub fn reset(resource: &str, divisions: Divisions) -> Operation {
     let resource = resource.to_owned();
     let name = Value::from(resource.as_str());
-    let steps = [Step::new(Statement::RateReset, [name.clone()]), Step::new(Statement::AdaptiveForget, [name])];
+    let steps = [Statement::RateReset, Statement::RateResetReservations, Statement::AdaptiveForget]
+        .map(|statement| Step::new(statement, [name.clone()]));
     Operation::write(steps, move |_| {
         divisions.forget(&resource);
         Outcome::Answer(Answer::Undefined)
@@ -319,7 +360,8 @@ pub fn reset(resource: &str, divisions: Divisions) -> Operation {
 
 /// Forgets every request and all activity.
 pub fn clear(divisions: Divisions) -> Operation {
-    let steps = [Step::new(Statement::RateClear, []), Step::new(Statement::AdaptiveForgetAll, [])];
+    let steps = [Statement::RateClear, Statement::RateClearReservations, Statement::AdaptiveForgetAll]
+        .map(|statement| Step::new(statement, []));
     Operation::write(steps, move |_| {
         divisions.forget_all();
         Outcome::Answer(Answer::Undefined)
@@ -365,6 +407,7 @@ pub fn stats(call: CallOnAll) -> Operation {
         let calls = names(rows.get(1)).into_iter().map(|resource| call.on(resource)).collect();
         Outcome::Continue(stats_of(calls, number(0), number(2)))
     })
+    .heavy()
 }
 
 fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
@@ -408,16 +451,19 @@ fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
             Outcome::AnswerThen(answer, delete_in_chunks(follow_up, removals))
         }
     })
+    .heavy()
 }
 
 /// Removes the requests of all resources that serve nothing any more.
 pub fn cleanup(call: CallOnAll) -> Operation {
     Operation::read([Step::new(Statement::RateResources, [])], move |rows| {
-        let (keeps, deletes) = names(rows.first())
+        let (keeps, mut deletes): (Vec<Step>, Vec<Step>) = names(rows.first())
             .into_iter()
             .map(|resource| call.on(resource).removals())
             .map(|[keep, delete]| (keep, delete))
             .unzip();
+        deletes.push(lapse_all(call.now));
         Outcome::Continue(delete_in_chunks(keeps, deletes))
     })
+    .heavy()
 }

@@ -59,6 +59,7 @@ pub fn stats(now: Millis) -> Operation {
             ("totalItems", Field::Number(number(0))),
         ]))
     })
+    .heavy()
 }
 
 /// Removes the entries that have expired.

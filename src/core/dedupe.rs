@@ -303,6 +303,7 @@ pub fn stats(options: &DedupeOptions, now: Millis) -> Operation {
             ("expiredJobs", number(4)),
         ]))
     })
+    .heavy()
 }
 
 /// Removes the jobs past their time, whatever became of them, and leases and claims without a job.

@@ -1,102 +1,191 @@
 //! The sliding-window rate limiter (README, "SQLiteRateLimitStore"): a request counts while it is at most
-//! `window_ms` old, and one more may be made while fewer than `limit` count.
+//! `window_ms` old, a place held for one until it is recorded or lapses, and one more may be made while fewer than
+//! `limit` count.
 
 use super::options::{RateLimitConfig, ResourceConfigs};
-use super::plan::{Answer, Field, Millis, Operation, Outcome, Step, StepRows, Value, delete_in_chunks};
+use super::plan::{Answer, Field, Millis, Operation, Outcome, PlanRows, Step, StepRows, Value, delete_in_chunks};
 use super::schema::Statement;
 
-/// The statement that removes what has left a resource's window.
-fn delete_before(resource: &str, time: Millis) -> Step {
-    Step::new(Statement::RateDeleteBefore, [Value::from(resource), time.into()])
+/// One call on a resource.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The resource.
+    pub resource: String,
+    /// Its limit and window.
+    pub limit: RateLimitConfig,
+    /// The time of the call.
+    pub now: Millis,
 }
 
-/// Looks at a resource's window: `answer` gets the number of requests in it. What has left the window is removed.
-fn look(
-    resource: &str,
-    config: RateLimitConfig,
-    now: Millis,
-    answer: impl FnOnce(f64) -> Answer + Send + 'static,
-) -> Operation {
-    let start = now - config.window_ms;
-    let removal = delete_before(resource, start);
-    Operation::read([usage(resource, start)], move |rows| {
-        let (count, has_old) = read_usage(rows.first());
-        if has_old {
-            Outcome::AnswerThen(answer(count), delete_in_chunks(Vec::new(), vec![removal]))
+/// Places held by `canProceed` for the `record` to come.
+#[derive(Clone, Debug)]
+pub struct Reservations {
+    /// The store that holds them.
+    pub owner: String,
+    /// For how long.
+    pub for_ms: Millis,
+}
+
+struct Usage {
+    recorded: f64,
+    reserved: f64,
+    has_old: bool,
+}
+
+impl Usage {
+    fn read(step: Option<&StepRows>) -> Self {
+        let number = |column| step.map_or(0.0, |step| step.number(column));
+        Usage { recorded: number(0), has_old: number(1) != 0.0, reserved: number(2) }
+    }
+
+    fn count(&self) -> f64 {
+        self.recorded + self.reserved
+    }
+}
+
+impl Call {
+    fn resource(&self) -> Value {
+        Value::from(self.resource.as_str())
+    }
+
+    fn window_start(&self) -> Millis {
+        self.now - self.limit.window_ms
+    }
+
+    fn usage(&self) -> Step {
+        let start = self.window_start();
+        Step::new(Statement::RateUsage, [self.resource(), start.into(), start.into(), self.now.into()])
+    }
+
+    /// The statement that removes what has left the window.
+    fn removal(&self) -> Step {
+        Step::new(Statement::RateDeleteBefore, [self.resource(), self.window_start().into()])
+    }
+
+    /// The answer, and then the removal of what has left the window.
+    fn answer(&self, usage: &Usage, answer: Answer) -> Outcome {
+        if usage.has_old {
+            Outcome::AnswerThen(answer, delete_in_chunks(Vec::new(), vec![self.removal()]))
         } else {
-            Outcome::Answer(answer(count))
+            Outcome::Answer(answer)
         }
-    })
+    }
+
+    fn look(self, answer: impl FnOnce(&Call, &Usage) -> Answer + Send + 'static) -> Operation {
+        Operation::read([self.usage()], move |rows| {
+            let usage = Usage::read(rows.first());
+            let answer = answer(&self, &usage);
+            self.answer(&usage, answer)
+        })
+    }
+
+    /// The parameters of a statement that records or reserves if there is a place.
+    fn admission(&self) -> Vec<Value> {
+        vec![self.resource(), self.now.into(), self.window_start().into(), self.limit.limit.into()]
+    }
+
+    /// Runs such a statement, having removed what no longer counts.
+    fn admit(&self, statement: Step) -> Operation {
+        Operation::write([self.removal(), lapse(&self.resource, self.now), statement], admitted)
+    }
 }
 
-fn usage(resource: &str, start: Millis) -> Step {
-    Step::new(Statement::RateUsage, [Value::from(resource), start.into(), start.into()])
+/// The statement that removes a resource's places that have lapsed.
+pub(super) fn lapse(resource: &str, now: Millis) -> Step {
+    Step::new(Statement::RateLapse, [Value::from(resource), now.into()])
 }
 
-fn read_usage(step: Option<&StepRows>) -> (f64, bool) {
-    step.map_or((0.0, false), |step| (step.number(0), step.number(1) != 0.0))
+/// Answers whether the statement that records or reserves, the last, did so.
+pub(super) fn admitted(rows: PlanRows) -> Outcome {
+    Outcome::Answer(Answer::Bool(rows.last().is_some_and(|step| step.first().is_some())))
 }
 
-/// Answers whether one more request may be made.
-pub fn can_proceed(resource: &str, config: RateLimitConfig, now: Millis) -> Operation {
-    look(resource, config, now, move |count| Answer::Bool(count < config.limit))
+/// Answers whether one more request may be made; holds its place if `reservations` are on.
+pub fn can_proceed(call: Call, reservations: Option<&Reservations>) -> Operation {
+    let Some(Reservations { owner, for_ms }) = reservations else {
+        return call.look(|call, usage| Answer::Bool(usage.count() < call.limit.limit));
+    };
+    let mut values = call.admission();
+    values.extend([Value::from(owner.as_str()), (call.now + for_ms).into()]);
+    call.admit(Step::new(Statement::RateReserve, values))
 }
 
-/// Records a request.
-pub fn record(resource: &str, now: Millis) -> Operation {
-    Operation::command([Step::new(Statement::RateRecord, [Value::from(resource), now.into()])])
+/// Records a request if one more may be made, in one step; answers whether it did.
+pub fn acquire(call: &Call) -> Operation {
+    call.admit(Step::new(Statement::RateAcquire, call.admission()))
+}
+
+/// The statement that gives up the place held longest.
+pub(super) fn release(resource: &str, reservations: &Reservations, priority: Option<&str>) -> Step {
+    Step::new(Statement::RateRelease, [Value::from(resource), reservations.owner.as_str().into(), priority.into()])
+}
+
+/// Records a request, in the place held for it if there is one.
+pub fn record(resource: &str, now: Millis, reservations: Option<&Reservations>) -> Operation {
+    let mut steps = Vec::with_capacity(2);
+    steps.extend(reservations.map(|reservations| release(resource, reservations, None)));
+    steps.push(Step::new(Statement::RateRecord, [Value::from(resource), now.into()]));
+    Operation::command(steps)
 }
 
 /// Answers what remains of a resource's limit.
-pub fn status(resource: &str, config: RateLimitConfig, now: Millis) -> Operation {
-    look(resource, config, now, move |count| {
+pub fn status(call: Call) -> Operation {
+    call.look(|call, usage| {
         Answer::Record(vec![
-            ("remaining", Field::Number((config.limit - count).max(0.0))),
-            ("resetTime", Field::Time(now + config.window_ms)),
-            ("limit", Field::Number(config.limit)),
+            ("remaining", Field::Number((call.limit.limit - usage.count()).max(0.0))),
+            ("resetTime", Field::Time(call.now + call.limit.window_ms)),
+            ("limit", Field::Number(call.limit.limit)),
         ])
     })
 }
 
-/// The statement that finds the request whose leaving brings a count below `limit`: the `limit`th newest.
-pub(super) fn last_to_leave(statement: Statement, resource: &str, start: Millis, limit: f64) -> Step {
+/// The parameters of a statement that finds when a count gets below `limit`: when the `limit`th newest leaves.
+pub(super) fn nth_to_leave(resource: &str, start: Millis, limit: f64, window_ms: Millis) -> Vec<Value> {
     let offset = Value::Integer((limit.ceil() - 1.0).max(0.0) as i64);
-    Step::new(statement, [Value::from(resource), start.into(), offset])
+    vec![Value::from(resource), start.into(), offset, window_ms.into()]
 }
 
-/// How long until that request has left its window; `None` if there is none. At least 1 ms: the caller may not
-/// proceed now.
-pub(super) fn until_left(step: &StepRows, window_ms: Millis, now: Millis) -> Option<Millis> {
-    step.optional_number(0).map(|timestamp| (timestamp + window_ms - now).max(1.0))
+/// How long until then; `None` if there is no such request. At least 1 ms: the caller may not proceed now.
+pub(super) fn until_left(step: Option<&StepRows>, now: Millis) -> Option<Millis> {
+    step.and_then(|step| step.optional_number(0)).map(|at| (at - now).max(1.0))
 }
 
 /// Answers how long until a request may be made, in ms: 0 when it may now.
-pub fn wait_time(resource: &str, config: RateLimitConfig, now: Millis) -> Operation {
-    if config.limit == 0.0 {
-        return Operation::read([], move |_| Outcome::Answer(Answer::Number(config.window_ms)));
+pub fn wait_time(call: Call) -> Operation {
+    let RateLimitConfig { limit, window_ms } = call.limit;
+    if limit == 0.0 {
+        return Operation::read([], move |_| Outcome::Answer(Answer::Number(window_ms)));
     }
-    let start = now - config.window_ms;
-    let removal = delete_before(resource, start);
-    let steps = [usage(resource, start), last_to_leave(Statement::RateNthNewest, resource, start, config.limit)];
-    Operation::read(steps, move |rows| {
-        let (_, has_old) = read_usage(rows.first());
-        let wait = rows.get(1).and_then(|step| until_left(step, config.window_ms, now)).unwrap_or(0.0);
-        if has_old {
-            Outcome::AnswerThen(Answer::Number(wait), delete_in_chunks(Vec::new(), vec![removal]))
-        } else {
-            Outcome::Answer(Answer::Number(wait))
+    Operation::read([call.usage()], move |rows| {
+        let usage = Usage::read(rows.first());
+        if usage.count() < limit {
+            return call.answer(&usage, Answer::Number(0.0));
         }
+        let mut values = nth_to_leave(&call.resource, call.window_start(), limit, window_ms);
+        let statement = if usage.reserved > 0.0 {
+            values.push(call.now.into());
+            Statement::RateNthToLeaveOrLapse
+        } else {
+            Statement::RateNthToLeave
+        };
+        Outcome::Continue(Operation::read([Step::new(statement, values)], move |rows| {
+            let wait = until_left(rows.first(), call.now).unwrap_or(0.0);
+            call.answer(&usage, Answer::Number(wait))
+        }))
     })
 }
 
 /// Forgets a resource's requests.
 pub fn reset(resource: &str) -> Operation {
-    Operation::command([Step::new(Statement::RateReset, [Value::from(resource)])]).heavy()
+    let steps = [Statement::RateReset, Statement::RateResetReservations]
+        .map(|statement| Step::new(statement, [Value::from(resource)]));
+    Operation::command(steps).heavy()
 }
 
 /// Forgets every request.
 pub fn clear() -> Operation {
-    Operation::command([Step::new(Statement::RateClear, [])]).heavy()
+    let steps = [Statement::RateClear, Statement::RateClearReservations].map(|statement| Step::new(statement, []));
+    Operation::command(steps).heavy()
 }
 
 /// The names in a list of resources.
@@ -111,25 +200,29 @@ pub fn stats(configs: ResourceConfigs, now: Millis) -> Operation {
     let steps = [Step::new(Statement::RateTotal, []), Step::new(Statement::RateResources, [])];
     Operation::read(steps, move |rows| {
         let total = rows.first().map_or(0.0, |step| step.number(0));
-        Outcome::Continue(windows(names(rows.get(1)), total, configs, now))
+        let calls = calls_on(names(rows.get(1)), &configs, now);
+        Outcome::Continue(stats_of(calls, total))
     })
+    .heavy()
 }
 
-fn windows(resources: Vec<String>, total: f64, configs: ResourceConfigs, now: Millis) -> Operation {
-    let start = move |config: RateLimitConfig| now - config.window_ms;
-    let steps: Vec<Step> = resources.iter().map(|resource| usage(resource, start(configs.get(resource)))).collect();
+fn calls_on(resources: Vec<String>, configs: &ResourceConfigs, now: Millis) -> Vec<Call> {
+    let on = |resource: String| Call { limit: configs.get(&resource), resource, now };
+    resources.into_iter().map(on).collect()
+}
+
+fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
+    let steps: Vec<Step> = calls.iter().map(Call::usage).collect();
     Operation::read(steps, move |rows| {
-        let unique = resources.len() as f64;
-        let mut removals = Vec::new();
-        let mut limited = Vec::new();
-        for (resource, step) in resources.into_iter().zip(&rows) {
-            let config = configs.get(&resource);
-            let (count, has_old) = read_usage(Some(step));
-            if has_old {
-                removals.push(delete_before(&resource, start(config)));
+        let unique = calls.len() as f64;
+        let (mut removals, mut limited) = (Vec::new(), Vec::new());
+        for (call, step) in calls.into_iter().zip(&rows) {
+            let usage = Usage::read(Some(step));
+            if usage.has_old {
+                removals.push(call.removal());
             }
-            if count >= config.limit {
-                limited.push(resource);
+            if usage.count() >= call.limit.limit {
+                limited.push(call.resource);
             }
         }
         let answer = Answer::Record(vec![
@@ -143,15 +236,21 @@ fn windows(resources: Vec<String>, total: f64, configs: ResourceConfigs, now: Mi
             Outcome::AnswerThen(answer, delete_in_chunks(Vec::new(), removals))
         }
     })
+    .heavy()
+}
+
+/// The statement that removes places that have lapsed.
+pub(super) fn lapse_all(now: Millis) -> Step {
+    Step::new(Statement::RateLapseAll, [Value::from(now)])
 }
 
 /// Removes what has left the windows of all resources.
 pub fn cleanup(configs: ResourceConfigs, now: Millis) -> Operation {
     Operation::read([Step::new(Statement::RateResources, [])], move |rows| {
-        let removals: Vec<Step> = names(rows.first())
-            .iter()
-            .map(|resource| delete_before(resource, now - configs.get(resource).window_ms))
-            .collect();
+        let mut removals: Vec<Step> =
+            calls_on(names(rows.first()), &configs, now).iter().map(Call::removal).collect();
+        removals.push(lapse_all(now));
         Outcome::Continue(delete_in_chunks(Vec::new(), removals))
     })
+    .heavy()
 }

@@ -75,11 +75,21 @@ CREATE TABLE IF NOT EXISTS rate_limits (
 
 const RATE_LIMIT_ADD_PRIORITY: &str = "ALTER TABLE rate_limits ADD COLUMN priority TEXT DEFAULT 'background';";
 
-// The third index is ours: it counts a window without touching the table.
+// The third index is ours: it counts a window without touching the table. So is the table of places that a
+// `canProceed` holds for a `record` to come.
 const RATE_LIMIT_INDEXES: &str = "
 CREATE INDEX IF NOT EXISTS idx_rate_limit_resource ON rate_limits(resource);
 CREATE INDEX IF NOT EXISTS idx_rate_limit_timestamp ON rate_limits(timestamp);
 CREATE INDEX IF NOT EXISTS idx_rate_limit_resource_timestamp ON rate_limits(resource, timestamp);
+CREATE TABLE IF NOT EXISTS rate_limit_reservations (
+  id INTEGER PRIMARY KEY,
+  resource TEXT NOT NULL,
+  priority TEXT,
+  owner TEXT NOT NULL,
+  expires_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS idx_rate_limit_reservations_resource
+  ON rate_limit_reservations(resource, expires_at);
 ";
 
 // `adaptive_state` is ours. It keeps what deleting old rows of `rate_limits` would lose: when each class was last
@@ -106,12 +116,16 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
             "idx_rate_limit_resource",
             "idx_rate_limit_timestamp",
             "idx_rate_limit_resource_timestamp",
+            "rate_limit_reservations",
+            "idx_rate_limit_reservations_resource",
         ],
         StoreKind::Adaptive => &[
             "rate_limits",
             "idx_rate_limit_resource",
             "idx_rate_limit_timestamp",
             "idx_rate_limit_resource_timestamp",
+            "rate_limit_reservations",
+            "idx_rate_limit_reservations_resource",
             "idx_rate_limit_resource_priority_timestamp",
             "adaptive_state",
         ],
@@ -286,14 +300,44 @@ statements! {
     /// Remove every lease and claim.
     DedupeClearLeases(0) = "DELETE FROM dedupe_leases";
 
-    /// Requests in a window, and whether there are older ones than a time. Parameters: resource, window start,
-    /// that time.
-    RateUsage(2) = "SELECT
+    /// Requests in a window, whether there are older ones than a time, and places held. Parameters: resource, window
+    /// start, that time, now.
+    RateUsage(3) = "SELECT
           (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2) AS c0,
-          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3) AS c1";
-    /// When the nth newest request in a window was made. Parameters: resource, window start, n - 1.
-    RateNthNewest(1) = "SELECT timestamp AS c0 FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
+          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3) AS c1,
+          (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?4) AS c2";
+    /// When the nth newest request in a window leaves it. Parameters: resource, window start, n - 1, window length.
+    RateNthToLeave(1) = "SELECT timestamp + ?4 AS c0 FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
         ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
+    /// The same, of requests and places held. Parameters: as above, and now.
+    RateNthToLeaveOrLapse(1) = "SELECT at AS c0 FROM (
+          SELECT timestamp + ?4 AS at FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
+          UNION ALL SELECT expires_at FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?5)
+        ORDER BY at DESC LIMIT 1 OFFSET ?3";
+    /// Record a request if there is a place; answers a row if it did. Parameters: resource, now, window start, limit.
+    RateAcquire(1) = "INSERT INTO rate_limits (resource, timestamp) SELECT ?1, ?2
+        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
+        RETURNING 1 AS c0";
+    /// Hold a place if there is one; answers a row if it did. Parameters: resource, now, window start, limit, owner,
+    /// until when.
+    RateReserve(1) = "INSERT INTO rate_limit_reservations (resource, owner, expires_at) SELECT ?1, ?5, ?6
+        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
+        RETURNING 1 AS c0";
+    /// Give up the place that an owner has held longest. Parameters: resource, owner, priority or NULL.
+    RateRelease(0) = "DELETE FROM rate_limit_reservations WHERE id = (
+          SELECT id FROM rate_limit_reservations WHERE resource = ?1 AND owner = ?2 AND priority IS ?3
+          ORDER BY expires_at LIMIT 1)";
+    /// Remove a resource's places that have lapsed. Parameters: resource, now.
+    RateLapse(0) = "DELETE FROM rate_limit_reservations WHERE resource = ?1 AND expires_at <= ?2";
+    /// Remove some of the places that have lapsed. Parameters: now.
+    RateLapseAll(0) = "DELETE FROM rate_limit_reservations WHERE id IN (
+          SELECT id FROM rate_limit_reservations WHERE expires_at <= ?1 LIMIT 500)";
+    /// Give up all places held of a resource. Parameters: resource.
+    RateResetReservations(0) = "DELETE FROM rate_limit_reservations WHERE resource = ?1";
+    /// Give up all places held.
+    RateClearReservations(0) = "DELETE FROM rate_limit_reservations";
     /// Record a request. Parameters: resource, now.
     RateRecord(0) = "INSERT INTO rate_limits (resource, timestamp) VALUES (?1, ?2)";
     /// Remove some of a resource's requests before a time. Parameters: resource, that time.
@@ -310,13 +354,36 @@ statements! {
 
     /// Record a request with its priority. Parameters: resource, now, priority.
     AdaptiveRecord(0) = "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?1, ?2, ?3)";
-    /// User and background requests in a window, and whether there are older ones than a time. Parameters:
-    /// resource, window start, that time.
-    AdaptiveUsage(3) = "SELECT
+    /// User and background requests in a window, whether there are older ones than a time, and places held for both.
+    /// Parameters: resource, window start, that time, now.
+    AdaptiveUsage(5) = "SELECT
           (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp >= ?2) AS c0,
           (SELECT COUNT(*) FROM rate_limits
             WHERE resource = ?1 AND priority = 'background' AND timestamp >= ?2) AS c1,
-          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3) AS c2";
+          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3) AS c2,
+          (SELECT COUNT(*) FROM rate_limit_reservations
+            WHERE resource = ?1 AND priority = 'user' AND expires_at > ?4) AS c3,
+          (SELECT COUNT(*) FROM rate_limit_reservations
+            WHERE resource = ?1 AND priority IS NOT 'user' AND expires_at > ?4) AS c4";
+    /// Record a request of a class if the class and the whole have a place; answers a row if it did. Parameters:
+    /// resource, now, window start, limit, priority, the class's share.
+    AdaptiveAcquire(1) = "INSERT INTO rate_limits (resource, timestamp, priority) SELECT ?1, ?2, ?5
+        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
+          AND (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = ?5 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations
+                WHERE resource = ?1 AND priority = ?5 AND expires_at > ?2) < ?6
+        RETURNING 1 AS c0";
+    /// Hold a place for a class if the class and the whole have one; answers a row if it did. Parameters: as above,
+    /// owner, until when.
+    AdaptiveReserve(1) = "INSERT INTO rate_limit_reservations (resource, priority, owner, expires_at)
+        SELECT ?1, ?5, ?7, ?8
+        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
+          AND (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = ?5 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations
+                WHERE resource = ?1 AND priority = ?5 AND expires_at > ?2) < ?6
+        RETURNING 1 AS c0";
     /// A resource's recent activity: user requests after the start of the monitoring window, after the start of
     /// its last third, and in the third before; when users and background work were last active; the mode.
     /// Parameters: resource, monitoring start, last third's start, middle third's start.
@@ -329,10 +396,13 @@ statements! {
           (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'background') AS c4,
           s.last_user_at AS c5, s.last_background_at AS c6, s.high_activity AS c7, s.activations AS c8
         FROM (SELECT 1) LEFT JOIN adaptive_state s ON s.resource = ?1";
-    /// When the nth newest request of a class in a window was made. Parameters: resource, window start, n - 1,
-    /// priority.
-    AdaptiveNthNewest(1) = "SELECT timestamp AS c0 FROM rate_limits
-        WHERE resource = ?1 AND priority = ?4 AND timestamp >= ?2 ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
+    /// When the nth newest request of a class in a window, or place held for it, leaves or lapses. Parameters:
+    /// resource, window start, n - 1, window length, now, priority.
+    AdaptiveNthToLeave(1) = "SELECT at AS c0 FROM (
+          SELECT timestamp + ?4 AS at FROM rate_limits WHERE resource = ?1 AND priority = ?6 AND timestamp >= ?2
+          UNION ALL SELECT expires_at FROM rate_limit_reservations
+            WHERE resource = ?1 AND priority = ?6 AND expires_at > ?5)
+        ORDER BY at DESC LIMIT 1 OFFSET ?3";
     /// Keep, before old requests are deleted, when each class was last active. Parameters: resource.
     AdaptiveKeepActivity(0) = "INSERT INTO adaptive_state (resource, last_user_at, last_background_at)
         VALUES (?1,
