@@ -125,8 +125,7 @@ export interface SQLiteDatabaseOptions {
    * - A path, relative to the working directory: the file is created if it is missing, its directory is not. Stores on
    *   one path, in this process and in others, share the data.
    * - `':memory:'`: a database in memory, private to this store.
-   * - An open connection: used, but never closed, by the store. The options below do not apply to it. **Not supported
-   *   yet**: this version throws a `TypeError`.
+   * - An open connection: used, but never closed, by the store. The options below do not apply to it.
    */
   database?: string | SQLiteConnection;
   /**
@@ -187,6 +186,11 @@ export interface SQLiteRateLimitStoreOptions extends SQLiteDatabaseOptions {
   defaultConfig?: RateLimitConfig;
   /** Limits by resource. The Map is used as it is: later changes to it count. Default: empty. */
   resourceConfigs?: Map<string, RateLimitConfig>;
+  /**
+   * How long a `canProceed` that resolves to `true` holds the place it found, until `record` takes it, in milliseconds; 0:
+   * not at all. With it, callers that ask before they record cannot pass the limit together. Default: 0.
+   */
+  reservationMs?: number;
 }
 
 export interface SqliteAdaptiveRateLimitStoreOptions extends SQLiteDatabaseOptions {
@@ -194,6 +198,11 @@ export interface SqliteAdaptiveRateLimitStoreOptions extends SQLiteDatabaseOptio
   defaultConfig?: RateLimitConfig;
   /** Limits by resource. The Map is used as it is: later changes to it count. Default: empty. */
   resourceConfigs?: Map<string, RateLimitConfig>;
+  /**
+   * How long a `canProceed` that resolves to `true` holds the place it found, until `record` takes it, in milliseconds; 0:
+   * not at all. With it, callers that ask before they record cannot pass the limit together. Default: 0.
+   */
+  reservationMs?: number;
   /** How a limit is divided; what is left out has the default given at {@link AdaptiveConfig}. */
   adaptiveConfig?: { [Key in keyof AdaptiveConfig]?: AdaptiveConfig[Key] | undefined };
 }
@@ -366,6 +375,12 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
   register(hash: string): Promise<string>;
 
   /**
+   * Registers a job for `hash` or joins the one that is pending, in one step, and resolves to its id and to whether the
+   * caller registered it: it is then to do the work. Who joined calls {@link waitFor}.
+   */
+  registerOrJoin(hash: string): Promise<{ jobId: string; isOwner: boolean }>;
+
+  /**
    * Ends the job of `hash` with `value`: the job this store registered, or a pending one if it registered none. Without
    * such a job nothing happens. Resolves when it is committed.
    *
@@ -411,14 +426,21 @@ export declare class SQLiteRateLimitStore implements RateLimitStore {
   constructor(options?: SQLiteRateLimitStoreOptions);
 
   /**
-   * Resolves to whether fewer than `limit` requests were recorded within the window.
+   * Resolves to whether fewer than `limit` requests were recorded within the window. With `reservationMs`, `true` also
+   * holds a place.
    *
    * Like every method that needs the resource's limit, it rejects with a `TypeError` if `resourceConfigs` holds an
    * invalid one.
    */
   canProceed(resource: string): Promise<boolean>;
 
-  /** Records a request made now. Resolves when it is committed. */
+  /**
+   * Records a request made now if it may proceed, in one step that no other process can come between, and resolves to
+   * whether it did: {@link canProceed} and {@link record} in one.
+   */
+  acquire(resource: string): Promise<boolean>;
+
+  /** Records a request made now, in the place held for it if there is one. Resolves when it is committed. */
   record(resource: string): Promise<void>;
 
   /** Resolves to the state of the resource's window. */
@@ -468,14 +490,24 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
 
   /**
    * Resolves to whether a request of that priority may proceed: its share and the limit have room, and background work
-   * is not stopped. A user request that has no share may use any free place. Default priority: `'background'`.
+   * is not stopped. A user request that has no share may use any free place. With `reservationMs`, `true` also holds a
+   * place. Default priority: `'background'`.
    *
    * Like every method that needs the resource's limit, it rejects with a `TypeError` if `resourceConfigs` holds an
    * invalid one.
    */
   canProceed(resource: string, priority?: RequestPriority): Promise<boolean>;
 
-  /** Records a request made now. Default priority: `'background'`. Resolves when it is committed. */
+  /**
+   * Records a request made now if it may proceed, in one step that no other process can come between, and resolves to
+   * whether it did: {@link canProceed} and {@link record} in one. Default priority: `'background'`.
+   */
+  acquire(resource: string, priority?: RequestPriority): Promise<boolean>;
+
+  /**
+   * Records a request made now, in the place held for it if there is one. Default priority: `'background'`. Resolves when
+   * it is committed.
+   */
   record(resource: string, priority?: RequestPriority): Promise<void>;
 
   /** Resolves to the state of the resource's window and how its limit is divided. */

@@ -17,8 +17,15 @@ const classes = /** @type {const} */ ([
   'SqliteAdaptiveRateLimitStore',
 ]);
 
-/** What is ours alone. */
-const additions = [Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')];
+/** What is ours alone: on every store, and by store, with the lengths. */
+const dispose = Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose');
+/** @type {Record<string, Record<string, number>>} */
+const additions = {
+  SQLiteCacheStore: {},
+  SQLiteDedupeStore: { registerOrJoin: 1 },
+  SQLiteRateLimitStore: { acquire: 1 },
+  SqliteAdaptiveRateLimitStore: { acquire: 1 },
+};
 
 /** Symbols on the prototypes that are no part of the surface: where a class keeps its realm. */
 const internals = /** @type {(string | undefined)[]} */ (['realm']);
@@ -95,7 +102,9 @@ describe.each([
     test('has the methods, on the prototype itself', () => {
       expect(methods).toContain('constructor');
       expect(methods).toContain('close');
-      expect(Object.getOwnPropertyNames(Mine.prototype).sort()).toEqual([...methods].sort());
+      expect(Object.getOwnPropertyNames(Mine.prototype).sort()).toEqual(
+        [...methods, ...Object.keys(additions[name])].sort(),
+      );
       expect(Object.keys(Mine.prototype)).toEqual([]);
       const symbols = Object.getOwnPropertySymbols(Mine.prototype);
       expect(symbols.filter((symbol) => !internals.includes(symbol.description))).toEqual(
@@ -108,7 +117,7 @@ describe.each([
 
     test('can be disposed of', async () => {
       const store = new Mine();
-      const disposed = store[additions[0]]();
+      const disposed = store[dispose]();
       expect(disposed).toBeInstanceOf(Promise);
       expect(await disposed).toBe(undefined);
       await expect(store.getStats()).rejects.toThrow(/ store has been destroyed$/);
@@ -124,6 +133,12 @@ describe.each([
       );
       // So that a spy can replace it and put it back.
       expect({ ...own, value: 0 }).toEqual({ ...expected, value: 0 });
+    });
+
+    test('has the lengths of what is added', () => {
+      for (const [method, length] of Object.entries(additions[name])) {
+        expect(Mine.prototype[method].length).toBe(length);
+      }
     });
 
     test('is a class: not callable, and to be extended', async () => {

@@ -80,7 +80,10 @@ async function main() {
   /** @type {Promise<unknown>[]} */
   const pending = [];
   const goOn = () => {
-    pending.push(limits.record('of the main thread'), cache.set('of the main thread', ++recorded, 1_000));
+    pending.push(
+      limits.record('of the main thread'),
+      cache.set('of the main thread', ++recorded, 1_000),
+    );
   };
   for (let time = 0; time < times; time++) {
     const worker = new Worker(__filename, { workerData: { path, form } });

@@ -732,6 +732,22 @@ module.exports = function adaptiveContract(kit) {
       await Promise.allSettled(promises);
     });
 
+    fixed('that are not awaited do not see later ones', async () => {
+      const store = open({ defaultConfig: { limit: 2, windowMs: 1_000 } });
+      await store.record('r', 'user');
+      const [stats, , wait] = await Promise.all([
+        store.getStats(),
+        store.record('r', 'user'),
+        store.getWaitTime('r', 'user'),
+        store.reset('r'),
+      ]);
+      expect(stats).toMatchObject({
+        totalRequests: 1,
+        adaptiveMetrics: { averageUserActivity: 1 },
+      });
+      expect(wait).toBe(1_000);
+    });
+
     fixed('that are not awaited take effect in their order', async () => {
       const store = open({ defaultConfig: { limit: 20, windowMs: MINUTE } });
       const results = await Promise.all([

@@ -389,6 +389,23 @@ module.exports = function rateLimitContract(kit) {
       });
     }
 
+    fixed('that are not awaited do not see later ones', async () => {
+      const store = open({ defaultConfig: { limit: 2, windowMs: 1_000 } });
+      const [, stats, , wait] = await Promise.all([
+        store.record('r'),
+        store.getStats(),
+        store.record('r'),
+        store.getWaitTime('r'),
+        store.clear(),
+      ]);
+      expect(stats).toStrictEqual({
+        totalRequests: 1,
+        uniqueResources: 1,
+        rateLimitedResources: [],
+      });
+      expect(wait).toBe(1_000);
+    });
+
     fixed('that are not awaited take effect in their order', async () => {
       const store = open({ defaultConfig: { limit: 2, windowMs: 1_000 } });
       const results = await Promise.all([

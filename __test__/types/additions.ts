@@ -30,8 +30,12 @@ const dedupe = new SQLiteDedupeStore<string>({
   claimTimeoutMs: 0,
   resultTtlMs: 10_000,
 });
-const limit = new SQLiteRateLimitStore({ ...file, journalMode: 'delete' });
-const adaptive = new SqliteAdaptiveRateLimitStore({ ...file, synchronous: 'normal' });
+const limit = new SQLiteRateLimitStore({ ...file, journalMode: 'delete', reservationMs: 1000 });
+const adaptive = new SqliteAdaptiveRateLimitStore({
+  ...file,
+  synchronous: 'normal',
+  reservationMs: 0,
+});
 
 // @ts-expect-error not a journal mode of these stores
 new SQLiteCacheStore({ journalMode: 'off' });
@@ -68,6 +72,14 @@ export async function figures(): Promise<number> {
   const { adaptiveMetrics, totalRequests }: AdaptiveRateLimitStats = await adaptive.getStats();
   const { averageUserActivity, backgroundUtilization, priorityModeActivations } = adaptiveMetrics;
   return averageUserActivity + backgroundUtilization + priorityModeActivations + totalRequests;
+}
+
+export async function atOnce(): Promise<string | undefined> {
+  if ((await limit.acquire('issues')) && (await adaptive.acquire('issues', 'user'))) return;
+  // @ts-expect-error the plain store knows no priorities
+  await limit.acquire('issues', 'user');
+  const { jobId, isOwner } = await dedupe.registerOrJoin('hash');
+  return isOwner ? jobId : dedupe.waitFor('hash');
 }
 
 export function codeOf(error: unknown): string | undefined {

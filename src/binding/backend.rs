@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::environment::{Continuation, Environment};
+use super::environment::{Continuation, Environment, Queue};
 use super::given::Given;
 use super::js::{Failure, Js, Result};
 use crate::core::plan::{Answer, Operation};
@@ -91,29 +91,27 @@ impl Backend {
             Backend::Given(given) => given.needs_flush(),
         }
     }
+}
 
-    /// Carries out what is queued, or has it carried out.
-    pub fn flush(&self, js: Js, environment: &Environment) {
+impl Queue for Backend {
+    fn address(&self) -> usize {
+        match self {
+            Backend::Own(database) => Arc::as_ptr(database).addr(),
+            Backend::Given(given) => Rc::as_ptr(given).addr(),
+        }
+    }
+
+    fn flush(&self, js: Js, environment: &Environment) {
         match self {
             Backend::Own(database) => database.flush(),
             Backend::Given(given) => given.flush(js, environment),
         }
     }
 
-    /// Carries out what is queued. Done when it returns.
-    pub fn drain(&self, js: Js, environment: &Environment) {
+    fn drain(&self, js: Js, environment: &Environment) {
         match self {
             Backend::Own(database) => database.drain(),
             Backend::Given(given) => given.flush(js, environment),
-        }
-    }
-
-    /// Whether two are the same.
-    pub fn is(&self, other: &Backend) -> bool {
-        match (self, other) {
-            (Backend::Own(one), Backend::Own(other)) => Arc::ptr_eq(one, other),
-            (Backend::Given(one), Backend::Given(other)) => Rc::ptr_eq(one, other),
-            _ => false,
         }
     }
 }

@@ -16,10 +16,11 @@ use super::options::{self, Members};
 use super::realm::Realm;
 use super::store::{Pending, Store};
 use crate::core::codec;
-use crate::core::dedupe::{self, Call, Wait};
+use crate::core::dedupe::{self, Call};
 use crate::core::error::{Error, StoreKind};
 use crate::core::options::DedupeOptions;
-use crate::core::plan::{Answer, Field, Millis, Operation};
+use crate::core::plan::{Answer, Field, Operation, Wait};
+use crate::core::value::Millis;
 use crate::sqlite::watch::{self, Signal, Watch};
 
 /// The class.

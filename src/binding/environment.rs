@@ -13,8 +13,6 @@ use std::thread::ThreadId;
 
 use napi::sys;
 
-use super::backend::Backend;
-use super::given::Given;
 use super::js::{Failure, Js, Reference, Result, Value};
 use crate::core::error::{Error, Result as CoreResult};
 use crate::core::plan::Answer;
@@ -37,6 +35,16 @@ pub trait Member {
     }
     /// A deadline of the store's has come.
     fn alarm(&self, _js: Js) {}
+}
+
+/// A queue of operations that is carried out at the end of a stretch of JavaScript.
+pub trait Queue {
+    /// What tells one queue from another.
+    fn address(&self) -> usize;
+    /// Carries out what is queued, or has it carried out.
+    fn flush(&self, js: Js, environment: &Environment);
+    /// Carries out what is queued. Done when it returns.
+    fn drain(&self, js: Js, environment: &Environment);
 }
 
 /// Deliveries from any thread to one environment.
@@ -110,9 +118,7 @@ pub struct Environment {
     calls: RefCell<HashMap<usize, Continuation>>,
     members: RefCell<HashMap<usize, Weak<dyn Member>>>,
     next_id: Cell<usize>,
-    unflushed: RefCell<Vec<Backend>>,
-    /// The connections that stores were given.
-    given: RefCell<Vec<Weak<Given>>>,
+    unflushed: RefCell<Vec<Box<dyn Queue>>>,
     flush_scheduled: Cell<bool>,
     /// `[promise, then, flush]`: `then.call(promise, flush)` runs `flush` as a microtask, whatever is faked.
     microtask: Reference,
@@ -205,7 +211,6 @@ impl Environment {
             members: RefCell::default(),
             next_id: Cell::new(1),
             unflushed: RefCell::default(),
-            given: RefCell::default(),
             flush_scheduled: Cell::new(false),
             microtask: js.refer(parts, true)?,
             held: Cell::new(0),
@@ -265,38 +270,27 @@ impl Environment {
         Box::new(Ticket { mailbox: Arc::clone(&self.mailbox), call })
     }
 
-    /// The state of a connection that another store was given.
-    pub fn find_given(&self, js: Js, connection: Value) -> Option<Rc<Given>> {
-        self.given.borrow().iter().filter_map(Weak::upgrade).find(|given| given.is(js, connection))
-    }
-
-    /// Has other stores find the state of a connection.
-    pub fn add_given(&self, given: &Rc<Given>) {
-        let mut all = self.given.borrow_mut();
-        all.retain(|given| given.strong_count() > 0);
-        all.push(Rc::downgrade(given));
-    }
-
-    fn add_unflushed(&self, backend: &Backend) {
+    fn add_unflushed(&self, queue: Box<dyn Queue>) {
         let mut unflushed = self.unflushed.borrow_mut();
-        if !unflushed.iter().any(|other| other.is(backend)) {
-            unflushed.push(backend.clone());
+        if !unflushed.iter().any(|other| other.address() == queue.address()) {
+            unflushed.push(queue);
         }
     }
 
-    /// Has a connection's queue carried out in the next turn of the event loop.
-    pub fn flush_next_turn(&self, given: &Rc<Given>) {
-        self.add_unflushed(&Backend::Given(Rc::clone(given)));
+    /// Has a queue carried out in the next turn of the event loop.
+    pub fn flush_next_turn(&self, queue: impl Queue + 'static) {
+        self.add_unflushed(Box::new(queue));
         self.mailbox.signal();
     }
 
     /// Has a queue carried out at the end of the running stretch of JavaScript.
-    pub fn flush_later(&self, js: Js, backend: &Backend) {
-        self.add_unflushed(backend);
+    pub fn flush_later(&self, js: Js, queue: impl Queue + Clone + 'static) {
+        self.add_unflushed(Box::new(queue.clone()));
         if self.exiting.get() {
             // No microtask runs any more.
             self.flush(js);
-            backend.drain(js, self);
+            queue.drain(js, self);
+            self.deliver_all(js);
         } else if !self.flush_scheduled.get() {
             self.flush_scheduled.set(self.schedule(js).is_ok());
         }
@@ -311,9 +305,9 @@ impl Environment {
 
     fn flush(&self, js: Js) {
         self.flush_scheduled.set(false);
-        let backends = std::mem::take(&mut *self.unflushed.borrow_mut());
-        for backend in backends {
-            backend.flush(js, self);
+        let queues = std::mem::take(&mut *self.unflushed.borrow_mut());
+        for queue in queues {
+            queue.flush(js, self);
         }
         self.deliver_all(js);
     }

@@ -6,13 +6,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use super::environment::{Continuation, Environment};
+use super::environment::{Continuation, Environment, Queue};
 use super::js::{Failure, Js, Reference, Result, Type, Value};
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
-use crate::core::plan::{Operation, Outcome, PlanRows, Step, StepRows, Value as SqlValue, Weight};
+use crate::core::plan::{Operation, Outcome, PlanRows, Step, StepRows, Weight};
 use crate::core::schema::{self, SchemaConnection, Statement};
+use crate::core::value::Value as SqlValue;
 use crate::sqlite::watch::Signal as Notice;
 
 /// The names of columns, in order.
@@ -50,6 +51,11 @@ pub struct Given {
     data_version: Cell<Option<f64>>,
 }
 
+thread_local! {
+    /// The connections that stores of this thread were given.
+    static ALL: RefCell<Vec<Weak<Given>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Whether a value is an open connection, as far as can be told.
 pub fn is_connection(js: Js, value: Value) -> bool {
     js.is_object(value)
@@ -60,8 +66,10 @@ pub fn is_connection(js: Js, value: Value) -> bool {
 
 impl Given {
     /// The shared state of a connection, and a store's tables in it.
-    pub fn open(js: Js, environment: &Environment, connection: Value, kind: StoreKind) -> Result<Rc<Self>> {
-        let given = match environment.find_given(js, connection) {
+    pub fn open(js: Js, connection: Value, kind: StoreKind) -> Result<Rc<Self>> {
+        let known =
+            ALL.with_borrow(|all| all.iter().filter_map(Weak::upgrade).find(|given| given.is(js, connection)));
+        let given = match known {
             Some(given) => given,
             None => {
                 let given = Rc::new(Given {
@@ -74,7 +82,10 @@ impl Given {
                     data_version: Cell::new(None),
                 });
                 given.find_binding();
-                environment.add_given(&given);
+                ALL.with_borrow_mut(|all| {
+                    all.retain(|given| given.strong_count() > 0);
+                    all.push(Rc::downgrade(&given));
+                });
                 given
             }
         };
@@ -322,7 +333,7 @@ impl Given {
                 self.wake(environment);
             }
             if goes_on {
-                environment.flush_next_turn(self);
+                environment.flush_next_turn(Rest(Rc::clone(self)));
                 return;
             }
         }
@@ -382,6 +393,23 @@ impl Given {
             Ok(version) => self.data_version.replace(version) != version,
             Err(_) => false,
         }
+    }
+}
+
+/// What is left of a long clean-up.
+struct Rest(Rc<Given>);
+
+impl Queue for Rest {
+    fn address(&self) -> usize {
+        Rc::as_ptr(&self.0).addr()
+    }
+
+    fn flush(&self, js: Js, environment: &Environment) {
+        self.0.flush(js, environment);
+    }
+
+    fn drain(&self, js: Js, environment: &Environment) {
+        self.0.flush(js, environment);
     }
 }
 

@@ -11,7 +11,7 @@ use std::ptr;
 use napi::sys;
 
 use crate::core::error::Error;
-use crate::core::plan::Value as SqlValue;
+use crate::core::value::Value as SqlValue;
 
 /// A JavaScript value, valid within the callback that got it.
 #[derive(Clone, Copy)]

@@ -11,8 +11,9 @@ use super::realm::Realm;
 use super::store::Store;
 use crate::core::error::StoreKind;
 use crate::core::options::{RateLimitConfig, ResourceConfigs};
-use crate::core::plan::{Millis, Operation};
+use crate::core::plan::Operation;
 use crate::core::rate_limit::{self, Call, Reservations};
+use crate::core::value::Millis;
 
 /// The class.
 pub struct RateLimitStore(Rc<Inner>);

@@ -8,7 +8,8 @@ use std::ffi::CStr;
 use super::js::{Deferred, Failure, Js, Reference, Result, Value};
 use crate::core::error::Error;
 use crate::core::options::RateLimitConfig;
-use crate::core::plan::{Field, Millis};
+use crate::core::plan::Field;
+use crate::core::value::Millis;
 use crate::sqlite::codes;
 
 macro_rules! intrinsics {

@@ -12,7 +12,8 @@ use super::options::{DatabaseOption, Members};
 use super::realm::{Realm, Settler};
 use crate::core::error::{Error, StoreKind};
 use crate::core::options::DatabaseOptions;
-use crate::core::plan::{Answer, Millis, Operation};
+use crate::core::plan::{Answer, Operation};
+use crate::core::value::Millis;
 use crate::sqlite::registry::{self, Closing};
 
 /// A store's connection to JavaScript and to its database.
@@ -64,10 +65,14 @@ impl Store {
         let database = members.database()?;
         let environment = Environment::current(js)?;
         let share = match database {
-            DatabaseOption::Path(path) => Share::Own(registry::open(&path, kind, &options)?),
-            DatabaseOption::Connection(connection) => {
-                Share::Given(Given::open(js, &environment, connection, kind)?)
+            DatabaseOption::Path(path) => {
+                let handle = registry::open(&path, kind, &options)?;
+                if handle.is_open_elsewhere() {
+                    warn_of_two_copies(js, &path);
+                }
+                Share::Own(handle)
             }
+            DatabaseOption::Connection(connection) => Share::Given(Given::open(js, connection, kind)?),
         };
         // At most a day: it is added to the clock.
         let busy_timeout = Duration::from_secs_f64((options.busy_timeout_ms / 1000.0).min(86_400.0));
@@ -182,7 +187,7 @@ impl Store {
             },
         };
         if backend.needs_flush() {
-            self.environment.flush_later(js, backend);
+            self.environment.flush_later(js, backend.clone());
         }
         value
     }
@@ -211,7 +216,7 @@ impl Store {
     pub fn run(&self, js: Js, operation: Operation, then: Option<Continuation>) {
         let Ok(backend) = self.backend() else { return };
         backend.enqueue(&self.environment, operation, self.deadline(), then);
-        self.environment.flush_later(js, &backend);
+        self.environment.flush_later(js, backend);
     }
 
     /// Ends the store: what was called before is committed, and if it was the last on its file, the file is closed.
@@ -293,6 +298,23 @@ impl Store {
     }
 }
 
+/// Two copies of SQLite in one process on one file break each other's locks (sqlite.org/howtocorrupt.html, 2.2.1).
+/// A warning that cannot be given is not given.
+fn warn_of_two_copies(js: Js, path: &str) {
+    let message = format!(
+        "'{path}' is already open in this process, through something else than a store of \
+         @comic-vine/sqlite-store. Two copies of SQLite on one file in one process can corrupt it: pass the open \
+         connection as `database` instead of the path."
+    );
+    let warn = || -> Result<()> {
+        let process = js.get(js.global(), c"process")?;
+        let emit = js.get(process, c"emitWarning")?;
+        let (kind, code) = (js.string("Warning")?, js.string("COMIC_VINE_SQLITE_STORE_FILE_OPEN")?);
+        js.call(process, emit, &[js.string(&message)?, kind, code]).map(drop)
+    };
+    let _ = warn();
+}
+
 /// A value that does not parse reads as absent, and its row is removed.
 fn to_value(
     js: Js,
@@ -314,7 +336,7 @@ fn to_value(
                 if let (Some(backend), Some(removal)) = (backend, unreadable) {
                     // Nobody waits for it, so it waits for no lock.
                     backend.enqueue(environment, Operation::command([removal]), Instant::now(), None);
-                    environment.flush_later(js, backend);
+                    environment.flush_later(js, backend.clone());
                 }
                 js.undefined()
             }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::capacity::{self, Activity, Capacity};
 use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
-use super::plan::{Answer, Field, Millis, Operation, Outcome, PlanRows, Step, StepRows, Value, delete_in_chunks};
+use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows, delete_in_chunks};
 use super::rate_limit::{Reservations, admitted, lapse, lapse_all, names, nth_to_leave, release, until_left};
 use super::schema::Statement;
+use super::value::{Millis, Value};
 
 /// Who makes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

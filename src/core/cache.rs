@@ -1,8 +1,9 @@
 //! The response cache (README, "SQLiteCacheStore").
 
 use super::codec;
-use super::plan::{Answer, Field, Millis, Operation, Outcome, Step, Value, delete_in_chunks};
+use super::plan::{Answer, Field, Operation, Outcome, Step, delete_in_chunks};
 use super::schema::Statement;
+use super::value::{Millis, Value};
 
 /// Answers the value under a hash that has not expired. An expired or unreadable entry reads as absent and is
 /// removed.

@@ -3,7 +3,7 @@
 
 use super::number;
 use super::options::AdaptiveConfig;
-use super::plan::Millis;
+use super::value::Millis;
 
 /// What the history of a resource says about its activity.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -10,8 +10,9 @@
 use super::codec;
 use super::error::Error;
 use super::options::DedupeOptions;
-use super::plan::{Answer, Field, Millis, Operation, Outcome, Step, StepRows, Value, delete_in_chunks};
+use super::plan::{Answer, Field, Operation, Outcome, Step, StepRows, Wait, delete_in_chunks};
 use super::schema::Statement;
+use super::value::{Millis, Value};
 
 /// How long a lease is valid without renewal, in ms: a dead owner's job is taken over after at most this long.
 pub const LEASE_MS: Millis = 4_000.0;
@@ -21,15 +22,6 @@ pub const LEASE_RENEWAL_MS: Millis = 1_000.0;
 
 /// The error recorded for a job past its time.
 const TIMED_OUT: &str = "Job timed out";
-
-/// What a waiting call waits for, apart from the end of the job.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Wait {
-    /// When the job is past its time, by the caller's clock.
-    pub deadline: Option<Millis>,
-    /// When its lease, or the claim, runs out unless renewed, in system time.
-    pub look_again_at: Option<Millis>,
-}
 
 /// One call on a hash.
 #[derive(Clone, Debug)]

@@ -18,3 +18,4 @@ pub mod options;
 pub mod plan;
 pub mod rate_limit;
 pub mod schema;
+pub mod value;

@@ -1,7 +1,7 @@
 //! Every option with its default and its check. The binding reads JavaScript values into these.
 
 use super::error::{Error, Result};
-use super::plan::Millis;
+use super::value::Millis;
 
 /// How commits reach the file (sqlite.org/pragma.html#pragma_journal_mode).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,98 +1,10 @@
-//! Operations as data: statements with values, the rows they give, and what a call answers.
+//! Operations as data: statements with their values, the rows they give, and what a call answers.
 
 use std::fmt;
 
 use super::error::Error;
-use super::schema::Statement;
-
-/// A point in time or a span, in milliseconds. Fractions are kept: a cache entry's expiry may have one.
-pub type Millis = f64;
-
-/// A value bound to a statement or read from a row: SQLite's five storage classes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// SQL NULL.
-    Null,
-    /// A 64-bit integer.
-    Integer(i64),
-    /// A double.
-    Real(f64),
-    /// UTF-8 text; may contain NUL.
-    Text(String),
-    /// Bytes.
-    Blob(Vec<u8>),
-}
-
-impl Value {
-    /// The number in an INTEGER or REAL value.
-    pub fn number(&self) -> Option<f64> {
-        match *self {
-            Value::Integer(integer) => Some(integer as f64),
-            Value::Real(real) => Some(real),
-            _ => None,
-        }
-    }
-
-    /// The text in a TEXT value.
-    pub fn text(&self) -> Option<&str> {
-        match self {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// The bytes of a BLOB or TEXT value. A BLOB column keeps text as text when another program wrote it so.
-    pub fn into_bytes(self) -> Option<Vec<u8>> {
-        match self {
-            Value::Blob(bytes) => Some(bytes),
-            Value::Text(text) => Some(text.into_bytes()),
-            _ => None,
-        }
-    }
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Value::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Value::Text(text)
-    }
-}
-
-impl From<Vec<u8>> for Value {
-    fn from(bytes: Vec<u8>) -> Self {
-        Value::Blob(bytes)
-    }
-}
-
-impl From<f64> for Value {
-    /// Whole numbers that a double holds exactly become integers, so that a column without INTEGER affinity
-    /// compares and stores them as SQLite's other clients do.
-    fn from(number: f64) -> Self {
-        const EXACT: f64 = 9_007_199_254_740_992.0;
-        if number.fract() == 0.0 && number.abs() <= EXACT {
-            Value::Integer(number as i64)
-        } else {
-            Value::Real(number)
-        }
-    }
-}
-
-impl From<i64> for Value {
-    fn from(integer: i64) -> Self {
-        Value::Integer(integer)
-    }
-}
-
-impl<T: Into<Value>> From<Option<T>> for Value {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Value::Null, Into::into)
-    }
-}
+use super::schema::{CHUNK_ROWS, Statement};
+use super::value::{Millis, Value};
 
 /// One statement of the closed set with the values of its parameters, in order.
 #[derive(Clone, Debug)]
@@ -220,7 +132,7 @@ impl Operation {
 }
 
 /// Runs `first` once, and then `deletes` again and again, each of which deletes at most
-/// [`CHUNK_ROWS`](super::schema::CHUNK_ROWS) rows, until none of them finds so many: no single transaction is
+/// [`CHUNK_ROWS`] rows, until none of them finds so many: no single transaction is
 /// long, whatever has gathered.
 pub fn delete_in_chunks(first: Vec<Step>, deletes: Vec<Step>) -> Operation {
     let skipped = first.len();
@@ -230,7 +142,7 @@ pub fn delete_in_chunks(first: Vec<Step>, deletes: Vec<Step>) -> Operation {
         let unfinished: Vec<Step> = deletes
             .into_iter()
             .zip(rows.into_iter().skip(skipped))
-            .filter(|(_, result)| result.changes >= super::schema::CHUNK_ROWS)
+            .filter(|(_, result)| result.changes >= CHUNK_ROWS)
             .map(|(step, _)| step)
             .collect();
         if unfinished.is_empty() {
@@ -278,7 +190,7 @@ pub enum Answer {
     /// `undefined`, and the hash is claimed for the caller.
     Claimed,
     /// A deduplicated request is under way elsewhere: the call waits.
-    Wait(super::dedupe::Wait),
+    Wait(Wait),
     /// A job was registered; whether it is this call's own.
     Registered {
         /// The job that is pending now.
@@ -308,4 +220,13 @@ pub enum Field {
     Time(Millis),
     /// An object within.
     Record(Vec<(&'static str, Field)>),
+}
+
+/// What a waiting call waits for, apart from the end of the job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wait {
+    /// When the job is past its time, by the caller's clock.
+    pub deadline: Option<Millis>,
+    /// When its lease, or the claim, runs out unless renewed, in system time.
+    pub look_again_at: Option<Millis>,
 }

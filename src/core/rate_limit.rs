@@ -3,8 +3,9 @@
 //! `limit` count.
 
 use super::options::{RateLimitConfig, ResourceConfigs};
-use super::plan::{Answer, Field, Millis, Operation, Outcome, PlanRows, Step, StepRows, Value, delete_in_chunks};
+use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows, delete_in_chunks};
 use super::schema::Statement;
+use super::value::{Millis, Value};
 
 /// One call on a resource.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //! "Database schema"); what is added is extra tables and indexes, which 0.2.0 ignores.
 
 use super::error::{Result, StoreKind};
-use super::plan::Value;
+use super::value::Value;
 
 /// The most rows one step of a clean-up deletes.
 pub const CHUNK_ROWS: u64 = 500;

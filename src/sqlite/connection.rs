@@ -8,8 +8,9 @@ use rusqlite::{Connection as Sqlite, OpenFlags, ToSql};
 
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
-use crate::core::plan::{PlanRows, Step, StepRows, Value};
+use crate::core::plan::{PlanRows, Step, StepRows};
 use crate::core::schema::{self, SchemaConnection, Statement};
+use crate::core::value::Value;
 
 /// Where a database lies.
 #[derive(Clone, Debug, PartialEq, Eq)]

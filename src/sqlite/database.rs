@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Location};
-use super::watch::Watch;
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
@@ -35,6 +34,12 @@ const CHECKPOINT_BYTES: usize = 8 << 20;
 
 /// What a commit adds to the write-ahead log apart from its payload: about three pages.
 const COMMIT_BYTES: usize = 3 * 4096;
+
+/// Somebody who waits for a deduplicated request.
+pub trait Waiter: Send + Sync {
+    /// Something may have changed. Called from any thread.
+    fn wake(&self);
+}
 
 /// Where the answer to a queued call goes.
 pub trait Reply: Send {
@@ -86,7 +91,7 @@ pub struct Database {
     /// after opening and after a checkpoint. That commit belongs on a background thread.
     starts_log: AtomicBool,
     uncheckpointed_bytes: AtomicUsize,
-    watches: Mutex<Vec<Weak<Watch>>>,
+    waiters: Mutex<Vec<Weak<dyn Waiter>>>,
 }
 
 impl Database {
@@ -106,7 +111,7 @@ impl Database {
             journal_mode,
             starts_log: AtomicBool::new(true),
             uncheckpointed_bytes: AtomicUsize::new(0),
-            watches: Mutex::default(),
+            waiters: Mutex::default(),
         };
         Ok(Arc::new(database))
     }
@@ -453,17 +458,17 @@ impl Database {
         drop(lock(&self.connection).take());
     }
 
-    /// Registers a store that wants to know when deduplicated requests may have changed.
-    pub fn add_watch(&self, watch: &Arc<Watch>) {
-        let mut watches = lock(&self.watches);
-        watches.retain(|watch| watch.strong_count() > 0);
-        watches.push(Arc::downgrade(watch));
+    /// Registers somebody who wants to know when deduplicated requests may have changed.
+    pub fn add_waiter(&self, waiter: Weak<dyn Waiter>) {
+        let mut waiters = lock(&self.waiters);
+        waiters.retain(|waiter| waiter.strong_count() > 0);
+        waiters.push(waiter);
     }
 
     fn wake(&self) {
-        let watches: Vec<_> = lock(&self.watches).iter().filter_map(Weak::upgrade).collect();
-        for watch in watches {
-            watch.notify();
+        let waiters: Vec<_> = lock(&self.waiters).iter().filter_map(Weak::upgrade).collect();
+        for waiter in waiters {
+            waiter.wake();
         }
     }
 

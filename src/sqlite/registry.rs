@@ -34,6 +34,7 @@ pub struct Handle {
     database: Arc<Database>,
     key: Option<FileKey>,
     released: bool,
+    open_elsewhere: bool,
 }
 
 /// A store's end that is under way in the background.
@@ -56,6 +57,12 @@ fn file_key(path: &Path) -> Option<FileKey> {
 #[cfg(not(unix))]
 fn file_key(path: &Path) -> Option<FileKey> {
     fs::canonicalize(path).ok().map(FileKey)
+}
+
+/// Whether the process has a descriptor of a file.
+fn has_descriptor(key: &FileKey) -> bool {
+    let Ok(descriptors) = fs::read_dir("/proc/self/fd") else { return false };
+    descriptors.flatten().any(|descriptor| file_key(&descriptor.path()).as_ref() == Some(key))
 }
 
 fn companion_paths(path: &Path) -> impl Iterator<Item = PathBuf> {
@@ -85,7 +92,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     let Location::File(path) = &location else {
         let database = Database::open(location, journal_mode, options.synchronous)?;
         database.add_store(kind, options.synchronous)?;
-        return Ok(Handle { database, key: None, released: false });
+        return Ok(Handle { database, key: None, released: false, open_elsewhere: false });
     };
 
     let mut open = lock(&OPEN);
@@ -99,16 +106,18 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
         }
         entry.database.add_store(kind, options.synchronous)?;
         entry.users += 1;
-        return Ok(Handle { database: Arc::clone(&entry.database), key: Some(key), released: false });
+        let database = Arc::clone(&entry.database);
+        return Ok(Handle { database, key: Some(key), released: false, open_elsewhere: false });
     }
 
     remove_abandoned_companions(&open, path);
-    let existed = path.exists();
+    let existing = file_key(path);
+    let open_elsewhere = existing.as_ref().is_some_and(has_descriptor);
     let path = path.clone();
     let database = Database::open(location, journal_mode, options.synchronous)?;
     if let Err(error) = database.add_store(kind, options.synchronous) {
         database.close();
-        if !existed {
+        if existing.is_none() {
             // Nothing is left behind by a store that could not be made.
             let _ = fs::remove_file(&path);
         }
@@ -121,7 +130,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
         let companions = companion_paths(&path).filter_map(|path| file_key(&path).map(|key| (path, key))).collect();
         open.insert(key, Entry { database: Arc::clone(&database), path, users: 1, companions });
     }
-    Ok(Handle { database, key, released: false })
+    Ok(Handle { database, key, released: false, open_elsewhere })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -158,6 +167,12 @@ fn remove_abandoned_companions(open: &HashMap<FileKey, Entry>, path: &Path) {
 }
 
 impl Handle {
+    /// Whether the process had the file open already, through something else than a store. On Linux only; elsewhere
+    /// it cannot be told.
+    pub fn is_open_elsewhere(&self) -> bool {
+        self.open_elsewhere
+    }
+
     /// The database.
     pub fn database(&self) -> &Arc<Database> {
         &self.database

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::database::Database;
+use super::database::{Database, Waiter};
 use super::{background, lock};
 use crate::core::dedupe;
-use crate::core::plan::Millis;
+use crate::core::value::Millis;
 
 /// The system's time, in ms since 1970.
 pub fn system_now() -> Millis {
@@ -63,16 +63,10 @@ impl Watch {
             look_again_at: Mutex::new(None),
         });
         if let Some(database) = database {
-            database.add_watch(&watch);
+            let watch: Arc<dyn Waiter> = watch.clone();
+            database.add_waiter(Arc::downgrade(&watch));
         }
         watch
-    }
-
-    /// Tells the store to look again, if anybody waits.
-    pub fn notify(&self) {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            (self.notify)(Signal::Changed);
-        }
     }
 
     /// Says how many hashes are waited for, and when the first claim or lease among them runs out.
@@ -89,6 +83,14 @@ impl Watch {
         self.pending_jobs.store(pending, Ordering::SeqCst);
         if pending > 0 && !self.renewing.swap(true, Ordering::SeqCst) {
             background::start(renew(Arc::downgrade(self)));
+        }
+    }
+}
+
+impl Waiter for Watch {
+    fn wake(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            (self.notify)(Signal::Changed);
         }
     }
 }
@@ -128,7 +130,7 @@ async fn poll(watch: Weak<Watch>, interval: Duration) {
         };
         let due = lock(&watch.look_again_at).is_some_and(|at| at <= system_now());
         if changed || due {
-            watch.notify();
+            watch.wake();
         }
     }
 }

@@ -1,0 +1,111 @@
+'use strict';
+// A process with stores that does what its parent says over the IPC channel. See `remote.mjs`.
+
+const { monitorEventLoopDelay } = require('node:perf_hooks');
+const stores = /** @type {any} */ (require('../../index.js'));
+
+/** Comparable between processes: the clock of the system. In ms. */
+const clock = () => Number(process.hrtime.bigint()) / 1e6;
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** @type {any[]} */
+const open = [];
+
+/**
+ * @typedef {{ status: 'resolved' | 'rejected', value?: any,
+ *   error?: { name: string, code?: string, message: string, isError: boolean }, called: number, settled: number }} Outcome
+ */
+
+/**
+ * @param {[number, string, ...any[]]} call  a store's number, a method, arguments
+ * @returns {Promise<Outcome>}
+ */
+function make([store, method, ...args]) {
+  const called = clock();
+  return open[store][method](...args).then(
+    (/** @type {any} */ value) => ({ status: 'resolved', value, called, settled: clock() }),
+    (/** @type {any} */ error) => ({
+      status: 'rejected',
+      error: {
+        name: error.name,
+        code: error.code,
+        message: error.message,
+        isError: error instanceof Error,
+      },
+      called,
+      settled: clock(),
+    }),
+  );
+}
+
+/** @type {import('node:perf_hooks').IntervalHistogram | undefined} */
+let histogram;
+let longest = 0;
+let watching = false;
+
+/** Two measures of how long the event loop stands still: Node's own, and the gaps in a chain of turns. */
+function watchLoop() {
+  histogram = monitorEventLoopDelay({ resolution: 1 });
+  histogram.enable();
+  longest = 0;
+  watching = true;
+  let last = clock();
+  const look = () => {
+    const now = clock();
+    longest = Math.max(longest, now - last);
+    last = now;
+    if (watching) setTimeout(look, 1);
+  };
+  setTimeout(look, 1);
+}
+
+function longestStall() {
+  watching = false;
+  histogram?.disable();
+  return Math.max(longest, (histogram?.max ?? 0) / 1e6);
+}
+
+/** @type {Record<string, (...args: any[]) => any>} */
+const commands = {
+  /** Makes stores; answers their numbers and how long that took. */
+  make(/** @type {[string, any][]} */ wanted) {
+    const start = clock();
+    const numbers = wanted.map(([name, options]) => open.push(new stores[name](options)) - 1);
+    return { numbers, ms: clock() - start };
+  },
+  /** Makes the calls of each group at once, one group a turn or every `pause` ms, without awaiting them meanwhile. */
+  async calls(/** @type {[number, string, ...any[]][][]} */ groups, pause = 0) {
+    const outcomes = [];
+    for (const group of groups) {
+      outcomes.push(...group.map(make));
+      await (pause > 0 ? new Promise((resolve) => setTimeout(resolve, pause)) : turn());
+    }
+    return Promise.all(outcomes);
+  },
+  watchLoop,
+  longestStall,
+  /** The CPU time that this process uses in `ms` ms, in ms. */
+  async cpu(/** @type {number} */ ms) {
+    const before = process.cpuUsage();
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1_000;
+  },
+  async close() {
+    await Promise.all(open.map((store) => store.close()));
+    process.disconnect();
+  },
+};
+
+process.on('message', async (/** @type {any} */ { id, command, args }) => {
+  const send = (/** @type {any} */ message) => process.connected && process.send?.(message);
+  try {
+    const answer = commands[command](...args);
+    // Whatever the command could do at once is done.
+    turn().then(() => send({ id, begun: true }));
+    send({ id, answer: await answer });
+  } catch (error) {
+    send({ id, thrown: error });
+  }
+});
+process.send?.('ready');

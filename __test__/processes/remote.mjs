@@ -1,0 +1,152 @@
+// The parent's side of `remote.cjs` and `lock.cjs`.
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+/**
+ * @typedef {import('./remote.cjs').Outcome} Outcome
+ * @typedef {[number, string, ...any[]]} Call  a store's number, a method, arguments
+ */
+
+/** A process with stores. */
+export class Remote {
+  #child;
+  #last = 0;
+  /** @type {Map<number, { begun: () => void, resolve: (answer: any) => void, reject: (error: unknown) => void }>} */
+  #waiting = new Map();
+
+  static async start() {
+    const script = fileURLToPath(new URL('./remote.cjs', import.meta.url));
+    // `advanced`: undefined and Infinity arrive as they are.
+    const child = fork(script, { serialization: 'advanced', execArgv: [] });
+    await once(child, 'message');
+    return new Remote(child);
+  }
+
+  /** @param {import('node:child_process').ChildProcess} child */
+  constructor(child) {
+    this.#child = child;
+    child.on('message', ({ id, begun, answer, thrown }) => {
+      const waiting = this.#waiting.get(id);
+      if (begun || !waiting) return waiting?.begun();
+      this.#waiting.delete(id);
+      waiting.begun();
+      if (thrown) waiting.reject(thrown);
+      else waiting.resolve(answer);
+    });
+    child.on('exit', (code, signal) => {
+      const error = new Error(`the process ended with ${code ?? signal}`);
+      for (const { begun, reject } of this.#waiting.values()) {
+        begun();
+        reject(error);
+      }
+    });
+  }
+
+  /**
+   * Has the process do something: `begun` when it is doing it, `done` when it has.
+   * @param {string} command
+   * @param {any[]} args
+   * @returns {{ begun: Promise<void>, done: Promise<any> }}
+   */
+  start(command, ...args) {
+    const id = ++this.#last;
+    /** @type {() => void} */
+    let begin = () => {};
+    /** @type {Promise<void>} */
+    const begun = new Promise((resolve) => {
+      begin = resolve;
+    });
+    const done = new Promise((resolve, reject) => {
+      this.#waiting.set(id, { begun: begin, resolve, reject });
+    });
+    // Whoever asked looks at it later, or never if the process is killed.
+    done.catch(() => {});
+    this.#child.send({ id, command, args });
+    return { begun, done };
+  }
+
+  /**
+   * @param {string} command
+   * @param {any[]} args
+   */
+  run(command, ...args) {
+    return this.start(command, ...args).done;
+  }
+
+  /**
+   * Makes one store; answers its number.
+   * @param {string} name
+   * @param {Record<string, any>} options
+   * @returns {Promise<number>}
+   */
+  async make(name, options) {
+    return (await this.run('make', [[name, options]])).numbers[0];
+  }
+
+  /**
+   * Makes a call; `begun` when it has been made.
+   * @param {Call} call
+   * @returns {{ begun: Promise<void>, done: Promise<Outcome> }}
+   */
+  begin(...call) {
+    const { begun, done } = this.start('calls', [[call]]);
+    const one = done.then(([outcome]) => outcome);
+    one.catch(() => {});
+    return { begun, done: one };
+  }
+
+  /**
+   * Makes a call and answers its outcome.
+   * @param {Call} call
+   * @returns {Promise<Outcome>}
+   */
+  outcome(...call) {
+    return this.begin(...call).done;
+  }
+
+  /**
+   * Makes a call that has to succeed and answers its value.
+   * @param {Call} call
+   */
+  async call(...call) {
+    const { status, value, error } = await this.outcome(...call);
+    if (status === 'rejected') throw new Error(`${call[1]}: ${error?.code} ${error?.message}`);
+    return value;
+  }
+
+  /** Closes the stores and lets the process end. */
+  async close() {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const ended = once(this.#child, 'exit');
+    this.start('close');
+    await ended;
+  }
+
+  /** Ends the process at once, as `kill -9` does. */
+  async kill() {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const ended = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await ended;
+  }
+}
+
+/**
+ * Takes a file's write lock in a process of its own; answers what releases it.
+ * @param {string} path
+ * @param {'IMMEDIATE' | 'EXCLUSIVE'} kind
+ * @param {string} [journalMode]
+ */
+export async function lock(path, kind, journalMode = '') {
+  const script = fileURLToPath(new URL('./lock.cjs', import.meta.url));
+  const child = fork(script, [path, kind, journalMode], { execArgv: [] });
+  const [answer] = await Promise.race([once(child, 'message'), once(child, 'exit')]);
+  if (answer !== 'locked') throw new Error(`no lock: the process ended with ${answer}`);
+  return async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.send('release');
+    await ended;
+  };
+}

@@ -1,0 +1,90 @@
+//! Values as SQLite knows them, and time.
+
+/// A point in time or a span, in milliseconds. Fractions are kept: a cache entry's expiry may have one.
+pub type Millis = f64;
+
+/// A value bound to a statement or read from a row: SQLite's five storage classes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// SQL NULL.
+    Null,
+    /// A 64-bit integer.
+    Integer(i64),
+    /// A double.
+    Real(f64),
+    /// UTF-8 text; may contain NUL.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+impl Value {
+    /// The number in an INTEGER or REAL value.
+    pub fn number(&self) -> Option<f64> {
+        match *self {
+            Value::Integer(integer) => Some(integer as f64),
+            Value::Real(real) => Some(real),
+            _ => None,
+        }
+    }
+
+    /// The text in a TEXT value.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a BLOB or TEXT value. A BLOB column keeps text as text when another program wrote it so.
+    pub fn into_bytes(self) -> Option<Vec<u8>> {
+        match self {
+            Value::Blob(bytes) => Some(bytes),
+            Value::Text(text) => Some(text.into_bytes()),
+            _ => None,
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Value::Blob(bytes)
+    }
+}
+
+impl From<f64> for Value {
+    /// Whole numbers that a double holds exactly become integers, so that a column without INTEGER affinity
+    /// compares and stores them as SQLite's other clients do.
+    fn from(number: f64) -> Self {
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if number.fract() == 0.0 && number.abs() <= EXACT {
+            Value::Integer(number as i64)
+        } else {
+            Value::Real(number)
+        }
+    }
+}
+
+impl From<i64> for Value {
+    fn from(integer: i64) -> Self {
+        Value::Integer(integer)
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
