@@ -107,9 +107,9 @@ describe.each([
       );
       expect(Object.keys(Mine.prototype)).toEqual([]);
       const symbols = Object.getOwnPropertySymbols(Mine.prototype);
-      expect(symbols.filter((symbol) => !internals.includes(symbol.description))).toEqual(
-        additions,
-      );
+      expect(symbols.filter((symbol) => !internals.includes(symbol.description))).toEqual([
+        dispose,
+      ]);
       for (const symbol of symbols) {
         expect(Object.getOwnPropertyDescriptor(Mine.prototype, symbol)?.enumerable).toBe(false);
       }

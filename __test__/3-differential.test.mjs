@@ -21,9 +21,15 @@ const ROUNDS = Number(process.env.ROUNDS ?? 80);
 const tally = new Map();
 let calls = 0;
 
-/** @param {Record<string, fc.Arbitrary<any>>} shape @param {{ requiredKeys?: never[] }} [constraints] */
+/**
+ * @param {Record<string, fc.Arbitrary<any>>} shape
+ * @param {{ requiredKeys?: never[] }} [constraints]
+ */
 const record = (shape, constraints) => fc.record(shape, { noNullPrototype: true, ...constraints });
-/** @param {string} method @param {fc.Arbitrary<any>[]} args */
+/**
+ * @param {string} method
+ * @param {fc.Arbitrary<any>[]} args
+ */
 const call = (method, ...args) => fc.tuple(...args).map((given) => ({ method, args: given }));
 /** @param {[number, fc.Arbitrary<any>][]} choices */
 const weighted = (...choices) =>
@@ -103,6 +109,7 @@ const cacheRound = roundOf(
 );
 
 const timeout = fc.constantFrom(undefined, 0, 1, 50, 2_000, 2_000, 60_000, 60_000);
+const renewal = ['register', 'waitFor', 'complete', 'register', 'waitFor'];
 const dedupeRound = roundOf(
   {
     jobTimeoutMs: timeout,
@@ -128,6 +135,9 @@ const dedupeRound = roundOf(
     [3, call('cleanup')],
     [1, call('clear')],
   ),
+  // One job after another under one hash, and jobs left from before a restart.
+  [2, hash.map((job) => ({ calls: renewal.map((method) => ({ method, args: [job, 'result'] })) }))],
+  [2, fc.constant({ end: 'reopen' })],
 );
 
 const config = (/** @type {any[]} */ ...limits) =>

@@ -84,6 +84,23 @@ const commands = {
   },
   watchLoop,
   longestStall,
+  /** What the client does for one request: wait, or make it and tell the others. Answers whether it made it. */
+  async request(/** @type {number} */ store, /** @type {string} */ hash, /** @type {number} */ ms) {
+    const served = await open[store].waitFor(hash);
+    if (served !== undefined) return { made: false, value: served };
+    await open[store].register(hash);
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    const value = { by: process.pid };
+    await open[store].complete(hash, value);
+    return { made: true, value };
+  },
+  /** Stores values one after the other for `ms` ms; answers how many. */
+  async write(/** @type {number} */ store, /** @type {number} */ ms, /** @type {number} */ size) {
+    const [end, pad] = [clock() + ms, 'x'.repeat(size)];
+    let n = 0;
+    for (; clock() < end; n++) await open[store].set(`${process.pid} ${n % 100}`, { n, pad }, 60);
+    return n;
+  },
   /** The CPU time that this process uses in `ms` ms, in ms. */
   async cpu(/** @type {number} */ ms) {
     const before = process.cpuUsage();
