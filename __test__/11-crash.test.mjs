@@ -89,12 +89,9 @@ function look(file) {
 function replay({ seed, first, before, found, acknowledged }) {
   const model = new Model(before);
   const last = Math.max(first - 1, ...acknowledged);
-  /** What is missing or too much when just what was acknowledged is there. @type {string[] | undefined} */
-  let differences;
-  if (last < first) {
-    differences = model.differences(found);
-    if (differences.length === 0) return { differences: [], unacknowledged: 0 };
-  }
+  // What to report: how the file differs from what was acknowledged and no more.
+  let differences = last < first ? model.differences(found) : undefined;
+  if (differences?.length === 0) return { differences, unacknowledged: 0 };
   for (const group of groups(seed, first)) {
     let complete = true;
     for (const call of group) {
@@ -102,7 +99,7 @@ function replay({ seed, first, before, found, acknowledged }) {
       complete &&= acknowledged.has(call.n);
       if (call.n < last) continue;
       const told = model.differences(found);
-      if (told.length === 0) return { differences: [], unacknowledged: call.n - last };
+      if (told.length === 0) return { differences: told, unacknowledged: call.n - last };
       differences ??= told;
     }
     // The next group is only begun when this one is acknowledged.

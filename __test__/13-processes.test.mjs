@@ -31,6 +31,8 @@ let file = '';
 let remotes = [];
 /** @type {(() => Promise<void>)[]} */
 let releases = [];
+/** @type {import('node:child_process').ChildProcess[]} */
+let children = [];
 beforeAll(() => console.log(`processes: SEED=${SEED}`));
 beforeEach(() => {
   directory = mkdtempSync(path.join(tmpdir(), 'processes-'));
@@ -39,7 +41,8 @@ beforeEach(() => {
 afterEach(async () => {
   await Promise.all(releases.map((release) => release()));
   await Promise.all(remotes.map((remote) => remote.kill()));
-  [remotes, releases] = [[], []];
+  for (const child of children) child.kill('SIGKILL');
+  [remotes, releases, children] = [[], [], []];
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -82,7 +85,7 @@ function spread(values) {
 }
 
 describe('four processes call the stores on one new file at once', () => {
-  const CALLS = 2_000;
+  const CALLS = 5_000;
   const script = fileURLToPath(new URL('./processes/mixed.cjs', import.meta.url));
 
   /**
@@ -93,6 +96,7 @@ describe('four processes call the stores on one new file at once', () => {
     const seed = SEED * 10 + Number(name.slice(-1));
     const args = [script, file, name, `${CALLS}`, `${seed}`, JSON.stringify(options)];
     const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    children.push(child);
     let written = '';
     child.stdout.setEncoding('utf8').on('data', (text) => {
       written += text;
@@ -121,12 +125,10 @@ describe('four processes call the stores on one new file at once', () => {
       timeout: 60_000,
     },
     async (title, modes) => {
-      const children = modes.map((journalMode, index) =>
-        begin(`process ${index}`, { journalMode }),
-      );
+      const four = modes.map((journalMode, index) => begin(`process ${index}`, { journalMode }));
       await sleep(200);
-      for (const { go } of children) go();
-      const told = await Promise.all(children.map((child) => child.told));
+      for (const { go } of four) go();
+      const told = await Promise.all(four.map((child) => child.told));
       const longest = Math.max(...told.map((one) => one.longest));
       console.log(
         `processes, ${title}: the longest wait for up to 100 calls ${longest.toFixed(0)} ms`,
@@ -237,17 +239,18 @@ describe('the write-ahead log', () => {
     console.log(
       `processes: ${writes} writes of 5 KB in 4 s, write-ahead log up to ${(longest / 1e6).toFixed(1)} MB`,
     );
-    expect(longest).toBeLessThan(64 * 1024 * 1024);
+    // Twice the length at which a checkpoint begins to wait for the others.
+    expect(longest).toBeLessThan(128 * 1024 * 1024);
   });
 });
 
 describe.each(
   /** @type {const} */ ([
-    { file: 'wal', kind: 'IMMEDIATE' },
-    { file: 'delete', kind: 'IMMEDIATE' },
-    { file: 'delete', kind: 'EXCLUSIVE' },
+    ['IMMEDIATE', 'wal'],
+    ['IMMEDIATE', 'delete'],
+    ['EXCLUSIVE', 'delete'],
   ]),
-)('while another process holds an $kind lock, journalMode $file', ({ file: journalMode, kind }) => {
+)('while another process holds an %s lock, journalMode %s', (kind, journalMode) => {
   /** A hundred calls of all kinds, most of which write. */
   const hundred = (/** @type {number} */ group) =>
     Array.from({ length: 100 }, (_, n) => {
@@ -354,7 +357,7 @@ describe.each(
       expect(ms, 'time to make four stores').toBeLessThan(STALL_MS);
       await remote.run('watchLoop');
       const { done } = remote.start('calls', [hundred(0)]);
-      await sleep(1_000);
+      await sleep(500);
       await release();
       const outcomes = await done;
       expect(outcomes.filter((/** @type {any} */ { status }) => status === 'rejected')).toEqual([]);
@@ -372,7 +375,7 @@ describe.each(
     );
     const early = await remote.run('calls', [[[CACHE, 'set', 'early', 1, 60]]]);
     expect(early[0]).toMatchObject({ status: 'rejected', error: { code: 'SQLITE_BUSY' } });
-    await sleep(2_500);
+    await sleep(1_500);
     await release();
     const outcomes = await remote.run('calls', [hundred(0)]);
     expect(outcomes.filter((/** @type {any} */ { status }) => status === 'rejected')).toEqual([]);
@@ -452,7 +455,7 @@ describe.each(['wal', 'delete'])(
       );
       await Promise.all(waiting.flat().map(({ begun }) => begun));
       // While the owner lives, its jobs are waited for longer than a lease is valid.
-      await sleep(5_000);
+      await sleep(4_500);
       const killed = Number(process.hrtime.bigint()) / 1e6;
       await owner.remote.kill();
 

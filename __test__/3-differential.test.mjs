@@ -137,7 +137,7 @@ const dedupeRound = roundOf(
   ),
   // One job after another under one hash, and jobs left from before a restart.
   [2, hash.map((job) => ({ calls: renewal.map((method) => ({ method, args: [job, 'result'] })) }))],
-  [2, fc.constant({ end: 'reopen' })],
+  [3, fc.constant({ end: 'reopen' })],
 );
 
 const config = (/** @type {any[]} */ ...limits) =>

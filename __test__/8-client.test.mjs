@@ -25,6 +25,7 @@ import {
 
 const load = createRequire(import.meta.url);
 const NO_SUCH_ID = 2_000_000;
+const EXACT = { defaultConfig: { limit: 5, windowMs: 60_000 }, reservationMs: 30_000 };
 
 /** @type {import('../examples/demo/fake-api.mjs').FakeApi} */
 let api;
@@ -304,6 +305,42 @@ describe('the adaptive rate limit store', () => {
   });
 });
 
+describe('a limiter with reservations', () => {
+  it.each([
+    ['plain', () => plainStore(EXACT)],
+    ['adaptive', () => adaptiveStore({ ...EXACT, adaptiveConfig: { minUserReserved: 0 } })],
+  ])('keeps the limit when requests are made at once: %s', async (_, makeStore) => {
+    const rateLimit = makeStore();
+    const client = clientWith({ cache: cacheStore(), dedupe: dedupeStore(), rateLimit });
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 20 }, (_, i) => client.issue.retrieve(i + 1, { priority: 'user' })),
+    );
+    const answered = outcomes.filter(({ status }) => status === 'fulfilled').length;
+    expect(api.count()).toBe(answered);
+    // What the client was told is what was there: none too many, and no place was left empty.
+    expect(answered).toBe(rateLimit instanceof SQLiteRateLimitStore ? 5 : 1);
+  });
+});
+
+describe('a connection handed in', () => {
+  it('serves all stores, and stays open', async () => {
+    const connection = new Database(database);
+    const client = clientWith({
+      cache: opened(new SQLiteCacheStore({ database: connection })),
+      dedupe: opened(new SQLiteDedupeStore({ database: connection })),
+      rateLimit: opened(new SqliteAdaptiveRateLimitStore({ database: connection })),
+    });
+    const answers = await Promise.all([1, 1, 1, 2].map((id) => client.issue.retrieve(id)));
+    expect(answers.map((issue) => issue.id)).toEqual([1, 1, 1, 2]);
+    expect(api.count()).toBe(2);
+    await Promise.all(stores.map((store) => store.close()));
+    const count = (/** @type {string} */ table) =>
+      connection.prepare(`SELECT count(*) FROM ${table}`).pluck().get();
+    expect(['cache', 'dedupe_jobs', 'rate_limits'].map(count)).toEqual([2, 2, 2]);
+    connection.close();
+  });
+});
+
 describe('CommonJS', () => {
   it('runs the CommonJS client on the CommonJS stores', async () => {
     const CommonJsClient = load('@comic-vine/client');
@@ -351,6 +388,25 @@ describe('several processes on one file', { timeout: 30_000 }, () => {
     expect(await other.ask('issue', [3, 4])).toMatchObject({ answered: 1, limited: 1 });
     expect(await one.ask('issue', [5])).toMatchObject({ limited: 1 });
     expect(api.count()).toBe(3);
+  });
+
+  it('are held to it exactly, with reservations, when all make requests at once', async () => {
+    const limits = { issue: { limit: 7, windowMs: 3_600_000 } };
+    const three = await Promise.all(
+      [1, 2, 3].map(() => role({ limiter: 'plain', limits, reservationMs: 30_000 })),
+    );
+    const outcomes = await Promise.all(
+      three.map((each, n) =>
+        each.ask(
+          'issue',
+          Array.from({ length: 10 }, (_, i) => 100 * n + i + 1),
+          { atOnce: true },
+        ),
+      ),
+    );
+    const sum = (/** @type {'answered' | 'limited'} */ column) =>
+      outcomes.reduce((total, outcome) => total + outcome[column], 0);
+    expect([sum('answered'), sum('limited'), api.count()]).toEqual([7, 23, 7]);
   });
 
   it('go on when the one that fetches for all is killed', async () => {

@@ -46,7 +46,9 @@ const cases = [
     calls: { ours: 1000, 'ours, full': 300, '0.2.0': 100 },
     async run(store, calls) {
       for (let i = 0; i < calls; i += 100) {
-        await Promise.all(Array.from({ length: 100 }, (_, k) => store.set(`key-${k}`, value, 3600)));
+        await Promise.all(
+          Array.from({ length: 100 }, (_, k) => store.set(`key-${k}`, value, 3600)),
+        );
       }
     },
   },
@@ -64,6 +66,7 @@ try {
     for (let i = 0; i < 100; i++) await store.set(`key-${i}`, value, 3600);
   }
   for (const { name, target, calls, run } of cases) {
+    /** @type {Record<string, number[]>} */
     const times = Object.fromEntries(Object.keys(peers).map((peer) => [peer, []]));
     for (let round = -2; round < ROUNDS; round++) {
       for (const [peer, store] of Object.entries(peers)) {
@@ -90,7 +93,9 @@ try {
   rmSync(directory, { recursive: true });
 }
 
-console.log(`${cpus()[0].model}, Node ${process.version}, medians of ${ROUNDS} alternating rounds, per call`);
+console.log(
+  `${cpus()[0].model}, Node ${process.version}, medians of ${ROUNDS} alternating rounds, per call`,
+);
 console.table(rows);
 console.log(reached ? 'All targets reached.' : 'A target was missed.');
 process.exitCode = reached ? 0 : 1;

@@ -110,15 +110,15 @@ const forms = {
     await owner.close();
     return { answer };
   },
-  /** A handle in memory. */
-  async 'in memory, many'() {
-    for (let index = 0; index < 200; index++) {
+  /** As many files as stores, and as many in memory. */
+  async many() {
+    for (let index = 0; index < 60; index++) {
       watch(new SQLiteCacheStore());
       watch(new SQLiteCacheStore({ database: join(directory, `${index}.db`) }));
     }
     const most = descriptors().length;
-    await collectUntil(() => collected === 400 && descriptors().length === 0);
-    return { most: most >= 200, collected, descriptors: descriptors() };
+    await collectUntil(() => collected === 120 && descriptors().length === 0);
+    return { most: most >= 60, collected, descriptors: descriptors() };
   },
   /** The file may be removed and made anew once they are gone. */
   async 'made anew'() {

@@ -159,7 +159,9 @@ const values = [
   ['a buffer', Buffer.from('text')],
   ['a shared buffer', new SharedArrayBuffer(8)],
   ['a promise', Promise.resolve(1)],
+  // biome-ignore lint/suspicious/noThenProperty: what comes of one is the question
   ['a thenable', { then: (/** @type {any} */ resolve) => resolve(1) }],
+  // biome-ignore lint/suspicious/noThenProperty: what comes of one is the question
   ['a thenable that never resolves a second time', { then() {} }],
   ['an error', new RangeError('an error')],
   ['an error without a message', Object.create(Error.prototype)],
@@ -544,7 +546,19 @@ const inlets = {
         60,
       ),
     'a proxy as a value': (store, act) =>
-      store.set('key', new Proxy({ a: 1 }, { ownKeys: () => (act(), ['a']) }), 60),
+      store.set(
+        'key',
+        new Proxy(
+          { a: 1 },
+          {
+            ownKeys(target) {
+              act();
+              return Object.keys(target);
+            },
+          },
+        ),
+        60,
+      ),
   },
   SQLiteDedupeStore: {
     'toJSON of a result': (store, act) => {
@@ -563,6 +577,7 @@ const inlets = {
       void store.register('key');
       const waiting = store.waitFor('key').catch(() => undefined);
       const result = {
+        // biome-ignore lint/suspicious/noThenProperty: what comes of one is the question
         get then() {
           act();
           return undefined;

@@ -25,23 +25,26 @@ const calls = {
   ],
 };
 
+/** @param {string} name @param {any} call @param {object} given */
+async function open(name, call, given) {
+  let store;
+  try {
+    store = new /** @type {any} */ (stores)[name]({ database: path, ...given });
+  } catch (error) {
+    return { opened: describe(error) };
+  }
+  const settled = await Promise.allSettled(call(store));
+  const [read, write, stats] = settled.map((result) =>
+    result.status === 'fulfilled' ? 'resolved' : describe(result.reason),
+  );
+  store.destroy();
+  return { opened: 'made', read, write, stats };
+}
+
 async function main() {
-  /** @type {Record<string, unknown>} */
-  const answers = {};
-  for (const [name, call] of Object.entries(calls)) {
-    let store;
-    try {
-      store = new /** @type {any} */ (stores)[name]({ database: path, ...options });
-    } catch (error) {
-      answers[name] = { constructor: describe(error) };
-      continue;
-    }
-    const settled = await Promise.allSettled(call(store));
-    const [read, write, stats] = settled.map((result) =>
-      result.status === 'fulfilled' ? 'resolved' : describe(result.reason),
-    );
-    store.destroy();
-    answers[name] = { constructor: 'made', read, write, stats };
+  const answers = [];
+  for (const given of options) {
+    for (const [name, call] of Object.entries(calls)) answers.push(await open(name, call, given));
   }
   process.stdout.write(JSON.stringify(answers));
 }

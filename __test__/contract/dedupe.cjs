@@ -518,7 +518,7 @@ module.exports = function dedupeContract(kit) {
     });
 
     fixed('pass to the next waiter when they run out', async () => {
-      const store = kit.open({ claimTimeoutMs: 20 });
+      const store = kit.open({ claimTimeoutMs: 500 });
       expect(await store.waitFor('job')).toBeUndefined();
       const [second, third] = [store.waitFor('job'), store.waitFor('job')];
       expect(await stateOf(second)).toStrictEqual(pending);

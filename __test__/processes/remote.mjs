@@ -26,7 +26,7 @@ export class Remote {
   /** @param {import('node:child_process').ChildProcess} child */
   constructor(child) {
     this.#child = child;
-    child.on('message', ({ id, begun, answer, thrown }) => {
+    child.on('message', (/** @type {any} */ { id, begun, answer, thrown }) => {
       const waiting = this.#waiting.get(id);
       if (begun || !waiting) return waiting?.begun();
       this.#waiting.delete(id);

@@ -15,6 +15,7 @@ const RESOURCES = [
   { detail: 'character', list: 'characters', type: 4005 },
   { detail: 'issue', list: 'issues', type: 4000 },
   { detail: 'publisher', list: 'publishers', type: 4010 },
+  { detail: 'team', list: 'teams', type: 4060 },
   { detail: 'volume', list: 'volumes', type: 4050 },
 ];
 const LAST_ID = 1_000_000;

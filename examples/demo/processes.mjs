@@ -14,10 +14,11 @@ import { fileURLToPath } from 'node:url';
  * @property {string} apiKey
  * @property {Record<string, { limit: number, windowMs: number }>} limits by resource
  * @property {Record<string, number | boolean>} [adaptiveConfig]
+ * @property {number} [reservationMs] of the limiter
  * @property {number} [pauseMs] between requests made one after the other
  * @property {number} [patienceMs] how long an answer of the process may take
  *
- * @typedef {'issue' | 'character' | 'volume' | 'publisher'} Resource
+ * @typedef {'issue' | 'character' | 'volume' | 'publisher' | 'team'} Resource
  *
  * @typedef {object} Outcome What became of the requests of one scene
  * @property {number} asked

@@ -41,15 +41,16 @@ function playRole({
   apiKey,
   limits,
   adaptiveConfig,
+  reservationMs,
   pauseMs = 0,
 }) {
   const cache = new CountingCache({ database });
   const dedupe = new CountingDedupe({ database });
-  const resourceConfigs = new Map(Object.entries(limits));
+  const limiting = { database, resourceConfigs: new Map(Object.entries(limits)), reservationMs };
   const rateLimit =
     limiter === 'plain'
-      ? new SQLiteRateLimitStore({ database, resourceConfigs })
-      : new SqliteAdaptiveRateLimitStore({ database, resourceConfigs, adaptiveConfig });
+      ? new SQLiteRateLimitStore(limiting)
+      : new SqliteAdaptiveRateLimitStore({ ...limiting, adaptiveConfig });
   const client = new ComicVine({ apiKey, baseUrl, stores: { cache, dedupe, rateLimit } });
 
   const actions = {
@@ -88,7 +89,7 @@ function playRole({
     async stats() {
       /** @type {Record<string, number>} */
       const remaining = {};
-      for (const resource of resourceConfigs.keys()) {
+      for (const resource of Object.keys(limits)) {
         remaining[resource] = (await rateLimit.getStatus(resource)).remaining;
       }
       return {

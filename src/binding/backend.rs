@@ -67,6 +67,14 @@ impl Backend {
         }
     }
 
+    /// Whether a read handed in now would be carried out at once, as far as can be told.
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Backend::Own(database) => database.is_idle(),
+            Backend::Given(given) => !given.needs_flush(),
+        }
+    }
+
     /// Puts an operation at the end of the queue, for the next flush.
     pub fn enqueue(
         &self,

@@ -51,6 +51,9 @@ enum Registered {
     Asked(u64),
     /// This one.
     Job(String),
+    /// This one, which was no longer there when it was to be ended: whatever has come in its place is not this
+    /// store's to end.
+    Lost(String),
 }
 
 /// Those who wait for one hash.
@@ -165,6 +168,7 @@ impl Member for Inner {
     }
 
     fn tick(&self, js: Js) -> bool {
+        self.registered.borrow_mut().retain(|_, job| !matches!(job, Registered::Lost(_)));
         self.store.clean(js, |now| dedupe::cleanup(&self.options, now, watch::system_now()))
     }
 
@@ -231,9 +235,10 @@ impl Inner {
         let itself = self.itself();
         self.asking.set(self.asking.get() + 1);
         self.keep_while_waiting(js);
+        let idle = self.store.backend().is_ok_and(|backend| backend.is_idle());
         self.store.call_then(
             js,
-            || Ok(dedupe::wait_for(on)),
+            || Ok(if idle { dedupe::wait_for(on) } else { dedupe::wait_for_in_turn(on) }),
             move |js, answer, pending| {
                 let Some(inner) = itself.upgrade() else {
                     return pending.settle(js, Ok(js.undefined()));
@@ -488,7 +493,15 @@ impl Inner {
                 None => drop(registered.remove(&hash)),
             }
         }
-        self.watch.set_pending_jobs(registered.len());
+        drop(registered);
+        self.renew_while_pending();
+    }
+
+    /// Has the leases of pending jobs renewed.
+    fn renew_while_pending(&self) {
+        let registered = self.registered.borrow();
+        let pending = registered.values().any(|job| !matches!(job, Registered::Lost(_)));
+        self.watch.set_pending_jobs(usize::from(pending));
     }
 
     /// Ends a job. Waiters of this store get `value` itself, not a copy.
@@ -502,10 +515,10 @@ impl Inner {
     ) -> Value {
         // Taken out at once: what is called next is about the next job.
         let registered = match self.registered.borrow_mut().remove(&on.hash) {
-            Some(Registered::Job(job_id)) => Some(job_id),
+            Some(Registered::Job(job_id) | Registered::Lost(job_id)) => Some(job_id),
             Some(Registered::Asked(_)) | None => None,
         };
-        self.watch.set_pending_jobs(self.registered.borrow().len());
+        self.renew_while_pending();
         let ended = registered.clone();
         // Kept only if somebody may be waiting here when the job has ended.
         let kept = if self.asking.get() > 0 || self.groups.borrow().contains_key(&on.hash) {
@@ -524,6 +537,10 @@ impl Inner {
             move |js, answer, pending| {
                 let inner = itself.upgrade();
                 if let (Some(inner), Ok(Answer::Ended { changed })) = (&inner, &answer) {
+                    if let (false, Some(job_id)) = (changed, ended) {
+                        let mut registered = inner.registered.borrow_mut();
+                        registered.entry(hash.clone()).or_insert(Registered::Lost(job_id));
+                    }
                     let value = kept.as_ref().ok().and_then(|kept| js.deref(kept));
                     match value.map(|holder| js.element(holder, 0)) {
                         Some(Ok(value)) if *changed => inner.settle_group(js, &hash, |_| settlement(value)),
@@ -604,7 +621,7 @@ impl Inner {
             move |js, answer, pending| {
                 if let (Some(inner), Ok(_)) = (itself.upgrade(), &answer) {
                     inner.registered.borrow_mut().clear();
-                    inner.watch.set_pending_jobs(0);
+                    inner.renew_while_pending();
                     inner.settle_all(js);
                 }
                 pending.settle(js, answer.map(|_| js.undefined()));

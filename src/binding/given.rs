@@ -303,23 +303,34 @@ impl Given {
     /// Carries out what is queued, as one transaction. Long clean-ups go on in later turns of the event loop.
     pub fn flush(self: &Rc<Self>, js: Js, environment: &Environment) {
         loop {
-            let batch: Vec<Queued> = self.queue.borrow_mut().drain(..).collect();
+            let batch: Vec<Queued> = {
+                let mut queue = self.queue.borrow_mut();
+                // Up to one that may go on: what it goes on with comes before later calls.
+                let last = queue.iter().position(|queued| queued.operation.goes_on);
+                let length = last.map_or(queue.len(), |last| last + 1);
+                queue.drain(..length).collect()
+            };
             if batch.is_empty() {
                 return;
             }
             let finished = self.run_batch(batch);
-            let mut goes_on = false;
+            let mut has_rest = false;
             let mut wakes = false;
             for (Queued { operation, continuation }, rows) in finished {
                 wakes |= operation.wakes_waiters && rows.is_ok();
+                let in_place = operation.goes_on;
                 let answer = match rows.map(operation.outcome) {
                     Ok(Outcome::Answer(answer)) => Ok(answer),
                     Ok(Outcome::AnswerThen(answer, next)) => {
                         self.enqueue(next, None);
                         Ok(answer)
                     }
+                    Ok(Outcome::Continue(next)) if in_place => {
+                        self.queue.borrow_mut().push_front(Queued { operation: next, continuation });
+                        continue;
+                    }
                     Ok(Outcome::Continue(next)) => {
-                        goes_on |= next.weight == Weight::Heavy && !next.read_only;
+                        has_rest |= next.weight == Weight::Heavy;
                         self.enqueue(next, continuation);
                         continue;
                     }
@@ -332,7 +343,7 @@ impl Given {
             if wakes {
                 self.wake(environment);
             }
-            if goes_on {
+            if has_rest {
                 environment.flush_next_turn(Rest(Rc::clone(self)));
                 return;
             }

@@ -207,6 +207,7 @@ impl Call {
                 None => Outcome::Continue(self.look(true, then)),
             }
         })
+        .going_on()
     }
 }
 
@@ -409,6 +410,7 @@ pub fn stats(call: CallOnAll) -> Operation {
         Outcome::Continue(stats_of(calls, number(0), number(2)))
     })
     .heavy()
+    .going_on()
 }
 
 fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
@@ -467,4 +469,5 @@ pub fn cleanup(call: CallOnAll) -> Operation {
         Outcome::Continue(delete_in_chunks(keeps, deletes))
     })
     .heavy()
+    .going_on()
 }

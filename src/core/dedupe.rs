@@ -151,41 +151,48 @@ impl Call {
             _ => State::Absent,
         }
     }
-
-    fn claim(self) -> Operation {
-        let [job, claim] = self.look();
-        let attempt = Step::new(
-            Statement::DedupeClaim,
-            [
-                self.hash(),
-                self.owner.as_str().into(),
-                (self.system_now + self.options.claim_timeout_ms).into(),
-                self.now.into(),
-                self.options.job_timeout_ms.into(),
-                self.result_ttl_ms().into(),
-                self.system_now.into(),
-            ],
-        );
-        Operation::write([attempt, job, claim], move |rows| {
-            if rows.first().is_some_and(|step| step.first().is_some()) {
-                return Outcome::Answer(Answer::Claimed);
-            }
-            Outcome::Answer(match self.state(rows.get(1), rows.get(2)) {
-                State::Ended(answer) => answer,
-                State::Live(wait) => Answer::Wait(wait),
-                State::Absent => Answer::Undefined,
-            })
-        })
-    }
 }
 
-/// Answers a served result; waits for a live job or claim; otherwise claims the hash and answers `undefined`.
+/// Answers a served result; waits for a live job or claim; otherwise claims the hash and answers `undefined`. Writes
+/// only if it claims.
 pub fn wait_for(call: Call) -> Operation {
     Operation::read(call.look(), move |rows| match call.state(rows.first(), rows.get(1)) {
         State::Ended(answer) => Outcome::Answer(answer),
         State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
-        State::Absent if call.options.claim_timeout_ms > 0.0 => Outcome::Continue(call.claim()),
+        State::Absent if call.options.claim_timeout_ms > 0.0 => Outcome::Continue(claim(call)),
         State::Absent => Outcome::Answer(Answer::Undefined),
+    })
+    .going_on()
+}
+
+/// The same in one operation, which writes: for a call that cannot be carried out at once anyhow.
+pub fn wait_for_in_turn(call: Call) -> Operation {
+    if call.options.claim_timeout_ms > 0.0 { claim(call) } else { wait_for(call) }
+}
+
+fn claim(call: Call) -> Operation {
+    let [job, claim] = call.look();
+    let attempt = Step::new(
+        Statement::DedupeClaim,
+        [
+            call.hash(),
+            call.owner.as_str().into(),
+            (call.system_now + call.options.claim_timeout_ms).into(),
+            call.now.into(),
+            call.options.job_timeout_ms.into(),
+            call.result_ttl_ms().into(),
+            call.system_now.into(),
+        ],
+    );
+    Operation::write([attempt, job, claim], move |rows| {
+        if rows.first().is_some_and(|step| step.first().is_some()) {
+            return Outcome::Answer(Answer::Claimed);
+        }
+        Outcome::Answer(match call.state(rows.get(1), rows.get(2)) {
+            State::Ended(answer) => answer,
+            State::Live(wait) => Answer::Wait(wait),
+            State::Absent => Answer::Undefined,
+        })
     })
 }
 

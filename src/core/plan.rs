@@ -73,6 +73,8 @@ pub struct Operation {
     pub read_only: bool,
     /// How much work it may be.
     pub weight: Weight,
+    /// Whether it may go on with another operation, which has to be carried out before any later call.
+    pub goes_on: bool,
     /// Whether waiters for deduplicated requests have to look again once this is committed.
     pub wakes_waiters: bool,
     /// From rows to the answer.
@@ -87,7 +89,7 @@ impl fmt::Debug for Operation {
 
 impl Operation {
     fn new(read_only: bool, steps: Vec<Step>, outcome: OutcomeRule) -> Self {
-        Operation { steps, read_only, weight: Weight::Light, wakes_waiters: false, outcome }
+        Operation { steps, read_only, weight: Weight::Light, goes_on: false, wakes_waiters: false, outcome }
     }
 
     /// Statements that only read, and the rule for their rows.
@@ -108,6 +110,12 @@ impl Operation {
     /// Marks an operation that may touch any number of rows.
     pub fn heavy(mut self) -> Self {
         self.weight = Weight::Heavy;
+        self
+    }
+
+    /// Marks an operation that may go on with another one in its place.
+    pub fn going_on(mut self) -> Self {
+        self.goes_on = true;
         self
     }
 

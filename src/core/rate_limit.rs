@@ -174,6 +174,7 @@ pub fn wait_time(call: Call) -> Operation {
             call.answer(&usage, Answer::Number(wait))
         }))
     })
+    .going_on()
 }
 
 /// Forgets a resource's requests.
@@ -205,6 +206,7 @@ pub fn stats(configs: ResourceConfigs, now: Millis) -> Operation {
         Outcome::Continue(stats_of(calls, total))
     })
     .heavy()
+    .going_on()
 }
 
 fn calls_on(resources: Vec<String>, configs: &ResourceConfigs, now: Millis) -> Vec<Call> {
@@ -254,4 +256,5 @@ pub fn cleanup(configs: ResourceConfigs, now: Millis) -> Operation {
         Outcome::Continue(delete_in_chunks(Vec::new(), removals))
     })
     .heavy()
+    .going_on()
 }

@@ -31,10 +31,14 @@ pub struct Connection {
 impl From<rusqlite::Error> for Error {
     #[cold]
     fn from(error: rusqlite::Error) -> Self {
-        let message = error.to_string();
-        match error.sqlite_error() {
-            Some(sqlite) => Error::Sqlite { code: sqlite.extended_code, message },
-            None => Error::Internal(message),
+        match error {
+            rusqlite::Error::SqlInputError { error, msg, .. } => {
+                Error::Sqlite { code: error.extended_code, message: msg }
+            }
+            error => match error.sqlite_error() {
+                Some(sqlite) => Error::Sqlite { code: sqlite.extended_code, message: error.to_string() },
+                None => Error::Internal(error.to_string()),
+            },
         }
     }
 }
@@ -87,18 +91,23 @@ impl Connection {
     }
 
     /// Sets what belongs to a connection to a file. WAL where SQLite grants it: a read-only medium or a network file
-    /// system goes on in the mode the file has.
+    /// system goes on in the mode the file has. So does one that another process keeps in its mode, by holding a
+    /// lock, or by having it open where the write-ahead log is to go; the former only if the caller `has_waited`.
     ///
     /// # Errors
     /// `SQLITE_BUSY` while another process has the file to itself.
-    pub fn configure(&self, journal_mode: JournalMode, synchronous: Synchronous) -> Result<()> {
+    pub fn configure(&self, journal_mode: JournalMode, synchronous: Synchronous, has_waited: bool) -> Result<()> {
         let mode = match journal_mode {
             JournalMode::Wal => "wal",
             JournalMode::Delete => "delete",
         };
-        match self.pragma_text("journal_mode", Some(mode)) {
-            Err(error) if error.is_busy() => return Err(error),
-            _ => {}
+        if let Err(error) = self.pragma_text("journal_mode", Some(mode))
+            && error.is_busy()
+        {
+            let current = self.pragma_text("journal_mode", None)?;
+            if journal_mode == JournalMode::Wal && current != mode && !has_waited {
+                return Err(error);
+            }
         }
         self.set_synchronous(synchronous)?;
         // Checkpoints run on a background thread.
@@ -106,17 +115,15 @@ impl Connection {
     }
 
     /// Copies the write-ahead log into the database as far as other processes' reading and writing allow, so that
-    /// the next write starts the log anew. If the log has grown large because they hardly ever allow it, waits for
-    /// them for a moment.
+    /// the next write starts the log anew. If the log has grown large because others went on writing meanwhile,
+    /// holds them up for a moment.
     ///
     /// # Errors
     /// What SQLite refuses.
     pub fn checkpoint(&self) -> Result<()> {
         const LARGE_PAGES: i64 = 16_384;
-        let checkpoint =
-            |sql: &str| self.sqlite.query_row(sql, [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
-        let (pages, copied) = checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
-        if copied < pages && pages > LARGE_PAGES {
+        let checkpoint = |sql: &str| self.sqlite.query_row(sql, [], |row| row.get::<_, i64>(1));
+        if checkpoint("PRAGMA wal_checkpoint(PASSIVE)")? > LARGE_PAGES {
             self.wait_for_locks(Duration::from_millis(100));
             let restarted = checkpoint("PRAGMA wal_checkpoint(RESTART)");
             self.wait_for_locks(Duration::ZERO);

@@ -127,7 +127,13 @@ impl Database {
     }
 
     /// Gives the connection its settings, if it does not have them, and makes a store's tables.
-    fn prepare_store(&self, connection: &mut Connection, kind: StoreKind, synchronous: Synchronous) -> Result<()> {
+    fn prepare_store(
+        &self,
+        connection: &mut Connection,
+        kind: StoreKind,
+        synchronous: Synchronous,
+        has_waited: bool,
+    ) -> Result<()> {
         let stricter = {
             let mut current = lock(&self.synchronous);
             let stricter = synchronous > *current;
@@ -137,7 +143,7 @@ impl Database {
         if matches!(self.location, Location::File(_)) {
             let synchronous = *lock(&self.synchronous);
             if !self.configured.load(Ordering::Relaxed) {
-                connection.configure(self.journal_mode, synchronous)?;
+                connection.configure(self.journal_mode, synchronous, has_waited)?;
                 self.configured.store(true, Ordering::Relaxed);
             } else if stricter {
                 connection.set_synchronous(synchronous)?;
@@ -157,7 +163,7 @@ impl Database {
         if let Some(mut connection) = self.try_connection()
             && let Some(connection) = connection.as_mut()
         {
-            match self.prepare_store(connection, kind, synchronous) {
+            match self.prepare_store(connection, kind, synchronous, false) {
                 Err(error) if error.is_busy() => {}
                 done => return done,
             }
@@ -211,6 +217,12 @@ impl Database {
         Submitted::Queued
     }
 
+    /// Whether nothing is queued or under way in the background.
+    pub fn is_idle(&self) -> bool {
+        let queue = lock(&self.queue);
+        !queue.in_background && queue.operations.is_empty()
+    }
+
     /// The connection, if nothing is before the caller.
     fn connection_if_idle(&self) -> Option<MutexGuard<'_, Option<Connection>>> {
         let queue = lock(&self.queue);
@@ -251,7 +263,8 @@ impl Database {
                 self.continue_in_background(&mut queue);
                 return;
             };
-            let mut batch = std::mem::take(&mut queue.operations);
+            let length = first_batch(&queue.operations);
+            let mut batch: VecDeque<Queued> = queue.operations.drain(..length).collect();
             drop(queue);
             let Some(connection) = guard.as_ref() else {
                 return;
@@ -312,19 +325,8 @@ impl Database {
             queue.in_background = false;
             return false;
         }
-        let mut bytes = 0;
-        let taken = queue
-            .operations
-            .iter()
-            .take(BATCH_OPERATIONS)
-            .take_while(|queued| {
-                bytes += queued.operation.payload_bytes();
-                bytes <= BATCH_BYTES
-            })
-            .count()
-            .max(1)
-            .min(queue.operations.len());
-        let mut batch: VecDeque<Queued> = queue.operations.drain(..taken).collect();
+        let length = first_batch(&queue.operations);
+        let mut batch: VecDeque<Queued> = queue.operations.drain(..length).collect();
         drop(queue);
 
         let mut finished = Vec::with_capacity(batch.len());
@@ -332,7 +334,11 @@ impl Database {
         let patience = if batch.is_empty() { Instant::now() + Duration::from_secs(1) } else { Instant::now() };
         loop {
             let until = batch.iter().map(|queued| queued.deadline).min().unwrap_or(patience);
-            connection.wait_for_locks(until.saturating_duration_since(Instant::now()));
+            let mut patience = until.saturating_duration_since(Instant::now());
+            if !unprepared.is_empty() {
+                patience = patience.min(Duration::from_secs(1));
+            }
+            connection.wait_for_locks(patience);
             let outcome = guarded(|| {
                 self.prepare(connection, &mut unprepared)?;
                 run_batch(connection, &mut batch, &mut finished)
@@ -377,7 +383,7 @@ impl Database {
 
     fn prepare(&self, connection: &mut Connection, unprepared: &mut Vec<(StoreKind, Synchronous)>) -> Result<()> {
         while let Some((kind, synchronous)) = unprepared.last() {
-            self.prepare_store(connection, *kind, *synchronous)?;
+            self.prepare_store(connection, *kind, *synchronous, true)?;
             unprepared.pop();
         }
         Ok(())
@@ -389,6 +395,7 @@ impl Database {
         let mut written = None;
         for (queued, rows) in finished {
             let Queued { operation, reply, deadline } = queued;
+            let goes_on = operation.goes_on;
             if !operation.read_only {
                 *written.get_or_insert(COMMIT_BYTES) += operation.payload_bytes();
                 wakes |= operation.wakes_waiters && rows.is_ok();
@@ -400,7 +407,13 @@ impl Database {
                     Ok(answer)
                 }
                 Ok(Outcome::Continue(next)) => {
-                    self.enqueue(next, reply, deadline);
+                    if goes_on {
+                        // The last of its batch: before whatever was called later.
+                        let queued = Queued { operation: next, reply, deadline };
+                        lock(&self.queue).operations.push_front(queued);
+                    } else {
+                        self.enqueue(next, reply, deadline);
+                    }
                     continue;
                 }
                 Err(error) => Err(error),
@@ -485,6 +498,20 @@ impl Database {
             self.continue_in_background(&mut queue);
         }
     }
+}
+
+/// How many operations from the front make one transaction: up to one that may go on, since what it goes on with
+/// comes before later calls.
+fn first_batch(operations: &VecDeque<Queued>) -> usize {
+    let (mut length, mut bytes) = (0, 0);
+    for queued in operations.iter().take(BATCH_OPERATIONS) {
+        length += 1;
+        bytes += queued.operation.payload_bytes();
+        if queued.operation.goes_on || bytes > BATCH_BYTES {
+            break;
+        }
+    }
+    length
 }
 
 fn prepend(queue: &mut Queue, mut batch: VecDeque<Queued>) {

@@ -1,0 +1,50 @@
+// The stores on a connection that the application opened. Which drivers: see connections/drivers.cjs.
+import { createRequire } from 'node:module';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import * as stores from '../index.mjs';
+
+const require = createRequire(import.meta.url);
+const { createKit } = require('./support/kit.cjs');
+const { contracts } = require('./contract/index.cjs');
+const { chosen, connect, drivers } = require('./connections/drivers.cjs');
+const states = require('./connections/states.cjs');
+const { onConnections } = require('./connections/wrap.cjs');
+
+const runner = {
+  describe,
+  it,
+  expect,
+  beforeEach,
+  afterEach,
+  beforeAll,
+  afterAll,
+  clock: {
+    start: (/** @type {number} */ now) => vi.useFakeTimers({ now }),
+    stop: () => vi.useRealTimers(),
+    set: (/** @type {number} */ now) => vi.setSystemTime(now),
+    advance: (/** @type {number} */ ms) => vi.advanceTimersByTime(ms),
+    advanceAsync: (/** @type {number} */ ms) => vi.advanceTimersByTimeAsync(ms),
+  },
+};
+
+for (const name of chosen()) {
+  for (const safeIntegers of [false, true]) {
+    const wrapped = onConnections(stores, (path) => {
+      const connection = connect(name, path, { safeIntegers });
+      // Changes nothing but the time it takes.
+      connection.exec('PRAGMA synchronous = OFF');
+      return connection;
+    });
+    for (const [Store, contract] of Object.entries(contracts)) {
+      for (const database of /** @type {const} */ (['path', ':memory:'])) {
+        describe(`${Store}, ${name}${safeIntegers ? ', safe integers' : ''}, ${database}`, () => {
+          contract(createKit(runner, { Store: wrapped[Store], database }));
+        });
+      }
+    }
+  }
+}
+
+for (const name of chosen()) {
+  describe(`${name}, states`, () => states(runner, name, stores));
+}

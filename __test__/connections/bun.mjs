@@ -1,0 +1,58 @@
+// The suites under Bun's own test runner, on bun:sqlite: bun test ./__test__/connections/bun.mjs
+import { createRequire } from 'node:module';
+
+const require = createRequire(import.meta.url);
+const elsewhere = createRequire(new URL('../runtimes/package.json', import.meta.url));
+// Bun's fake timers have no asynchronous advance.
+const FakeTimers = elsewhere('@sinonjs/fake-timers');
+const { afterEach, beforeEach, describe, expect, it } = require('bun:test');
+const stores = require('../../index.js');
+const { createKit } = require('../support/kit.cjs');
+const { contracts } = require('../contract/index.cjs');
+const { connect } = require('./drivers.cjs');
+const { onConnections } = require('./wrap.cjs');
+
+/** @type {any} */
+let clock;
+const runner = {
+  describe,
+  it,
+  expect,
+  beforeEach,
+  afterEach,
+  clock: {
+    start(/** @type {number} */ now) {
+      clock = FakeTimers.install({
+        now,
+        toFake: ['Date', 'setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'],
+      });
+    },
+    stop: () => clock.uninstall(),
+    set: (/** @type {number} */ now) => clock.setSystemTime(now),
+    advance: (/** @type {number} */ ms) => clock.tick(ms),
+    advanceAsync: (/** @type {number} */ ms) => clock.tickAsync(ms),
+  },
+};
+
+/** @param {string} path @param {boolean} safeIntegers */
+function open(path, safeIntegers) {
+  const connection = connect('bun:sqlite', path, { safeIntegers });
+  connection.exec('PRAGMA synchronous = OFF');
+  return connection;
+}
+
+/** @type {[string, Record<string, any>][]} */
+const variants = [
+  ['bun:sqlite', onConnections(stores, (path) => open(path, false))],
+  ['bun:sqlite, safe integers', onConnections(stores, (path) => open(path, true))],
+  ['Bun, own connection', stores],
+];
+for (const [name, variant] of variants) {
+  for (const [Store, contract] of Object.entries(contracts)) {
+    for (const database of /** @type {const} */ (['path', ':memory:'])) {
+      describe(`${Store}, ${name}, ${database}`, () => {
+        contract(createKit(runner, { Store: variant[Store], database }));
+      });
+    }
+  }
+}

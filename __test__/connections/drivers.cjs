@@ -1,0 +1,103 @@
+'use strict';
+// The SQLite drivers whose connections the stores take, and how each opens one. Only what differs between them.
+
+const { createRequire } = require('node:module');
+const { join } = require('node:path');
+
+/** The folder of what the developer's own installation does not have. */
+const elsewhere = createRequire(join(__dirname, '../runtimes/package.json'));
+
+/**
+ * @typedef {object} OpenOptions
+ * @property {boolean} [readonly]
+ * @property {number} [timeout]  how long to wait for a lock, in ms
+ * @property {boolean} [safeIntegers]  answer every integer as a BigInt
+ *
+ * @typedef {object} Driver
+ * @property {() => any} load  the module's class of connections
+ * @property {(Database: any, path: string, options: OpenOptions) => any} open
+ * @property {boolean} [cutsTextAtNul]
+ * @property {boolean} [refusesWhileIterating]  all but what is prepared and only reads
+ */
+
+/** @type {(Database: any, path: string, options: OpenOptions) => any} */
+function openBetterSqlite3(Database, path, { readonly = false, timeout = 5_000, safeIntegers }) {
+  const connection = new Database(path, { readonly, timeout });
+  if (safeIntegers) connection.defaultSafeIntegers(true);
+  return connection;
+}
+
+/** @type {Record<string, Driver>} */
+const drivers = {
+  'better-sqlite3 12': {
+    load: () => require('better-sqlite3'),
+    open: openBetterSqlite3,
+    refusesWhileIterating: true,
+  },
+  'better-sqlite3 13': {
+    load: () => elsewhere('better-sqlite3'),
+    open: openBetterSqlite3,
+    refusesWhileIterating: true,
+  },
+  'better-sqlite3-multiple-ciphers': {
+    load: () => elsewhere('better-sqlite3-multiple-ciphers'),
+    open: openBetterSqlite3,
+    refusesWhileIterating: true,
+  },
+  libsql: {
+    load: () => elsewhere('libsql'),
+    open(Database, path, { readonly, timeout = 5_000, safeIntegers }) {
+      // In seconds, whatever its declarations say.
+      const connection = new Database(path, { timeout: timeout / 1_000 });
+      // It has no option for this.
+      if (readonly) connection.exec('PRAGMA query_only = ON');
+      if (safeIntegers) connection.defaultSafeIntegers(true);
+      return connection;
+    },
+    cutsTextAtNul: true,
+  },
+  'node:sqlite': {
+    load: () => process.getBuiltinModule('node:sqlite').DatabaseSync,
+    open: (Database, path, { readonly = false, timeout = 5_000, safeIntegers = false }) =>
+      new Database(path, { readOnly: readonly, timeout, readBigInts: safeIntegers }),
+  },
+  'bun:sqlite': {
+    load: () => require('bun:sqlite').Database,
+    open(Database, path, { readonly = false, timeout = 5_000, safeIntegers = false }) {
+      const connection = new Database(path, {
+        ...(readonly ? { readonly } : { readwrite: true, create: true }),
+        safeIntegers,
+      });
+      connection.run(`PRAGMA busy_timeout = ${timeout}`);
+      return connection;
+    },
+  },
+};
+
+/**
+ * The drivers to be tested in this process: those named in the environment variable DRIVERS, separated by commas; by
+ * default those which this runtime can load once `node scripts/runtimes.mjs install` has run.
+ */
+function chosen() {
+  if (process.env.DRIVERS) return process.env.DRIVERS.split(',');
+  if (process.versions.bun) return ['bun:sqlite'];
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  const newer = ['better-sqlite3 13', 'better-sqlite3-multiple-ciphers', 'node:sqlite'];
+  return [
+    'better-sqlite3 12',
+    'libsql',
+    ...(major > 22 || (major === 22 && minor >= 13) ? newer : []),
+  ];
+}
+
+/**
+ * A connection of a driver.
+ * @param {string} name
+ * @param {string} path
+ * @param {OpenOptions} [options]
+ */
+function connect(name, path, options = {}) {
+  return drivers[name].open(drivers[name].load(), path, options);
+}
+
+module.exports = { drivers, chosen, connect };

@@ -1,0 +1,190 @@
+//! Runs the rules on a real connection: no Node, no threads, and time is whatever a test says.
+
+#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper")]
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::plan::{Answer, Field, Operation, Outcome};
+use comic_vine_sqlite_store::core::schema::SchemaConnection;
+pub use comic_vine_sqlite_store::core::value::Value;
+use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
+use proptest::test_runner::{Config, RngSeed};
+
+/// A connection with the tables of one kind of store.
+pub struct Db(RefCell<Connection>);
+
+impl Db {
+    pub fn memory(kind: StoreKind) -> Self {
+        Self::open(&Location::Memory, kind)
+    }
+
+    pub fn file(file: &TempFile, kind: StoreKind) -> Self {
+        Self::open(&Location::File(file.0.clone()), kind)
+    }
+
+    fn open(location: &Location, kind: StoreKind) -> Self {
+        let mut connection = Connection::open(location).unwrap();
+        connection.prepare_store(kind).unwrap();
+        Db(RefCell::new(connection))
+    }
+
+    /// Runs the statements of an operation in one transaction and asks its rule: one step of a call, between which
+    /// other processes' calls may come.
+    pub fn step(&self, operation: Operation) -> Outcome {
+        let Operation { steps, read_only, outcome, .. } = operation;
+        let connection = self.0.borrow();
+        let rows = if read_only {
+            assert!(steps.iter().all(|step| step.statement.sql().starts_with("SELECT")), "{steps:?}");
+            connection.read(&steps).unwrap()
+        } else {
+            connection.begin(true).unwrap();
+            connection.end(connection.run(&steps)).unwrap()
+        };
+        drop(connection);
+        outcome(rows)
+    }
+
+    /// Runs a call to its answer, and what follows from it.
+    pub fn run(&self, operation: Operation) -> Answer {
+        let outcome = self.step(operation);
+        self.go_on(outcome)
+    }
+
+    /// Goes on with a call that has come as far as `outcome`.
+    pub fn go_on(&self, outcome: Outcome) -> Answer {
+        match outcome {
+            Outcome::Answer(answer) => answer,
+            Outcome::AnswerThen(answer, next) => {
+                self.run(next);
+                answer
+            }
+            Outcome::Continue(next) => self.run(next),
+        }
+    }
+
+    /// Runs SQL of another program's.
+    pub fn execute(&self, sql: &str) {
+        self.0.borrow_mut().execute_script(sql).unwrap();
+    }
+
+    /// What a query of the test's own finds.
+    pub fn rows(&self, sql: &str) -> Vec<Vec<Value>> {
+        self.0.borrow_mut().query(sql).unwrap()
+    }
+
+    /// A number that a query of the test's own finds.
+    pub fn number(&self, sql: &str) -> f64 {
+        self.rows(sql)[0][0].number().unwrap()
+    }
+}
+
+/// The boolean in an answer.
+pub fn boolean(answer: Answer) -> bool {
+    match answer {
+        Answer::Bool(boolean) => boolean,
+        other => panic!("not a boolean: {other:?}"),
+    }
+}
+
+/// The number in an answer.
+pub fn number(answer: Answer) -> f64 {
+    match answer {
+        Answer::Number(number) => number,
+        other => panic!("not a number: {other:?}"),
+    }
+}
+
+/// The members of a record.
+pub struct Members(Vec<(&'static str, Field)>);
+
+pub fn members(answer: Answer) -> Members {
+    match answer {
+        Answer::Record(members) => Members(members),
+        other => panic!("not a record: {other:?}"),
+    }
+}
+
+impl Members {
+    fn take(&mut self, name: &str) -> Field {
+        let index = self.0.iter().position(|(found, _)| *found == name).unwrap();
+        self.0.swap_remove(index).1
+    }
+
+    pub fn number(&mut self, name: &str) -> f64 {
+        match self.take(name) {
+            Field::Number(number) | Field::Time(number) => number,
+            other => panic!("{name} is not a number: {other:?}"),
+        }
+    }
+
+    pub fn boolean(&mut self, name: &str) -> bool {
+        match self.take(name) {
+            Field::Bool(boolean) => boolean,
+            other => panic!("{name} is not a boolean: {other:?}"),
+        }
+    }
+
+    pub fn text(&mut self, name: &str) -> String {
+        match self.take(name) {
+            Field::Text(text) => text,
+            other => panic!("{name} is not a text: {other:?}"),
+        }
+    }
+
+    pub fn list(&mut self, name: &str) -> Vec<String> {
+        match self.take(name) {
+            Field::List(list) => list,
+            other => panic!("{name} is not a list: {other:?}"),
+        }
+    }
+
+    pub fn record(&mut self, name: &str) -> Members {
+        match self.take(name) {
+            Field::Record(members) => Members(members),
+            other => panic!("{name} is not a record: {other:?}"),
+        }
+    }
+}
+
+/// A database file of one test's, removed at its end.
+pub struct TempFile(PathBuf);
+
+impl TempFile {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("rules-{}-{}.db", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        TempFile(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut path = self.0.clone().into_os_string();
+            path.push(suffix);
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// How random tests run: the same way each time, unless `PROPTEST_RNG_SEED` or `PROPTEST_CASES` say otherwise. A
+/// failing test prints its smallest failing input, and its seed.
+pub fn random(cases: u32) -> Config {
+    let given = Config::default();
+    let seed = match given.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => 2_0260,
+    };
+    println!("PROPTEST_RNG_SEED={seed}");
+    Config {
+        cases: if std::env::var_os("PROPTEST_CASES").is_some() { given.cases } else { cases },
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..given
+    }
+}

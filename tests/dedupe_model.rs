@@ -1,0 +1,681 @@
+//! A model of the deduplication beside the real statements. Several stores, one of them 0.2.0, act on the same
+//! hashes in any order while time passes, some die, and some stop between two steps of one call. What a hash has gone
+//! through is kept here in plain words ([`Hash`]); every answer has to be one that this allows.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
+
+mod common;
+
+use std::collections::HashSet;
+
+use comic_vine_sqlite_store::core::dedupe::{self, Call, LEASE_MS};
+use comic_vine_sqlite_store::core::error::{Error, StoreKind};
+use comic_vine_sqlite_store::core::options::DedupeOptions;
+use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, StepRows};
+use common::{Db, Value};
+use proptest::prelude::*;
+
+const CLAIM: i64 = 250;
+const LEASE: i64 = LEASE_MS as i64;
+const START: i64 = 1_000_000;
+
+/// Who acts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// A store of ours.
+    Store,
+    /// A store of ours with `claimTimeoutMs: 0`.
+    WithoutClaims,
+    /// 0.2.0, by its own statements.
+    Old,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    job_timeout: i64,
+    result_ttl: i64,
+}
+
+const USUAL: Settings = Settings { job_timeout: 300_000, result_ttl: 10_000 };
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    /// `waitFor`, or a waiter that looks again.
+    WaitFor,
+    /// The same, but the store stops before it claims what it found free.
+    Look,
+    /// It goes on and claims.
+    GoOn,
+    Register,
+    Complete,
+    Fail,
+    TimeOut,
+    IsInProgress,
+    GetResult,
+    Renew,
+    Cleanup,
+    Die,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Do {
+        who: usize,
+        hash: usize,
+        act: Act,
+    },
+    /// Time passes, by the clock that tests fake and by the system's.
+    Pass {
+        now: i64,
+        system: i64,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum State {
+    Pending,
+    Completed(String),
+    Failed(String),
+    TimedOut,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Job {
+    id: String,
+    by: usize,
+    state: State,
+    created_at: i64,
+    updated_at: i64,
+    /// Until when its owner is known to live; 0.2.0 does not say.
+    lease: Option<i64>,
+    /// Whether the hash was claimed from it: it is over, though its owner may still come back with a result.
+    taken_over: bool,
+}
+
+/// What one store is up to with one hash.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Seat {
+    waiting_since: Option<i64>,
+    /// It found the hash free, at these times, and has not claimed it yet.
+    found_free: Option<(i64, i64)>,
+    registered: Option<String>,
+}
+
+/// What a hash has gone through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Hash {
+    job: Option<Job>,
+    /// The claim last made, and until when it holds.
+    claim: Option<i64>,
+    /// Who was told to make the request and neither registered nor was overtaken, and until when that holds.
+    told: Vec<(usize, i64)>,
+    seats: Vec<Seat>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    now: i64,
+    system: i64,
+    ids: usize,
+    dead: Vec<bool>,
+    hashes: Vec<Hash>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Expected {
+    Result(String),
+    Rejection(String),
+    Wait { deadline: Option<i64>, look_again_at: Option<i64> },
+    Free,
+}
+
+impl Settings {
+    fn is_over(self, job: &Job, now: i64) -> bool {
+        self.job_timeout > 0 && now - job.created_at >= self.job_timeout
+    }
+
+    fn is_live(self, hash: &Hash, now: i64, system: i64) -> bool {
+        hash.job.as_ref().is_some_and(|job| {
+            job.state == State::Pending
+                && !job.taken_over
+                && !self.is_over(job, now)
+                && job.lease.is_none_or(|lease| system < lease)
+        })
+    }
+
+    fn ttl(self) -> i64 {
+        if self.job_timeout > 0 { self.result_ttl.min(self.job_timeout) } else { self.result_ttl }
+    }
+
+    /// What a store has to find that asked at `since`, or asks now.
+    fn expect(self, hash: &Hash, now: i64, system: i64, since: Option<i64>, claims: bool) -> Expected {
+        if let Some(job) = &hash.job {
+            let asked_before = since.is_some_and(|since| since <= job.updated_at);
+            match &job.state {
+                State::Pending if self.is_live(hash, now, system) => {
+                    let deadline = (self.job_timeout > 0).then_some(job.created_at + self.job_timeout);
+                    return Expected::Wait { deadline, look_again_at: job.lease };
+                }
+                State::Completed(text) if asked_before || now - job.updated_at < self.ttl() => {
+                    return Expected::Result(text.clone());
+                }
+                State::Failed(message) if asked_before => return Expected::Rejection(message.clone()),
+                _ => {}
+            }
+        }
+        match hash.claim {
+            Some(until) if claims && system < until => {
+                Expected::Wait { deadline: None, look_again_at: Some(until) }
+            }
+            _ => Expected::Free,
+        }
+    }
+}
+
+/// A look at a hash: the times it goes by, and whether the store stopped before it claimed.
+#[derive(Clone, Copy)]
+struct Asked {
+    now: i64,
+    system: i64,
+    stopped: bool,
+}
+
+struct Model<'db> {
+    db: &'db Db,
+    settings: Settings,
+    kinds: &'static [Kind],
+    world: World,
+}
+
+fn name(hash: usize) -> String {
+    format!("hash-{hash}")
+}
+
+impl<'db> Model<'db> {
+    fn new(db: &'db Db, settings: Settings, kinds: &'static [Kind], hashes: usize) -> Self {
+        db.execute("DELETE FROM dedupe_jobs; DELETE FROM dedupe_leases");
+        let hash = Hash { seats: vec![Seat::default(); kinds.len()], ..Hash::default() };
+        let world =
+            World { now: START, system: START, ids: 0, dead: vec![false; kinds.len()], hashes: vec![hash; hashes] };
+        Model { db, settings, kinds, world }
+    }
+
+    fn claims(&self, who: usize) -> bool {
+        self.kinds[who] == Kind::Store
+    }
+
+    fn call_at(&self, who: usize, hash: usize, now: i64, system: i64, since: Option<i64>) -> Call {
+        let options = DedupeOptions {
+            job_timeout_ms: self.settings.job_timeout as f64,
+            claim_timeout_ms: if self.claims(who) { CLAIM as f64 } else { 0.0 },
+            result_ttl_ms: self.settings.result_ttl as f64,
+            ..DedupeOptions::default()
+        };
+        Call {
+            hash: name(hash),
+            owner: format!("store-{who}"),
+            options,
+            now: now as f64,
+            system_now: system as f64,
+            waiting_since: since.map(|since| since as f64),
+        }
+    }
+
+    fn call(&self, who: usize, hash: usize) -> Call {
+        self.call_at(who, hash, self.world.now, self.world.system, None)
+    }
+
+    fn apply(&mut self, action: Action) {
+        match action {
+            Action::Pass { now, system } => {
+                self.world.now += now;
+                self.world.system += system;
+            }
+            Action::Do { who, .. } if self.world.dead[who] => {}
+            Action::Do { who, hash, act } if self.kinds[who] == Kind::Old => self.act_as_old(who, hash, act),
+            Action::Do { who, hash, act } => self.act(who, hash, act),
+        }
+        for hash in 0..self.world.hashes.len() {
+            let owners = self.owners(hash);
+            assert!(owners <= 1, "{owners} live owners of {:?}", self.world.hashes[hash]);
+        }
+    }
+
+    /// How many may believe now that it is theirs to make the request.
+    fn owners(&self, hash: usize) -> usize {
+        let World { now, system, .. } = self.world;
+        let state = &self.world.hashes[hash];
+        let told = state.told.iter().filter(|(who, until)| system < *until && !self.world.dead[*who]).count();
+        told + usize::from(self.settings.is_live(state, now, system))
+    }
+
+    fn act(&mut self, who: usize, hash: usize, act: Act) {
+        let World { now, system, .. } = self.world;
+        let found_free = self.world.hashes[hash].seats[who].found_free;
+        match act {
+            Act::WaitFor | Act::Look if found_free.is_none() => {
+                let since = self.world.hashes[hash].seats[who].waiting_since;
+                let stop = matches!(act, Act::Look);
+                let asked = Asked { now, system, stopped: false };
+                match self.db.step(dedupe::wait_for(self.call_at(who, hash, now, system, since))) {
+                    Outcome::Continue(_) if stop => {
+                        let expected =
+                            self.settings.expect(&self.world.hashes[hash], now, system, since, self.claims(who));
+                        assert_eq!(expected, Expected::Free);
+                        self.world.hashes[hash].seats[who].found_free = Some((now, system));
+                    }
+                    Outcome::Continue(claim) => {
+                        let answer = self.db.run(claim);
+                        self.waited(who, hash, asked, answer);
+                    }
+                    outcome => {
+                        let answer = self.db.go_on(outcome);
+                        self.waited(who, hash, asked, answer);
+                    }
+                }
+            }
+            Act::GoOn => {
+                if let Some((then, system_then)) = found_free {
+                    let since = self.world.hashes[hash].seats[who].waiting_since;
+                    let call = self.call_at(who, hash, then, system_then, since);
+                    let answer = self.db.run(claim_of(call));
+                    self.world.hashes[hash].seats[who].found_free = None;
+                    self.waited(who, hash, Asked { now: then, system: system_then, stopped: true }, answer);
+                }
+            }
+            Act::WaitFor | Act::Look => {}
+            Act::Register => self.register(who, hash),
+            Act::Complete => self.end(who, hash, true),
+            Act::Fail => self.end(who, hash, false),
+            Act::TimeOut => self.time_out(who, hash),
+            Act::IsInProgress => {
+                let live = self.settings.is_live(&self.world.hashes[hash], now, system);
+                let answer = self.db.run(dedupe::is_in_progress(self.call(who, hash)));
+                assert_eq!(common::boolean(answer), live, "{:?}", self.world.hashes[hash]);
+                self.forget_if(hash, |job, settings| settings.is_over(job, now));
+            }
+            Act::GetResult => {
+                let timeout = self.settings.job_timeout;
+                self.forget_if(hash, |job, _| timeout > 0 && now - job.created_at > timeout);
+                let expected = self.world.hashes[hash].job.as_ref().and_then(|job| match &job.state {
+                    State::Completed(text) => Some(text.clone()),
+                    _ => None,
+                });
+                let answer = self.db.run(dedupe::result(self.call(who, hash)));
+                match answer {
+                    Answer::Json { text, .. } => assert_eq!(Some(text), expected),
+                    Answer::Undefined => assert_eq!(None, expected),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Act::Renew => {
+                self.db.run(dedupe::renew(&format!("store-{who}"), system as f64));
+                for job in self.world.hashes.iter_mut().filter_map(|hash| hash.job.as_mut()) {
+                    if job.by == who && job.state == State::Pending && job.lease.is_some() {
+                        job.lease = Some(system + LEASE);
+                    }
+                }
+            }
+            Act::Cleanup => {
+                let options = self.call(who, hash).options;
+                self.db.run(dedupe::cleanup(&options, now as f64, system as f64));
+                let timeout = self.settings.job_timeout;
+                for hash in 0..self.world.hashes.len() {
+                    self.forget_if(hash, |job, _| timeout > 0 && now - job.created_at > timeout);
+                    let claim = &mut self.world.hashes[hash].claim;
+                    *claim = claim.filter(|until| *until >= system);
+                }
+            }
+            Act::Die => {
+                self.world.dead[who] = true;
+                for hash in &mut self.world.hashes {
+                    hash.seats[who] = Seat::default();
+                }
+            }
+        }
+    }
+
+    fn forget_if(&mut self, hash: usize, is_gone: impl FnOnce(&Job, Settings) -> bool) {
+        let job = &mut self.world.hashes[hash].job;
+        if job.as_ref().is_some_and(|job| is_gone(job, self.settings)) {
+            *job = None;
+        }
+    }
+
+    /// A `waitFor`, or the look of a waiter, was answered.
+    fn waited(&mut self, who: usize, hash: usize, asked: Asked, answer: Answer) {
+        let Asked { now, system, stopped } = asked;
+        let claims = self.claims(who);
+        let settings = self.settings;
+        let current = self.world.now;
+        let state = &mut self.world.hashes[hash];
+        let since = state.seats[who].waiting_since;
+        let expected = settings.expect(state, now, system, since, claims);
+        let context = format!("{who} asked at {now}/{system}, since {since:?}: {answer:?}, {state:?}");
+        let mut waiting_since = None;
+        match (answer, expected) {
+            (Answer::Claimed, expected) => {
+                assert!(claims, "{context}");
+                assert!(!settings.is_live(state, now, system), "{context}");
+                assert!(state.claim.is_none_or(|until| until <= system), "{context}");
+                // Between its look and its claim the job it waited for may have ended.
+                let ended_meanwhile = stopped && !matches!(expected, Expected::Wait { .. });
+                assert!(expected == Expected::Free || ended_meanwhile, "{context}");
+                if let Some(job) = &mut state.job {
+                    (job.taken_over, job.lease) = (job.state == State::Pending, None);
+                }
+                state.claim = Some(system + CLAIM);
+                state.told.push((who, system + CLAIM));
+            }
+            (Answer::Undefined, Expected::Free) => assert!(!claims, "{context}"),
+            // It asked before the job was past its time, and goes on now: its timer is due at once.
+            (Answer::Wait(wait), Expected::Wait { .. }) if stopped && wait.deadline.is_some_and(|at| at <= current as f64) => {
+                assert!(state.job.as_ref().is_some_and(|job| settings.is_over(job, current)), "{context}");
+                waiting_since = Some(since.unwrap_or(now));
+            }
+            (Answer::Wait(wait), Expected::Wait { deadline, look_again_at }) => {
+                let float = |time: Option<i64>| time.map(|time| time as f64);
+                assert_eq!(
+                    (wait.deadline, wait.look_again_at),
+                    (float(deadline), float(look_again_at)),
+                    "{context}"
+                );
+                waiting_since = Some(since.unwrap_or(now));
+            }
+            (Answer::Json { text, .. }, Expected::Result(expected)) => {
+                assert_eq!(text, expected, "{context}");
+                let completed_at = state.job.as_ref().unwrap().updated_at;
+                let asked_at = since.unwrap_or(now);
+                assert!(asked_at <= completed_at || asked_at < completed_at + settings.result_ttl, "{context}");
+            }
+            (Answer::Rejection(Error::JobFailed(message)), Expected::Rejection(expected)) => {
+                assert_eq!(message, expected, "{context}");
+            }
+            (_, expected) => panic!("expected {expected:?}: {context}"),
+        }
+        state.seats[who].waiting_since = waiting_since;
+    }
+
+    fn new_id(&mut self) -> String {
+        self.world.ids += 1;
+        format!("job-{}", self.world.ids)
+    }
+
+    fn new_job(&mut self, id: String, by: usize, created_at: i64, lease: Option<i64>) -> Job {
+        let updated_at = self.world.now;
+        Job { id, by, state: State::Pending, created_at, updated_at, lease, taken_over: false }
+    }
+
+    fn register(&mut self, who: usize, hash: usize) {
+        let World { now, system, .. } = self.world;
+        let id = self.new_id();
+        let answer = self.db.run(dedupe::register(&self.call(who, hash), id.clone()));
+        let Answer::Registered { job_id, created } = answer else { panic!("{answer:?}") };
+        let live = self.settings.is_live(&self.world.hashes[hash], now, system);
+        assert_eq!(created, !live, "{who} registered at {now}/{system}: {:?}", self.world.hashes[hash]);
+        if created {
+            assert_eq!(job_id, id);
+            let job = self.new_job(id, who, now, Some(system + LEASE));
+            let state = &mut self.world.hashes[hash];
+            state.job = Some(job);
+            state.claim = None;
+            state.told.clear();
+            state.seats[who].registered = Some(job_id);
+        } else {
+            let state = &mut self.world.hashes[hash];
+            assert_eq!(Some(&job_id), state.job.as_ref().map(|job| &job.id));
+            state.told.retain(|(told, _)| *told != who);
+            let registered = &mut state.seats[who].registered;
+            *registered = registered.take().filter(|own| *own == job_id);
+        }
+    }
+
+    fn end(&mut self, who: usize, hash: usize, well: bool) {
+        let World { now, ids, .. } = self.world;
+        let registered = self.world.hashes[hash].seats[who].registered.take();
+        let call = self.call(who, hash);
+        let text = format!(r#"{{"by":{who},"at":{now},"after":{ids}}}"#);
+        let (operation, state) = if well {
+            (dedupe::complete(&call, &text, registered.clone()), State::Completed(text))
+        } else {
+            (dedupe::fail(&call, Some(text.clone()), registered.clone()), State::Failed(text))
+        };
+        let answer = self.db.run(operation);
+        let Answer::Ended { changed } = answer else { panic!("{answer:?}") };
+        let job = &mut self.world.hashes[hash].job;
+        let may = job.as_ref().is_some_and(|job| {
+            let own = match &registered {
+                Some(id) => job.id == *id,
+                None => job.state == State::Pending || job.by == who && job.lease.is_some(),
+            };
+            own && !(well && matches!(job.state, State::Completed(_)))
+        });
+        // Of a job that the hash was claimed from, nothing need be left.
+        if job.as_ref().is_none_or(|job| !job.taken_over) || !may {
+            assert_eq!(changed, may, "{who} ended {registered:?}: {job:?}");
+        }
+        if changed {
+            let job = job.as_mut().unwrap();
+            (job.state, job.updated_at, job.taken_over) = (state, now, false);
+        }
+    }
+
+    fn time_out(&mut self, who: usize, hash: usize) {
+        let now = self.world.now;
+        if self.settings.job_timeout == 0 {
+            return;
+        }
+        self.db.run(dedupe::time_out(&self.call(who, hash)));
+        if let Some(job) = self.world.hashes[hash].job.as_mut().filter(|job| job.state == State::Pending)
+            && self.settings.is_over(job, now)
+        {
+            (job.state, job.updated_at, job.taken_over) = (State::TimedOut, now, false);
+        }
+    }
+
+    /// 0.2.0: its `register` joins what is pending and keeps `created_at` otherwise, its `complete` and `fail` know
+    /// the hash alone.
+    fn act_as_old(&mut self, who: usize, hash: usize, act: Act) {
+        let World { now, .. } = self.world;
+        let name = name(hash);
+        let rows = self.db.rows(&format!("SELECT status FROM dedupe_jobs WHERE hash = '{name}'"));
+        let status = rows.first().map(|row| row[0].text().unwrap());
+        match act {
+            Act::Register if status != Some("pending") => {
+                let id = self.new_id();
+                self.db.execute(&format!(
+                    "INSERT INTO dedupe_jobs (hash, job_id, status, created_at, updated_at)
+                       VALUES ('{name}', '{id}', 'pending', {now}, {now})
+                     ON CONFLICT (hash) DO UPDATE SET job_id = '{id}', status = 'pending', updated_at = {now}"
+                ));
+                let created_at =
+                    self.db.number(&format!("SELECT created_at FROM dedupe_jobs WHERE hash = '{name}'"));
+                let job = self.new_job(id, who, created_at as i64, None);
+                let state = &mut self.world.hashes[hash];
+                state.job = Some(job);
+                state.told.clear();
+            }
+            Act::Complete | Act::Fail if status.is_some() => {
+                let text = format!(r#"{{"old":{who},"at":{now}}}"#);
+                let (values, state) = if matches!(act, Act::Fail) {
+                    (format!("status = 'failed', error = '{text}'"), State::Failed(text))
+                } else if status == Some("completed") {
+                    return;
+                } else {
+                    let stored = serde_json::to_string(&text).unwrap();
+                    (format!("status = 'completed', result = CAST('{stored}' AS BLOB)"), State::Completed(text))
+                };
+                self.db
+                    .execute(&format!("UPDATE dedupe_jobs SET {values}, updated_at = {now} WHERE hash = '{name}'"));
+                let job = self.world.hashes[hash].job.as_mut().unwrap();
+                (job.state, job.updated_at, job.taken_over) = (state, now, false);
+            }
+            Act::Die => self.world.dead[who] = true,
+            _ => {}
+        }
+    }
+
+    /// Nobody does anything any more but look: once every claim, lease and job has run out, everybody who waits is
+    /// answered, and of those who find the hash free one at a time makes the request.
+    fn settle(mut self) {
+        let hashes = 0..self.world.hashes.len();
+        let whos = 0..self.kinds.len();
+        for hash in hashes.clone() {
+            for who in whos.clone() {
+                self.apply(Action::Do { who, hash, act: Act::GoOn });
+            }
+        }
+        let longest = self.settings.job_timeout.max(LEASE).max(CLAIM);
+        self.apply(Action::Pass { now: longest, system: longest });
+        for hash in hashes {
+            let endless = |job: &Job| job.state == State::Pending && job.lease.is_none() && !job.taken_over;
+            if self.settings.job_timeout == 0 && self.world.hashes[hash].job.as_ref().is_some_and(endless) {
+                continue;
+            }
+            loop {
+                let waits = |model: &Self, who: usize| model.world.hashes[hash].seats[who].waiting_since.is_some();
+                let waiting: Vec<usize> = whos.clone().filter(|who| waits(&self, *who)).collect();
+                if waiting.is_empty() {
+                    break;
+                }
+                self.world.hashes[hash].told.clear();
+                for who in &waiting {
+                    self.apply(Action::Do { who: *who, hash, act: Act::WaitFor });
+                }
+                let told = &self.world.hashes[hash].told;
+                let free = waiting.iter().any(|who| self.claims(*who)) && !has_ended(&self.world.hashes[hash]);
+                if free {
+                    assert_eq!(told.len(), 1, "{:?}", self.world.hashes[hash]);
+                }
+                let still = waiting.iter().filter(|who| waits(&self, **who)).count();
+                assert!(still < waiting.len(), "nobody is answered: {:?}", self.world.hashes[hash]);
+                self.apply(Action::Pass { now: CLAIM, system: CLAIM });
+            }
+        }
+    }
+}
+
+/// Whether the job ended with something to say to those who waited.
+fn has_ended(hash: &Hash) -> bool {
+    hash.job.as_ref().is_some_and(|job| matches!(job.state, State::Completed(_) | State::Failed(_)))
+}
+
+/// The claim that a call goes on with once it has found the hash free.
+fn claim_of(call: Call) -> Operation {
+    let free = vec![StepRows::default(), StepRows::default()];
+    match (dedupe::wait_for(call).outcome)(free) {
+        Outcome::Continue(claim) => claim,
+        _ => panic!("a free hash is claimed"),
+    }
+}
+
+fn acts() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => Just(Act::WaitFor),
+        3 => Just(Act::Look),
+        3 => Just(Act::GoOn),
+        4 => Just(Act::Register),
+        3 => Just(Act::Complete),
+        2 => Just(Act::Fail),
+        1 => Just(Act::TimeOut),
+        1 => Just(Act::IsInProgress),
+        1 => Just(Act::GetResult),
+        2 => Just(Act::Renew),
+        1 => Just(Act::Cleanup),
+        1 => Just(Act::Die),
+    ]
+}
+
+fn actions() -> impl Strategy<Value = Action> {
+    let spans = prop::sample::select(vec![0, 1, 100, CLAIM - 1, CLAIM, 1_000, LEASE - 1, LEASE, 10_000, 20_000]);
+    let pass = (spans.clone(), spans, 0..4u8).prop_map(|(one, other, clocks)| match clocks {
+        0 => Action::Pass { now: one, system: other },
+        _ => Action::Pass { now: one, system: one },
+    });
+    let act = (0..KINDS.len(), 0..10usize, acts()).prop_map(|(who, hash, act)| {
+        // Mostly the same hash: they are to meet.
+        Action::Do { who, hash: hash / 9, act }
+    });
+    prop_oneof![1 => pass, 3 => act]
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let job_timeout = prop::sample::select(vec![0, 1_000, 20_000, 300_000]);
+    let result_ttl = prop::sample::select(vec![0, 100, 10_000]);
+    (job_timeout, result_ttl).prop_map(|(job_timeout, result_ttl)| Settings { job_timeout, result_ttl })
+}
+
+const KINDS: &[Kind] = &[Kind::Store, Kind::Store, Kind::Store, Kind::WithoutClaims, Kind::Old];
+
+#[test]
+fn random_histories_keep_the_rules() {
+    let db = Db::memory(StoreKind::Dedupe);
+    proptest!(common::random(600), |(settings in settings(), actions in prop::collection::vec(actions(), 1..60))| {
+        let mut model = Model::new(&db, settings, KINDS, 2);
+        for action in actions {
+            model.apply(action);
+        }
+        model.settle();
+    });
+}
+
+/// What the database holds, as SQL that restores it.
+fn snapshot(db: &Db) -> String {
+    let mut sql = String::from("DELETE FROM dedupe_jobs; DELETE FROM dedupe_leases;");
+    for table in ["dedupe_jobs", "dedupe_leases"] {
+        for row in db.rows(&format!("SELECT * FROM {table}")) {
+            let values: Vec<String> = row.iter().map(literal).collect();
+            sql += &format!("INSERT INTO {table} VALUES ({});", values.join(", "));
+        }
+    }
+    sql
+}
+
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Integer(integer) => integer.to_string(),
+        Value::Real(real) => format!("{real:?}"),
+        Value::Text(text) => format!("'{text}'"),
+        Value::Blob(bytes) => format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    }
+}
+
+/// Goes through every order of `actions` up to `depth`, and lets everybody settle after each.
+fn explore(kinds: &'static [Kind], settings: Settings, actions: &[Action], depth: usize) -> usize {
+    let db = Db::memory(StoreKind::Dedupe);
+    let mut model = Model::new(&db, settings, kinds, 1);
+    let mut seen = HashSet::new();
+    let mut level = vec![(model.world.clone(), snapshot(&db))];
+    for _ in 0..depth {
+        let mut next = Vec::new();
+        for (world, sql) in level {
+            for action in actions {
+                model.world = world.clone();
+                db.execute(&sql);
+                model.apply(*action);
+                let after = (model.world.clone(), snapshot(&db));
+                if seen.insert(after.clone()) {
+                    Model { db: &db, settings, kinds, world: after.0.clone() }.settle();
+                    next.push(after);
+                }
+            }
+        }
+        level = next;
+    }
+    seen.len()
+}
+
+/// Every one of `acts` by every one of `stores` stores, and the passing of each of `spans`.
+fn all(stores: usize, acts: &[Act], spans: &[i64]) -> Vec<Action> {
+    let doings = (0..stores).flat_map(|who| acts.iter().map(move |act| Action::Do { who, hash: 0, act: *act }));
+    doings.chain(spans.iter().map(|span| Action::Pass { now: *span, system: *span })).collect()
+}
+
+#[test]
+fn claims_in_every_order() {
+    let kinds = &[Kind::Store, Kind::Store, Kind::Store];
+    let acts = [Act::Look, Act::GoOn, Act::Register];
+    let states = explore(kinds, USUAL, &all(3, &acts, &[CLAIM]), 6);
+    assert!(states > 500, "{states}");
+}
