@@ -85,7 +85,7 @@ function spread(values) {
 }
 
 describe('four processes call the stores on one new file at once', () => {
-  const CALLS = 5_000;
+  const CALLS = 3_000;
   const script = fileURLToPath(new URL('./processes/mixed.cjs', import.meta.url));
 
   /**
@@ -125,7 +125,9 @@ describe('four processes call the stores on one new file at once', () => {
       timeout: 60_000,
     },
     async (title, modes) => {
-      const four = modes.map((journalMode, index) => begin(`process ${index}`, { journalMode }));
+      const four = modes.map((journalMode, index) =>
+        begin(`process ${index}`, { journalMode, busyTimeoutMs: 60_000 }),
+      );
       await sleep(200);
       for (const { go } of four) go();
       const told = await Promise.all(four.map((child) => child.told));
@@ -585,6 +587,38 @@ describe('limits across processes', () => {
     await two[1].remote.call(two[1].store, 'reset', 'issues');
     expect(await late.call(two[2].store, 'getStatus', 'issues')).toMatchObject({ remaining: 10 });
   });
+
+  it.each([
+    ['SQLiteRateLimitStore', 'acquire', {}, []],
+    ['SqliteAdaptiveRateLimitStore', 'acquire', {}, ['user']],
+    ['SQLiteRateLimitStore', 'canProceed', { reservationMs: 60_000 }, []],
+    ['SqliteAdaptiveRateLimitStore', 'canProceed', { reservationMs: 60_000 }, ['user']],
+  ])(
+    '%s: %s lets no more through than the limit, however many ask at once',
+    async (name, method, own, priority) => {
+      // The adaptive store gives users 30 % of it.
+      const limit = 100;
+      const places = name === 'SQLiteRateLimitStore' ? limit : 30;
+      const options = { database: file, defaultConfig: { limit, windowMs: 60_000 }, ...own };
+      const four = await start(4);
+      for (const remote of four) {
+        await remote.make(name, options);
+        // Divides the limit now: the users who come through do not change it within this test.
+        await remote.call(0, 'getStatus', 'issues');
+      }
+      const outcomes = await Promise.all(
+        four.map((remote) =>
+          remote.run(
+            'calls',
+            Array.from({ length: 20 }, () => Array(5).fill([0, method, 'issues', ...priority])),
+            1,
+          ),
+        ),
+      );
+      expect(outcomes.flat().filter(({ status }) => status === 'rejected')).toEqual([]);
+      expect(outcomes.flat().filter(({ value }) => value)).toHaveLength(places);
+    },
+  );
 
   it('the adaptive store divides by the activity of all processes', async () => {
     const options = {

@@ -7,6 +7,7 @@ const require = createRequire(import.meta.url);
 const { createKit } = require('./support/kit.cjs');
 const { contracts } = require('./contract/index.cjs');
 const { chosen, connect, drivers } = require('./connections/drivers.cjs');
+const sharing = require('./connections/sharing.cjs');
 const states = require('./connections/states.cjs');
 const { onConnections } = require('./connections/wrap.cjs');
 
@@ -47,4 +48,5 @@ for (const name of chosen()) {
 
 for (const name of chosen()) {
   describe(`${name}, states`, () => states(runner, name, stores));
+  describe(`${name}, sharing`, () => sharing(runner, name, stores));
 }

@@ -50,7 +50,7 @@ function rowsOf(file, sql) {
   return rows;
 }
 
-/** How a database may be opened: each takes another way to the file. @type {[string, object][]} */
+/** How a database may be opened: each takes another way to the file. @type {[string, Record<string, unknown>][]} */
 const modes = [
   ['by default', {}],
   ["with synchronous 'full'", { synchronous: 'full' }],
@@ -62,7 +62,7 @@ describe('calls take effect in call order, awaited or not', () => {
 
   /**
    * Random calls on three stores of one file, in stretches of random length, against a Map.
-   * @param {object} options
+   * @param {Record<string, unknown>} options
    * @param {number} large  one value in how many is large
    */
   async function interleave(options, large) {

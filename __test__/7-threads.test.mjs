@@ -70,10 +70,10 @@ async function start(task, data) {
   return { worker, ended, result, go: () => worker.postMessage('go') };
 }
 
-/** @param {string} sql */
+/** @param {string} sql @returns {any[][]} */
 function rows(sql) {
   const db = new Database(path('stores.db'), { readonly: true });
-  const found = db.prepare(sql).raw().all();
+  const found = /** @type {any[][]} */ (db.prepare(sql).raw().all());
   db.close();
   return found;
 }

@@ -121,6 +121,18 @@ struct World {
     hashes: Vec<Hash>,
 }
 
+impl World {
+    /// Whether a store has nothing to do with any hash.
+    fn is_idle(&self, who: usize) -> bool {
+        !self.dead[who]
+            && self.hashes.iter().all(|hash| {
+                hash.seats[who] == Seat::default()
+                    && hash.job.as_ref().is_none_or(|job| job.by != who)
+                    && hash.told.iter().all(|(told, _)| *told != who)
+            })
+    }
+}
+
 #[derive(Debug, PartialEq)]
 enum Expected {
     Result(String),
@@ -369,7 +381,9 @@ impl<'db> Model<'db> {
             }
             (Answer::Undefined, Expected::Free) => assert!(!claims, "{context}"),
             // It asked before the job was past its time, and goes on now: its timer is due at once.
-            (Answer::Wait(wait), Expected::Wait { .. }) if stopped && wait.deadline.is_some_and(|at| at <= current as f64) => {
+            (Answer::Wait(wait), Expected::Wait { .. })
+                if stopped && wait.deadline.is_some_and(|at| at <= current as f64) =>
+            {
                 assert!(state.job.as_ref().is_some_and(|job| settings.is_over(job, current)), "{context}");
                 waiting_since = Some(since.unwrap_or(now));
             }
@@ -651,6 +665,14 @@ fn explore(kinds: &'static [Kind], settings: Settings, actions: &[Action], depth
         let mut next = Vec::new();
         for (world, sql) in level {
             for action in actions {
+                // Stores of a kind are alike: which of them begins does not matter.
+                if let Action::Do { who: who @ 1.., .. } = *action
+                    && kinds[who] == kinds[who - 1]
+                    && world.is_idle(who)
+                    && world.is_idle(who - 1)
+                {
+                    continue;
+                }
                 model.world = world.clone();
                 db.execute(&sql);
                 model.apply(*action);
@@ -672,10 +694,107 @@ fn all(stores: usize, acts: &[Act], spans: &[i64]) -> Vec<Action> {
     doings.chain(spans.iter().map(|span| Action::Pass { now: *span, system: *span })).collect()
 }
 
+/// Every order in which each of `whos` first looks and later goes on.
+fn interleavings(whos: &[usize]) -> Vec<Vec<Action>> {
+    let mut orders = vec![(Vec::new(), vec![0; whos.len()])];
+    for _ in 0..whos.len() * 2 {
+        let mut longer = Vec::new();
+        for (order, done) in orders {
+            for (index, who) in whos.iter().enumerate() {
+                if let Some(act) = [Act::Look, Act::GoOn].get(done[index]) {
+                    let (mut order, mut done): (Vec<Action>, Vec<usize>) = (order.clone(), done.clone());
+                    order.push(Action::Do { who: *who, hash: 0, act: *act });
+                    done[index] += 1;
+                    longer.push((order, done));
+                }
+            }
+        }
+        orders = longer;
+    }
+    orders.into_iter().map(|(order, _)| order).collect()
+}
+
+#[test]
+fn a_dead_owners_job_passes_on() {
+    let db = Db::memory(StoreKind::Dedupe);
+    let orders = interleavings(&[1, 2, 3]);
+    assert_eq!(orders.len(), 90);
+    for settings in [USUAL, Settings { job_timeout: 0, ..USUAL }] {
+        for order in &orders {
+            let mut model = Model::new(&db, settings, &[Kind::Store; 4], 1);
+            let at = |who, act| Action::Do { who, hash: 0, act };
+            let told =
+                |model: &Model<'_>| model.world.hashes[0].told.iter().map(|(who, _)| *who).collect::<Vec<_>>();
+            let look = |model: &mut Model<'_>, but: &[usize]| {
+                model.world.hashes[0].told.clear();
+                for action in order {
+                    if matches!(action, Action::Do { who, .. } if !but.contains(who)) {
+                        model.apply(*action);
+                    }
+                }
+            };
+            model.apply(at(0, Act::Register));
+            model.apply(at(0, Act::Die));
+            model.apply(Action::Pass { now: LEASE - 1, system: LEASE - 1 });
+            look(&mut model, &[]);
+            assert!(told(&model).is_empty(), "its lease has not run out");
+            model.apply(Action::Pass { now: 1, system: 1 });
+            look(&mut model, &[]);
+            let [first] = told(&model)[..] else { panic!("{:?} take over: {order:?}", told(&model)) };
+            // That one dies too, before it registers.
+            model.apply(at(first, Act::Die));
+            model.apply(Action::Pass { now: CLAIM, system: CLAIM });
+            look(&mut model, &[first]);
+            let [second] = told(&model)[..] else { panic!("{:?} take over: {order:?}", told(&model)) };
+            model.apply(at(second, Act::Register));
+            assert_eq!(model.world.hashes[0].job.as_ref().unwrap().by, second);
+            let last = 6 - first - second;
+            model.apply(at(last, Act::WaitFor));
+            assert!(model.world.hashes[0].seats[last].waiting_since.is_some());
+            model.apply(at(second, Act::Complete));
+            model.apply(at(last, Act::WaitFor));
+            assert!(model.world.hashes[0].seats[last].waiting_since.is_none());
+        }
+    }
+}
+
+#[test]
+fn a_slow_owner_does_not_end_the_job_that_replaced_its_own() {
+    let db = Db::memory(StoreKind::Dedupe);
+    for act in [Act::Complete, Act::Fail] {
+        let mut model = Model::new(&db, USUAL, &[Kind::Store; 2], 1);
+        for (who, act) in [(0, Act::Register), (1, Act::WaitFor)] {
+            model.apply(Action::Do { who, hash: 0, act });
+        }
+        model.apply(Action::Pass { now: LEASE, system: LEASE });
+        for (who, act) in [(1, Act::WaitFor), (1, Act::Register), (0, act)] {
+            model.apply(Action::Do { who, hash: 0, act });
+        }
+        let rows = db.rows("SELECT job_id, status FROM dedupe_jobs");
+        assert_eq!(rows, [[Value::from("job-2"), Value::from("pending")]]);
+    }
+}
+
 #[test]
 fn claims_in_every_order() {
     let kinds = &[Kind::Store, Kind::Store, Kind::Store];
     let acts = [Act::Look, Act::GoOn, Act::Register];
     let states = explore(kinds, USUAL, &all(3, &acts, &[CLAIM]), 6);
+    assert!(states > 500, "{states}");
+}
+
+#[test]
+fn leases_in_every_order() {
+    let kinds = &[Kind::Store, Kind::Store];
+    let acts = [Act::WaitFor, Act::Register, Act::Complete, Act::Renew, Act::Die];
+    let states = explore(kinds, USUAL, &all(2, &acts, &[LEASE]), 6);
+    assert!(states > 500, "{states}");
+}
+
+#[test]
+fn beside_the_old_version_in_every_order() {
+    let kinds = &[Kind::Store, Kind::Old];
+    let acts = [Act::WaitFor, Act::Register, Act::Complete, Act::Fail];
+    let states = explore(kinds, Settings { job_timeout: 2_000, result_ttl: 500 }, &all(2, &acts, &[500, 2_000]), 5);
     assert!(states > 500, "{states}");
 }

@@ -594,10 +594,9 @@ const configGetter = (member) => (/** @type {any} */ store, /** @type {any} */ a
     limit: 5,
     windowMs: 1_000,
     get [member]() {
-      return typeof act() === 'number' ? 5 : 5;
+      return act();
     },
   };
-  // Computed members come last, and win.
   store.setResourceConfig('key', config);
   return store.canProceed('key');
 };
@@ -627,9 +626,10 @@ const limitInlets = {
 };
 inlets.SQLiteRateLimitStore = limitInlets;
 inlets.SqliteAdaptiveRateLimitStore = limitInlets;
+/** @type {typeof limitInlets} */
 const everyInlet = {
   ...inlets[name],
-  'Date.now()'(/** @type {any} */ store, /** @type {any} */ act) {
+  'Date.now()'(store, act) {
     const { now } = Date;
     Date.now = () => {
       Date.now = now;

@@ -5,12 +5,24 @@ const require = createRequire(import.meta.url);
 const elsewhere = createRequire(new URL('../runtimes/package.json', import.meta.url));
 // Bun's fake timers have no asynchronous advance.
 const FakeTimers = elsewhere('@sinonjs/fake-timers');
-const { afterEach, beforeEach, describe, expect, it } = require('bun:test');
+const { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } = require('bun:test');
 const stores = require('../../index.js');
+const { unserializable } = require('../support/values.cjs');
+const sharing = require('./sharing.cjs');
+const states = require('./states.cjs');
 const { createKit } = require('../support/kit.cjs');
 const { contracts } = require('../contract/index.cjs');
 const { connect } = require('./drivers.cjs');
 const { onConnections } = require('./wrap.cjs');
+
+// What JSON.stringify says of a value is the engine's own.
+for (const each of unserializable) {
+  try {
+    JSON.stringify(each.value);
+  } catch (error) {
+    each.reason = error instanceof Error ? error.message : error;
+  }
+}
 
 /** @type {any} */
 let clock;
@@ -20,6 +32,8 @@ const runner = {
   expect,
   beforeEach,
   afterEach,
+  beforeAll,
+  afterAll,
   clock: {
     start(/** @type {number} */ now) {
       clock = FakeTimers.install({
@@ -56,3 +70,6 @@ for (const [name, variant] of variants) {
     }
   }
 }
+
+describe('bun:sqlite, states', () => states(runner, 'bun:sqlite', stores));
+describe('bun:sqlite, sharing', () => sharing(runner, 'bun:sqlite', stores));

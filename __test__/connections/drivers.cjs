@@ -16,7 +16,6 @@ const elsewhere = createRequire(join(__dirname, '../runtimes/package.json'));
  * @typedef {object} Driver
  * @property {() => any} load  the module's class of connections
  * @property {(Database: any, path: string, options: OpenOptions) => any} open
- * @property {boolean} [cutsTextAtNul]
  * @property {boolean} [refusesWhileIterating]  all but what is prepared and only reads
  */
 
@@ -41,20 +40,22 @@ const drivers = {
   },
   'better-sqlite3-multiple-ciphers': {
     load: () => elsewhere('better-sqlite3-multiple-ciphers'),
-    open: openBetterSqlite3,
+    open(Database, path, options) {
+      const connection = openBetterSqlite3(Database, path, options);
+      if (path.endsWith('.db')) connection.pragma("key = 'a key'");
+      return connection;
+    },
     refusesWhileIterating: true,
   },
   libsql: {
     load: () => elsewhere('libsql'),
     open(Database, path, { readonly, timeout = 5_000, safeIntegers }) {
-      // In seconds, whatever its declarations say.
-      const connection = new Database(path, { timeout: timeout / 1_000 });
+      const connection = new Database(path, { timeout });
       // It has no option for this.
       if (readonly) connection.exec('PRAGMA query_only = ON');
       if (safeIntegers) connection.defaultSafeIntegers(true);
       return connection;
     },
-    cutsTextAtNul: true,
   },
   'node:sqlite': {
     load: () => process.getBuiltinModule('node:sqlite').DatabaseSync,

@@ -213,9 +213,9 @@ module.exports = function states(runner, driver, stores) {
   }
 
   /** Rows in every table, written by the stores themselves, and one in each that is past its time. @param {string} file */
-  async function fill(file) {
+  async function fill(file, mode = 'WAL') {
     const connection = connect(driver, file);
-    connection.exec('PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL');
+    connection.exec(`PRAGMA synchronous = OFF; PRAGMA journal_mode = ${mode}`);
     const made = Object.entries(OPTIONS).map(([name, options]) => [
       name,
       new stores[name]({ ...options, database: connection }),
@@ -452,10 +452,7 @@ module.exports = function states(runner, driver, stores) {
       beforeAll(async () => {
         locked = mkdtempSync(join(tmpdir(), 'locked-'));
         const file = join(locked, 'stores.db');
-        await fill(file);
-        const connection = connect(driver, file);
-        connection.exec(`PRAGMA journal_mode = ${mode}`);
-        connection.close();
+        await fill(file, mode);
         child = spawn(process.execPath, [join(__dirname, 'lock.cjs'), driver, file, begin], {
           stdio: ['pipe', 'pipe', 'inherit'],
         });

@@ -40,6 +40,7 @@ function open() {
   adaptive = new stores.SqliteAdaptiveRateLimitStore({
     database,
     defaultConfig: { limit: 100, windowMs: 100 },
+    reservationMs: 20,
     adaptiveConfig: {
       monitoringWindowMs: 200,
       sustainedInactivityThresholdMs: 300,
@@ -75,7 +76,8 @@ function call() {
   if (kind < 0.3) return cache.get(key());
   if (kind < 0.45) return cache.set(key(), value(), one([0, 0.02, 60, Number.POSITIVE_INFINITY]));
   if (kind < 0.48) return cache.delete(key());
-  if (kind < 0.53) return dedupe.register(hash());
+  if (kind < 0.51) return dedupe.register(hash());
+  if (kind < 0.53) return dedupe.registerOrJoin(hash());
   if (kind < 0.58) return dedupe.complete(hash(), value());
   if (kind < 0.6) return dedupe.fail(hash(), new Error('refused'));
   if (kind < 0.63) {
@@ -88,11 +90,13 @@ function call() {
   if (kind < 0.67) return dedupe.isInProgress(hash());
   if (kind < 0.7) return dedupe.getResult(hash());
   if (kind < 0.74) return rate.canProceed(resource());
-  if (kind < 0.78) return rate.record(resource());
+  if (kind < 0.77) return rate.record(resource());
+  if (kind < 0.78) return rate.acquire(resource());
   if (kind < 0.8) return rate.getStatus(resource());
   if (kind < 0.82) return rate.getWaitTime(resource());
   if (kind < 0.86) return adaptive.canProceed(resource(), priority());
-  if (kind < 0.9) return adaptive.record(resource(), priority());
+  if (kind < 0.89) return adaptive.record(resource(), priority());
+  if (kind < 0.9) return adaptive.acquire(resource(), priority());
   if (kind < 0.92) return adaptive.getStatus(resource());
   if (kind < 0.94) return adaptive.getWaitTime(resource(), priority());
   if (kind < 0.97)

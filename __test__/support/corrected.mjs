@@ -493,7 +493,8 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
   }
 
   /**
-   * The shares 0.2.0 uses at this moment, kept between 0 and the limit they divide.
+   * The shares 0.2.0 uses at this moment, kept between 0 and the limit: the one they divide, and the one that
+   * holds now.
    * @param {string} resource
    */
   sharesOf(resource) {
@@ -504,7 +505,7 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
       backgroundPaused: false,
     };
     const divided = told.userReserved + told.backgroundMax;
-    const clamp = (/** @type {number} */ share) => Math.min(Math.max(share, 0), divided);
+    const clamp = (/** @type {number} */ share) => Math.min(Math.max(share, 0), divided, limit);
     return { ...told, user: clamp(told.userReserved), background: clamp(told.backgroundMax) };
   }
 
@@ -598,10 +599,11 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
       ),
       adaptive: { ...value.adaptive, userReserved: user, backgroundMax: background },
     };
-    if (value.adaptive.userReserved !== user || value.adaptive.backgroundMax !== background)
-      this.count('shares');
+    const corrected =
+      value.adaptive.userReserved !== user || value.adaptive.backgroundMax !== background;
+    if (corrected) this.count('shares');
     if (value.remaining < 0) this.count('remaining');
-    else if (value.remaining !== expected.remaining)
+    else if (value.remaining !== expected.remaining && !corrected)
       throw new Error(
         `no reason for ${expected.remaining} remaining instead of ${value.remaining}`,
       );

@@ -35,6 +35,8 @@ struct Inner {
     groups: RefCell<HashMap<String, Group>>,
     /// Calls of `waitFor` that are not answered yet, which may become waiters.
     asking: Cell<usize>,
+    /// Calls that change jobs and are not answered yet.
+    changing: Cell<usize>,
     /// The jobs this store registered and has not ended, by hash.
     registered: RefCell<HashMap<String, Registered>>,
     registrations: Cell<u64>,
@@ -127,6 +129,7 @@ impl Class for DedupeStore {
                 owner,
                 groups: RefCell::default(),
                 asking: Cell::new(0),
+                changing: Cell::new(0),
                 registered: RefCell::default(),
                 registrations: Cell::new(0),
                 itself: itself.clone(),
@@ -222,7 +225,10 @@ impl Inner {
             Ok(on) => on,
             Err(failure) => return self.store.realm().settled(js, Err(failure)),
         };
-        if let Some(group) = self.groups.borrow_mut().get_mut(&on.hash) {
+        // Joining at once would go past calls that are still to end or clear what the group waits for.
+        if self.changing.get() == 0
+            && let Some(group) = self.groups.borrow_mut().get_mut(&on.hash)
+        {
             return match Pending::new(js, self.store.environment(), self.store.realm()) {
                 Ok((pending, promise)) => {
                     group.waiters.push(pending);
@@ -453,9 +459,24 @@ impl Inner {
         }
     }
 
+    /// As [`Store::call_then`], of a call that changes jobs.
+    fn change(
+        &self,
+        js: Js,
+        make: impl FnOnce() -> Result<Operation>,
+        finish: impl FnOnce(Js, &Inner, Result<Answer>, Pending) + 'static,
+    ) -> Value {
+        // The call outlives the store's object.
+        let Some(inner) = self.itself.upgrade() else { return js.undefined() };
+        self.changing.set(self.changing.get() + 1);
+        self.store.call_then(js, make, move |js, answer, pending| {
+            inner.changing.set(inner.changing.get().saturating_sub(1));
+            finish(js, &inner, answer, pending);
+        })
+    }
+
     /// Registers a job or joins the live one; `make` is told which it is, and whether it is this store's own new one.
     fn register(&self, call: &Arguments, make: fn(String, bool) -> Answer) -> Value {
-        let itself = self.itself();
         let js = call.js;
         let on = match self.store.backend().and_then(|_| self.arguments(call)) {
             Ok(on) => on,
@@ -465,11 +486,10 @@ impl Inner {
         let number = self.registrations.get() + 1;
         self.registrations.set(number);
         let before = self.registered.borrow_mut().insert(hash.clone(), Registered::Asked(number));
-        self.store.call_then(
+        self.change(
             js,
             || Ok(dedupe::register(&on, Uuid::new_v4().to_string())),
-            move |js, answer, pending| {
-                let Some(inner) = itself.upgrade() else { return pending.settle(js, Ok(js.undefined())) };
+            move |js, inner, answer, pending| {
                 let answer = answer.map(|answer| match answer {
                     Answer::Registered { job_id, created } => {
                         let own = created || matches!(&before, Some(Registered::Job(own)) if *own == job_id);
@@ -530,13 +550,11 @@ impl Inner {
             Err(Error::Internal(String::new()).into())
         };
         let hash = on.hash.clone();
-        let itself = self.itself();
-        self.store.call_then(
+        self.change(
             js,
             || Ok(make(&on, registered)),
-            move |js, answer, pending| {
-                let inner = itself.upgrade();
-                if let (Some(inner), Ok(Answer::Ended { changed })) = (&inner, &answer) {
+            move |js, inner, answer, pending| {
+                if let Ok(Answer::Ended { changed }) = &answer {
                     if let (false, Some(job_id)) = (changed, ended) {
                         let mut registered = inner.registered.borrow_mut();
                         registered.entry(hash.clone()).or_insert(Registered::Lost(job_id));
@@ -546,7 +564,7 @@ impl Inner {
                         Some(Ok(value)) if *changed => inner.settle_group(js, &hash, |_| settlement(value)),
                         _ => inner.look(js, hash),
                     }
-                } else if let (Some(inner), Some(job_id)) = (inner, ended) {
+                } else if let Some(job_id) = ended {
                     // It was not ended: it still is this store's.
                     inner.registered.borrow_mut().entry(hash).or_insert(Registered::Job(job_id));
                 }
@@ -614,14 +632,14 @@ impl Inner {
     }
 
     fn clear(&self, call: &Arguments) -> Value {
-        let itself = self.itself();
-        self.store.call_then(
+        // At once: what is registered next is not cleared.
+        self.registered.borrow_mut().clear();
+        self.renew_while_pending();
+        self.change(
             call.js,
             || Ok(dedupe::clear()),
-            move |js, answer, pending| {
-                if let (Some(inner), Ok(_)) = (itself.upgrade(), &answer) {
-                    inner.registered.borrow_mut().clear();
-                    inner.renew_while_pending();
+            |js, inner, answer, pending| {
+                if answer.is_ok() {
                     inner.settle_all(js);
                 }
                 pending.settle(js, answer.map(|_| js.undefined()));

@@ -204,18 +204,36 @@ impl Given {
         steps.iter().map(|step| self.run_step(step)).collect()
     }
 
+    /// Fails with the driver's own message if the user has closed the connection. Some drivers' statements go on
+    /// working then, and some abort the process when asked anything else.
+    fn check_open(&self) -> Result<()> {
+        let js = self.js;
+        let connection = self.connection()?;
+        for name in [c"open", c"isOpen"] {
+            let open = js.get(connection, name)?;
+            if js.as_boolean(open) == Some(false) {
+                self.invoke(connection, c"prepare", &[js.string("SELECT 1")?])?;
+                return Err(Error::Internal("the connection is closed".to_owned()).into());
+            }
+        }
+        // A driver without either says so here.
+        self.in_transaction().map(drop)
+    }
+
     /// Whether the user holds a transaction open; `None` if the driver does not say.
-    fn in_transaction(&self) -> Option<bool> {
-        let connection = self.connection().ok()?;
-        [c"inTransaction", c"isTransaction"].iter().find_map(|name| {
-            let value = self.js.get(connection, name).ok()?;
-            self.js.as_boolean(value)
-        })
+    fn in_transaction(&self) -> Result<Option<bool>> {
+        let connection = self.connection()?;
+        for name in [c"inTransaction", c"isTransaction"] {
+            if let Some(is_open) = self.js.as_boolean(self.js.get(connection, name)?) {
+                return Ok(Some(is_open));
+            }
+        }
+        Ok(None)
     }
 
     /// Begins a transaction; answers whether it did, that is, whether there was none.
     fn begin(&self) -> Result<bool> {
-        match self.in_transaction() {
+        match self.in_transaction()? {
             Some(true) => Ok(false),
             Some(false) => self.exec("BEGIN IMMEDIATE").map(|()| true),
             None => match self.exec("BEGIN IMMEDIATE") {
@@ -276,6 +294,9 @@ impl Given {
         continuation: impl FnOnce() -> Continuation,
     ) -> Option<Result<crate::core::plan::Answer>> {
         while operation.read_only && self.queue.borrow().is_empty() {
+            if let Err(failure) = self.check_open() {
+                return Some(Err(failure));
+            }
             match self.run(&operation.steps).map(operation.outcome) {
                 Ok(Outcome::Answer(answer)) => return Some(Ok(answer)),
                 Ok(Outcome::AnswerThen(answer, next)) => {
@@ -352,13 +373,21 @@ impl Given {
 
     /// One transaction if that works; if one operation fails, each in a transaction of its own.
     fn run_batch(&self, batch: Vec<Queued>) -> Vec<(Queued, Result<PlanRows>)> {
+        if let Err(failure) = self.check_open() {
+            return refuse(batch, failure);
+        }
         let writes = batch.iter().any(|queued| !queued.operation.read_only);
         if batch.len() > 1 && writes {
+            let mut began = false;
             let all = self.atomically(|| {
+                began = true;
                 batch.iter().map(|queued| self.run(&queued.operation.steps)).collect::<Result<Vec<PlanRows>>>()
             });
-            if let Ok(all) = all {
-                return batch.into_iter().zip(all.into_iter().map(Ok)).collect();
+            match all {
+                Ok(all) => return batch.into_iter().zip(all.into_iter().map(Ok)).collect(),
+                // The driver has waited for the lock as long as it is told to; not once more for each.
+                Err(failure) if !began || self.is_busy(&failure) => return refuse(batch, failure),
+                Err(_) => {}
             }
         }
         batch
@@ -373,6 +402,12 @@ impl Given {
                 (queued, rows)
             })
             .collect()
+    }
+
+    fn is_busy(&self, failure: &Failure) -> bool {
+        let Failure::Thrown(thrown) = failure else { return false };
+        let code = self.js.get(*thrown, c"code").ok().and_then(|code| self.js.as_string(code));
+        code.is_some_and(|code| code.starts_with("SQLITE_BUSY"))
     }
 
     /// Has a store's waiters look again when another store on this connection changes something.
@@ -469,6 +504,15 @@ impl SchemaConnection for Setup<'_> {
         })();
         self.keep(rows)
     }
+}
+
+/// The same failure for every operation.
+fn refuse(batch: Vec<Queued>, failure: Failure) -> Vec<(Queued, Result<PlanRows>)> {
+    let again = |failure: &Failure| match failure {
+        Failure::Error(error) => Failure::Error(error.clone()),
+        Failure::Thrown(thrown) => Failure::Thrown(*thrown),
+    };
+    batch.into_iter().map(|queued| (queued, Err(again(&failure)))).collect()
 }
 
 /// Rewrites `?1`, `?2`, … as `?`, which every driver binds by position; answers which value stands for each.

@@ -172,7 +172,11 @@ impl Call {
             capacity
         } else {
             let computed = self.divisions.lock().get(&self.resource).map(|(capacity, _)| capacity.clone());
-            computed.unwrap_or_else(|| Capacity::initial(self.limit.limit))
+            let mut capacity = computed.unwrap_or_else(|| Capacity::initial(self.limit.limit));
+            // The limit may have been lowered since.
+            capacity.user_reserved = capacity.user_reserved.min(self.limit.limit);
+            capacity.background_max = capacity.background_max.min(self.limit.limit);
+            capacity
         };
         let mut removals = Vec::new();
         if usage.number(2) != 0.0 {

@@ -42,7 +42,7 @@ pub struct Call {
 
 enum State {
     /// The job has ended and answers the call.
-    Ended(Answer),
+    Ended(Outcome),
     /// There is something to wait for.
     Live(Wait),
     /// Nothing: the caller may make the request.
@@ -79,13 +79,15 @@ impl<'rows> Job<'rows> {
         Step::new(Statement::DedupeDelete, [Value::from(hash), self.id.clone()])
     }
 
-    fn result(&self, hash: &str, null: Answer) -> Answer {
-        let unreadable = Some(self.removal(hash));
-        match self.result.clone().into_bytes().and_then(codec::decode) {
-            Some(text) if text == codec::UNDEFINED => Answer::Undefined,
-            Some(text) if text == codec::NULL => null,
-            Some(text) => Answer::Json { text, unreadable },
-            None => Answer::Undefined,
+    /// What the job came to. A result that cannot be read counts as none, and the job is removed.
+    fn result(&self, hash: &str, null: Answer) -> Outcome {
+        let Some(bytes) = self.result.clone().into_bytes() else { return Outcome::Answer(Answer::Undefined) };
+        let removal = self.removal(hash);
+        match codec::decode(bytes) {
+            Some(text) if text == codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
+            Some(text) if text == codec::NULL => Outcome::Answer(null),
+            Some(text) => Outcome::Answer(Answer::Json { text, unreadable: Some(removal) }),
+            None => Outcome::AnswerThen(Answer::Undefined, Operation::command([removal])),
         }
     }
 }
@@ -137,7 +139,7 @@ impl Call {
             }
             "failed" if asked_before && job.error.text() != Some(TIMED_OUT) => {
                 let message = job.error.text().unwrap_or_default().to_owned();
-                State::Ended(Answer::Rejection(Error::JobFailed(message)))
+                State::Ended(Outcome::Answer(Answer::Rejection(Error::JobFailed(message))))
             }
             _ => self.claim_state(claim),
         }
@@ -157,7 +159,7 @@ impl Call {
 /// only if it claims.
 pub fn wait_for(call: Call) -> Operation {
     Operation::read(call.look(), move |rows| match call.state(rows.first(), rows.get(1)) {
-        State::Ended(answer) => Outcome::Answer(answer),
+        State::Ended(outcome) => outcome,
         State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
         State::Absent if call.options.claim_timeout_ms > 0.0 => Outcome::Continue(claim(call)),
         State::Absent => Outcome::Answer(Answer::Undefined),
@@ -184,15 +186,20 @@ fn claim(call: Call) -> Operation {
             call.system_now.into(),
         ],
     );
-    Operation::write([attempt, job, claim], move |rows| {
-        if rows.first().is_some_and(|step| step.first().is_some()) {
+    // The claim takes the place of a dead owner's lease, by which the job was known to be dead.
+    let abandon = Step::new(
+        Statement::DedupeAbandon,
+        [call.hash(), TIMED_OUT.into(), call.now.into(), call.system_now.into()],
+    );
+    Operation::write([abandon, attempt, job, claim], move |rows| {
+        if rows.get(1).is_some_and(|step| step.first().is_some()) {
             return Outcome::Answer(Answer::Claimed);
         }
-        Outcome::Answer(match call.state(rows.get(1), rows.get(2)) {
-            State::Ended(answer) => answer,
-            State::Live(wait) => Answer::Wait(wait),
-            State::Absent => Answer::Undefined,
-        })
+        match call.state(rows.get(2), rows.get(3)) {
+            State::Ended(outcome) => outcome,
+            State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
+            State::Absent => Outcome::Answer(Answer::Undefined),
+        }
     })
 }
 
@@ -277,10 +284,10 @@ pub fn result(call: Call) -> Operation {
             let removal = Operation::command([job.removal(&call.hash)]).waking();
             return Outcome::AnswerThen(Answer::Undefined, removal);
         }
-        Outcome::Answer(match job.status {
+        match job.status {
             "completed" => job.result(&call.hash, Answer::Null),
-            _ => Answer::Undefined,
-        })
+            _ => Outcome::Answer(Answer::Undefined),
+        }
     })
 }
 

@@ -234,6 +234,10 @@ statements! {
         FROM dedupe_jobs j WHERE j.hash = ?1";
     /// The expiry of a claim that has not become a job. Parameters: hash.
     DedupeClaimExpiry(1) = "SELECT expires_at AS c0 FROM dedupe_leases WHERE hash = ?1 AND job_id IS NULL";
+    /// End a pending job whose owner has let its lease run out. Parameters: hash, message, now, system time.
+    DedupeAbandon(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+        WHERE hash = ?1 AND status = 'pending' AND EXISTS (SELECT 1 FROM dedupe_leases l
+          WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.expires_at <= ?4)";
     /// Claim a hash that has neither a live job, a served result nor a claim; answers a row if it did.
     /// Parameters: hash, owner, claim expiry, now, job timeout, result TTL, system time.
     DedupeClaim(1) = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)

@@ -1,6 +1,6 @@
 //! One SQLite connection: opening it, its schema, and running plans on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
@@ -88,6 +88,14 @@ impl Connection {
         sqlite.busy_timeout(Duration::ZERO)?;
         sqlite.set_prepared_statement_cache_capacity(Statement::ALL.len() + 8);
         Ok(Connection { sqlite })
+    }
+
+    /// Opens a file that exists, reads from it, and closes it: the last to do so tidies up.
+    pub fn visit(path: &Path) {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if let Ok(sqlite) = Sqlite::open_with_flags(path, flags) {
+            let _ = sqlite.query_row("PRAGMA schema_version", [], |_| Ok(()));
+        }
     }
 
     /// Sets what belongs to a connection to a file. WAL where SQLite grants it: a read-only medium or a network file

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use once_cell::sync::Lazy;
 
-use super::connection::Location;
+use super::connection::{Connection, Location};
 use super::database::Database;
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
@@ -148,9 +149,22 @@ fn resolve(path: &Path) -> PathBuf {
         // There it would become a path of another form.
         return path.to_owned();
     }
-    let resolved = fs::canonicalize(path).ok();
-    let beside = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
-    resolved.or_else(beside).unwrap_or_else(|| path.to_owned())
+    let mut path = path.to_owned();
+    // A link may lead to a file that does not exist yet; as many as SQLite follows.
+    for _ in 0..100 {
+        if let Ok(resolved) = fs::canonicalize(&path) {
+            return resolved;
+        }
+        let Some(directory) = path.parent().and_then(|directory| fs::canonicalize(directory).ok()) else {
+            return path;
+        };
+        match (fs::read_link(&path), path.file_name()) {
+            (Ok(target), _) => path = directory.join(target),
+            (Err(_), Some(name)) => return directory.join(name),
+            (Err(_), None) => return path,
+        }
+    }
+    path
 }
 
 /// When the file at `path` was removed or replaced while this process has the old one open, the `-wal` and `-shm`
@@ -163,6 +177,20 @@ fn remove_abandoned_companions(open: &HashMap<FileKey, Entry>, path: &Path) {
                 let _ = fs::remove_file(companion);
             }
         }
+    }
+}
+
+/// Two processes that close a file at the same moment each see the other, and neither removes `-wal` and `-shm`
+/// then. Opening and closing once more does.
+fn remove_left_companions(path: &Path) {
+    for attempt in 1..=3 {
+        if !companion_paths(path).any(|companion| companion.exists()) {
+            return;
+        }
+        // Processes that wait alike would meet again.
+        let pause = attempt * 2 + u64::from(std::process::id() % 7);
+        std::thread::sleep(Duration::from_millis(pause));
+        Connection::visit(path);
     }
 }
 
@@ -210,7 +238,11 @@ impl Handle {
         let closing = Closing(Arc::default());
         let latch = closing.0.clone();
         background::run(move || {
+            let location = self.database.location().clone();
             self.close();
+            if let Location::File(path) = location {
+                remove_left_companions(&path);
+            }
             done();
             *lock(&latch.0) = true;
             latch.1.notify_all();
