@@ -8,6 +8,7 @@ const { createKit } = require('./support/kit.cjs');
 const { contracts } = require('./contract/index.cjs');
 const { chosen, connect, drivers } = require('./connections/drivers.cjs');
 const sharing = require('./connections/sharing.cjs');
+const standIns = require('./connections/stand-ins.cjs');
 const states = require('./connections/states.cjs');
 const { onConnections } = require('./connections/wrap.cjs');
 
@@ -49,4 +50,5 @@ for (const name of chosen()) {
 for (const name of chosen()) {
   describe(`${name}, states`, () => states(runner, name, stores));
   describe(`${name}, sharing`, () => sharing(runner, name, stores));
+  describe(`${name}, stand-ins`, () => standIns(runner, name, stores));
 }

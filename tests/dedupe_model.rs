@@ -46,6 +46,8 @@ enum Act {
     Look,
     /// It goes on and claims.
     GoOn,
+    /// `waitFor` as one operation, where it cannot be carried out at once.
+    WaitInTurn,
     Register,
     Complete,
     Fail,
@@ -295,7 +297,13 @@ impl<'db> Model<'db> {
                     self.waited(who, hash, Asked { now: then, system: system_then, stopped: true }, answer);
                 }
             }
-            Act::WaitFor | Act::Look => {}
+            Act::WaitInTurn if found_free.is_none() => {
+                if self.world.hashes[hash].seats[who].waiting_since.is_none() {
+                    let answer = self.db.run(dedupe::wait_for_in_turn(self.call(who, hash)));
+                    self.waited(who, hash, Asked { now, system, stopped: false }, answer);
+                }
+            }
+            Act::WaitFor | Act::Look | Act::WaitInTurn => {}
             Act::Register => self.register(who, hash),
             Act::Complete => self.end(who, hash, true),
             Act::Fail => self.end(who, hash, false),
@@ -371,6 +379,9 @@ impl<'db> Model<'db> {
                 assert!(!settings.is_live(state, now, system), "{context}");
                 assert!(state.claim.is_none_or(|until| until <= system), "{context}");
                 // Between its look and its claim the job it waited for may have ended.
+                let served =
+                    |job: &Job| matches!(job.state, State::Completed(_)) && now - job.updated_at < settings.ttl();
+                assert!(!state.job.as_ref().is_some_and(served), "{context}");
                 let ended_meanwhile = stopped && !matches!(expected, Expected::Wait { .. });
                 assert!(expected == Expected::Free || ended_meanwhile, "{context}");
                 if let Some(job) = &mut state.job {
@@ -588,6 +599,7 @@ fn acts() -> impl Strategy<Value = Act> {
         6 => Just(Act::WaitFor),
         3 => Just(Act::Look),
         3 => Just(Act::GoOn),
+        1 => Just(Act::WaitInTurn),
         4 => Just(Act::Register),
         3 => Just(Act::Complete),
         2 => Just(Act::Fail),
@@ -692,6 +704,22 @@ fn explore(kinds: &'static [Kind], settings: Settings, actions: &[Action], depth
 fn all(stores: usize, acts: &[Act], spans: &[i64]) -> Vec<Action> {
     let doings = (0..stores).flat_map(|who| acts.iter().map(move |act| Action::Do { who, hash: 0, act: *act }));
     doings.chain(spans.iter().map(|span| Action::Pass { now: *span, system: *span })).collect()
+}
+
+#[test]
+fn removing_a_late_job_spares_the_one_registered_meanwhile() {
+    type Question = fn(Call) -> Operation;
+    let db = Db::memory(StoreKind::Dedupe);
+    for ask in [dedupe::is_in_progress as Question, dedupe::result as Question] {
+        let mut model = Model::new(&db, USUAL, &[Kind::Store], 1);
+        model.apply(Action::Do { who: 0, hash: 0, act: Act::Register });
+        let late = USUAL.job_timeout + 1;
+        model.apply(Action::Pass { now: late, system: late });
+        let Outcome::AnswerThen(_, removal) = db.step(ask(model.call(0, 0))) else { panic!("it is past its time") };
+        model.apply(Action::Do { who: 0, hash: 0, act: Act::Register });
+        db.run(removal);
+        assert_eq!(db.rows("SELECT job_id FROM dedupe_jobs"), [[Value::from("job-2")]]);
+    }
 }
 
 /// Every order in which each of `whos` first looks and later goes on.

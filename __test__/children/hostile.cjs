@@ -717,9 +717,16 @@ async function tryReentry() {
         const given = name.includes('Rate') ? { resourceConfigs: map } : {};
         const store = new Store({ database, ...given });
         let depth = 0;
+        let calls = 0;
         const again = () => {
-          // Deeper than any stack, but not for ever where it is not the stack that ends it.
-          if (depth++ < 20_000) call(store, () => again(), { map }).catch(() => undefined);
+          // Deeper than any stack; where a turn lies between, there is no stack to fill.
+          if (calls++ > (depth > 0 ? 20_000 : 200)) return 1;
+          depth++;
+          try {
+            call(store, () => again(), { map }).catch(() => undefined);
+          } finally {
+            depth--;
+          }
           return 1;
         };
         let isWithin = false;

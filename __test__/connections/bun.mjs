@@ -9,6 +9,7 @@ const { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } = req
 const stores = require('../../index.js');
 const { unserializable } = require('../support/values.cjs');
 const sharing = require('./sharing.cjs');
+const standIns = require('./stand-ins.cjs');
 const states = require('./states.cjs');
 const { createKit } = require('../support/kit.cjs');
 const { contracts } = require('../contract/index.cjs');
@@ -73,3 +74,4 @@ for (const [name, variant] of variants) {
 
 describe('bun:sqlite, states', () => states(runner, 'bun:sqlite', stores));
 describe('bun:sqlite, sharing', () => sharing(runner, 'bun:sqlite', stores));
+describe('bun:sqlite, stand-ins', () => standIns(runner, 'bun:sqlite', stores));

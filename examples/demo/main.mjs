@@ -54,6 +54,7 @@ const api = realKey ? undefined : await startFakeApi({ latencyMs: 60 });
 const running = new Map();
 /** @type {string[]} */
 const problems = [];
+let answers = 0;
 
 try {
   await play();
@@ -131,6 +132,7 @@ async function play() {
     ask('maintenance', 'publisher', publishers, { fromCache: 3, limited: 1 }),
   ]);
   await stopAll();
+  if (answers === 0) problems.push('no request was answered');
 
   console.log();
   printRow('What the restart kept', ['before', 'after']);
@@ -216,6 +218,7 @@ async function playStep(step, atOnce) {
   );
   for (const error of errors) console.log(`    ${error}`);
   if (api) check(`${step.role} failed requests`, failed, 0);
+  answers += answered;
   return { counts, answered };
 }
 

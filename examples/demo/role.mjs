@@ -80,8 +80,9 @@ function playRole({
         await Promise.all(ids.map(retrieve));
       } else {
         for (const id of ids) {
+          const { hits } = cache;
           await retrieve(id);
-          await new Promise((resolve) => setTimeout(resolve, pauseMs));
+          if (cache.hits === hits) await new Promise((resolve) => setTimeout(resolve, pauseMs));
         }
       }
       return { ...outcome, errors: [...errors], fromCache: cache.hits, shared: dedupe.hits };

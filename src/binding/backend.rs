@@ -38,10 +38,10 @@ impl Share {
     }
 
     /// Carries out what was called, and gives the share back. Done when it returns.
-    pub fn close(self, js: Js, environment: &Environment) {
+    pub fn close(self, environment: &Environment) {
         match self {
             Share::Own(handle) => handle.close(),
-            Share::Given(given) => given.flush(js, environment),
+            Share::Given(given) => given.drain(environment),
         }
     }
 }
@@ -63,7 +63,7 @@ impl Backend {
                     Submitted::Queued => None,
                 }
             }
-            Backend::Given(given) => given.submit(operation, continuation),
+            Backend::Given(given) => given.submit(environment, operation, continuation),
         }
     }
 
@@ -116,10 +116,10 @@ impl Queue for Backend {
         }
     }
 
-    fn drain(&self, js: Js, environment: &Environment) {
+    fn drain(&self, _js: Js, environment: &Environment) {
         match self {
             Backend::Own(database) => database.drain(),
-            Backend::Given(given) => given.flush(js, environment),
+            Backend::Given(given) => given.drain(environment),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::core::error::{Error, Result as CoreResult};
 use crate::core::plan::Answer;
 use crate::sqlite::database::Reply;
 use crate::sqlite::watch::Signal as Notice;
-use crate::sqlite::{lock, registry};
+use crate::sqlite::{background, lock, registry};
 
 /// What is done with the answer to a queued call, on the JavaScript thread.
 pub type Continuation = Box<dyn FnOnce(Js, Result<Answer>)>;
@@ -201,7 +201,8 @@ impl Environment {
         // `process.exit()` ends the main thread without running cleanup hooks.
         let process = js.get(js.global(), c"process")?;
         if js.is_object(process) {
-            let on = js.get(process, c"on")?;
+            // Before listeners that close what stores were given.
+            let on = js.get(process, c"prependListener")?;
             js.call(process, on, &[js.string("exit")?, exit])?;
         }
 
@@ -280,7 +281,9 @@ impl Environment {
     /// Has a queue carried out in the next turn of the event loop.
     pub fn flush_next_turn(&self, queue: impl Queue + 'static) {
         self.add_unflushed(Box::new(queue));
-        self.mailbox.signal();
+        // From another thread: a signal given within the callback of the last would be taken in the same turn.
+        let mailbox = Arc::clone(&self.mailbox);
+        background::run(move || mailbox.signal());
     }
 
     /// Has a queue carried out at the end of the running stretch of JavaScript.

@@ -48,7 +48,7 @@ pub struct Given {
     queue: RefCell<VecDeque<Queued>>,
     /// The stores whose waiters look again when a deduplicated request may have changed.
     watchers: RefCell<Vec<usize>>,
-    data_version: Cell<Option<f64>>,
+    version: RefCell<Option<Vec<SqlValue>>>,
 }
 
 thread_local! {
@@ -79,9 +79,9 @@ impl Given {
                     statements: RefCell::default(),
                     queue: RefCell::default(),
                     watchers: RefCell::default(),
-                    data_version: Cell::new(None),
+                    version: RefCell::new(None),
                 });
-                given.find_binding();
+                given.find_binding()?;
                 ALL.with_borrow_mut(|all| {
                     all.retain(|given| given.strong_count() > 0);
                     all.push(Rc::downgrade(&given));
@@ -112,23 +112,25 @@ impl Given {
         self.invoke(self.connection()?, c"exec", &[self.js.string(sql)?]).map(drop)
     }
 
-    /// Tries which form of parameters the driver understands.
-    fn find_binding(&self) {
+    /// Tries which form of parameters the driver understands; refuses what is no synchronous driver.
+    fn find_binding(&self) -> Result<()> {
         let js = self.js;
-        let attempt = |binding: Binding| -> Result<bool> {
-            self.binding.set(binding);
-            let sql = js.string("SELECT ? AS c0, ? AS c1")?;
-            let statement = self.invoke(self.connection()?, c"prepare", &[sql])?;
-            let values = [SqlValue::from("one"), SqlValue::from("two")];
-            let row = self.get_row(statement, &self.arguments(&values, &[0, 1])?, 2)?;
-            Ok(row.is_none_or(|row| row == values))
-        };
+        let sql = js.string("SELECT ? AS c0, ? AS c1")?;
+        let statement = self.invoke(self.connection()?, c"prepare", &[sql])?;
+        let is_statement = js.is_object(statement)
+            && [c"run", c"get", c"all"]
+                .iter()
+                .all(|name| js.get(statement, name).is_ok_and(|method| js.type_of(method) == Type::Function));
+        let values = [SqlValue::from("one"), SqlValue::from("two")];
         for binding in [Binding::Array, Binding::Spread] {
-            if attempt(binding).unwrap_or(false) {
-                return;
+            self.binding.set(binding);
+            let row = || self.get_row(statement, &self.arguments(&values, &[0, 1])?, 2);
+            if is_statement && row().is_ok_and(|row| row.is_none_or(|row| row == values)) {
+                return Ok(());
             }
         }
-        self.binding.set(Binding::Array);
+        let expected = "a file path, ':memory:', or an open connection whose statements answer at once";
+        Err(Error::argument("database", expected, "an object whose statements do not").into())
     }
 
     fn arguments(&self, values: &[SqlValue], parameters: &[usize]) -> Result<Vec<Value>> {
@@ -152,7 +154,15 @@ impl Given {
 
     fn read_row(&self, row: Value, columns: usize) -> Result<Vec<SqlValue>> {
         let js = self.js;
-        COLUMNS.iter().take(columns).map(|name| Ok(js.to_sql(js.get(row, name)?))).collect()
+        // Arrays where the user asked the driver for them.
+        let is_array = js.is_array(row);
+        (0..columns)
+            .zip(COLUMNS)
+            .map(|(index, name)| {
+                let value = if is_array { js.element(row, index as u32) } else { js.get(row, name) };
+                Ok(js.to_sql(value?))
+            })
+            .collect()
     }
 
     fn get_row(&self, statement: Value, arguments: &[Value], columns: usize) -> Result<Option<Vec<SqlValue>>> {
@@ -287,9 +297,11 @@ impl Given {
     }
 
     /// Hands in a call: a read is carried out at once if that keeps the order, all else is queued. Answers what it
-    /// came to, or nothing if it is queued; `continuation` is asked for only then.
+    /// came to, or nothing if it is queued; `continuation` is asked for only then. What is called within a
+    /// transaction of the user's is carried out at once too, to be part of it.
     pub fn submit(
-        &self,
+        self: &Rc<Self>,
+        environment: &Environment,
         mut operation: Operation,
         continuation: impl FnOnce() -> Continuation,
     ) -> Option<Result<crate::core::plan::Answer>> {
@@ -308,7 +320,17 @@ impl Given {
             }
         }
         self.enqueue(operation, Some(continuation()));
+        if matches!(self.in_transaction(), Ok(Some(true))) {
+            self.drain(environment);
+        }
         None
+    }
+
+    /// Carries out what is queued, to the end of long clean-ups.
+    pub fn drain(self: &Rc<Self>, environment: &Environment) {
+        while self.needs_flush() {
+            self.flush(self.js, environment);
+        }
     }
 
     /// Puts an operation at the end of the queue, for the next flush.
@@ -426,17 +448,18 @@ impl Given {
         }
     }
 
-    /// Whether another connection has changed the database since this was last asked.
+    /// Whether the database may have changed since this was last asked.
     pub fn has_changed(&self) -> bool {
         let js = self.js;
-        let version = || -> Result<Option<f64>> {
-            let sql = js.string("PRAGMA data_version")?;
-            let statement = self.invoke(self.connection()?, c"prepare", &[sql])?;
-            let row = self.invoke(statement, c"get", &[])?;
-            Ok(if js.is_object(row) { js.to_sql(js.get(row, c"data_version")?).number() } else { None })
+        // The counter leaves out what this connection changed, which the application may have done itself.
+        let sql = "SELECT (SELECT data_version FROM pragma_data_version()) AS c0, total_changes() AS c1";
+        let version = || -> Result<Option<Vec<SqlValue>>> {
+            self.check_open()?;
+            let statement = self.invoke(self.connection()?, c"prepare", &[js.string(sql)?])?;
+            self.get_row(statement, &[], 2)
         };
         match version() {
-            Ok(version) => self.data_version.replace(version) != version,
+            Ok(version) => self.version.replace(version.clone()) != version,
             Err(_) => false,
         }
     }
@@ -454,8 +477,8 @@ impl Queue for Rest {
         self.0.flush(js, environment);
     }
 
-    fn drain(&self, js: Js, environment: &Environment) {
-        self.0.flush(js, environment);
+    fn drain(&self, _js: Js, environment: &Environment) {
+        self.0.drain(environment);
     }
 }
 

@@ -353,6 +353,14 @@ impl Js {
         self.check(status)
     }
 
+    /// Whether a value is an array, of whatever realm.
+    pub fn is_array(self, value: Value) -> bool {
+        let mut is_array = false;
+        // SAFETY: `value` comes from this callback.
+        unsafe { sys::napi_is_array(self.env, value.0, &mut is_array) };
+        is_array
+    }
+
     /// The length of an array.
     pub fn array_length(self, array: Value) -> Result<u32> {
         let mut length = 0;

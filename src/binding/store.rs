@@ -223,7 +223,7 @@ impl Store {
     /// Done when it returns.
     pub fn destroy(&self, js: Js) {
         match self.end(js) {
-            Some(share) => share.close(js, &self.environment),
+            Some(share) => share.close(&self.environment),
             None => match self.closing.borrow_mut().take() {
                 Some(closing) => closing.wait(),
                 None => return,
@@ -239,7 +239,7 @@ impl Store {
             Some(Share::Own(handle)) => handle,
             ended => {
                 if let Some(share) = ended {
-                    share.close(js, &self.environment);
+                    share.close(&self.environment);
                     finish(js);
                 }
                 return self.realm.settled(js, Ok(js.undefined()));
