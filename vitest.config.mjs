@@ -1,7 +1,12 @@
 import { defineConfig } from 'vitest/config';
 
-/** What measures time: runs after everything else, when the machine is quiet. */
-const measuring = ['__test__/9-package.test.mjs'];
+/** What measures time, or fills the machine by itself: runs after everything else, one file at a time. */
+const measuring = [
+  '__test__/9-package.test.mjs',
+  '__test__/11-crash.test.mjs',
+  '__test__/12-soak.test.mjs',
+  '__test__/13-processes.test.mjs',
+];
 
 export default defineConfig({
   test: {
@@ -21,7 +26,12 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: 'quiet', include: measuring, sequence: { groupOrder: 1 } },
+        test: {
+          name: 'quiet',
+          include: measuring,
+          sequence: { groupOrder: 1 },
+          fileParallelism: false,
+        },
       },
     ],
   },

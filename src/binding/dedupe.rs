@@ -53,8 +53,8 @@ enum Registered {
     Asked(u64),
     /// This one.
     Job(String),
-    /// This one, which was no longer there when it was to be ended: whatever has come in its place is not this
-    /// store's to end.
+    /// This one, which was no longer there when it was to be ended, or one of another store that failed while it was
+    /// waited for here: whatever has come in its place is not this store's to end.
     Lost(String),
 }
 
@@ -396,7 +396,16 @@ impl Inner {
                     waiter.settle(js, self.store.to_value(js, Ok(answer)));
                 }
             }
-            Ok(Answer::Rejection(error)) | Err(Failure::Error(error)) => {
+            Ok(Answer::Rejection(error)) => {
+                // Those who waited will say that their request has failed: that was this job, and not the next.
+                let mut registered = self.registered.borrow_mut();
+                registered.entry(hash.clone()).or_insert(Registered::Lost(String::new()));
+                drop(registered);
+                for waiter in self.take_group(js, &hash) {
+                    waiter.settle(js, Err(error.clone().into()));
+                }
+            }
+            Err(Failure::Error(error)) => {
                 for waiter in self.take_group(js, &hash) {
                     waiter.settle(js, Err(error.clone().into()));
                 }

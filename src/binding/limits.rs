@@ -83,7 +83,7 @@ impl Limits {
             None => self.default(js),
             Some(entry) => {
                 let name = js.as_string(resource).unwrap_or_default();
-                read(js, entry, &format!("the configuration of '{name}'"))
+                read(js, entry, &format!("resourceConfigs.get('{name}')"))
             }
         }
     }
@@ -96,7 +96,7 @@ impl Limits {
                 if let Some(resource) = js.as_string(resource)
                     && js.truthy(entry)
                 {
-                    let config = read(js, entry, &format!("the configuration of '{resource}'"))?;
+                    let config = read(js, entry, &format!("resourceConfigs.get('{resource}')"))?;
                     named.push((resource, config));
                 }
             }
