@@ -143,6 +143,24 @@ describe('calls take effect in call order, awaited or not', () => {
     }
   });
 
+  it('reads behind a write that cannot get the lock are answered without it', async () => {
+    const store = open(SQLiteCacheStore, { busyTimeoutMs: 100 });
+    await store.set('key', 'old', 1_000);
+    await onlooker.lock(path('stores.db'), 600);
+    const calls = [
+      store.set('key', 'new', 1_000),
+      store.get('key'),
+      store.delete('key'),
+      store.get('key'),
+      store.getStats(),
+    ];
+    const settled = await soon(Promise.allSettled(calls));
+    const busy = { status: 'rejected', reason: expect.objectContaining({ code: 'SQLITE_BUSY' }) };
+    const old = { status: 'fulfilled', value: 'old' };
+    expect(settled.slice(0, 4)).toEqual([busy, old, busy, old]);
+    expect(settled[4]).toMatchObject({ status: 'fulfilled', value: { totalItems: 1 } });
+  });
+
   it.each(modes)('counting: a limit is kept by unawaited calls, %s', async (_title, options) => {
     const resourceConfigs = new Map([['r', { limit: 5, windowMs: 100_000 }]]);
     const one = open(SQLiteRateLimitStore, { resourceConfigs, ...options });

@@ -110,7 +110,7 @@ describe('what is not a database', () => {
   /** @type {[string, () => Buffer][]} */
   const contents = [
     // A file of one byte counts as empty with SQLite.
-    ...[2, 15, 16, 99, 100, 511, 512, 1_000, 4_096, 4_097, 100_000].map(
+    ...[2, 16, 99, 512, 4_097, 100_000].map(
       (length) =>
         /** @type {[string, () => Buffer]} */ ([`${length} random bytes`, () => bytes(length)]),
     ),
@@ -426,7 +426,7 @@ describe('a damaged database', () => {
     const { size } = statSync(path('stores.db'));
     const source = path('source.db');
     copyFileSync(path('stores.db'), source);
-    for (let round = 0; round < 8; round++) {
+    for (let round = 0; round < 5; round++) {
       cpSync(source, path('stores.db'));
       for (let change = 0; change < 200; change++) {
         overwrite(100 + random.below(size - 100), Buffer.from([random.below(256)]));

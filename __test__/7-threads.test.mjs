@@ -240,7 +240,7 @@ it('fifty threads terminated at any moment: the main one goes on, the file stays
       form: 'mixed',
       times: 50,
       // From before its stores are open to well within its calls.
-      random: Array.from({ length: 50 }, () => random.next() ** 2 * 200),
+      random: Array.from({ length: 50 }, () => random.next() ** 2 * 120),
     },
     { timeout: 60_000 },
   );
@@ -258,7 +258,7 @@ it('fifty threads terminated at any moment: the main one goes on, the file stays
 
 it('a store works in threads that come and go, with the same module in each', async () => {
   const store = open(SQLiteCacheStore);
-  for (let round = 0; round < 10; round++) {
+  for (let round = 0; round < 5; round++) {
     const { go, ended } = await start('end', {
       id: `${round}`,
       form: 'the natural end',

@@ -821,7 +821,7 @@ async function tryLimits() {
           (result instanceof Trapped ||
             (result instanceof TypeError &&
               (isRevoked(result) ||
-                /^the configuration of 'key'(\.| must be )/.test(result.message))));
+                /^resourceConfigs\.get\('key'\)(\.| must be )/.test(result.message))));
         const isRight =
           valid === undefined
             ? state === 'resolved' || isRefused

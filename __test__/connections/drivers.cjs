@@ -1,6 +1,7 @@
 'use strict';
 // The SQLite drivers whose connections the stores take, and how each opens one. Only what differs between them.
 
+const { statSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { join } = require('node:path');
 
@@ -42,7 +43,11 @@ const drivers = {
     load: () => elsewhere('better-sqlite3-multiple-ciphers'),
     open(Database, path, options) {
       const connection = openBetterSqlite3(Database, path, options);
-      if (path.endsWith('.db')) connection.pragma("key = 'a key'");
+      if (path.endsWith('.db')) {
+        connection.pragma("key = 'a key'");
+        // An empty file has no salt yet, and each connection would choose its own.
+        if (statSync(path).size === 0) connection.pragma('user_version = 0');
+      }
       return connection;
     },
     refusesWhileIterating: true,

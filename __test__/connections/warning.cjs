@@ -8,7 +8,7 @@ const { SQLiteCacheStore } = require('../..');
 const { connect } = require('./drivers.cjs');
 
 const [, , driver, directory] = process.argv;
-const path = (/** @type {string} */ name) => join(directory, `${name}.db`);
+const path = (/** @type {string} */ name) => join(directory, `${name}.sqlite`);
 /** @param {any} database */
 const make = (database) => new SQLiteCacheStore({ database, cleanupIntervalMs: 0 });
 /** @param {string} name */

@@ -364,6 +364,11 @@ impl Given {
                 let in_place = operation.goes_on;
                 let answer = match rows.map(operation.outcome) {
                     Ok(Outcome::Answer(answer)) => Ok(answer),
+                    Ok(Outcome::AnswerThen(answer, next)) if in_place => {
+                        let queued = Queued { operation: next, continuation: None };
+                        self.queue.borrow_mut().push_front(queued);
+                        Ok(answer)
+                    }
                     Ok(Outcome::AnswerThen(answer, next)) => {
                         self.enqueue(next, None);
                         Ok(answer)

@@ -270,6 +270,7 @@ pub fn is_in_progress(call: Call) -> Operation {
         }
         Outcome::Answer(Answer::Bool(call.is_live(&job)))
     })
+    .going_on()
 }
 
 /// Answers the result of a completed job that is within the job timeout. A job past its time is removed.
@@ -289,6 +290,7 @@ pub fn result(call: Call) -> Operation {
             _ => Outcome::Answer(Answer::Undefined),
         }
     })
+    .going_on()
 }
 
 /// Before when a job must have been created to be past its time.

@@ -73,7 +73,7 @@ pub struct Operation {
     pub read_only: bool,
     /// How much work it may be.
     pub weight: Weight,
-    /// Whether it may go on with another operation, which has to be carried out before any later call.
+    /// Whether another operation may follow from it that has to be carried out before any later call.
     pub goes_on: bool,
     /// Whether waiters for deduplicated requests have to look again once this is committed.
     pub wakes_waiters: bool,

@@ -351,7 +351,13 @@ impl Database {
             let now = Instant::now();
             let (late, rest) = batch.into_iter().partition::<VecDeque<_>, _>(|queued| queued.deadline <= now);
             batch = rest;
-            finished.extend(late.into_iter().map(|queued| (queued, Err(error.clone()))));
+            connection.wait_for_locks(Duration::ZERO);
+            finished.extend(late.into_iter().map(|queued| {
+                // A read may have waited for nothing but the writes before it.
+                let is_read = queued.operation.read_only;
+                let rows = if is_read { run_alone(connection, &queued.operation) } else { Err(error.clone()) };
+                (queued, rows)
+            }));
             if batch.is_empty() {
                 break;
             }
@@ -403,17 +409,11 @@ impl Database {
             let answer = match rows.and_then(|rows| decide(operation.outcome, rows)) {
                 Ok(Outcome::Answer(answer)) => Ok(answer),
                 Ok(Outcome::AnswerThen(answer, next)) => {
-                    self.enqueue(next, None, deadline);
+                    self.go_on(Queued { operation: next, reply: None, deadline }, goes_on);
                     Ok(answer)
                 }
                 Ok(Outcome::Continue(next)) => {
-                    if goes_on {
-                        // The last of its batch: before whatever was called later.
-                        let queued = Queued { operation: next, reply, deadline };
-                        lock(&self.queue).operations.push_front(queued);
-                    } else {
-                        self.enqueue(next, reply, deadline);
-                    }
+                    self.go_on(Queued { operation: next, reply, deadline }, goes_on);
                     continue;
                 }
                 Err(error) => Err(error),
@@ -427,6 +427,15 @@ impl Database {
         }
         if let Some(written) = written {
             self.checkpoint_after(written);
+        }
+    }
+
+    /// Queues what follows from an operation: before whatever was called later, if that was the last of its batch.
+    fn go_on(&self, queued: Queued, in_place: bool) {
+        if in_place {
+            lock(&self.queue).operations.push_front(queued);
+        } else {
+            self.enqueue(queued.operation, queued.reply, queued.deadline);
         }
     }
 
