@@ -1,7 +1,7 @@
 //! The adaptive limiter over hours, beside a list of everything that was ever requested: the division has to be the
 //! one that this whole history gives, in every store and after every restart, whatever rows are deleted.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
+#![allow(clippy::unwrap_used, reason = "test helpers")]
 
 mod common;
 
@@ -449,6 +449,21 @@ fn a_request_belongs_to_one_third_of_the_monitoring_window() {
             model.apply((third + after, 1, Act::Status));
         }
     }
+}
+
+#[test]
+fn shares_stay_within_a_limit_that_was_lowered() {
+    let db = Db::memory(StoreKind::Adaptive);
+    let mut model = usual(&db);
+    model.apply((0, 0, Act::Status));
+    model.limit.limit = 10.0;
+    let mut status = members(db.run(adaptive::status(model.call(0))));
+    assert_eq!(status.number("limit"), 10.0);
+    let mut adaptive = status.record("adaptive");
+    assert_eq!([adaptive.number("userReserved"), adaptive.number("backgroundMax")], [10.0, 10.0]);
+    let admitted = |priority| boolean(db.run(adaptive::acquire(model.call(0), priority)));
+    let requests = [Priority::User, Priority::Background].into_iter().cycle().take(20);
+    assert_eq!(requests.filter(|priority| admitted(*priority)).count(), 10);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! hashes in any order while time passes, some die, and some stop between two steps of one call. What a hash has gone
 //! through is kept here in plain words ([`Hash`]); every answer has to be one that this allows.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
+#![allow(clippy::unwrap_used, reason = "test helpers")]
 
 mod common;
 
@@ -719,6 +719,22 @@ fn removing_a_late_job_spares_the_one_registered_meanwhile() {
         model.apply(Action::Do { who: 0, hash: 0, act: Act::Register });
         db.run(removal);
         assert_eq!(db.rows("SELECT job_id FROM dedupe_jobs"), [[Value::from("job-2")]]);
+    }
+}
+
+#[test]
+fn an_unreadable_result_counts_as_none_and_is_removed() {
+    type Question = fn(Call) -> Operation;
+    let db = Db::memory(StoreKind::Dedupe);
+    for ask in [dedupe::wait_for as Question, dedupe::wait_for_in_turn, dedupe::result] {
+        for result in ["x'fffe'", "x''", "'\"open'"] {
+            let mut model = Model::new(&db, USUAL, &[Kind::Store], 1);
+            model.apply(Action::Do { who: 0, hash: 0, act: Act::Register });
+            model.apply(Action::Do { who: 0, hash: 0, act: Act::Complete });
+            db.execute(&format!("UPDATE dedupe_jobs SET result = {result}"));
+            assert!(matches!(db.run(ask(model.call(0, 0))), Answer::Undefined), "{result}");
+            assert_eq!(db.number("SELECT COUNT(*) FROM dedupe_jobs"), 0.0, "{result}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sliding window beside one kept in a list: who may proceed, how long to wait, and that no window ever holds
 //! more requests than the limit, whatever the order of calls.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
+#![allow(clippy::unwrap_used, reason = "test helpers")]
 
 mod common;
 

@@ -2,7 +2,14 @@
 // Makes random calls on the four stores on one database, and tells every so often what the process holds. Each line
 // it writes is a JSON object. Run as: node --expose-gc soak.cjs <path or :memory:> <calls> <calls per line> <seed>
 
-const { existsSync, readdirSync, readFileSync, statSync, writeSync } = require('node:fs');
+const {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeSync,
+} = require('node:fs');
 const stores = require('../../index.js');
 const { random } = require('./calls.cjs');
 
@@ -137,6 +144,19 @@ function sizeOfLog() {
     longestLog = Math.max(longestLog, statSync(`${file}-wal`).size);
 }
 
+/** What is open, by name. */
+function descriptors() {
+  const names = readdirSync('/proc/self/fd').map((number) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${number}`);
+    } catch {
+      // The directory that was just read.
+      return '';
+    }
+  });
+  return names.filter((name) => name !== '').sort();
+}
+
 /** What the process holds when nothing is under way: no waiters, no rows that have expired, no garbage. */
 async function measure(/** @type {number} */ made, /** @type {number} */ seconds) {
   await dedupe.clear();
@@ -152,7 +172,7 @@ async function measure(/** @type {number} */ made, /** @type {number} */ seconds
     perSecond: Math.round(made / seconds),
     rss,
     heapUsed,
-    descriptors: linux ? readdirSync('/proc/self/fd').length : 0,
+    descriptors: linux ? descriptors() : [],
     threads: linux
       ? Number(/Threads:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
       : 0,

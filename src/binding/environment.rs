@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 use napi::sys;
 
@@ -281,9 +282,10 @@ impl Environment {
     /// Has a queue carried out in the next turn of the event loop.
     pub fn flush_next_turn(&self, queue: impl Queue + 'static) {
         self.add_unflushed(Box::new(queue));
-        // From another thread: a signal given within the callback of the last would be taken in the same turn.
+        // A moment later, and from another thread: Node takes signals that come while it attends to one in the same
+        // turn.
         let mailbox = Arc::clone(&self.mailbox);
-        background::run(move || mailbox.signal());
+        background::start_after(Duration::from_millis(1), move || mailbox.signal());
     }
 
     /// Has a queue carried out at the end of the running stretch of JavaScript.
@@ -385,7 +387,11 @@ unsafe extern "C" fn on_signal(
 ) {
     // Null while the environment ends.
     if !env.is_null() {
-        enter(env, |js, environment| environment.flush(js));
+        enter(env, |js, environment| {
+            // First: what is signalled from here on calls for another turn.
+            environment.mailbox.signalled.store(false, Ordering::SeqCst);
+            environment.flush(js);
+        });
     }
 }
 

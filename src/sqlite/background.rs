@@ -1,6 +1,7 @@
 //! The threads for everything that must not run on a JavaScript thread.
 
 use std::future::Future;
+use std::time::Duration;
 
 use once_cell::sync::Lazy;
 use tokio::runtime::{Builder, Runtime};
@@ -23,4 +24,12 @@ pub fn start(task: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = &*RUNTIME {
         drop(runtime.spawn(task));
     }
+}
+
+/// Runs `work`, which must be short, after a while.
+pub fn start_after(pause: Duration, work: impl FnOnce() + Send + 'static) {
+    start(async move {
+        tokio::time::sleep(pause).await;
+        work();
+    });
 }
