@@ -242,6 +242,7 @@ impl Inner {
         self.asking.set(self.asking.get() + 1);
         self.keep_while_waiting(js);
         let idle = self.store.backend().is_ok_and(|backend| backend.is_idle());
+        let asked_at = on.system_now;
         self.store.call_then(
             js,
             || Ok(if idle { dedupe::wait_for(on) } else { dedupe::wait_for_in_turn(on) }),
@@ -252,6 +253,11 @@ impl Inner {
                 inner.asking.set(inner.asking.get().saturating_sub(1));
                 match (answer, inner.store.backend()) {
                     (Ok(Answer::Wait(wait)), Ok(_)) => inner.wait(js, hash, since, wait, pending),
+                    (Ok(Answer::Claimed), Ok(_)) if inner.is_stale_claim(asked_at) => {
+                        let wait = Wait { deadline: None, look_again_at: None };
+                        inner.wait(js, hash.clone(), since, wait, pending);
+                        inner.look(js, hash);
+                    }
                     (answer, Ok(_)) => {
                         let value = inner.store.to_value(js, answer);
                         pending.settle(js, value);
@@ -262,6 +268,13 @@ impl Inner {
                 inner.keep_while_waiting(js);
             },
         )
+    }
+
+    /// Whether a claim made for a call at `asked_at` has run for so long, while a lock was waited for, that another
+    /// may have taken its place.
+    fn is_stale_claim(&self, asked_at: Millis) -> bool {
+        const USUAL_DELAY_MS: Millis = 50.0;
+        watch::system_now() - asked_at > (self.options.claim_timeout_ms / 2.0).max(USUAL_DELAY_MS)
     }
 
     /// Adds a waiter to the group of its hash.
@@ -347,19 +360,21 @@ impl Inner {
             }
         };
         let itself = self.itself();
-        let operation = dedupe::wait_for(self.call_at(hash.clone(), now, Some(since)));
+        let on = self.call_at(hash.clone(), now, Some(since));
+        let asked_at = on.system_now;
+        let operation = dedupe::wait_for(on);
         self.store.run(
             js,
             operation,
             Some(Box::new(move |js, answer| {
                 if let Some(inner) = itself.upgrade() {
-                    inner.looked(js, hash, answer);
+                    inner.looked(js, hash, answer, asked_at);
                 }
             })),
         );
     }
 
-    fn looked(&self, js: Js, hash: String, answer: Result<Answer>) {
+    fn looked(&self, js: Js, hash: String, answer: Result<Answer>, asked_at: Millis) {
         let again = match self.groups.borrow_mut().get_mut(&hash) {
             None => return,
             Some(group) => {
@@ -374,6 +389,7 @@ impl Inner {
                     self.look(js, hash);
                 }
             }
+            Ok(Answer::Claimed) if self.is_stale_claim(asked_at) => self.look(js, hash),
             // One of them makes the request; the others wait for that one.
             Ok(Answer::Claimed) => {
                 let (first, left) = match self.groups.borrow_mut().get_mut(&hash) {
@@ -492,6 +508,7 @@ impl Inner {
             Err(failure) => return self.store.realm().settled(js, Err(failure)),
         };
         let hash = on.hash.clone();
+        let registered_at = on.system_now;
         let number = self.registrations.get() + 1;
         self.registrations.set(number);
         let before = self.registered.borrow_mut().insert(hash.clone(), Registered::Asked(number));
@@ -501,6 +518,11 @@ impl Inner {
             move |js, inner, answer, pending| {
                 let answer = answer.map(|answer| match answer {
                     Answer::Registered { job_id, created } => {
+                        if created && watch::system_now() - registered_at > dedupe::LEASE_MS / 2.0 {
+                            // The lease counts from the call, and a lock was waited for.
+                            let renewal = dedupe::renew(&inner.owner, watch::system_now());
+                            inner.store.run(js, renewal, None);
+                        }
                         let own = created || matches!(&before, Some(Registered::Job(own)) if *own == job_id);
                         inner.registration_answered(hash, number, own.then(|| job_id.clone()));
                         make(job_id, created)

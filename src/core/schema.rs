@@ -282,7 +282,7 @@ statements! {
             WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
     /// End a pending job that is past its time. Parameters: hash, message, now, job timeout.
     DedupeTimeOut(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
-        WHERE hash = ?1 AND status = 'pending' AND ?3 - created_at >= ?4";
+        WHERE hash = ?1 AND status = 'pending' AND ?4 > 0 AND ?3 - created_at >= ?4";
     /// Remove a job. Parameters: hash, job id.
     DedupeDelete(0) = "DELETE FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2";
     /// Counts by status, and of jobs created before a time. Parameters: that time.
