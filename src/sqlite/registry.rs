@@ -224,12 +224,17 @@ impl Handle {
     }
 
     /// Carries out what was called, and closes the database if this was its last store. Done when it returns.
-    pub fn close(mut self) {
+    pub fn close(self) {
+        self.close_if_last();
+    }
+
+    /// As [`close`](Self::close); answers the database if it was closed.
+    fn close_if_last(mut self) -> Option<Arc<Database>> {
         // First, while `drain_all` still finds it: the process may end meanwhile.
         self.database.drain();
-        if let Some(database) = self.release() {
-            database.close();
-        }
+        let database = self.release()?;
+        database.close();
+        Some(database)
     }
 
     /// As [`close`](Self::close), in the background; `done` is called at the end, from there. The answer lets a
@@ -238,10 +243,10 @@ impl Handle {
         let closing = Closing(Arc::default());
         let latch = closing.0.clone();
         background::run(move || {
-            let location = self.database.location().clone();
-            self.close();
-            if let Location::File(path) = location {
-                remove_left_companions(&path);
+            if let Some(closed) = self.close_if_last()
+                && let Location::File(path) = closed.location()
+            {
+                remove_left_companions(path);
             }
             done();
             *lock(&latch.0) = true;
