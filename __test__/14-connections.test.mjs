@@ -6,7 +6,7 @@ import * as stores from '../index.mjs';
 const require = createRequire(import.meta.url);
 const { createKit } = require('./support/kit.cjs');
 const { contracts } = require('./contract/index.cjs');
-const { chosen, connect, drivers } = require('./connections/drivers.cjs');
+const { chosen, connect } = require('./connections/drivers.cjs');
 const sharing = require('./connections/sharing.cjs');
 const standIns = require('./connections/stand-ins.cjs');
 const states = require('./connections/states.cjs');

@@ -68,7 +68,15 @@ describe(`both versions on one connection, seed ${seed}`, () => {
       const key = `key ${below(30)}`;
       const kind = next();
       if (kind < 0.4) {
-        const value = one([n, `${n}`, { n }, [n], null, undefined, { text: 'é\u{1F9B8}"'.repeat(n) }]);
+        const value = one([
+          n,
+          `${n}`,
+          { n },
+          [n],
+          null,
+          undefined,
+          { text: 'é\u{1F9B8}"'.repeat(n) },
+        ]);
         entries.set(key, value);
         await one(stores).set(key, value, 60);
       } else if (kind < 0.9) {
@@ -77,8 +85,7 @@ describe(`both versions on one connection, seed ${seed}`, () => {
         entries.delete(key);
         await one(stores).delete(key);
       } else {
-        for (const store of stores)
-          expect((await store.getStats()).totalItems).toBe(entries.size);
+        for (const store of stores) expect((await store.getStats()).totalItems).toBe(entries.size);
       }
     }
   });
@@ -124,13 +131,19 @@ describe(`both versions on one connection, seed ${seed}`, () => {
   for (const name of ['SQLiteRateLimitStore', 'SqliteAdaptiveRateLimitStore']) {
     it(`count requests together: ${name}`, async () => {
       const stores = both(name, { defaultConfig: { limit: 10_000, windowMs: HOUR } });
-      const counts = new Map([['r', 0], ['s', 0]]);
+      const counts = new Map([
+        ['r', 0],
+        ['s', 0],
+      ]);
       for (let n = 0; n < 1_000; n++) {
         const resource = one(['r', 's']);
         const before = counts.get(resource) ?? 0;
         if (next() < 0.6) {
           counts.set(resource, before + 1);
-          await one(stores).record(resource, ...(name.includes('Adaptive') ? [one(['user', 'background'])] : []));
+          await one(stores).record(
+            resource,
+            ...(name.includes('Adaptive') ? [one(['user', 'background'])] : []),
+          );
         } else if (next() < 0.9) {
           for (const store of stores)
             expect((await store.getStatus(resource)).limit - count(resource)).toBe(10_000 - before);
@@ -140,7 +153,9 @@ describe(`both versions on one connection, seed ${seed}`, () => {
         }
       }
       for (const store of stores)
-        expect((await store.getStats()).totalRequests).toBe([...counts.values()].reduce((a, b) => a + b));
+        expect((await store.getStats()).totalRequests).toBe(
+          [...counts.values()].reduce((a, b) => a + b),
+        );
     });
   }
 
@@ -152,7 +167,9 @@ describe(`both versions on one connection, seed ${seed}`, () => {
 });
 
 describe('several processes on one file', () => {
-  it(`lose nothing: 0.2.0 and ours on connections, ours on the path, 1,000 calls each, seed ${seed}`, { timeout: 120_000 }, async () => {
+  it(`lose nothing: 0.2.0 and ours on connections, ours on the path, 1,000 calls each, seed ${seed}`, {
+    timeout: 120_000,
+  }, async () => {
     connect().close();
     const kinds = [
       { version: '0.2.0', by: 'connection' },
@@ -160,7 +177,13 @@ describe('several processes on one file', () => {
       { version: 'ours', by: 'path' },
     ];
     const children = kinds.map((kind, index) => {
-      const input = { ...kind, path: file, id: `${kind.version} by ${kind.by}`, calls: 1_000, seed: seed + index };
+      const input = {
+        ...kind,
+        path: file,
+        id: `${kind.version} by ${kind.by}`,
+        calls: 1_000,
+        seed: seed + index,
+      };
       return spawn(process.execPath, [script('mixed.cjs'), JSON.stringify(input)], {
         stdio: ['pipe', 'pipe', 'inherit'],
       });
@@ -182,8 +205,13 @@ describe('several processes on one file', () => {
     try {
       expect(db.pragma('integrity_check', { simple: true })).toBe('ok');
       /** @type {any[]} */
-      const cached = db.prepare('SELECT hash, value FROM cache WHERE expires_at > ?').all(Date.now());
-      const entries = cached.map(({ hash, value }) => [hash, JSON.parse(JSON.parse(String(value)))]);
+      const cached = db
+        .prepare('SELECT hash, value FROM cache WHERE expires_at > ?')
+        .all(Date.now());
+      const entries = cached.map(({ hash, value }) => [
+        hash,
+        JSON.parse(JSON.parse(String(value))),
+      ]);
       expect(Object.fromEntries(entries)).toStrictEqual(
         Object.fromEntries(reports.flatMap((report) => report.entries)),
       );
@@ -198,14 +226,18 @@ describe('several processes on one file', () => {
         Object.fromEntries(reports.flatMap((report) => report.jobs)),
       );
       /** @type {any[]} */
-      const shared = db.prepare("SELECT hash, job_id FROM dedupe_jobs WHERE hash LIKE 'shared%'").all();
+      const shared = db
+        .prepare("SELECT hash, job_id FROM dedupe_jobs WHERE hash LIKE 'shared%'")
+        .all();
       for (const report of reports) {
         for (const [hash, id] of Object.entries(report.shared))
           expect(shared).toContainEqual({ hash, job_id: id });
       }
       expect(shared.length).toBeGreaterThan(10);
       const found = db
-        .prepare('SELECT resource, priority, COUNT(*) AS n FROM rate_limits GROUP BY 1, 2 ORDER BY 1, 2 DESC')
+        .prepare(
+          'SELECT resource, priority, COUNT(*) AS n FROM rate_limits GROUP BY 1, 2 ORDER BY 1, 2 DESC',
+        )
         .all();
       const sum = (/** @type {string} */ kind) =>
         reports.reduce((total, { recorded }) => total + recorded[kind], 0);

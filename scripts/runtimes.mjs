@@ -46,7 +46,10 @@ function install() {
   const done =
     npm && existsSync(npm) && /\.c?js$/.test(npm)
       ? run('npm ci in __test__/runtimes', process.execPath, [npm, ...args], { cwd: folder })
-      : run('npm ci in __test__/runtimes', `npm ${args.join(' ')}`, [], { cwd: folder, shell: true });
+      : run('npm ci in __test__/runtimes', `npm ${args.join(' ')}`, [], {
+          cwd: folder,
+          shell: true,
+        });
   if (!done) process.exit(1);
 }
 

@@ -5,7 +5,9 @@ const require = createRequire(import.meta.url);
 const elsewhere = createRequire(new URL('../runtimes/package.json', import.meta.url));
 // Bun's fake timers have no asynchronous advance.
 const FakeTimers = elsewhere('@sinonjs/fake-timers');
-const { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } = require('bun:test');
+const { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } = require(
+  `bun:${'test'}`,
+);
 const stores = require('../../index.js');
 const { unserializable } = require('../support/values.cjs');
 const sharing = require('./sharing.cjs');

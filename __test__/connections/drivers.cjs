@@ -63,12 +63,12 @@ const drivers = {
     },
   },
   'node:sqlite': {
-    load: () => process.getBuiltinModule('node:sqlite').DatabaseSync,
+    load: () => /** @type {any} */ (process).getBuiltinModule('node:sqlite').DatabaseSync,
     open: (Database, path, { readonly = false, timeout = 5_000, safeIntegers = false }) =>
       new Database(path, { readOnly: readonly, timeout, readBigInts: safeIntegers }),
   },
   'bun:sqlite': {
-    load: () => require('bun:sqlite').Database,
+    load: () => require(`bun:${'sqlite'}`).Database,
     open(Database, path, { readonly = false, timeout = 5_000, safeIntegers = false }) {
       const connection = new Database(path, {
         ...(readonly ? { readonly } : { readwrite: true, create: true }),

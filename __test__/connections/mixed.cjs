@@ -21,10 +21,27 @@ async function main() {
   }
   const database = connection ?? path;
   const config = { limit: 1e6, windowMs: HOUR };
-  const cache = new stores.SQLiteCacheStore({ database, cleanupIntervalMs: 50, busyTimeoutMs: 20_000 });
-  const dedupe = new stores.SQLiteDedupeStore({ database, cleanupIntervalMs: 50, busyTimeoutMs: 20_000, jobTimeoutMs: HOUR });
-  const rate = new stores.SQLiteRateLimitStore({ database, busyTimeoutMs: 20_000, defaultConfig: config });
-  const adaptive = new stores.SqliteAdaptiveRateLimitStore({ database, busyTimeoutMs: 20_000, defaultConfig: config });
+  const cache = new stores.SQLiteCacheStore({
+    database,
+    cleanupIntervalMs: 50,
+    busyTimeoutMs: 20_000,
+  });
+  const dedupe = new stores.SQLiteDedupeStore({
+    database,
+    cleanupIntervalMs: 50,
+    busyTimeoutMs: 20_000,
+    jobTimeoutMs: HOUR,
+  });
+  const rate = new stores.SQLiteRateLimitStore({
+    database,
+    busyTimeoutMs: 20_000,
+    defaultConfig: config,
+  });
+  const adaptive = new stores.SqliteAdaptiveRateLimitStore({
+    database,
+    busyTimeoutMs: 20_000,
+    defaultConfig: config,
+  });
 
   process.stdout.write('ready\n');
   await new Promise((resolve) => process.stdin.once('data', resolve));
@@ -48,7 +65,10 @@ async function main() {
   }
   /** @param {string} what @param {Promise<any>} promise @param {(found: any) => boolean} accept */
   const checkThat = (what, promise, accept) =>
-    check(what, promise.then((found) => (accept(found) ? undefined : found)));
+    check(
+      what,
+      promise.then((found) => (accept(found) ? undefined : found)),
+    );
 
   for (let n = 0; n < calls; ) {
     /** @type {Promise<void>[]} */
@@ -81,10 +101,14 @@ async function main() {
         const hash = `${id} job ${n}`;
         jobs.set(hash, 'pending');
         touched.add(hash);
-        group.push(checkThat(`register ${hash}`, dedupe.register(hash), (jobId) => jobId.length === 36));
+        group.push(
+          checkThat(`register ${hash}`, dedupe.register(hash), (jobId) => jobId.length === 36),
+        );
       } else if (kind < 0.65) {
         // In 0.2.0 calls that are not awaited do not keep their order: what ends was registered in an earlier group.
-        const pending = [...jobs].find(([hash, state]) => state === 'pending' && !touched.has(hash));
+        const pending = [...jobs].find(
+          ([hash, state]) => state === 'pending' && !touched.has(hash),
+        );
         if (!pending) continue;
         const [hash] = pending;
         if (next() < 0.7) {
@@ -104,7 +128,8 @@ async function main() {
         group.push(
           dedupe.register(hash).then(
             (/** @type {string} */ jobId) => {
-              if ((shared[hash] ??= jobId) !== jobId) wrong.push(`${hash} has two jobs`);
+              shared[hash] ??= jobId;
+              if (shared[hash] !== jobId) wrong.push(`${hash} has two jobs`);
             },
             (/** @type {Error} */ error) => void wrong.push(`register ${hash}: ${error.message}`),
           ),
@@ -115,7 +140,11 @@ async function main() {
       } else if (kind < 0.86) {
         const least = recorded.plain;
         group.push(
-          checkThat('getStatus', rate.getStatus('plain'), ({ remaining }) => remaining <= 1e6 - least),
+          checkThat(
+            'getStatus',
+            rate.getStatus('plain'),
+            ({ remaining }) => remaining <= 1e6 - least,
+          ),
         );
       } else if (kind < 0.96) {
         const priority = next() < 0.5 ? 'user' : 'background';
@@ -125,10 +154,14 @@ async function main() {
         // In 0.2.0 shares move such that users may be locked out.
         const may = version === 'ours' ? [true] : [true, false];
         group.push(
-          checkThat('canProceed', adaptive.canProceed('adaptive', 'user'), (found) => may.includes(found)),
+          checkThat('canProceed', adaptive.canProceed('adaptive', 'user'), (found) =>
+            may.includes(found),
+          ),
         );
       } else {
-        group.push(checkThat('getStats', dedupe.getStats(), ({ totalJobs }) => totalJobs >= jobs.size));
+        group.push(
+          checkThat('getStats', dedupe.getStats(), ({ totalJobs }) => totalJobs >= jobs.size),
+        );
       }
     }
     await Promise.all(group);

@@ -119,9 +119,9 @@ module.exports = function sharing(runner, driver, stores) {
   }
 
   /** @param {any} connection @param {string} sql @returns {any} the first column, c0, of the first row */
-  const valueOf = (connection, sql) => connection.prepare(sql).get()?.c0;
+  const firstOf = (connection, sql) => connection.prepare(sql).get()?.c0;
   const count = (/** @type {any} */ connection, /** @type {string} */ table) =>
-    Number(valueOf(connection, `SELECT COUNT(*) AS c0 FROM ${table}`));
+    Number(firstOf(connection, `SELECT COUNT(*) AS c0 FROM ${table}`));
 
   describe('the end', () => {
     for (const name of names) {
@@ -130,9 +130,11 @@ module.exports = function sharing(runner, driver, stores) {
         const { observer, executed } = observed(connection);
         await make(stores[name], observer).close();
         make(stores[name], observer).destroy();
-        await make(stores[name], observer)[Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')]();
+        await make(stores[name], observer)[
+          Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')
+        ]();
         expect(executed).not.toContain('close()');
-        expect(Number(valueOf(connection, 'SELECT 1 AS c0'))).toBe(1);
+        expect(Number(firstOf(connection, 'SELECT 1 AS c0'))).toBe(1);
         // As does the end of the last with others gone before.
         const next = make(stores[name], connection);
         await next.clear();
@@ -154,13 +156,20 @@ module.exports = function sharing(runner, driver, stores) {
       for (const { status } of await calls) expect(status).toBe('fulfilled');
     });
 
-    for (const way of ['process.exit', 'the end of the script', 'process.exit after an exit listener that closes']) {
+    for (const way of [
+      'process.exit',
+      'the end of the script',
+      'process.exit after an exit listener that closes',
+    ]) {
       it(`by ${way}: what was called before is written`, () => {
         const script = join(__dirname, 'exit.cjs');
         const { status, stderr } = spawnSync(process.execPath, [script, driver, path(), way], {
           encoding: 'utf8',
         });
-        expect([status, stderr.replace(/^.*(ExperimentalWarning|--trace-warnings).*\n/gm, '')]).toEqual([0, '']);
+        expect([
+          status,
+          stderr.replace(/^.*(ExperimentalWarning|--trace-warnings).*\n/gm, ''),
+        ]).toEqual([0, '']);
         expect(count(open(), 'cache')).toBe(1);
       });
     }
@@ -205,7 +214,11 @@ module.exports = function sharing(runner, driver, stores) {
     it('has what is still queued rejected', async () => {
       const connection = open();
       const cache = make(SQLiteCacheStore, connection);
-      const calls = Promise.allSettled([cache.set('a', 1, 60), cache.get('a'), cache.set('b', 1, 60)]);
+      const calls = Promise.allSettled([
+        cache.set('a', 1, 60),
+        cache.get('a'),
+        cache.set('b', 1, 60),
+      ]);
       connection.close();
       for (const { status, reason } of /** @type {any[]} */ (await calls)) {
         expect(status).toBe('rejected');
@@ -368,10 +381,22 @@ module.exports = function sharing(runner, driver, stores) {
         BEGIN SELECT raise(ABORT, 'not this one'); END`);
       const keys = ['a', 'refused 1', 'b', 'refused 2', 'c'];
       const outcomes = await Promise.allSettled(keys.map((key) => cache.set(key, key, 60)));
-      expect(outcomes.map(({ status }) => status === 'fulfilled')).toEqual([true, false, true, false, true]);
+      expect(outcomes.map(({ status }) => status === 'fulfilled')).toEqual([
+        true,
+        false,
+        true,
+        false,
+        true,
+      ]);
       for (const index of [1, 3])
         expect(/** @type {any} */ (outcomes[index]).reason.message).toMatch(/not this one/);
-      expect(await Promise.all(keys.map((key) => cache.get(key)))).toEqual(['a', undefined, 'b', undefined, 'c']);
+      expect(await Promise.all(keys.map((key) => cache.get(key)))).toEqual([
+        'a',
+        undefined,
+        'b',
+        undefined,
+        'c',
+      ]);
       expect(connection.inTransaction ?? connection.isTransaction ?? false).toBe(false);
     });
 
@@ -386,7 +411,9 @@ module.exports = function sharing(runner, driver, stores) {
         const [, read] = await Promise.all(calls);
         expect(read).toBe(1);
         const kept = end === 'COMMIT';
-        expect([count(connection, 'own'), count(connection, 'cache')]).toEqual(kept ? [1, 2] : [0, 0]);
+        expect([count(connection, 'own'), count(connection, 'cache')]).toEqual(
+          kept ? [1, 2] : [0, 0],
+        );
       });
     }
 
@@ -450,12 +477,26 @@ module.exports = function sharing(runner, driver, stores) {
         PRAGMA wal_autocheckpoint = 78; PRAGMA secure_delete = ON; PRAGMA recursive_triggers = ON;
         CREATE TEMP TABLE own (n INTEGER); INSERT INTO own VALUES (1)`);
       const before = state(connection);
-      expect(before).toMatchObject({ journal_mode: 'truncate', user_version: '5', wal_autocheckpoint: '78' });
+      expect(before).toMatchObject({
+        journal_mode: 'truncate',
+        user_version: '5',
+        wal_autocheckpoint: '78',
+      });
       const { observer, executed, prepared } = observed(connection);
       const [cache, dedupe, rate, adaptive] = names.map((name) => make(stores[name], observer));
       await Promise.all([cache.set('a', 1, 60), cache.cleanup(), cache.getStats(), cache.clear()]);
-      await Promise.all([dedupe.register('a'), dedupe.complete('a', 1), dedupe.waitFor('a'), dedupe.cleanup()]);
-      await Promise.all([rate.record('a'), rate.cleanup(), adaptive.record('a', 'user'), adaptive.getStats()]);
+      await Promise.all([
+        dedupe.register('a'),
+        dedupe.complete('a', 1),
+        dedupe.waitFor('a'),
+        dedupe.cleanup(),
+      ]);
+      await Promise.all([
+        rate.record('a'),
+        rate.cleanup(),
+        adaptive.record('a', 'user'),
+        adaptive.getStats(),
+      ]);
       for (const store of [cache, dedupe, rate, adaptive]) await store.close();
       expect(state(connection)).toEqual(before);
       expect(count(connection, 'own')).toBe(1);
@@ -468,7 +509,9 @@ module.exports = function sharing(runner, driver, stores) {
       /** @param {any} store */
       const use = async (store) => {
         const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(store));
-        for (const method of methods.filter((each) => !/constructor|close|destroy|ResourceConfig/.test(each)))
+        for (const method of methods.filter(
+          (each) => !/constructor|close|destroy|ResourceConfig/.test(each),
+        ))
           await store[method](
             'name',
             /canProceed|acquire|record|getWaitTime/.test(method) ? 'user' : 'value',
@@ -500,17 +543,17 @@ module.exports = function sharing(runner, driver, stores) {
       expect(await plain.getStatus('r')).toMatchObject({ remaining: 59 });
       const adaptive = make(SqliteAdaptiveRateLimitStore, connection);
       expect(await adaptive.getStatus('r')).toMatchObject({ remaining: 199 });
-      expect(valueOf(connection, 'SELECT priority AS c0 FROM rate_limits')).toBe('background');
+      expect(firstOf(connection, 'SELECT priority AS c0 FROM rate_limits')).toBe('background');
       const cache = make(SQLiteCacheStore, connection);
       const text = (/** @type {string} */ json) => `CAST('${json}' AS TEXT)`;
       const later = Date.now() + 60_000;
       connection.exec(`INSERT INTO cache VALUES ('text', ${text('"{\\"a\\":1}"')}, ${later}.5, 0),
         ('plain', CAST('{"b":2}' AS BLOB), ${later}, 0), ('broken', CAST('{' AS BLOB), ${later}, 0)`);
-      expect([await cache.get('text'), await cache.get('plain'), await cache.get('broken')]).toEqual([
-        { a: 1 },
-        { b: 2 },
-        undefined,
-      ]);
+      expect([
+        await cache.get('text'),
+        await cache.get('plain'),
+        await cache.get('broken'),
+      ]).toEqual([{ a: 1 }, { b: 2 }, undefined]);
       await turn();
       expect(count(connection, 'cache')).toBe(2);
     });
@@ -526,7 +569,7 @@ module.exports = function sharing(runner, driver, stores) {
       const sizes = new Set();
       while (!done) {
         await turn();
-                sizes.add(count(connection, 'cache'));
+        sizes.add(count(connection, 'cache'));
       }
       await cleanup;
       expect(count(connection, 'cache')).toBe(0);

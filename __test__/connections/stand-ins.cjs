@@ -35,14 +35,36 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
       .filter((name) => !/constructor|close|destroy|ResourceConfig/.test(name))
       .map((name) => [
         name,
-        () => store[name]('name', /canProceed|acquire|record|getWaitTime/.test(name) ? 'user' : 'value', 60),
+        () =>
+          store[name](
+            'name',
+            /canProceed|acquire|record|getWaitTime/.test(name) ? 'user' : 'value',
+            60,
+          ),
       ]);
 
   describe('objects whose statements do nothing', () => {
     for (const [title, connection] of /** @type {[string, any][]} */ ([
-      ['with functions', { prepare: () => ({ run: nothing, get: nothing, all: nothing }), exec: nothing }],
+      [
+        'with functions',
+        { prepare: () => ({ run: nothing, get: nothing, all: nothing }), exec: nothing },
+      ],
       ['with no more', Object.assign(Object.create(null), answering(undefined))],
-      ['with a prototype', new (class { prepare() { return { run() {}, get() {}, all() { return []; } }; } exec() {} })()],
+      [
+        'with a prototype',
+        new (class {
+          prepare() {
+            return {
+              run() {},
+              get() {},
+              all() {
+                return [];
+              },
+            };
+          }
+          exec() {}
+        })(),
+      ],
       ['that are functions', Object.assign(() => {}, answering(undefined))],
       ['that are frozen', Object.freeze(answering(undefined))],
       ['that answer null', answering(null)],
@@ -50,7 +72,8 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
       for (const name of names) {
         it(`${title}: ${name} goes on as on an empty database`, async () => {
           const store = new stores[name]({ database: connection });
-          for (const [, call] of callsOf(store)) expect((await stateOf(call())).status).toBe('resolved');
+          for (const [, call] of callsOf(store))
+            expect((await stateOf(call())).status).toBe('resolved');
           for (const state of await Promise.all(callsOf(store).map(([, call]) => stateOf(call()))))
             expect(state.status).toBe('resolved');
           if (name === 'SQLiteCacheStore') expect(await store.get('name')).toBeUndefined();
@@ -66,24 +89,43 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
     Object.assign(circular, { circular });
     /** @type {Record<string, any>} */
     const odd = {
-      'numbers': answering(42),
-      'texts': answering('text'),
-      'BigInts': answering(2n ** 80n),
-      'symbols': answering(Symbol('s')),
-      'functions': answering(() => 1),
+      numbers: answering(42),
+      texts: answering('text'),
+      BigInts: answering(2n ** 80n),
+      symbols: answering(Symbol('s')),
+      functions: answering(() => 1),
       'empty objects': answering({}),
       'empty arrays': answering([]),
       'long arrays': answering(new Array(100_000).fill(null)),
       'objects in themselves': answering(circular),
-      'columns that throw': answering(new Proxy({}, { get: throwing(new RangeError('no column')) })),
+      'columns that throw': answering(
+        new Proxy({}, { get: throwing(new RangeError('no column')) }),
+      ),
       'columns of every kind': answering({
-        c0: Symbol('s'), c1: 2n ** 70n, c2: new Float64Array(3), c3: [], c4: () => 1, c5: new Date(Number.NaN),
+        c0: Symbol('s'),
+        c1: 2n ** 70n,
+        c2: new Float64Array(3),
+        c3: [],
+        c4: () => 1,
+        c5: new Date(Number.NaN),
         changes: -1,
       }),
-      'blobs without bytes': answering({ c0: new Uint8Array(0), c1: new DataView(new ArrayBuffer(8)), changes: 2n }),
-      'numbers out of range': answering({ c0: Number.NaN, c1: Number.POSITIVE_INFINITY, c2: 1e300, changes: -1e300 }),
+      'blobs without bytes': answering({
+        c0: new Uint8Array(0),
+        c1: new DataView(new ArrayBuffer(8)),
+        changes: 2n,
+      }),
+      'numbers out of range': answering({
+        c0: Number.NaN,
+        c1: Number.POSITIVE_INFINITY,
+        c2: 1e300,
+        changes: -1e300,
+      }),
       'rows that are arrays': answering(['a', 'b', 'c']),
-      'errors thrown': { ...answering(undefined), prepare: throwing(new RangeError('no statement')) },
+      'errors thrown': {
+        ...answering(undefined),
+        prepare: throwing(new RangeError('no statement')),
+      },
       'undefined thrown': { ...answering(undefined), exec: throwing(undefined) },
       'null thrown by statements': {
         ...answering(undefined),
@@ -96,16 +138,22 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
           return { run: fails, get: fails, all: nothing };
         },
       },
-      'a transaction flag that throws': Object.defineProperty(answering(undefined), 'inTransaction', {
-        get: throwing(new Error('no flag')),
-      }),
+      'a transaction flag that throws': Object.defineProperty(
+        answering(undefined),
+        'inTransaction',
+        {
+          get: throwing(new Error('no flag')),
+        },
+      ),
       'a transaction flag of another type': { ...answering(undefined), inTransaction: 'yes' },
       'an open flag of another type': { ...answering(undefined), open: 'yes' },
       'methods that come and go': (() => {
         let turn = 0;
         const connection = /** @type {any} */ (answering(undefined));
         const { exec } = connection;
-        return Object.defineProperty(connection, 'exec', { get: () => (turn++ % 3 === 2 ? undefined : exec) });
+        return Object.defineProperty(connection, 'exec', {
+          get: () => (turn++ % 3 === 2 ? undefined : exec),
+        });
       })(),
     };
     for (const [title, connection] of Object.entries(odd)) {
@@ -157,6 +205,9 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
           exec: (/** @type {string} */ sql) => connection.exec(sql),
           get inTransaction() {
             return connection.inTransaction ?? connection.isTransaction;
+          },
+          get open() {
+            return connection.open;
           },
         },
       };
@@ -225,7 +276,7 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
     revoked.revoke();
     /** @type {Record<string, any>} */
     const none = {
-      'null': null,
+      null: null,
       'a number': 42,
       'a boolean': false,
       'a BigInt': 1n,
@@ -247,7 +298,9 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
       'only prepare': { prepare: nothing },
       'only exec': { exec: nothing },
       'members that are no functions': { prepare: 1, exec: 'exec' },
-      'members that throw': Object.defineProperty({ exec: nothing }, 'prepare', { get: throwing(new Error('no')) }),
+      'members that throw': Object.defineProperty({ exec: nothing }, 'prepare', {
+        get: throwing(new Error('no')),
+      }),
       'a revoked proxy': revoked.proxy,
       'a connection that answers promises': {
         prepare: async () => ({ run: nothing, get: nothing, all: nothing }),
@@ -258,11 +311,26 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
         exec: async () => {},
       },
       'a connection that takes callbacks': {
-        prepare: () => ({ run() { return this; }, get() { return this; }, all() { return this; } }),
-        exec() { return this; },
+        prepare: () => ({
+          run() {
+            return this;
+          },
+          get() {
+            return this;
+          },
+          all() {
+            return this;
+          },
+        }),
+        exec() {
+          return this;
+        },
       },
       'a connection without statements': { prepare: nothing, exec: nothing },
-      'a connection of a pool': { prepare: () => ({ bind: nothing, step: nothing }), exec: nothing },
+      'a connection of a pool': {
+        prepare: () => ({ bind: nothing, step: nothing }),
+        exec: nothing,
+      },
     };
     for (const [title, database] of Object.entries(none)) {
       for (const name of names) {

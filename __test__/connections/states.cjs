@@ -108,7 +108,9 @@ for (const [store, priority, limit, options] of /** @type {const} */ ([
   );
 }
 for (const [index, cell] of cells.entries()) {
-  const again = cells.slice(0, index).some((o) => o.store === cell.store && o.method === cell.method);
+  const again = cells
+    .slice(0, index)
+    .some((o) => o.store === cell.store && o.method === cell.method);
   Object.assign(cell, {
     title: `${cell.method}(${cell.args.map(String).join(', ')})${again ? (cell.writes ? ', writing' : ', reading') : ''}`,
   });
@@ -252,7 +254,9 @@ module.exports = function states(runner, driver, stores) {
       "SELECT name AS c0 FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY 1",
     ).map((/** @type {string} */ table) => {
       const columns = rows(`SELECT name AS c0 FROM pragma_table_info('${table}')`);
-      const text = columns.map((/** @type {string} */ name) => `quote("${name}")`).join(` || ',' || `);
+      const text = columns
+        .map((/** @type {string} */ name) => `quote("${name}")`)
+        .join(` || ',' || `);
       return [table, rows(`SELECT ${text} AS c0 FROM ${table} ORDER BY 1`)];
     });
     connection.close();
@@ -264,7 +268,8 @@ module.exports = function states(runner, driver, stores) {
 
   /** One test for every cell. @param {(cell: Cell) => Promise<void>} test */
   function each(test) {
-    for (const cell of cells) it(`${cell.store} ${/** @type {any} */ (cell).title}`, () => test(cell));
+    for (const cell of cells)
+      it(`${cell.store} ${/** @type {any} */ (cell).title}`, () => test(cell));
   }
 
   it('the matrix has every method', () => {
@@ -358,7 +363,8 @@ module.exports = function states(runner, driver, stores) {
       for (const end of ['ROLLBACK', 'COMMIT']) {
         connection.exec('BEGIN');
         expectDone(await outcomeOf(store, cell), cell);
-        if (isInTransaction(connection) !== undefined) expect(isInTransaction(connection)).toBe(true);
+        if (isInTransaction(connection) !== undefined)
+          expect(isInTransaction(connection)).toBe(true);
         // Nobody else sees it yet.
         expect(dump()).toEqual(before);
         connection.exec(end);
@@ -373,7 +379,9 @@ module.exports = function states(runner, driver, stores) {
       const store = storeOf(connection, cells[0]);
       connection.exec(`CREATE TRIGGER t BEFORE INSERT ON cache WHEN new.hash = 'refused'
         BEGIN SELECT raise(ABORT, 'not this one'); END`);
-      connection.exec("BEGIN; DELETE FROM own; UPDATE cache SET expires_at = 0 WHERE hash = 'kept'");
+      connection.exec(
+        "BEGIN; DELETE FROM own; UPDATE cache SET expires_at = 0 WHERE hash = 'kept'",
+      );
       const outcomes = await Promise.allSettled([
         store.set('one', 1, 60),
         store.set('refused', 2, 60),
@@ -382,12 +390,9 @@ module.exports = function states(runner, driver, stores) {
       expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
       expect(/** @type {any} */ (outcomes[1]).reason.message).toMatch(/not this one/);
       connection.exec('COMMIT');
-      expect(await Promise.all(['one', 'refused', 'three', 'kept'].map((key) => store.get(key)))).toEqual([
-        1,
-        undefined,
-        3,
-        undefined,
-      ]);
+      expect(
+        await Promise.all(['one', 'refused', 'three', 'kept'].map((key) => store.get(key))),
+      ).toEqual([1, undefined, 3, undefined]);
       expect(dump().own).toEqual([]);
     });
   });
@@ -430,7 +435,8 @@ module.exports = function states(runner, driver, stores) {
         let last = 1;
         for (let row = rows.next(); !row.done; row = rows.next()) last = Number(row.value.n);
         expect(last).toBe(1_000);
-        if (isInTransaction(connection) !== undefined) expect(isInTransaction(connection)).toBe(false);
+        if (isInTransaction(connection) !== undefined)
+          expect(isInTransaction(connection)).toBe(false);
         if (outcome.error) {
           expectDone(await outcomeOf(store, cell), cell);
           if (cell.writes) expect(dump()).not.toEqual(before);
@@ -487,7 +493,9 @@ module.exports = function states(runner, driver, stores) {
           const store = storeOf(openLocked(200), cells[0]);
           const start = performance.now();
           const outcomes = await Promise.all(
-            Array.from({ length: 20 }, (_, i) => outcomeOf(store, { ...cells[0], method: 'set', args: [`${i}`, i, 60] })),
+            Array.from({ length: 20 }, (_, i) =>
+              outcomeOf(store, { ...cells[0], method: 'set', args: [`${i}`, i, 60] }),
+            ),
           );
           for (const outcome of outcomes) expectRefused(outcome, /locked|busy/i);
           expect(performance.now() - start).toBeLessThan(2_000);
