@@ -17,7 +17,8 @@ const elsewhere = createRequire(join(__dirname, '../runtimes/package.json'));
  * @typedef {object} Driver
  * @property {() => any} load  the module's class of connections
  * @property {(Database: any, path: string, options: OpenOptions) => any} open
- * @property {boolean} [refusesWhileIterating]  all but what is prepared and only reads
+ * @property {boolean} [refusesWhileIterating]  what writes
+ * @property {boolean} [hidesTransaction]  does not tell whether a transaction is open
  */
 
 /** @type {(Database: any, path: string, options: OpenOptions) => any} */
@@ -51,6 +52,25 @@ const drivers = {
       return connection;
     },
     refusesWhileIterating: true,
+  },
+  // Not a driver, but what applications hand in, too: something around a connection, and no more than is asked for.
+  'a Proxy of better-sqlite3 12': {
+    load: () => require('better-sqlite3'),
+    open: (...args) => new Proxy(openBetterSqlite3(...args), {}),
+    refusesWhileIterating: true,
+  },
+  'prepare and exec of better-sqlite3 12': {
+    load: () => require('better-sqlite3'),
+    open(...args) {
+      const connection = openBetterSqlite3(...args);
+      return {
+        prepare: (/** @type {string} */ sql) => connection.prepare(sql),
+        exec: (/** @type {string} */ sql) => connection.exec(sql),
+        close: () => connection.close(),
+      };
+    },
+    refusesWhileIterating: true,
+    hidesTransaction: true,
   },
   libsql: {
     load: () => elsewhere('libsql'),
@@ -91,6 +111,8 @@ function chosen() {
   const newer = ['better-sqlite3 13', 'better-sqlite3-multiple-ciphers', 'node:sqlite'];
   return [
     'better-sqlite3 12',
+    'a Proxy of better-sqlite3 12',
+    'prepare and exec of better-sqlite3 12',
     'libsql',
     ...(major > 22 || (major === 22 && minor >= 13) ? newer : []),
   ];

@@ -30,6 +30,8 @@ enum Binding {
 
 struct Prepared {
     statement: Reference,
+    /// Its method that runs it: `run`, `get` or `all`.
+    method: Reference,
     /// Which of the operation's values stands for each `?`.
     parameters: Vec<usize>,
 }
@@ -167,12 +169,15 @@ impl Given {
 
     fn get_row(&self, statement: Value, arguments: &[Value], columns: usize) -> Result<Option<Vec<SqlValue>>> {
         let row = self.invoke(statement, c"get", arguments)?;
-        // Drivers answer `undefined` or `null` where there is no row.
+        self.read_optional_row(row, columns)
+    }
+
+    /// Drivers answer `undefined` or `null` where there is no row.
+    fn read_optional_row(&self, row: Value, columns: usize) -> Result<Option<Vec<SqlValue>>> {
         if self.js.is_object(row) { self.read_row(row, columns).map(Some) } else { Ok(None) }
     }
 
-    fn all_rows(&self, statement: Value, arguments: &[Value], columns: usize) -> Result<Vec<Vec<SqlValue>>> {
-        let rows = self.invoke(statement, c"all", arguments)?;
+    fn read_rows(&self, rows: Value, columns: usize) -> Result<Vec<Vec<SqlValue>>> {
         if !self.js.is_object(rows) {
             return Ok(Vec::new());
         }
@@ -182,30 +187,36 @@ impl Given {
 
     fn run_step(&self, step: &Step) -> Result<StepRows> {
         let js = self.js;
+        let columns = step.statement.columns();
         if !self.statements.borrow().contains_key(&step.statement) {
             let (sql, parameters) = anonymous_parameters(step.statement.sql());
             let statement = self.invoke(self.connection()?, c"prepare", &[js.string(&sql)?])?;
-            let prepared = Prepared { statement: js.refer(statement, true)?, parameters };
+            let method = match columns {
+                0 => c"run",
+                _ if step.statement.has_many_rows() => c"all",
+                _ => c"get",
+            };
+            let method = js.refer(js.get(statement, method)?, true)?;
+            let prepared = Prepared { statement: js.refer(statement, true)?, method, parameters };
             self.statements.borrow_mut().insert(step.statement, prepared);
         }
-        let (statement, arguments) = {
+        let (statement, method, arguments) = {
             let statements = self.statements.borrow();
-            let prepared = statements.get(&step.statement);
-            let Some((object, prepared)) = prepared.and_then(|own| Some((js.deref(&own.statement)?, own))) else {
-                return Err(Error::Internal("a statement is gone".to_owned()).into());
-            };
-            (object, self.arguments(&step.values, &prepared.parameters)?)
+            let gone = || Failure::from(Error::Internal("a statement is gone".to_owned()));
+            let prepared = statements.get(&step.statement).ok_or_else(gone)?;
+            let statement = js.deref(&prepared.statement).ok_or_else(gone)?;
+            let method = js.deref(&prepared.method).ok_or_else(gone)?;
+            (statement, method, self.arguments(&step.values, &prepared.parameters)?)
         };
-        let columns = step.statement.columns();
+        let answer = js.call(statement, method, &arguments)?;
         if columns == 0 {
-            let info = self.invoke(statement, c"run", &arguments)?;
-            let changes = if js.is_object(info) { js.to_sql(js.get(info, c"changes")?).number() } else { None };
+            let changes = if js.is_object(answer) { js.to_sql(js.get(answer, c"changes")?).number() } else { None };
             return Ok(StepRows { rows: Vec::new(), changes: changes.unwrap_or(0.0) as u64 });
         }
         let rows = if step.statement.has_many_rows() {
-            self.all_rows(statement, &arguments, columns)?
+            self.read_rows(answer, columns)?
         } else {
-            self.get_row(statement, &arguments, columns)?.into_iter().collect()
+            self.read_optional_row(answer, columns)?.into_iter().collect()
         };
         Ok(StepRows { rows, changes: 0 })
     }
@@ -220,10 +231,13 @@ impl Given {
         let js = self.js;
         let connection = self.connection()?;
         for name in [c"open", c"isOpen"] {
-            let open = js.get(connection, name)?;
-            if js.as_boolean(open) == Some(false) {
-                self.invoke(connection, c"prepare", &[js.string("SELECT 1")?])?;
-                return Err(Error::Internal("the connection is closed".to_owned()).into());
+            match js.as_boolean(js.get(connection, name)?) {
+                Some(true) => return Ok(()),
+                Some(false) => {
+                    self.invoke(connection, c"prepare", &[js.string("SELECT 1")?])?;
+                    return Err(Error::Internal("the connection is closed".to_owned()).into());
+                }
+                None => {}
             }
         }
         // A driver without either says so here.
@@ -392,7 +406,7 @@ impl Given {
                 self.wake(environment);
             }
             if has_rest {
-                environment.flush_next_turn(Rest(Rc::clone(self)));
+                environment.flush_next_turn(js, Rest(Rc::clone(self)));
                 return;
             }
         }
@@ -496,6 +510,7 @@ impl Drop for Given {
         self.js.drop_reference(connection);
         for (_, prepared) in self.statements.get_mut().drain() {
             self.js.drop_reference(prepared.statement);
+            self.js.drop_reference(prepared.method);
         }
     }
 }
@@ -528,7 +543,7 @@ impl SchemaConnection for Setup<'_> {
         let given = self.given;
         let rows = (|| {
             let statement = given.invoke(given.connection()?, c"prepare", &[given.js.string(sql)?])?;
-            given.all_rows(statement, &[], 1)
+            given.read_rows(given.invoke(statement, c"all", &[])?, 1)
         })();
         self.keep(rows)
     }
