@@ -562,7 +562,7 @@ module.exports = function sharing(runner, driver, stores) {
     it('is free again between the steps of a long cleanup', async () => {
       const connection = open();
       const cache = make(SQLiteCacheStore, connection);
-      await Promise.all(Array.from({ length: 3_000 }, (_, i) => cache.set(`${i}`, i, -1)));
+      await Promise.all(Array.from({ length: 20_000 }, (_, i) => cache.set(`${i}`, i, -1)));
       let done = false;
       const cleanup = cache.cleanup().then(() => {
         done = true;

@@ -121,8 +121,7 @@ pub struct Environment {
     next_id: Cell<usize>,
     unflushed: RefCell<Vec<Box<dyn Queue>>>,
     flush_scheduled: Cell<bool>,
-    /// `[promise, then, flush, setImmediate]`: `then.call(promise, flush)` runs `flush` as a microtask, and
-    /// `setImmediate(flush)` in the next turn of the event loop, whatever is faked.
+    /// `[promise, then, flush]`: `then.call(promise, flush)` runs `flush` as a microtask, whatever is faked.
     microtask: Reference,
     /// How many promises keep the process alive.
     held: Cell<usize>,
@@ -199,7 +198,6 @@ impl Environment {
         js.set_element(parts, 0, promise)?;
         js.set_element(parts, 1, js.get(promise, c"then")?)?;
         js.set_element(parts, 2, flush)?;
-        js.set_element(parts, 3, js.get(js.global(), c"setImmediate")?)?;
 
         // `process.exit()` ends the main thread without running cleanup hooks.
         let process = js.get(js.global(), c"process")?;
@@ -282,21 +280,12 @@ impl Environment {
     }
 
     /// Has a queue carried out in the next turn of the event loop.
-    pub fn flush_next_turn(&self, js: Js, queue: impl Queue + 'static) {
+    pub fn flush_next_turn(&self, queue: impl Queue + 'static) {
         self.add_unflushed(Box::new(queue));
-        let _ = self.schedule_next_turn(js);
-        // In case it was a fake already when the binding was loaded.
+        // A moment later, and from another thread: Node takes signals that come while it attends to one in the same
+        // turn.
         let mailbox = Arc::clone(&self.mailbox);
-        background::start_after(Duration::from_millis(50), move || mailbox.signal());
-    }
-
-    fn schedule_next_turn(&self, js: Js) -> Result<()> {
-        let parts = self.microtask_parts(js)?;
-        js.call(js.undefined(), js.element(parts, 3)?, &[js.element(parts, 2)?]).map(drop)
-    }
-
-    fn microtask_parts(&self, js: Js) -> Result<Value> {
-        js.deref(&self.microtask).ok_or_else(|| Error::Internal("the environment has ended".to_owned()).into())
+        background::start_after(Duration::from_millis(1), move || mailbox.signal());
     }
 
     /// Has a queue carried out at the end of the running stretch of JavaScript.
@@ -313,7 +302,8 @@ impl Environment {
     }
 
     fn schedule(&self, js: Js) -> Result<()> {
-        let parts = self.microtask_parts(js)?;
+        let parts =
+            js.deref(&self.microtask).ok_or_else(|| Error::Internal("the environment has ended".to_owned()))?;
         js.call(js.element(parts, 0)?, js.element(parts, 1)?, &[js.element(parts, 2)?])?;
         Ok(())
     }

@@ -406,7 +406,7 @@ impl Given {
                 self.wake(environment);
             }
             if has_rest {
-                environment.flush_next_turn(js, Rest(Rc::clone(self)));
+                environment.flush_next_turn(Rest(Rc::clone(self)));
                 return;
             }
         }
