@@ -334,7 +334,7 @@ impl Given {
             }
         }
         self.enqueue(operation, Some(continuation()));
-        if matches!(self.in_transaction(), Ok(Some(true))) {
+        if self.check_open().is_ok() && matches!(self.in_transaction(), Ok(Some(true))) {
             self.drain(environment);
         }
         None
