@@ -348,6 +348,29 @@ describe.each(
   });
 
   it.each([
+    ['a more patient store', false],
+    ['the renewal of a lease', true],
+  ])('busyTimeoutMs holds behind %s', async (_, pendingJob) => {
+    const [remote] = await start(1);
+    const patient = await remote.make('SQLiteCacheStore', { database: file, journalMode });
+    const own = { database: file, journalMode, busyTimeoutMs: 300 };
+    const impatient = await remote.make('SQLiteCacheStore', own);
+    const dedupe = await remote.make('SQLiteDedupeStore', own);
+    if (pendingJob) await remote.call(dedupe, 'register', 'job');
+    else await remote.call(dedupe, 'clear');
+    const release = await hold(file, kind);
+    // Leases are renewed every second.
+    if (pendingJob) await sleep(1_500);
+    const waiting = pendingJob ? undefined : remote.begin(patient, 'set', 'patient', 1, 60);
+    await waiting?.begun;
+    const { status, error, called, settled } = await remote.outcome(impatient, 'set', 'key', 1, 60);
+    expect({ status, code: error?.code }).toEqual({ status: 'rejected', code: 'SQLITE_BUSY' });
+    expect(settled - called).toBeLessThan(600);
+    await release();
+    if (waiting) expect(await waiting.done).toMatchObject({ status: 'resolved' });
+  });
+
+  it.each([
     ['that has the tables', true, journalMode],
     ['without the tables', false, journalMode],
     ['without the tables, journalMode not given', false, undefined],
