@@ -41,6 +41,12 @@ pub trait Waiter: Send + Sync {
     fn wake(&self);
 }
 
+/// How long a lock is waited for at a time, after which calls that have waited long enough are refused.
+const LOCK_SLICE: Duration = Duration::from_millis(25);
+
+/// How long a file is waited for before its journal mode is taken as another process keeps it.
+const PREPARATION_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Where the answer to a queued call goes.
 pub trait Reply: Send {
     /// Delivers the answer. Called once, from any thread.
@@ -330,17 +336,14 @@ impl Database {
         drop(queue);
 
         let mut finished = Vec::with_capacity(batch.len());
-        // A store that was added while another process wrote has no calls yet that could run out of time.
-        let patience = if batch.is_empty() { Instant::now() + Duration::from_secs(1) } else { Instant::now() };
+        let started = Instant::now();
         loop {
-            let until = batch.iter().map(|queued| queued.deadline).min().unwrap_or(patience);
-            let mut patience = until.saturating_duration_since(Instant::now());
-            if !unprepared.is_empty() {
-                patience = patience.min(Duration::from_secs(1));
-            }
-            connection.wait_for_locks(patience);
+            let until = batch.iter().map(|queued| queued.deadline).min();
+            let left = until.map_or(LOCK_SLICE, |until| until.saturating_duration_since(Instant::now()));
+            connection.wait_for_locks(left.min(LOCK_SLICE));
+            let has_waited = started.elapsed() >= PREPARATION_PATIENCE;
             let outcome = guarded(|| {
-                self.prepare(connection, &mut unprepared)?;
+                self.prepare(connection, &mut unprepared, has_waited)?;
                 run_batch(connection, &mut batch, &mut finished)
             });
             let Err(error) = outcome else { break };
@@ -348,17 +351,21 @@ impl Database {
                 finished.extend(batch.drain(..).map(|queued| (queued, Err(error.clone()))));
                 break;
             }
-            let now = Instant::now();
-            let (late, rest) = batch.into_iter().partition::<VecDeque<_>, _>(|queued| queued.deadline <= now);
-            batch = rest;
             connection.wait_for_locks(Duration::ZERO);
-            finished.extend(late.into_iter().map(|queued| {
-                // A read may have waited for nothing but the writes before it.
-                let is_read = queued.operation.read_only;
-                let rows = if is_read { run_alone(connection, &queued.operation) } else { Err(error.clone()) };
-                (queued, rows)
-            }));
-            if batch.is_empty() {
+            let late = self.take_late(&mut batch);
+            if !late.is_empty() {
+                finished.extend(late.into_iter().map(|queued| {
+                    // A read may have waited for nothing but the writes before it.
+                    let is_read = queued.operation.read_only;
+                    let rows = if is_read { run_alone(connection, &queued.operation) } else { Err(error.clone()) };
+                    (queued, rows)
+                }));
+                // Now: others may wait for the lock longer.
+                self.finish(std::mem::take(&mut finished));
+            }
+            // A store that was added while another process wrote may have no calls yet.
+            if batch.is_empty() && (unprepared.is_empty() || has_waited || !lock(&self.queue).operations.is_empty())
+            {
                 break;
             }
             // SQLite answers BUSY at once where waiting could not help, for example while a snapshot is recovered.
@@ -387,9 +394,27 @@ impl Database {
         true
     }
 
-    fn prepare(&self, connection: &mut Connection, unprepared: &mut Vec<(StoreKind, Synchronous)>) -> Result<()> {
+    /// Takes out of a batch, and out of the queue behind it, what has waited long enough.
+    fn take_late(&self, batch: &mut VecDeque<Queued>) -> Vec<Queued> {
+        let now = Instant::now();
+        let mut late = Vec::new();
+        for operations in [batch, &mut lock(&self.queue).operations] {
+            let (taken, rest) =
+                std::mem::take(operations).into_iter().partition::<VecDeque<_>, _>(|queued| queued.deadline <= now);
+            *operations = rest;
+            late.extend(taken);
+        }
+        late
+    }
+
+    fn prepare(
+        &self,
+        connection: &mut Connection,
+        unprepared: &mut Vec<(StoreKind, Synchronous)>,
+        has_waited: bool,
+    ) -> Result<()> {
         while let Some((kind, synchronous)) = unprepared.last() {
-            self.prepare_store(connection, *kind, *synchronous, true)?;
+            self.prepare_store(connection, *kind, *synchronous, has_waited)?;
             unprepared.pop();
         }
         Ok(())

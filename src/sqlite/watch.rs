@@ -147,7 +147,7 @@ async fn renew(watch: Weak<Watch>) {
             continue;
         };
         let Some(database) = database.upgrade() else { return };
-        let deadline = Instant::now() + Duration::from_millis(dedupe::LEASE_MS as u64);
+        let deadline = Instant::now() + Duration::from_millis(dedupe::LEASE_RENEWAL_MS as u64);
         database.run_in_background(dedupe::renew(&watch.owner, system_now()), deadline);
     }
 }
