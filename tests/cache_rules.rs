@@ -18,7 +18,9 @@ const START: f64 = 1.7e12;
 fn get(db: &Db, hash: &str, now: f64) -> Option<String> {
     match db.run(cache::get(hash, now)) {
         Answer::Undefined => None,
-        Answer::Json { text, .. } if serde_json::from_str::<serde_json::Value>(&text).is_ok() => Some(text),
+        Answer::Json { text, .. } if serde_json::from_str::<serde_json::Value>(&text).is_ok() => {
+            Some(text.to_string())
+        }
         Answer::Json { unreadable, .. } => {
             db.run(Operation::command([unreadable.unwrap()]));
             None
@@ -73,7 +75,7 @@ fn every_answer_is_that_of_a_map() {
             let hash = hashes[hash];
             match act {
                 Act::Set(text, ttl) => {
-                    db.run(cache::set(hash, &text, ttl, now));
+                    db.run(cache::set(hash, text.as_str(), ttl, now));
                     map.insert(hash, (text, now + ttl.max(0.0) * 1_000.0));
                 }
                 Act::Get => {

@@ -8,6 +8,7 @@ mod common;
 
 use std::collections::HashSet;
 
+use comic_vine_sqlite_store::core::codec;
 use comic_vine_sqlite_store::core::dedupe::{self, Call, LEASE_MS};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::options::DedupeOptions;
@@ -323,7 +324,7 @@ impl<'db> Model<'db> {
                 });
                 let answer = self.db.run(dedupe::result(self.call(who, hash)));
                 match answer {
-                    Answer::Json { text, .. } => assert_eq!(Some(text), expected),
+                    Answer::Json { text, .. } => assert_eq!(Some(text.to_string()), expected),
                     Answer::Undefined => assert_eq!(None, expected),
                     other => panic!("{other:?}"),
                 }
@@ -408,7 +409,7 @@ impl<'db> Model<'db> {
                 waiting_since = Some(since.unwrap_or(now));
             }
             (Answer::Json { text, .. }, Expected::Result(expected)) => {
-                assert_eq!(text, expected, "{context}");
+                assert_eq!(*text, *expected, "{context}");
                 let completed_at = state.job.as_ref().unwrap().updated_at;
                 let asked_at = since.unwrap_or(now);
                 assert!(asked_at <= completed_at || asked_at < completed_at + settings.result_ttl, "{context}");
@@ -461,7 +462,7 @@ impl<'db> Model<'db> {
         let call = self.call(who, hash);
         let text = format!(r#"{{"by":{who},"at":{now},"after":{ids}}}"#);
         let (operation, state) = if well {
-            (dedupe::complete(&call, &text, registered.clone()), State::Completed(text))
+            (dedupe::complete(&call, text.as_str(), registered.clone()), State::Completed(text))
         } else {
             (dedupe::fail(&call, Some(text.clone()), registered.clone()), State::Failed(text))
         };
@@ -663,6 +664,7 @@ fn literal(value: &Value) -> String {
         Value::Integer(integer) => integer.to_string(),
         Value::Real(real) => format!("{real:?}"),
         Value::Text(text) => format!("'{text}'"),
+        Value::Json(text) => literal(&Value::Blob(codec::encode(text))),
         Value::Blob(bytes) => format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
     }
 }

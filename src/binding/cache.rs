@@ -95,7 +95,7 @@ impl Inner {
             };
             // Larger ones are passed over; what is stored under the hash stays.
             let fits = text.len() as f64 <= self.options.max_entry_size_bytes;
-            Ok(fits.then(|| cache::set(&hash, &text, ttl_seconds, now)))
+            Ok(fits.then(|| cache::set(&hash, text, ttl_seconds, now)))
         })
     }
 

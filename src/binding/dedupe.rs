@@ -624,7 +624,7 @@ impl Inner {
         });
         match made {
             Ok((on, text)) => {
-                self.end(js, on, call.get(1), |on, registered| dedupe::complete(on, &text, registered), Ok)
+                self.end(js, on, call.get(1), |on, registered| dedupe::complete(on, text, registered), Ok)
             }
             Err(failure) => self.store.realm().settled(js, Err(failure)),
         }

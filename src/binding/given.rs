@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 
 use super::environment::{Continuation, Environment, Queue};
 use super::js::{Failure, Js, Reference, Result, Type, Value};
+use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
 use crate::core::plan::{Operation, Outcome, PlanRows, Step, StepRows, Weight};
 use crate::core::schema::{self, SchemaConnection, Statement};
@@ -143,6 +144,7 @@ impl Given {
             SqlValue::Real(real) => Ok(js.number(*real)),
             SqlValue::Text(text) => js.string(text),
             SqlValue::Blob(bytes) => js.buffer(bytes),
+            SqlValue::Json(text) => js.buffer(&codec::encode(text)),
         });
         if self.binding.get() == Binding::Spread {
             return values.collect();

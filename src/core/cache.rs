@@ -1,5 +1,7 @@
 //! The response cache (README, "SQLiteCacheStore").
 
+use std::sync::Arc;
+
 use super::codec;
 use super::plan::{Answer, Field, Operation, Outcome, Step, delete_in_chunks};
 use super::schema::Statement;
@@ -21,8 +23,8 @@ pub fn get(hash: &str, now: Millis) -> Operation {
         if expired {
             return Outcome::AnswerThen(Answer::Undefined, Operation::command([removal]));
         }
-        match value.into_bytes().and_then(codec::decode) {
-            Some(text) if text == codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
+        match codec::text(value) {
+            Some(text) if *text == *codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
             Some(text) => Outcome::Answer(Answer::Json { text, unreadable: Some(removal) }),
             None => Outcome::AnswerThen(Answer::Undefined, Operation::command([removal])),
         }
@@ -31,11 +33,11 @@ pub fn get(hash: &str, now: Millis) -> Operation {
 
 /// Stores a JSON text (or the marker of `undefined`) under a hash for a number of seconds; at most 0 means that
 /// it has expired at once.
-pub fn set(hash: &str, text: &str, ttl_seconds: f64, now: Millis) -> Operation {
+pub fn set(hash: &str, text: impl Into<Arc<str>>, ttl_seconds: f64, now: Millis) -> Operation {
     let expires_at = if ttl_seconds <= 0.0 { now } else { now + ttl_seconds * 1000.0 };
     Operation::command([Step::new(
         Statement::CacheSet,
-        [Value::from(hash), codec::encode(text).into(), expires_at.into(), now.into()],
+        [Value::from(hash), Value::Json(text.into()), expires_at.into(), now.into()],
     )])
 }
 

@@ -1,6 +1,10 @@
 //! How values lie in BLOB columns: a JSON *string* whose content is the JSON text of the value, as version 0.2.0
 //! writes them (`{"a":1}` is stored as `"{\"a\":1}"`), with markers for what JSON cannot say.
 
+use std::sync::Arc;
+
+use super::value::Value;
+
 /// The marker stored for `undefined`.
 pub const UNDEFINED: &str = "__UNDEFINED__";
 
@@ -17,11 +21,22 @@ pub fn encode(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Decodes the bytes of a BLOB column to the JSON text, or marker, within. Plain JSON that is not a string is
+/// Decodes bytes to the JSON text, or marker, within. Plain JSON that is not a string is
 /// taken as the text itself. `None`: neither.
-pub fn decode(bytes: Vec<u8>) -> Option<String> {
+fn decode(bytes: Vec<u8>) -> Option<String> {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace())?;
     if *first == b'"' { serde_json::from_slice(&bytes).ok() } else { String::from_utf8(bytes).ok() }
+}
+
+/// The JSON text, or marker, in a column: a BLOB, or TEXT where another program wrote it so. `None` where there is
+/// none.
+pub fn text(value: Value) -> Option<Arc<str>> {
+    match value {
+        Value::Json(text) => Some(text),
+        Value::Blob(bytes) => decode(bytes).map(Arc::from),
+        Value::Text(text) => decode(text.into_bytes()).map(Arc::from),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! Two clocks: a job's times are the caller's (`now`, which tests fake); leases and claims tell whether a process
 //! lives, so they are in system time.
 
+use std::sync::Arc;
+
 use super::codec;
 use super::error::Error;
 use super::options::DedupeOptions;
@@ -81,11 +83,13 @@ impl<'rows> Job<'rows> {
 
     /// What the job came to. A result that cannot be read counts as none, and the job is removed.
     fn result(&self, hash: &str, null: Answer) -> Outcome {
-        let Some(bytes) = self.result.clone().into_bytes() else { return Outcome::Answer(Answer::Undefined) };
+        if *self.result == Value::Null {
+            return Outcome::Answer(Answer::Undefined);
+        }
         let removal = self.removal(hash);
-        match codec::decode(bytes) {
-            Some(text) if text == codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
-            Some(text) if text == codec::NULL => Outcome::Answer(null),
+        match codec::text(self.result.clone()) {
+            Some(text) if *text == *codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
+            Some(text) if *text == *codec::NULL => Outcome::Answer(null),
             Some(text) => Outcome::Answer(Answer::Json { text, unreadable: Some(removal) }),
             None => Outcome::AnswerThen(Answer::Undefined, Operation::command([removal])),
         }
@@ -241,8 +245,8 @@ fn ended(rows: Vec<StepRows>) -> Outcome {
 
 /// Ends a job with a result (a JSON text or a marker): the job this store registered, or, if it registered none,
 /// a pending one.
-pub fn complete(call: &Call, text: &str, registered: Option<String>) -> Operation {
-    end(Statement::DedupeComplete, call, codec::encode(text).into(), registered)
+pub fn complete(call: &Call, text: impl Into<Arc<str>>, registered: Option<String>) -> Operation {
+    end(Statement::DedupeComplete, call, Value::Json(text.into()), registered)
 }
 
 /// Ends a job with an error's message: the job this store registered, or, if it registered none, a pending one.

@@ -11,6 +11,7 @@ pub mod adaptive;
 pub mod cache;
 pub mod capacity;
 pub mod codec;
+pub mod copies;
 pub mod dedupe;
 pub mod error;
 pub mod number;

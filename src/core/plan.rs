@@ -1,6 +1,7 @@
 //! Operations as data: statements with their values, the rows they give, and what a call answers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::error::Error;
 use super::schema::{CHUNK_ROWS, Statement};
@@ -133,6 +134,7 @@ impl Operation {
             .map(|value| match value {
                 Value::Text(text) => text.len(),
                 Value::Blob(bytes) => bytes.len(),
+                Value::Json(text) => text.len(),
                 _ => 8,
             })
             .sum()
@@ -187,7 +189,7 @@ pub enum Answer {
     /// The value that this JSON text denotes; `unreadable` deletes the row it came from if it does not parse.
     Json {
         /// The JSON text.
-        text: String,
+        text: Arc<str>,
         /// What to do with a row whose text does not parse.
         unreadable: Option<Step>,
     },

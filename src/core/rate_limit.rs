@@ -30,13 +30,13 @@ pub struct Reservations {
 struct Usage {
     recorded: f64,
     reserved: f64,
-    has_old: bool,
+    oldest: Option<Millis>,
 }
 
 impl Usage {
     fn read(step: Option<&StepRows>) -> Self {
         let number = |column| step.map_or(0.0, |step| step.number(column));
-        Usage { recorded: number(0), has_old: number(1) != 0.0, reserved: number(2) }
+        Usage { recorded: number(0), oldest: step.and_then(|step| step.optional_number(1)), reserved: number(2) }
     }
 
     fn count(&self) -> f64 {
@@ -54,8 +54,12 @@ impl Call {
     }
 
     fn usage(&self) -> Step {
-        let start = self.window_start();
-        Step::new(Statement::RateUsage, [self.resource(), start.into(), start.into(), self.now.into()])
+        Step::new(Statement::RateUsage, [self.resource(), self.window_start().into(), self.now.into()])
+    }
+
+    /// Whether requests are stored that have left the window.
+    fn has_old(&self, usage: &Usage) -> bool {
+        usage.oldest.is_some_and(|oldest| oldest < self.window_start())
     }
 
     /// The statement that removes what has left the window.
@@ -65,7 +69,7 @@ impl Call {
 
     /// The answer, and then the removal of what has left the window.
     fn answer(&self, usage: &Usage, answer: Answer) -> Outcome {
-        if usage.has_old {
+        if self.has_old(usage) {
             Outcome::AnswerThen(answer, delete_in_chunks(Vec::new(), vec![self.removal()]))
         } else {
             Outcome::Answer(answer)
@@ -221,7 +225,7 @@ fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
         let (mut removals, mut limited) = (Vec::new(), Vec::new());
         for (call, step) in calls.into_iter().zip(&rows) {
             let usage = Usage::read(Some(step));
-            if usage.has_old {
+            if call.has_old(&usage) {
                 removals.push(call.removal());
             }
             if usage.count() >= call.limit.limit {

@@ -304,12 +304,11 @@ statements! {
     /// Remove every lease and claim.
     DedupeClearLeases(0) = "DELETE FROM dedupe_leases";
 
-    /// Requests in a window, whether there are older ones than a time, and places held. Parameters: resource, window
-    /// start, that time, now.
+    /// Requests in a window, when the oldest of all was made, and places held. Parameters: resource, window start, now.
     RateUsage(3) = "SELECT
           (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2) AS c0,
-          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3) AS c1,
-          (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?4) AS c2";
+          (SELECT MIN(timestamp) FROM rate_limits WHERE resource = ?1) AS c1,
+          (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?3) AS c2";
     /// When the nth newest request in a window leaves it. Parameters: resource, window start, n - 1, window length.
     RateNthToLeave(1) = "SELECT timestamp + ?4 AS c0 FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
         ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";

@@ -1,9 +1,11 @@
 //! Values as SQLite knows them, and time.
 
+use std::sync::Arc;
+
 /// A point in time or a span, in milliseconds. Fractions are kept: a cache entry's expiry may have one.
 pub type Millis = f64;
 
-/// A value bound to a statement or read from a row: SQLite's five storage classes.
+/// A value bound to a statement or read from a row: SQLite's five storage classes, and a form of BLOB.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// SQL NULL.
@@ -16,6 +18,8 @@ pub enum Value {
     Text(String),
     /// Bytes.
     Blob(Vec<u8>),
+    /// A BLOB with a JSON text or marker in it, decoded (see [`codec`](super::codec)).
+    Json(Arc<str>),
 }
 
 impl Value {
@@ -32,15 +36,6 @@ impl Value {
     pub fn text(&self) -> Option<&str> {
         match self {
             Value::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// The bytes of a BLOB or TEXT value. A BLOB column keeps text as text when another program wrote it so.
-    pub fn into_bytes(self) -> Option<Vec<u8>> {
-        match self {
-            Value::Blob(bytes) => Some(bytes),
-            Value::Text(text) => Some(text.into_bytes()),
             _ => None,
         }
     }

@@ -1,11 +1,16 @@
 //! One SQLite connection: opening it, its schema, and running plans on it.
 
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection as Sqlite, OpenFlags, ToSql};
 
+use super::vfs;
+use super::wal_index::{State, WalIndex};
+use crate::core::codec;
+use crate::core::copies::Copies;
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
 use crate::core::plan::{PlanRows, Step, StepRows};
@@ -26,6 +31,21 @@ pub enum Location {
 /// A connection. Used by one thread at a time: whoever holds it.
 pub struct Connection {
     sqlite: Sqlite,
+    is_private: bool,
+    /// Once the connection has read in WAL mode.
+    wal_index: Option<WalIndex>,
+    copies: RefCell<Copies>,
+    /// The version that the copies are of.
+    copied: Cell<Option<Version>>,
+}
+
+/// Which version of the database a connection sees: equal only if nothing has been committed in between.
+#[derive(Clone, Copy, PartialEq)]
+enum Version {
+    /// Of a database of its own: how many rows it has changed.
+    Private(u64),
+    /// Of a file in WAL mode.
+    Shared(State),
 }
 
 impl From<rusqlite::Error> for Error {
@@ -51,6 +71,7 @@ impl ToSql for Value {
             Value::Real(real) => ToSqlOutput::Owned(SqlValue::Real(*real)),
             Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
             Value::Blob(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+            Value::Json(text) => ToSqlOutput::Owned(SqlValue::Blob(codec::encode(text))),
         })
     }
 }
@@ -82,12 +103,23 @@ impl Connection {
         let sqlite = match location {
             Location::Memory => Sqlite::open_in_memory_with_flags(flags)?,
             Location::Temporary => Sqlite::open_with_flags("", flags)?,
-            Location::File(path) => Sqlite::open_with_flags(path, flags)?,
+            Location::File(path) => match vfs::name() {
+                Some(name) => Sqlite::open_with_flags_and_vfs(path, flags, name)?,
+                None => Sqlite::open_with_flags(path, flags)?,
+            },
         };
+        // The VFS asks for it. What a transaction changes is bounded, and kept in memory until it is committed.
+        sqlite.execute_batch("PRAGMA cache_spill = OFF")?;
         // rusqlite's own default is 5 s; here only a background thread may wait, and it says how long.
         sqlite.busy_timeout(Duration::ZERO)?;
         sqlite.set_prepared_statement_cache_capacity(Statement::ALL.len() + 8);
-        Ok(Connection { sqlite })
+        Ok(Connection {
+            sqlite,
+            is_private: !matches!(location, Location::File(_)),
+            wal_index: None,
+            copies: RefCell::default(),
+            copied: Cell::new(None),
+        })
     }
 
     /// Opens a file that exists, reads from it, and closes it: the last to do so tidies up.
@@ -182,10 +214,7 @@ impl Connection {
     }
 
     /// Runs the steps of a plan in order, in the transaction that is open, if any.
-    ///
-    /// # Errors
-    /// What SQLite refuses. What the steps before the failing one did stands until the caller rolls back.
-    pub fn run(&self, steps: &[Step]) -> Result<PlanRows> {
+    fn run(&self, steps: &[Step]) -> Result<PlanRows> {
         steps.iter().map(|step| self.run_step(step)).collect()
     }
 
@@ -209,33 +238,102 @@ impl Connection {
         Ok(StepRows { rows: found, changes })
     }
 
-    /// Runs a plan that only reads, all its steps on one state of the database.
+    /// Runs a plan that only reads, all its steps on one state of the database: on copies of what was read before, if
+    /// that is what SQLite would answer.
     ///
     /// # Errors
     /// What SQLite refuses.
     pub fn read(&self, steps: &[Step]) -> Result<PlanRows> {
-        if steps.len() < 2 {
-            return self.run(steps);
+        if let [step] = steps {
+            let rows = if Copies::cover(step.statement) { self.read_or_copy(step)? } else { self.run_step(step)? };
+            return Ok(vec![rows]);
         }
-        self.begin(false)?;
-        let rows = self.run(steps);
-        self.end(rows)
+        Ok(self.transact(false, &[steps])?.pop().unwrap_or_default())
     }
 
-    /// Opens a transaction; a writing one takes the write lock at once, so that nothing after it can be refused
-    /// for want of a lock.
+    /// Whether a plan that only reads would be answered by copies now.
+    pub fn has_copy(&self, steps: &[Step]) -> bool {
+        let is_current = self.copied.get().is_some_and(|copied| self.version() == Some(copied));
+        is_current && steps.iter().all(|step| self.copies.borrow_mut().answer(step).is_some())
+    }
+
+    fn read_or_copy(&self, step: &Step) -> Result<StepRows> {
+        let Some(version) = self.version() else {
+            return self.run_step(step);
+        };
+        if self.copied.replace(Some(version)) != Some(version) {
+            self.copies.borrow_mut().forget();
+        }
+        if let Some(rows) = self.copies.borrow_mut().answer(step) {
+            return Ok(rows);
+        }
+        let mut rows = self.run_step(step)?;
+        // Otherwise what was read may be of either version.
+        if self.version() == Some(version) {
+            self.copies.borrow_mut().learn(step, &mut rows);
+        }
+        Ok(rows)
+    }
+
+    /// The version of the database as the last commit left it; `None` where that cannot be told without a lock.
+    fn version(&self) -> Option<Version> {
+        if self.is_private {
+            return Some(Version::Private(self.sqlite.total_changes()));
+        }
+        self.wal_index.as_ref().map(|index| Version::Shared(index.state()))
+    }
+
+    /// Runs plans in order, as one transaction. If it writes it takes the write lock at once, so that nothing in it can
+    /// be refused for want of a lock.
     ///
     /// # Errors
-    /// `SQLITE_BUSY` when another connection has the lock.
-    pub fn begin(&self, write: bool) -> Result<()> {
-        self.control(if write { "BEGIN IMMEDIATE" } else { "BEGIN" })
+    /// `SQLITE_BUSY` when another connection has the lock, and whatever SQLite says to a step or to the commit. Nothing
+    /// of the transaction stands then.
+    pub fn transact(&self, writes: bool, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
+        let before = self.version();
+        let changes = self.sqlite.total_changes();
+        let rows = match plans {
+            // A single statement is a transaction by itself.
+            [plan] if plan.len() < 2 => vec![self.run(plan)?],
+            _ => {
+                self.control(if writes { "BEGIN IMMEDIATE" } else { "BEGIN" })?;
+                self.end(plans.iter().map(|plan| self.run(plan)).collect())?
+            }
+        };
+        if writes {
+            let changed = self.sqlite.total_changes() > changes;
+            self.follow(before, changed, plans.iter().copied().flatten().zip(rows.iter().flatten()));
+        }
+        Ok(rows)
+    }
+
+    /// Has the copies follow what this connection has committed since version `before`. Without it they would be given
+    /// up, as they are when somebody else has committed meanwhile.
+    fn follow<'a>(
+        &self,
+        before: Option<Version>,
+        changed: bool,
+        written: impl Iterator<Item = (&'a Step, &'a StepRows)>,
+    ) {
+        let after = self.version();
+        let is_alone = match (before, after) {
+            (Some(Version::Private(_)), Some(Version::Private(_))) => true,
+            // This connection has committed something, and there was one commit.
+            (Some(Version::Shared(before)), Some(Version::Shared(after))) => changed && after.follows(&before),
+            _ => false,
+        };
+        if is_alone {
+            let mut copies = self.copies.borrow_mut();
+            if self.copied.get() != before {
+                copies.forget();
+            }
+            written.for_each(|(step, rows)| copies.follow(step, rows));
+            self.copied.set(after);
+        }
     }
 
     /// Commits if all went well, otherwise rolls back.
-    ///
-    /// # Errors
-    /// The error in `result`, or what SQLite says to the commit; either way nothing of the transaction stands.
-    pub fn end<T>(&self, result: Result<T>) -> Result<T> {
+    fn end<T>(&self, result: Result<T>) -> Result<T> {
         let result = result.and_then(|value| self.control("COMMIT").map(|()| value));
         // Some failures have rolled back already (sqlite.org/lang_transaction.html).
         if result.is_err() && !self.sqlite.is_autocommit() {
@@ -255,12 +353,19 @@ impl Connection {
     /// # Errors
     /// What SQLite refuses: `SQLITE_BUSY` while another process writes, `SQLITE_NOTADB`, `SQLITE_READONLY`.
     pub fn prepare_store(&mut self, kind: StoreKind) -> Result<()> {
-        if schema::is_complete(self, kind)? {
-            return Ok(());
+        if !schema::is_complete(self, kind)? {
+            self.control("BEGIN IMMEDIATE")?;
+            let created = schema::create(self, kind);
+            self.end(created)?;
         }
-        self.begin(true)?;
-        let created = schema::create(self, kind);
-        self.end(created)
+        if !self.is_private && self.wal_index.is_none() && self.is_wal() {
+            // SAFETY: used only by this connection's methods; it has read above, and leaves WAL mode for no other:
+            // `configure` comes before.
+            #[allow(unsafe_code)]
+            let index = unsafe { WalIndex::of(&self.sqlite) };
+            self.wal_index = index;
+        }
+        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use super::connection::{Connection, Location};
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
-use crate::core::plan::{Answer, Operation, Outcome, OutcomeRule, PlanRows, Weight};
+use crate::core::plan::{Answer, Operation, Outcome, OutcomeRule, PlanRows, Step, Weight};
 
 /// The most operations and bytes that are committed on a JavaScript thread at once: about 2 ms of work.
 const INLINE_OPERATIONS: usize = 400;
@@ -575,10 +575,8 @@ fn run_batch(
 ) -> Result<()> {
     if batch.len() > 1 {
         let writes = batch.iter().any(|queued| !queued.operation.read_only);
-        connection.begin(writes)?;
-        let all: Result<Vec<PlanRows>> =
-            batch.iter().map(|queued| connection.run(&queued.operation.steps)).collect();
-        match connection.end(all) {
+        let plans: Vec<&[Step]> = batch.iter().map(|queued| queued.operation.steps.as_slice()).collect();
+        match connection.transact(writes, &plans) {
             Ok(all) => {
                 finished.extend(batch.drain(..).zip(all.into_iter().map(Ok)));
                 return Ok(());
@@ -601,11 +599,5 @@ fn run_alone(connection: &Connection, operation: &Operation) -> Result<PlanRows>
     if operation.read_only {
         return connection.read(&operation.steps);
     }
-    if operation.steps.len() < 2 {
-        // A single statement is a transaction by itself.
-        return connection.run(&operation.steps);
-    }
-    connection.begin(true)?;
-    let rows = connection.run(&operation.steps);
-    connection.end(rows)
+    Ok(connection.transact(true, &[&operation.steps])?.pop().unwrap_or_default())
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test helper")]
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -42,8 +42,7 @@ impl Db {
             assert!(steps.iter().all(|step| step.statement.sql().starts_with("SELECT")), "{steps:?}");
             connection.read(&steps).unwrap()
         } else {
-            connection.begin(true).unwrap();
-            connection.end(connection.run(&steps)).unwrap()
+            connection.transact(true, &[&steps]).unwrap().remove(0)
         };
         drop(connection);
         let outcome = outcome(rows);
@@ -165,6 +164,10 @@ impl TempFile {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("rules-{}-{}.db", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         TempFile(std::env::temp_dir().join(name))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 }
 

@@ -1,0 +1,249 @@
+//! Copies, in memory, of what statements answered: whoever holds them may use them as long as the database is in the
+//! state they were taken from, and tells them what it changes itself. Knows no connection: whether the state is the
+//! same is the holder's affair.
+//!
+//! Two statements are answered so: an entry of the cache, and how many requests of a resource are in its window. The
+//! count is kept as it stands while every request of the resource is in the window; once the oldest has left, it is
+//! counted again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hashlink::LruCache;
+
+use super::codec;
+use super::plan::{Step, StepRows};
+use super::schema::Statement;
+use super::value::{Millis, Value};
+
+/// The most bytes of entries that are kept.
+pub const MAX_ENTRY_BYTES: usize = 8 << 20;
+
+/// The most bytes of one entry that is kept.
+const MAX_BYTES_EACH: usize = MAX_ENTRY_BYTES / 4;
+
+/// What an entry takes beside its key and text, about.
+const ENTRY_OVERHEAD: usize = 128;
+
+/// The most resources whose counts are kept.
+const MAX_WINDOWS: usize = 10_000;
+
+/// An entry of the cache: its text and expiry, or that there is none.
+struct Entry(Option<(Arc<str>, Value)>);
+
+/// The requests of a resource, all of them in its window, and no places held.
+struct Window {
+    count: i64,
+    oldest: Option<Millis>,
+    /// When they were counted. A clock that is set back makes places count that had lapsed.
+    counted_at: Millis,
+}
+
+impl Window {
+    /// Whether the count is what it was for a window that starts at `start`, at the time `now`.
+    fn holds(&self, start: &Value, now: &Value) -> bool {
+        let (Some(start), Some(now)) = (start.number(), now.number()) else { return false };
+        self.oldest.is_none_or(|oldest| start <= oldest) && now >= self.counted_at
+    }
+}
+
+/// See the module's description.
+pub struct Copies {
+    entries: LruCache<String, Entry>,
+    entry_bytes: usize,
+    windows: HashMap<String, Window>,
+}
+
+impl Default for Copies {
+    fn default() -> Self {
+        Copies { entries: LruCache::new_unbounded(), entry_bytes: 0, windows: HashMap::new() }
+    }
+}
+
+fn row(values: impl Into<Vec<Value>>) -> StepRows {
+    StepRows { rows: vec![values.into()], changes: 0 }
+}
+
+impl Copies {
+    /// Whether a statement is one of those that copies answer.
+    pub fn cover(statement: Statement) -> bool {
+        matches!(statement, Statement::CacheGet | Statement::RateUsage)
+    }
+
+    /// What a statement would answer, if that is known.
+    pub fn answer(&mut self, step: &Step) -> Option<StepRows> {
+        match (step.statement, step.values.as_slice()) {
+            (Statement::CacheGet, [Value::Text(hash)]) => Some(match &self.entries.get(hash)?.0 {
+                Some((text, expires_at)) => row([Value::Json(Arc::clone(text)), expires_at.clone()]),
+                None => StepRows::default(),
+            }),
+            (Statement::RateUsage, [Value::Text(resource), start, now]) => {
+                let window = self.windows.get(resource).filter(|window| window.holds(start, now))?;
+                Some(row([Value::Integer(window.count), Value::from(window.oldest), Value::Integer(0)]))
+            }
+            _ => None,
+        }
+    }
+
+    /// Keeps what a statement answered, and decodes what is kept decoded.
+    pub fn learn(&mut self, step: &Step, rows: &mut StepRows) {
+        match (step.statement, step.values.as_slice()) {
+            (Statement::CacheGet, [Value::Text(hash)]) => match rows.rows.first_mut().map(Vec::as_mut_slice) {
+                None => self.keep(hash, Entry(None)),
+                Some([value, expires_at]) => {
+                    if let Some(text) = codec::text(std::mem::replace(value, Value::Null)) {
+                        *value = Value::Json(Arc::clone(&text));
+                        self.keep(hash, Entry(Some((text, expires_at.clone()))));
+                    }
+                }
+                Some(_) => {}
+            },
+            (Statement::RateUsage, [Value::Text(resource), start, now]) => {
+                let window = Window {
+                    count: rows.number(0) as i64,
+                    oldest: rows.optional_number(1),
+                    counted_at: now.number().unwrap_or(Millis::INFINITY),
+                };
+                let places_held = rows.number(2);
+                if places_held == 0.0 && window.holds(start, now) {
+                    if self.windows.len() >= MAX_WINDOWS {
+                        self.windows.clear();
+                    }
+                    self.windows.insert(resource.clone(), window);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes note of a statement that the holder of the copies has carried out and committed.
+    pub fn follow(&mut self, step: &Step, rows: &StepRows) {
+        use Statement as S;
+        match (step.statement, step.values.as_slice()) {
+            (S::CacheSet, [Value::Text(hash), Value::Json(text), expires_at, _]) => {
+                self.keep(hash, Entry(Some((Arc::clone(text), expires_at.clone()))));
+            }
+            (S::CacheDelete, [Value::Text(hash)]) => self.keep(hash, Entry(None)),
+            (S::CacheDeleteStale, [Value::Text(hash), _]) => self.drop_entry(hash),
+            (S::CacheSet | S::CacheDelete | S::CacheDeleteStale | S::CacheClear | S::CacheCleanup, _) => {
+                self.entries.clear();
+                self.entry_bytes = 0;
+            }
+            (S::RateRecord | S::AdaptiveRecord, [Value::Text(resource), at, ..]) => self.record(resource, at),
+            (S::RateAcquire | S::AdaptiveAcquire, [Value::Text(resource), at, ..]) => {
+                if rows.first().is_some() {
+                    self.record(resource, at);
+                }
+            }
+            (S::RateReserve | S::AdaptiveReserve, [Value::Text(resource), ..]) => {
+                if rows.first().is_some() {
+                    self.windows.remove(resource);
+                }
+            }
+            (
+                S::RateRelease | S::RateLapse | S::RateResetReservations | S::RateDeleteBefore | S::RateReset,
+                [Value::Text(resource), ..],
+            ) => {
+                if rows.changes > 0 {
+                    self.windows.remove(resource);
+                }
+            }
+            (
+                S::RateRecord
+                | S::AdaptiveRecord
+                | S::RateAcquire
+                | S::AdaptiveAcquire
+                | S::RateReserve
+                | S::AdaptiveReserve
+                | S::RateRelease
+                | S::RateLapse
+                | S::RateResetReservations
+                | S::RateDeleteBefore
+                | S::RateReset
+                | S::RateClear
+                | S::RateClearReservations
+                | S::RateLapseAll,
+                _,
+            ) => self.windows.clear(),
+            // What changes other tables, and what only reads.
+            (
+                S::CacheGet
+                | S::CacheStats
+                | S::DedupeJob
+                | S::DedupeClaimExpiry
+                | S::DedupeAbandon
+                | S::DedupeClaim
+                | S::DedupeRegister
+                | S::DedupeLease
+                | S::DedupeRenew
+                | S::DedupeComplete
+                | S::DedupeFail
+                | S::DedupeTimeOut
+                | S::DedupeDelete
+                | S::DedupeStats
+                | S::DedupeCleanup
+                | S::DedupeCleanupLeases
+                | S::DedupeClear
+                | S::DedupeClearLeases
+                | S::RateUsage
+                | S::RateNthToLeave
+                | S::RateNthToLeaveOrLapse
+                | S::RateTotal
+                | S::RateResources
+                | S::AdaptiveUsage
+                | S::AdaptiveActivity
+                | S::AdaptiveNthToLeave
+                | S::AdaptiveKeepActivity
+                | S::AdaptiveEnterHigh
+                | S::AdaptiveLeaveHigh
+                | S::AdaptiveForget
+                | S::AdaptiveForgetAll
+                | S::AdaptiveActivations,
+                _,
+            ) => {}
+        }
+    }
+
+    /// Forgets everything: the database is in another state.
+    pub fn forget(&mut self) {
+        self.entries.clear();
+        self.entry_bytes = 0;
+        self.windows.clear();
+    }
+
+    fn keep(&mut self, hash: &str, entry: Entry) {
+        self.drop_entry(hash);
+        let bytes = bytes_of(hash, &entry);
+        if bytes > MAX_BYTES_EACH {
+            return;
+        }
+        self.entry_bytes += bytes;
+        self.entries.insert(hash.to_owned(), entry);
+        while self.entry_bytes > MAX_ENTRY_BYTES
+            && let Some((hash, entry)) = self.entries.remove_lru()
+        {
+            self.entry_bytes -= bytes_of(&hash, &entry);
+        }
+    }
+
+    fn drop_entry(&mut self, hash: &str) {
+        if let Some(entry) = self.entries.remove(hash) {
+            self.entry_bytes -= bytes_of(hash, &entry);
+        }
+    }
+
+    fn record(&mut self, resource: &str, at: &Value) {
+        if let Some(window) = self.windows.get_mut(resource) {
+            let at = at.number();
+            window.count += 1;
+            window.oldest = match (window.oldest, at) {
+                (Some(oldest), Some(at)) => Some(oldest.min(at)),
+                (oldest, at) => oldest.or(at),
+            };
+        }
+    }
+}
+
+fn bytes_of(hash: &str, Entry(entry): &Entry) -> usize {
+    ENTRY_OVERHEAD + hash.len() + entry.as_ref().map_or(0, |(text, _)| text.len())
+}

@@ -1,0 +1,81 @@
+//! Reading, without a lock and without a call to SQLite, which state a database in WAL mode is in: from the header of
+//! the WAL-index, the memory that all connections to the file share (sqlite.org/walformat.html, 2.1). Every commit of
+//! whatever connection writes a new header; it is how SQLite itself sees that something has changed.
+
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use rusqlite::{Connection, ffi};
+
+/// The words of the header's first copy: the format's version, unused, a counter of commits, the page size, the number
+/// of frames and of pages, checksums and salts. The second copy is written before it, so once a commit has come to its
+/// end, the first one is new.
+const WORDS: usize = 12;
+
+/// Which of them counts commits.
+const COMMITS: usize = 2;
+
+/// The size of a block of the WAL-index, in which it is mapped.
+const BLOCK_BYTES: i32 = 32_768;
+
+/// Which state a database is in: equal only if nothing was committed in between.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct State([u32; WORDS]);
+
+impl State {
+    /// Whether exactly one commit came after `earlier`.
+    pub fn follows(&self, earlier: &State) -> bool {
+        self.0[COMMITS] == earlier.0[COMMITS].wrapping_add(1)
+    }
+}
+
+/// The header of the WAL-index that a connection has mapped. Must not be used once the connection is closed.
+#[derive(Debug)]
+pub struct WalIndex {
+    header: *const AtomicU32,
+}
+
+// SAFETY: only reads, atomically, from memory that belongs to the connection and not to a thread.
+unsafe impl Send for WalIndex {}
+
+impl WalIndex {
+    /// Finds the header. `None` where the connection has no shared WAL-index: another journal mode, not yet used, or a
+    /// file system without shared memory.
+    ///
+    /// # Safety
+    /// Must not be used after `connection` was closed or its journal mode changed, either of which unmaps the memory.
+    pub unsafe fn of(connection: &Connection) -> Option<Self> {
+        let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+        let mut block: *mut std::ffi::c_void = ptr::null_mut();
+        // SAFETY: the handle is open; the calls write the pointers given. The block has been mapped by the connection
+        // itself when it first read in WAL mode, so that this answers the mapping it uses, and makes none: it stays
+        // mapped until the connection closes or leaves WAL mode.
+        unsafe {
+            let control = ffi::sqlite3_file_control(
+                connection.handle(),
+                c"main".as_ptr(),
+                ffi::SQLITE_FCNTL_FILE_POINTER,
+                (&raw mut file).cast(),
+            );
+            let methods = file.as_ref().filter(|_| control == ffi::SQLITE_OK)?.pMethods.as_ref()?;
+            let map = methods.xShmMap.filter(|_| methods.iVersion >= 2)?;
+            if map(file, 0, BLOCK_BYTES, 0, &mut block) != ffi::SQLITE_OK {
+                return None;
+            }
+        }
+        let header = block.cast::<AtomicU32>().cast_const();
+        (!header.is_null() && header.is_aligned()).then_some(WalIndex { header })
+    }
+
+    /// The state that the last commit left. One that is under way may or may not show.
+    pub fn state(&self) -> State {
+        let mut words = [0; WORDS];
+        for (index, word) in words.iter_mut().enumerate() {
+            // SAFETY: the block is larger than the header, aligned, and mapped (see `of`). Other processes write the
+            // words whole.
+            *word = unsafe { &*self.header.add(index) }.load(Ordering::Relaxed);
+        }
+        fence(Ordering::Acquire);
+        State(words)
+    }
+}

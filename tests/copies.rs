@@ -1,0 +1,227 @@
+//! The copies that a connection keeps of what it read: whatever is called, here or by others on the same file, they
+//! answer as the database does.
+
+#![allow(clippy::unwrap_used, reason = "test helpers")]
+
+mod common;
+
+use comic_vine_sqlite_store::core::cache;
+use comic_vine_sqlite_store::core::copies::MAX_ENTRY_BYTES;
+use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::options::{JournalMode, RateLimitConfig, ResourceConfigs, Synchronous};
+use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, PlanRows};
+use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
+use comic_vine_sqlite_store::core::schema::SchemaConnection;
+use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
+use common::TempFile;
+use proptest::prelude::*;
+
+const START: f64 = 1_000_000.0;
+const HASHES: [&str; 3] = ["one", "two", "three"];
+const RESOURCES: [&str; 2] = ["issues", "volumes"];
+
+/// A call of a store's, by whichever connection.
+#[derive(Clone, Debug)]
+enum Act {
+    Set(usize, String, f64),
+    Delete(usize),
+    Get(usize),
+    ClearCache,
+    CleanCache,
+    Record(usize),
+    Acquire(usize),
+    CanProceed(usize),
+    Reserve(usize),
+    Reset(usize),
+    ClearRequests,
+    CleanRequests,
+    /// Another program's statement on the connection.
+    Foreign(&'static str),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let hash = 0..HASHES.len();
+    let resource = 0..RESOURCES.len();
+    let text =
+        prop_oneof![Just("{\"a\":1}".to_owned()), Just("\"text\"".to_owned()), Just("__UNDEFINED__".to_owned())];
+    prop_oneof![
+        6 => (hash.clone(), text, prop_oneof![Just(0.0), Just(1.0), Just(0.0605)]).prop_map(|(hash, text, ttl)| Act::Set(hash, text, ttl)),
+        1 => hash.clone().prop_map(Act::Delete),
+        6 => hash.prop_map(Act::Get),
+        1 => Just(Act::ClearCache),
+        1 => Just(Act::CleanCache),
+        6 => resource.clone().prop_map(Act::Record),
+        3 => resource.clone().prop_map(Act::Acquire),
+        6 => resource.clone().prop_map(Act::CanProceed),
+        2 => resource.clone().prop_map(Act::Reserve),
+        1 => resource.prop_map(Act::Reset),
+        1 => Just(Act::ClearRequests),
+        1 => Just(Act::CleanRequests),
+        1 => prop_oneof![
+            Just("UPDATE cache SET expires_at = expires_at + 10"),
+            Just("DELETE FROM cache WHERE hash = 'one'"),
+            Just("INSERT OR REPLACE INTO cache VALUES ('two', '5', 9e15, 0)"),
+            Just("INSERT OR REPLACE INTO cache VALUES ('three', x'ff', 9e15, 0)"),
+            Just("UPDATE rate_limits SET timestamp = timestamp - 50"),
+            Just("DELETE FROM rate_limits WHERE id = (SELECT MIN(id) FROM rate_limits)"),
+            Just("BEGIN; INSERT INTO rate_limits (resource, timestamp) VALUES ('issues', 1000000); ROLLBACK"),
+        ].prop_map(Act::Foreign),
+    ]
+}
+
+fn call(resource: usize, now: f64) -> Call {
+    Call { resource: RESOURCES[resource].to_owned(), limit: limit(), now }
+}
+
+fn limit() -> RateLimitConfig {
+    RateLimitConfig { limit: 5.0, window_ms: 100.0 }
+}
+
+fn operation(act: &Act, now: f64) -> Option<Operation> {
+    let reservations = Reservations { owner: "store".to_owned(), for_ms: 40.0 };
+    Some(match act {
+        Act::Set(hash, text, ttl) => cache::set(HASHES[*hash], text.as_str(), *ttl, now),
+        Act::Delete(hash) => cache::delete(HASHES[*hash]),
+        Act::Get(hash) => cache::get(HASHES[*hash], now),
+        Act::ClearCache => cache::clear(),
+        Act::CleanCache => cache::cleanup(now),
+        Act::Record(resource) => rate_limit::record(RESOURCES[*resource], now, None),
+        Act::Acquire(resource) => rate_limit::acquire(&call(*resource, now)),
+        Act::CanProceed(resource) => rate_limit::can_proceed(call(*resource, now), None),
+        Act::Reserve(resource) => rate_limit::can_proceed(call(*resource, now), Some(&reservations)),
+        Act::Reset(resource) => rate_limit::reset(RESOURCES[*resource]),
+        Act::ClearRequests => rate_limit::clear(),
+        Act::CleanRequests => rate_limit::cleanup(ResourceConfigs { default: limit(), named: Vec::new() }, now),
+        Act::Foreign(_) => return None,
+    })
+}
+
+fn open(location: &Location) -> Connection {
+    let mut connection = Connection::open(location).unwrap();
+    if matches!(location, Location::File(_)) {
+        connection.configure(JournalMode::Wal, Synchronous::Normal, true).unwrap();
+    }
+    for kind in [StoreKind::Cache, StoreKind::RateLimit] {
+        connection.prepare_store(kind).unwrap();
+    }
+    connection
+}
+
+/// Carries out a call and what follows from it.
+fn run(connection: &Connection, operation: Operation) -> Answer {
+    let Operation { steps, read_only, outcome, .. } = operation;
+    let rows: PlanRows = if read_only {
+        connection.read(&steps).unwrap()
+    } else {
+        connection.transact(true, &[&steps]).unwrap().remove(0)
+    };
+    match outcome(rows) {
+        Outcome::Answer(answer) => answer,
+        Outcome::AnswerThen(answer, next) => {
+            run(connection, next);
+            answer
+        }
+        Outcome::Continue(next) => run(connection, next),
+    }
+}
+
+/// What the calls that only read answer now: with the help of copies, and without.
+fn compare(connection: &Connection, now: f64) -> Result<(), TestCaseError> {
+    let reads = || {
+        let gets = (0..HASHES.len()).map(Act::Get);
+        gets.chain((0..RESOURCES.len()).map(Act::CanProceed)).filter_map(|act| Some((operation(&act, now)?, act)))
+    };
+    for ((with, act), (without, _)) in reads().zip(reads()) {
+        let copied = connection.read(&with.steps).unwrap();
+        let read = connection.transact(false, &[&without.steps]).unwrap().remove(0);
+        let answers = [(with.outcome)(copied), (without.outcome)(read)].map(|outcome| match outcome {
+            Outcome::Answer(answer) => (format!("{answer:?}"), false),
+            Outcome::AnswerThen(answer, _) => (format!("{answer:?}"), true),
+            Outcome::Continue(next) => (format!("{:?}", next.steps), true),
+        });
+        prop_assert_eq!(&answers[0], &answers[1], "{:?} at {}", act, now);
+    }
+    Ok(())
+}
+
+fn history(connections: &mut [Connection], acts: Vec<(usize, i64, Act)>) -> Result<(), TestCaseError> {
+    let mut now = START;
+    for (who, after, act) in acts {
+        now += after as f64;
+        let count = connections.len();
+        let connection = &mut connections[who % count];
+        match (operation(&act, now), act) {
+            (_, Act::Foreign(sql)) => connection.execute_script(sql).unwrap(),
+            (Some(operation), _) => drop(run(connection, operation)),
+            (None, act) => panic!("{act:?} is no call"),
+        }
+        // The others first: whoever acted has just looked.
+        for connection in connections.iter().rev() {
+            compare(connection, now)?;
+        }
+    }
+    Ok(())
+}
+
+fn acts() -> impl Strategy<Value = Vec<(usize, i64, Act)>> {
+    // Clocks are set back at times.
+    let after = prop_oneof![8 => 0..30_i64, 1 => 30..200_i64, 1 => -60..0_i64];
+    prop::collection::vec((0..2_usize, after, act()), 1..60)
+}
+
+proptest! {
+    #![proptest_config(common::random(200))]
+
+    #[test]
+    fn copies_answer_as_the_database_does_in_memory(acts in acts()) {
+        history(&mut [open(&Location::Memory)], acts)?;
+    }
+
+    #[test]
+    fn copies_answer_as_the_database_does_when_two_connections_write_one_file(acts in acts()) {
+        let file = TempFile::new();
+        let location = Location::File(file.path().to_owned());
+        history(&mut [open(&location), open(&location)], acts)?;
+    }
+}
+
+#[test]
+fn copies_are_used_until_somebody_else_commits() {
+    let file = TempFile::new();
+    let location = Location::File(file.path().to_owned());
+    let (one, other) = (open(&location), open(&location));
+    let reads = || [cache::get("one", START), rate_limit::can_proceed(call(0, START), None)];
+    let copied = |connection: &Connection| reads().map(|read| connection.has_copy(&read.steps));
+    let read = |connection: &Connection| reads().map(|read| drop(run(connection, read)));
+
+    assert_eq!(copied(&one), [false, false]);
+    read(&one);
+    assert_eq!(copied(&one), [true, true], "what was read");
+    run(&one, cache::set("one", "1", 60.0, START));
+    run(&one, rate_limit::record(RESOURCES[0], START, None));
+    assert_eq!(copied(&one), [true, true], "what this connection has written itself");
+    run(&other, cache::set("two", "2", 60.0, START));
+    assert_eq!(copied(&one), [false, false], "another connection has committed");
+    read(&one);
+    assert_eq!(copied(&one), [true, true]);
+    run(&one, rate_limit::reset(RESOURCES[0]));
+    assert_eq!(copied(&one), [true, false], "its requests are gone");
+}
+
+#[test]
+fn copies_of_entries_are_bounded() {
+    let connection = open(&Location::Memory);
+    let text = format!("\"{}\"", "x".repeat(100_000));
+    let count = MAX_ENTRY_BYTES / text.len() + 10;
+    for index in 0..count {
+        run(&connection, cache::set(&index.to_string(), text.as_str(), 60.0, START));
+    }
+    let copied = |index: usize| connection.has_copy(&cache::get(&index.to_string(), START).steps);
+    assert!(!copied(0), "the one that was not used for longest has gone");
+    assert!(copied(count - 1));
+    assert!((0..count).filter(|index| copied(*index)).count() * text.len() <= MAX_ENTRY_BYTES);
+
+    run(&connection, cache::set("huge", format!("\"{}\"", "x".repeat(MAX_ENTRY_BYTES)), 60.0, START));
+    assert!(!connection.has_copy(&cache::get("huge", START).steps));
+    assert!(copied(count - 1), "what is too large does not drive out the rest");
+}
