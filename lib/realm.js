@@ -5,6 +5,7 @@
 // later (Date, timers) is looked up when it is used, as a store written in JavaScript would.
 
 const binding = require('./binding.js');
+const driver = require('./driver.js');
 
 const itself = Symbol('store');
 
@@ -46,6 +47,7 @@ const intrinsics = {
     });
     return list;
   },
+  driver,
   mark(store) {
     Object.defineProperty(store, itself, { value: store });
   },

@@ -1,40 +1,33 @@
 //! A connection that the user handed in. Its file is never opened here: two copies of SQLite in one process on one
 //! file break its locks (sqlite.org/howtocorrupt.html, 2.2.1). All SQL goes through the connection's own methods,
-//! on the JavaScript thread, so the user's pragmas, key and open transaction are what they are. Known by behaviour:
-//! `prepare(sql)` answering an object with `run`, `get` and `all`, and `exec(sql)`.
+//! on the JavaScript thread, so the user's pragmas, key and open transaction are what they are. What drivers do
+//! differently is evened out in `lib/driver.js`; here is when operations run, and as which transactions.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::rc::{Rc, Weak};
 
 use super::environment::{Continuation, Environment, Queue};
-use super::js::{Failure, Js, Reference, Result, Type, Value};
+use super::js::{Failure, Js, Reference, Result, Value};
+use super::realm::Realm;
 use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
-use crate::core::plan::{Operation, Outcome, PlanRows, Step, StepRows, Weight};
+use crate::core::plan::{Answer, Operation, Outcome, PlanRows, Step, StepRows, Weight};
 use crate::core::schema::{self, SchemaConnection, Statement};
 use crate::core::value::Value as SqlValue;
 use crate::sqlite::watch::Signal as Notice;
 
-/// The names of columns, in order.
-const COLUMNS: [&CStr; 9] = [c"c0", c"c1", c"c2", c"c3", c"c4", c"c5", c"c6", c"c7", c"c8"];
+/// How many statements are handed over at a time.
+const STEPS_AT_ONCE: usize = 200;
 
-/// How a driver takes the values of parameters.
-#[derive(Clone, Copy, PartialEq)]
-enum Binding {
-    /// As one array: better-sqlite3 and what follows it. The one form in which libsql takes a lone `Buffer`.
-    Array,
-    /// One by one: node:sqlite, which takes an array for names.
-    Spread,
-}
-
-struct Prepared {
-    statement: Reference,
-    /// Its method that runs it: `run`, `get` or `all`.
-    method: Reference,
-    /// Which of the operation's values stands for each `?`.
-    parameters: Vec<usize>,
+/// What `lib/driver.js` makes of a connection: an object, and those of its functions that every call uses.
+struct Driver {
+    object: Reference,
+    run_one: Reference,
+    run_all: Reference,
+    is_in_transaction: Reference,
 }
 
 struct Queued {
@@ -46,12 +39,15 @@ struct Queued {
 pub struct Given {
     js: Js,
     connection: Reference,
-    binding: Cell<Binding>,
-    statements: RefCell<HashMap<Statement, Prepared>>,
+    driver: Driver,
+    /// Whether text in BLOB columns can be read as text, which drivers are quicker with.
+    is_utf8: Cell<bool>,
+    /// Which statements the driver has prepared.
+    prepared: RefCell<[bool; Statement::ALL.len()]>,
     queue: RefCell<VecDeque<Queued>>,
     /// The stores whose waiters look again when a deduplicated request may have changed.
     watchers: RefCell<Vec<usize>>,
-    version: RefCell<Option<Vec<SqlValue>>>,
+    version: RefCell<Vec<Vec<SqlValue>>>,
 }
 
 thread_local! {
@@ -59,32 +55,18 @@ thread_local! {
     static ALL: RefCell<Vec<Weak<Given>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether a value is an open connection, as far as can be told.
-pub fn is_connection(js: Js, value: Value) -> bool {
-    js.is_object(value)
-        && [c"prepare", c"exec"]
-            .iter()
-            .all(|name| js.get(value, name).is_ok_and(|method| js.type_of(method) == Type::Function))
-}
-
 impl Given {
     /// The shared state of a connection, and a store's tables in it.
-    pub fn open(js: Js, connection: Value, kind: StoreKind) -> Result<Rc<Self>> {
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if it is no connection whose statements answer at once; what its driver throws.
+    pub fn open(js: Js, connection: Value, kind: StoreKind, realm: &Realm) -> Result<Rc<Self>> {
         let known =
             ALL.with_borrow(|all| all.iter().filter_map(Weak::upgrade).find(|given| given.is(js, connection)));
         let given = match known {
             Some(given) => given,
             None => {
-                let given = Rc::new(Given {
-                    js,
-                    connection: js.refer(connection, true)?,
-                    binding: Cell::new(Binding::Array),
-                    statements: RefCell::default(),
-                    queue: RefCell::default(),
-                    watchers: RefCell::default(),
-                    version: RefCell::new(None),
-                });
-                given.find_binding()?;
+                let given = Rc::new(Self::new(js, connection, realm)?);
                 ALL.with_borrow_mut(|all| {
                     all.retain(|given| given.strong_count() > 0);
                     all.push(Rc::downgrade(&given));
@@ -96,200 +78,182 @@ impl Given {
         Ok(given)
     }
 
+    fn new(js: Js, connection: Value, realm: &Realm) -> Result<Self> {
+        let driver = realm.driver(js, connection)?;
+        if !js.is_object(driver) {
+            let expected = "a file path, ':memory:', or an open connection whose statements answer at once";
+            return Err(Error::argument("database", expected, "an object whose statements do not").into());
+        }
+        let refer = |value| js.refer(value, true);
+        let given = Given {
+            js,
+            connection: refer(connection)?,
+            driver: Driver {
+                object: refer(driver)?,
+                run_one: refer(js.get(driver, c"runOne")?)?,
+                run_all: refer(js.get(driver, c"runAll")?)?,
+                is_in_transaction: refer(js.get(driver, c"isInTransaction")?)?,
+            },
+            is_utf8: Cell::new(false),
+            prepared: RefCell::new([false; Statement::ALL.len()]),
+            queue: RefCell::default(),
+            watchers: RefCell::default(),
+            version: RefCell::default(),
+        };
+        let encoding = given.query("SELECT encoding AS c0 FROM pragma_encoding", 1)?;
+        given.is_utf8.set(encoding == [[SqlValue::from("UTF-8")]]);
+        Ok(given)
+    }
+
     /// Whether this is the connection given.
     pub fn is(&self, js: Js, connection: Value) -> bool {
         js.deref(&self.connection).is_some_and(|own| js.strict_equals(own, connection))
     }
 
-    fn connection(&self) -> Result<Value> {
-        let connection = self.js.deref(&self.connection);
-        connection.ok_or_else(|| Error::Internal("the connection is gone".to_owned()).into())
+    fn deref(&self, reference: &Reference) -> Result<Value> {
+        self.js.deref(reference).ok_or_else(|| Error::Internal("the connection is gone".to_owned()).into())
     }
 
-    /// Calls a method of an object.
-    fn invoke(&self, object: Value, method: &CStr, arguments: &[Value]) -> Result<Value> {
-        self.js.call(object, self.js.get(object, method)?, arguments)
+    /// Calls one of the driver's functions.
+    fn call(&self, function: &Reference, arguments: &[Value]) -> Result<Value> {
+        self.js.call(self.js.undefined(), self.deref(function)?, arguments)
+    }
+
+    /// Calls one of the driver's functions by name.
+    fn invoke(&self, name: &CStr, arguments: &[Value]) -> Result<Value> {
+        let driver = self.deref(&self.driver.object)?;
+        self.js.call(driver, self.js.get(driver, name)?, arguments)
     }
 
     fn exec(&self, sql: &str) -> Result<()> {
-        self.invoke(self.connection()?, c"exec", &[self.js.string(sql)?]).map(drop)
+        self.invoke(c"exec", &[self.js.string(sql)?]).map(drop)
     }
 
-    /// Tries which form of parameters the driver understands; refuses what is no synchronous driver.
-    fn find_binding(&self) -> Result<()> {
-        let js = self.js;
-        let sql = js.string("SELECT ? AS c0, ? AS c1")?;
-        let statement = self.invoke(self.connection()?, c"prepare", &[sql])?;
-        let is_statement = js.is_object(statement)
-            && [c"run", c"get", c"all"]
-                .iter()
-                .all(|name| js.get(statement, name).is_ok_and(|method| js.type_of(method) == Type::Function));
-        let values = [SqlValue::from("one"), SqlValue::from("two")];
-        for binding in [Binding::Array, Binding::Spread] {
-            self.binding.set(binding);
-            let row = || self.get_row(statement, &self.arguments(&values, &[0, 1])?, 2);
-            if is_statement && row().is_ok_and(|row| row.is_none_or(|row| row == values)) {
-                return Ok(());
-            }
-        }
-        let expected = "a file path, ':memory:', or an open connection whose statements answer at once";
-        Err(Error::argument("database", expected, "an object whose statements do not").into())
+    fn query(&self, sql: &str, columns: usize) -> Result<Vec<Vec<SqlValue>>> {
+        let rows = self.invoke(c"query", &[self.js.string(sql)?, self.js.number(columns as f64)])?;
+        self.read_rows(rows, columns)
     }
 
-    fn arguments(&self, values: &[SqlValue], parameters: &[usize]) -> Result<Vec<Value>> {
+    fn argument(&self, value: &SqlValue) -> Result<Value> {
         let js = self.js;
-        let values = parameters.iter().map(|index| match &values[*index] {
+        match value {
             SqlValue::Null => Ok(js.null()),
             SqlValue::Integer(integer) => Ok(js.number(*integer as f64)),
             SqlValue::Real(real) => Ok(js.number(*real)),
             SqlValue::Text(text) => js.string(text),
             SqlValue::Blob(bytes) => js.buffer(bytes),
-            SqlValue::Json(text) => js.buffer(&codec::encode(text)),
-        });
-        if self.binding.get() == Binding::Spread {
-            return values.collect();
+            // The driver makes bytes of it.
+            SqlValue::Json(text) => js.string(&codec::encode(text)),
         }
-        let array = js.internal_array()?;
-        for (index, value) in (0..).zip(values) {
-            js.set_element(array, index, value?)?;
-        }
-        Ok(vec![array])
     }
 
     fn read_row(&self, row: Value, columns: usize) -> Result<Vec<SqlValue>> {
-        let js = self.js;
-        // Arrays where the user asked the driver for them.
-        let is_array = js.is_array(row);
-        (0..columns)
-            .zip(COLUMNS)
-            .map(|(index, name)| {
-                let value = if is_array { js.element(row, index as u32) } else { js.get(row, name) };
-                Ok(js.to_sql(value?))
-            })
-            .collect()
-    }
-
-    fn get_row(&self, statement: Value, arguments: &[Value], columns: usize) -> Result<Option<Vec<SqlValue>>> {
-        let row = self.invoke(statement, c"get", arguments)?;
-        self.read_optional_row(row, columns)
-    }
-
-    /// Drivers answer `undefined` or `null` where there is no row.
-    fn read_optional_row(&self, row: Value, columns: usize) -> Result<Option<Vec<SqlValue>>> {
-        if self.js.is_object(row) { self.read_row(row, columns).map(Some) } else { Ok(None) }
+        (0..columns).map(|index| Ok(self.js.to_sql(self.js.element(row, index as u32)?))).collect()
     }
 
     fn read_rows(&self, rows: Value, columns: usize) -> Result<Vec<Vec<SqlValue>>> {
-        if !self.js.is_object(rows) {
-            return Ok(Vec::new());
-        }
         let count = self.js.array_length(rows)?;
         (0..count).map(|index| self.read_row(self.js.element(rows, index)?, columns)).collect()
     }
 
-    fn run_step(&self, step: &Step) -> Result<StepRows> {
+    /// What the driver answered for a statement.
+    fn read_answer(&self, statement: Statement, answer: Value) -> Result<StepRows> {
         let js = self.js;
-        let columns = step.statement.columns();
-        if !self.statements.borrow().contains_key(&step.statement) {
-            let (sql, parameters) = anonymous_parameters(step.statement.sql());
-            let statement = self.invoke(self.connection()?, c"prepare", &[js.string(&sql)?])?;
-            let method = match columns {
-                0 => c"run",
-                _ if step.statement.has_many_rows() => c"all",
-                _ => c"get",
-            };
-            let method = js.refer(js.get(statement, method)?, true)?;
-            let prepared = Prepared { statement: js.refer(statement, true)?, method, parameters };
-            self.statements.borrow_mut().insert(step.statement, prepared);
-        }
-        let (statement, method, arguments) = {
-            let statements = self.statements.borrow();
-            let gone = || Failure::from(Error::Internal("a statement is gone".to_owned()));
-            let prepared = statements.get(&step.statement).ok_or_else(gone)?;
-            let statement = js.deref(&prepared.statement).ok_or_else(gone)?;
-            let method = js.deref(&prepared.method).ok_or_else(gone)?;
-            (statement, method, self.arguments(&step.values, &prepared.parameters)?)
-        };
-        let answer = js.call(statement, method, &arguments)?;
+        let columns = statement.columns();
         if columns == 0 {
-            let changes = if js.is_object(answer) { js.to_sql(js.get(answer, c"changes")?).number() } else { None };
-            return Ok(StepRows { rows: Vec::new(), changes: changes.unwrap_or(0.0) as u64 });
+            return Ok(StepRows { rows: Vec::new(), changes: js.as_number(answer).unwrap_or(0.0) as u64 });
         }
-        let rows = if step.statement.has_many_rows() {
+        let rows = if statement.has_many_rows() {
             self.read_rows(answer, columns)?
+        } else if js.is_object(answer) {
+            vec![self.read_row(answer, columns)?]
         } else {
-            self.read_optional_row(answer, columns)?.into_iter().collect()
+            Vec::new()
         };
         Ok(StepRows { rows, changes: 0 })
     }
 
+    fn prepare(&self, step: &Step) -> Result<()> {
+        let statement = step.statement;
+        if self.prepared.borrow()[statement as usize] {
+            return Ok(());
+        }
+        let js = self.js;
+        let sql = if self.is_utf8.get() { with_json_as_text(statement) } else { statement.sql().into() };
+        let (sql, parameters) = anonymous_parameters(&sql);
+        let order = js.internal_array()?;
+        for (index, parameter) in (0..).zip(parameters) {
+            js.set_element(order, index, js.number(parameter as f64))?;
+        }
+        let blob = step.values.iter().position(|value| matches!(value, SqlValue::Json(_)));
+        let arguments = [
+            js.number(f64::from(statement as u32)),
+            js.string(&sql)?,
+            js.number(statement.columns() as f64),
+            js.boolean(statement.has_many_rows()),
+            js.number(step.values.len() as f64),
+            order,
+            js.number(blob.map_or(-1.0, |index| index as f64)),
+        ];
+        self.invoke(c"prepare", &arguments)?;
+        self.prepared.borrow_mut()[statement as usize] = true;
+        Ok(())
+    }
+
+    fn push_arguments(&self, step: &Step, arguments: &mut Vec<Value>) -> Result<()> {
+        self.prepare(step)?;
+        arguments.push(self.js.number(f64::from(step.statement as u32)));
+        for value in &step.values {
+            arguments.push(self.argument(value)?);
+        }
+        Ok(())
+    }
+
+    fn run_step(&self, step: &Step) -> Result<StepRows> {
+        let mut arguments = Vec::with_capacity(8);
+        self.push_arguments(step, &mut arguments)?;
+        self.read_answer(step.statement, self.call(&self.driver.run_one, &arguments)?)
+    }
+
+    /// Runs a plan outside a transaction, or of one step.
     fn run(&self, steps: &[Step]) -> Result<PlanRows> {
         steps.iter().map(|step| self.run_step(step)).collect()
     }
 
-    /// Fails with the driver's own message if the user has closed the connection. Some drivers' statements go on
-    /// working then, and some abort the process when asked anything else.
-    fn check_open(&self) -> Result<()> {
+    /// Runs plans in a transaction that is open.
+    fn run_all(&self, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
         let js = self.js;
-        let connection = self.connection()?;
-        for name in [c"open", c"isOpen"] {
-            match js.as_boolean(js.get(connection, name)?) {
-                Some(true) => return Ok(()),
-                Some(false) => {
-                    self.invoke(connection, c"prepare", &[js.string("SELECT 1")?])?;
-                    return Err(Error::Internal("the connection is closed".to_owned()).into());
-                }
-                None => {}
+        let steps: Vec<&Step> = plans.iter().copied().flatten().collect();
+        let mut rows = Vec::with_capacity(steps.len());
+        let mut arguments = Vec::new();
+        for steps in steps.chunks(STEPS_AT_ONCE) {
+            arguments.clear();
+            for step in steps {
+                self.push_arguments(step, &mut arguments)?;
+            }
+            let answers = self.call(&self.driver.run_all, &arguments)?;
+            for (index, step) in (0..).zip(steps) {
+                rows.push(self.read_answer(step.statement, js.element(answers, index)?)?);
             }
         }
-        // A driver without either says so here.
-        self.in_transaction().map(drop)
+        let mut rows = rows.into_iter();
+        Ok(plans.iter().map(|plan| rows.by_ref().take(plan.len()).collect()).collect())
     }
 
-    /// Whether the user holds a transaction open; `None` if the driver does not say.
-    fn in_transaction(&self) -> Result<Option<bool>> {
-        let connection = self.connection()?;
-        for name in [c"inTransaction", c"isTransaction"] {
-            if let Some(is_open) = self.js.as_boolean(self.js.get(connection, name)?) {
-                return Ok(Some(is_open));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Begins a transaction; answers whether it did, that is, whether there was none.
-    fn begin(&self) -> Result<bool> {
-        match self.in_transaction()? {
-            Some(true) => Ok(false),
-            Some(false) => self.exec("BEGIN IMMEDIATE").map(|()| true),
-            None => match self.exec("BEGIN IMMEDIATE") {
-                Ok(()) => Ok(true),
-                Err(Failure::Thrown(thrown))
-                    if self.js.display(thrown).is_some_and(|text| text.contains("within a transaction")) =>
-                {
-                    Ok(false)
-                }
-                Err(failure) => Err(failure),
-            },
-        }
+    /// Whether the user holds a transaction open, as far as the driver says.
+    fn is_in_transaction(&self) -> bool {
+        let answer = self.call(&self.driver.is_in_transaction, &[]);
+        answer.is_ok_and(|answer| self.js.as_boolean(answer) == Some(true))
     }
 
     /// Runs `work` atomically: in a transaction of its own or, within the user's, under a savepoint.
     fn atomically<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let began = self.begin()?;
-        if !began {
-            self.exec("SAVEPOINT sqlite_store")?;
-        }
-        let worked = work();
-        let (keep, undo) = if began {
-            ("COMMIT", "ROLLBACK")
-        } else {
-            ("RELEASE sqlite_store", "ROLLBACK TO sqlite_store; RELEASE sqlite_store")
-        };
-        let result = worked.and_then(|value| self.exec(keep).map(|()| value));
+        let is_transaction = self.invoke(c"begin", &[])?;
+        let end = |keep| self.invoke(c"end", &[is_transaction, self.js.boolean(keep)]);
+        let result = work().and_then(|value| end(true).map(|_| value));
         if result.is_err() {
             // Some failures have rolled back already.
-            let _ = self.exec(undo);
+            let _ = end(false);
         }
         result
     }
@@ -320,11 +284,8 @@ impl Given {
         environment: &Environment,
         mut operation: Operation,
         continuation: impl FnOnce() -> Continuation,
-    ) -> Option<Result<crate::core::plan::Answer>> {
+    ) -> Option<Result<Answer>> {
         while operation.read_only && self.queue.borrow().is_empty() {
-            if let Err(failure) = self.check_open() {
-                return Some(Err(failure));
-            }
             match self.run(&operation.steps).map(operation.outcome) {
                 Ok(Outcome::Answer(answer)) => return Some(Ok(answer)),
                 Ok(Outcome::AnswerThen(answer, next)) => {
@@ -336,7 +297,7 @@ impl Given {
             }
         }
         self.enqueue(operation, Some(continuation()));
-        if self.check_open().is_ok() && matches!(self.in_transaction(), Ok(Some(true))) {
+        if self.is_in_transaction() {
             self.drain(environment);
         }
         None
@@ -416,15 +377,13 @@ impl Given {
 
     /// One transaction if that works; if one operation fails, each in a transaction of its own.
     fn run_batch(&self, batch: Vec<Queued>) -> Vec<(Queued, Result<PlanRows>)> {
-        if let Err(failure) = self.check_open() {
-            return refuse(batch, failure);
-        }
         let writes = batch.iter().any(|queued| !queued.operation.read_only);
         if batch.len() > 1 && writes {
             let mut began = false;
             let all = self.atomically(|| {
                 began = true;
-                batch.iter().map(|queued| self.run(&queued.operation.steps)).collect::<Result<Vec<PlanRows>>>()
+                let plans: Vec<&[Step]> = batch.iter().map(|queued| queued.operation.steps.as_slice()).collect();
+                self.run_all(&plans)
             });
             match all {
                 Ok(all) => return batch.into_iter().zip(all.into_iter().map(Ok)).collect(),
@@ -440,7 +399,7 @@ impl Given {
                 let rows = if *read_only || steps.len() < 2 {
                     self.run(steps)
                 } else {
-                    self.atomically(|| self.run(steps))
+                    self.atomically(|| self.run_all(&[steps])).map(|mut rows| rows.pop().unwrap_or_default())
                 };
                 (queued, rows)
             })
@@ -471,15 +430,9 @@ impl Given {
 
     /// Whether the database may have changed since this was last asked.
     pub fn has_changed(&self) -> bool {
-        let js = self.js;
         // The counter leaves out what this connection changed, which the application may have done itself.
         let sql = "SELECT (SELECT data_version FROM pragma_data_version()) AS c0, total_changes() AS c1";
-        let version = || -> Result<Option<Vec<SqlValue>>> {
-            self.check_open()?;
-            let statement = self.invoke(self.connection()?, c"prepare", &[js.string(sql)?])?;
-            self.get_row(statement, &[], 2)
-        };
-        match version() {
+        match self.query(sql, 2) {
             Ok(version) => self.version.replace(version.clone()) != version,
             Err(_) => false,
         }
@@ -508,11 +461,9 @@ impl Drop for Given {
         if Environment::has_ended() {
             return;
         }
-        let connection = std::mem::replace(&mut self.connection, Reference::NONE);
-        self.js.drop_reference(connection);
-        for (_, prepared) in self.statements.get_mut().drain() {
-            self.js.drop_reference(prepared.statement);
-            self.js.drop_reference(prepared.method);
+        let Driver { object, run_one, run_all, is_in_transaction } = &mut self.driver;
+        for reference in [&mut self.connection, object, run_one, run_all, is_in_transaction] {
+            self.js.drop_reference(std::mem::replace(reference, Reference::NONE));
         }
     }
 }
@@ -542,11 +493,7 @@ impl SchemaConnection for Setup<'_> {
     }
 
     fn query(&mut self, sql: &str) -> CoreResult<Vec<Vec<SqlValue>>> {
-        let given = self.given;
-        let rows = (|| {
-            let statement = given.invoke(given.connection()?, c"prepare", &[given.js.string(sql)?])?;
-            given.read_rows(given.invoke(statement, c"all", &[])?, 1)
-        })();
+        let rows = self.given.query(sql, 1);
         self.keep(rows)
     }
 }
@@ -558,6 +505,16 @@ fn refuse(batch: Vec<Queued>, failure: Failure) -> Vec<(Queued, Result<PlanRows>
         Failure::Thrown(thrown) => Failure::Thrown(*thrown),
     };
     batch.into_iter().map(|queued| (queued, Err(again(&failure)))).collect()
+}
+
+/// The statement's text, such that it answers what lies in BLOB columns as text.
+fn with_json_as_text(statement: Statement) -> Cow<'static, str> {
+    let sql = statement.sql();
+    match statement {
+        Statement::CacheGet => sql.replacen("value AS", "CAST(value AS TEXT) AS", 1).into(),
+        Statement::DedupeJob => sql.replacen("j.result AS", "CAST(j.result AS TEXT) AS", 1).into(),
+        _ => sql.into(),
+    }
 }
 
 /// Rewrites `?1`, `?2`, … as `?`, which every driver binds by position; answers which value stands for each.

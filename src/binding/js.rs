@@ -239,6 +239,13 @@ impl Js {
         Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }.to_vec())
     }
 
+    /// Whether a value is an object with methods of these names.
+    pub fn has_methods(self, value: Value, names: &[&CStr]) -> bool {
+        let is_method =
+            |name: &&CStr| self.get(value, name).is_ok_and(|method| self.type_of(method) == Type::Function);
+        self.is_object(value) && names.iter().all(is_method)
+    }
+
     /// Whether a value is an object or function.
     pub fn is_object(self, value: Value) -> bool {
         matches!(self.type_of(value), Type::Object | Type::Function)

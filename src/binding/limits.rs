@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use uuid::Uuid;
 
 use super::class::Arguments;
-use super::js::{Js, Reference, Result, Type, Value};
+use super::js::{Js, Reference, Result, Value};
 use super::options::{self, Members};
 use super::realm::Realm;
 use crate::core::error::Error;
@@ -34,14 +34,10 @@ impl Limits {
             first = read(js, config, "defaultConfig")?;
         }
         let map = members.get(c"resourceConfigs")?;
-        if let Some(map) = map {
-            let is_map = js.is_object(map)
-                && [c"get", c"set", c"forEach"]
-                    .iter()
-                    .all(|name| js.get(map, name).is_ok_and(|method| js.type_of(method) == Type::Function));
-            if !is_map {
-                return Err(Error::argument("resourceConfigs", "a Map", js.describe(map)).into());
-            }
+        if let Some(map) = map
+            && !js.has_methods(map, &[c"get", c"set", c"forEach"])
+        {
+            return Err(Error::argument("resourceConfigs", "a Map", js.describe(map)).into());
         }
         let given = js.internal_array()?;
         js.set_element(given, 0, config.unwrap_or_else(|| js.undefined()))?;

@@ -2,7 +2,6 @@
 
 use std::ffi::CStr;
 
-use super::given::is_connection;
 use super::js::{Js, Result, Type, Value};
 use super::realm::member;
 use crate::core::adaptive::Priority;
@@ -97,7 +96,7 @@ impl<'a> Members<'a> {
         let Some(value) = self.get(c"database")? else { return Ok(DatabaseOption::Path(":memory:".to_owned())) };
         match self.js.as_string(value) {
             Some(path) if !path.contains('\0') => Ok(DatabaseOption::Path(path)),
-            None if is_connection(self.js, value) => Ok(DatabaseOption::Connection(value)),
+            None if self.js.has_methods(value, &[c"prepare", c"exec"]) => Ok(DatabaseOption::Connection(value)),
             _ => Err(self.wrong(c"database", EXPECTED, value).into()),
         }
     }

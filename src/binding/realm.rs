@@ -58,6 +58,8 @@ intrinsics! {
     stop_timer = c"stopTimer";
     /// `(map) => [key, value, …]`.
     entries = c"entries";
+    /// `(connection) => driver`: see `lib/driver.js`.
+    driver = c"driver";
     /// `(store) => void`: has `itself` find the store through whatever stands for it.
     mark = c"mark";
     /// `(object) => store`.
@@ -136,6 +138,11 @@ impl Realm {
             Err(Failure::Thrown(thrown)) => Ok(Err(self.message_of(js, thrown))),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// What `lib/driver.js` makes of a connection; `undefined` if it is none.
+    pub fn driver(&self, js: Js, connection: Value) -> Result<Value> {
+        self.call(js, &self.intrinsics.driver, &[connection])
     }
 
     /// Has [`itself_of`](Self::itself_of) find a store through whatever stands for it.

@@ -72,7 +72,7 @@ impl Store {
                 }
                 Share::Own(handle)
             }
-            DatabaseOption::Connection(connection) => Share::Given(Given::open(js, connection, kind)?),
+            DatabaseOption::Connection(connection) => Share::Given(Given::open(js, connection, kind, &realm)?),
         };
         // At most a day: it is added to the clock.
         let busy_timeout = Duration::from_secs_f64((options.busy_timeout_ms / 1000.0).min(86_400.0));

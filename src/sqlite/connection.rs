@@ -71,7 +71,7 @@ impl ToSql for Value {
             Value::Real(real) => ToSqlOutput::Owned(SqlValue::Real(*real)),
             Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
             Value::Blob(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
-            Value::Json(text) => ToSqlOutput::Owned(SqlValue::Blob(codec::encode(text))),
+            Value::Json(text) => ToSqlOutput::Owned(SqlValue::Blob(codec::encode(text).into_bytes())),
         })
     }
 }

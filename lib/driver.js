@@ -1,0 +1,205 @@
+'use strict';
+
+// A connection that the application opened, as the binding uses it. Known by behaviour, not by class: `prepare(sql)`
+// answers an object with `run`, `get` and `all` that answer at once, and `exec(sql)` runs statements. All else that
+// drivers do differently is evened out here: how parameters are passed, what stands for no row, how rows look, and how
+// a driver tells that the connection is closed or in a transaction.
+
+const COLUMNS = ['c0', 'c1', 'c2', 'c3', 'c4', 'c5', 'c6', 'c7', 'c8'];
+const SAVEPOINT = 'sqlite_store';
+
+/** @param {any} value */
+const isObject = (value) =>
+  (typeof value === 'object' && value !== null) || typeof value === 'function';
+
+/**
+ * A row as the list of its columns. It is one already where the application asked its driver for that.
+ * @param {any} row
+ * @param {number} columns
+ * @returns {any[]}
+ */
+function list(row, columns) {
+  if (Array.isArray(row)) return row;
+  const values = [];
+  for (let i = 0; i < columns; i++) values.push(row[COLUMNS[i]]);
+  return values;
+}
+
+/**
+ * @param {any} connection
+ * @returns what the binding calls; `undefined` if this is no connection whose statements answer at once
+ */
+module.exports = function driver(connection) {
+  /** @type {{ size: number, run: (values: any[]) => any }[]} the statements that have been prepared, by number */
+  const statements = [];
+
+  // As one array: better-sqlite3 and what follows it, and the one form in which libsql takes a lone `Buffer`. Or one by
+  // one: node:sqlite, which takes an array for names.
+  let inArray = true;
+  /** @param {any} statement @param {any[]} values */
+  const get = (statement, values) => (inArray ? statement.get(values) : statement.get(...values));
+  /** @param {any} statement @param {any[]} values */
+  const all = (statement, values) => (inArray ? statement.all(values) : statement.all(...values));
+  /** @param {any} statement @param {any[]} values */
+  const run = (statement, values) => (inArray ? statement.run(values) : statement.run(...values));
+
+  function understands() {
+    const statement = connection.prepare('SELECT ? AS c0, ? AS c1');
+    if (!isObject(statement)) return false;
+    if (!['run', 'get', 'all'].every((name) => typeof statement[name] === 'function')) return false;
+    return [true, false].some((form) => {
+      inArray = form;
+      try {
+        const row = get(statement, ['one', 'two']);
+        // Stand-ins answer nothing.
+        return !isObject(row) || list(row, 2).join() === 'one,two';
+      } catch {
+        return false;
+      }
+    });
+  }
+  if (!understands()) return undefined;
+
+  /** Whether the application holds a transaction open; `undefined` if the driver does not say. */
+  function inTransaction() {
+    if (typeof connection.inTransaction === 'boolean') return connection.inTransaction;
+    if (typeof connection.isTransaction === 'boolean') return connection.isTransaction;
+    return undefined;
+  }
+
+  /**
+   * Throws what the driver says if the application has closed the connection. Some drivers' statements go on working
+   * then, and some abort the process when asked anything else.
+   */
+  function check() {
+    let isOpen = connection.open;
+    if (isOpen === true) return;
+    if (typeof isOpen !== 'boolean') isOpen = connection.isOpen;
+    if (isOpen === true) return;
+    if (isOpen === false) {
+      connection.prepare('SELECT 1');
+      throw new Error('the connection is closed');
+    }
+    // A driver without either says so here.
+    inTransaction();
+  }
+
+  return {
+    /** Whether the application holds a transaction open, as far as the driver says. */
+    isInTransaction() {
+      try {
+        check();
+        return inTransaction() === true;
+      } catch {
+        return false;
+      }
+    },
+
+    /** @param {string} sql */
+    exec(sql) {
+      connection.exec(sql);
+    },
+
+    /**
+     * The rows of a query without parameters.
+     * @param {string} sql
+     * @param {number} columns
+     */
+    query(sql, columns) {
+      check();
+      const rows = all(connection.prepare(sql), []);
+      return Array.isArray(rows) ? rows.map((row) => list(row, columns)) : [];
+    },
+
+    /**
+     * Prepares a statement, which is then known by a number.
+     * @param {number} number
+     * @param {string} sql
+     * @param {number} columns how many columns its rows have; 0 if it answers none
+     * @param {boolean} hasManyRows
+     * @param {number} size how many values it is given
+     * @param {number[]} order which of them stands for each `?`
+     * @param {number} blob which of them is text to be bound as a BLOB; -1 if none is
+     */
+    prepare(number, sql, columns, hasManyRows, size, order, blob) {
+      const statement = connection.prepare(sql);
+      const inOrder = order.length === size && order.every((value, index) => value === index);
+      /** @param {any[]} values */
+      const parameters = (values) => {
+        if (blob >= 0) values[blob] = Buffer.from(values[blob]);
+        return inOrder ? values : order.map((index) => values[index]);
+      };
+      statements[number] = {
+        size,
+        run: (values) => Number(run(statement, parameters(values))?.changes ?? 0),
+      };
+      if (hasManyRows) {
+        statements[number].run = (values) => {
+          const rows = all(statement, parameters(values));
+          return Array.isArray(rows) ? rows.map((row) => list(row, columns)) : [];
+        };
+      } else if (columns > 0) {
+        statements[number].run = (values) => {
+          const row = get(statement, parameters(values));
+          return isObject(row) ? list(row, columns) : undefined;
+        };
+      }
+    },
+
+    /**
+     * Runs one statement on an open connection; answers how many rows it changed, its row, or its rows.
+     * @param {number} number
+     * @param {...any} values
+     */
+    runOne(number, ...values) {
+      check();
+      return statements[number].run(values);
+    },
+
+    /**
+     * Runs statements in order; answers as much for each.
+     * @param {...any} numbersAndValues each statement's number, and its values
+     */
+    runAll(...numbersAndValues) {
+      const answers = [];
+      for (let at = 0; at < numbersAndValues.length; ) {
+        const { size, run } = statements[numbersAndValues[at]];
+        answers.push(run(numbersAndValues.slice(at + 1, at + 1 + size)));
+        at += 1 + size;
+      }
+      return answers;
+    },
+
+    /**
+     * Begins a transaction or, within the application's, a savepoint. Answers whether it is a transaction.
+     */
+    begin() {
+      check();
+      const isOpen = inTransaction();
+      if (isOpen !== true) {
+        try {
+          connection.exec('BEGIN IMMEDIATE');
+          return true;
+        } catch (error) {
+          // A driver that does not say whether a transaction is open.
+          if (isOpen === false || !String(error).includes('within a transaction')) throw error;
+        }
+      }
+      connection.exec(`SAVEPOINT ${SAVEPOINT}`);
+      return false;
+    },
+
+    /**
+     * Ends what `begin` began: keeps what was done since, or undoes it.
+     * @param {boolean} isTransaction what `begin` answered
+     * @param {boolean} keep
+     */
+    end(isTransaction, keep) {
+      if (isTransaction) connection.exec(keep ? 'COMMIT' : 'ROLLBACK');
+      else {
+        if (!keep) connection.exec(`ROLLBACK TO ${SAVEPOINT}`);
+        connection.exec(`RELEASE ${SAVEPOINT}`);
+      }
+    },
+  };
+};
