@@ -664,7 +664,7 @@ fn literal(value: &Value) -> String {
         Value::Integer(integer) => integer.to_string(),
         Value::Real(real) => format!("{real:?}"),
         Value::Text(text) => format!("'{text}'"),
-        Value::Json(text) => literal(&Value::Blob(codec::encode(text).into_bytes())),
+        Value::Json(text) => literal(&Value::Blob(codec::encode(text))),
         Value::Blob(bytes) => format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
     }
 }

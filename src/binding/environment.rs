@@ -13,6 +13,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use napi::sys;
+use slab::Slab;
 
 use super::js::{Failure, Js, Reference, Result, Value};
 use crate::core::error::{Error, Result as CoreResult};
@@ -116,7 +117,7 @@ impl Reply for Ticket {
 /// See the module's description.
 pub struct Environment {
     mailbox: Arc<Mailbox>,
-    calls: RefCell<HashMap<usize, Continuation>>,
+    calls: RefCell<Slab<Continuation>>,
     members: RefCell<HashMap<usize, Weak<dyn Member>>>,
     next_id: Cell<usize>,
     unflushed: RefCell<Vec<Box<dyn Queue>>>,
@@ -267,21 +268,20 @@ impl Environment {
 
     /// Registers what is to be done with an answer; whoever has the reply gives it, once.
     pub fn await_answer(&self, continuation: Continuation) -> Box<dyn Reply> {
-        let call = self.new_id();
-        self.calls.borrow_mut().insert(call, continuation);
+        let call = self.calls.borrow_mut().insert(continuation);
         Box::new(Ticket { mailbox: Arc::clone(&self.mailbox), call })
     }
 
-    fn add_unflushed(&self, queue: Box<dyn Queue>) {
+    fn add_unflushed(&self, queue: &(impl Queue + Clone + 'static)) {
         let mut unflushed = self.unflushed.borrow_mut();
         if !unflushed.iter().any(|other| other.address() == queue.address()) {
-            unflushed.push(queue);
+            unflushed.push(Box::new(queue.clone()));
         }
     }
 
     /// Has a queue carried out in the next turn of the event loop.
-    pub fn flush_next_turn(&self, queue: impl Queue + 'static) {
-        self.add_unflushed(Box::new(queue));
+    pub fn flush_next_turn(&self, queue: &(impl Queue + Clone + 'static)) {
+        self.add_unflushed(queue);
         // A moment later, and from another thread: Node takes signals that come while it attends to one in the same
         // turn.
         let mailbox = Arc::clone(&self.mailbox);
@@ -289,8 +289,8 @@ impl Environment {
     }
 
     /// Has a queue carried out at the end of the running stretch of JavaScript.
-    pub fn flush_later(&self, js: Js, queue: impl Queue + Clone + 'static) {
-        self.add_unflushed(Box::new(queue.clone()));
+    pub fn flush_later(&self, js: Js, queue: &(impl Queue + Clone + 'static)) {
+        self.add_unflushed(queue);
         if self.exiting.get() {
             // No microtask runs any more.
             self.flush(js);
@@ -327,7 +327,7 @@ impl Environment {
                 return;
             }
             for (call, answer) in answers {
-                let continuation = self.calls.borrow_mut().remove(&call);
+                let continuation = self.calls.borrow_mut().try_remove(call);
                 if let Some(continuation) = continuation {
                     continuation(js, answer.map_err(Failure::Error));
                 }

@@ -143,7 +143,7 @@ impl Given {
             SqlValue::Text(text) => js.string(text),
             SqlValue::Blob(bytes) => js.buffer(bytes),
             // The driver makes bytes of it.
-            SqlValue::Json(text) => js.string(&codec::encode(text)),
+            SqlValue::Json(text) => js.string(&String::from_utf8_lossy(&codec::encode(text))),
         }
     }
 
@@ -369,7 +369,7 @@ impl Given {
                 self.wake(environment);
             }
             if has_rest {
-                environment.flush_next_turn(Rest(Rc::clone(self)));
+                environment.flush_next_turn(&Rest(Rc::clone(self)));
                 return;
             }
         }
@@ -440,6 +440,7 @@ impl Given {
 }
 
 /// What is left of a long clean-up.
+#[derive(Clone)]
 struct Rest(Rc<Given>);
 
 impl Queue for Rest {

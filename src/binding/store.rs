@@ -187,7 +187,7 @@ impl Store {
             },
         };
         if backend.needs_flush() {
-            self.environment.flush_later(js, backend.clone());
+            self.environment.flush_later(js, backend);
         }
         value
     }
@@ -216,7 +216,7 @@ impl Store {
     pub fn run(&self, js: Js, operation: Operation, then: Option<Continuation>) {
         let Ok(backend) = self.backend() else { return };
         backend.enqueue(&self.environment, operation, self.deadline(), then);
-        self.environment.flush_later(js, backend);
+        self.environment.flush_later(js, &backend);
     }
 
     /// Ends the store: what was called before is committed, and if it was the last on its file, the file is closed.
@@ -336,7 +336,7 @@ fn to_value(
                 if let (Some(backend), Some(removal)) = (backend, unreadable) {
                     // Nobody waits for it, so it waits for no lock.
                     backend.enqueue(environment, Operation::command([removal]), Instant::now(), None);
-                    environment.flush_later(js, backend.clone());
+                    environment.flush_later(js, backend);
                 }
                 js.undefined()
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
-use rusqlite::{Connection as Sqlite, OpenFlags, ToSql};
+use rusqlite::{CachedStatement, Connection as Sqlite, OpenFlags, ToSql};
 
 use super::vfs;
 use super::wal_index::{State, WalIndex};
@@ -71,7 +71,7 @@ impl ToSql for Value {
             Value::Real(real) => ToSqlOutput::Owned(SqlValue::Real(*real)),
             Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
             Value::Blob(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
-            Value::Json(text) => ToSqlOutput::Owned(SqlValue::Blob(codec::encode(text).into_bytes())),
+            Value::Json(text) => ToSqlOutput::Owned(SqlValue::Blob(codec::encode(text))),
         })
     }
 }
@@ -213,13 +213,26 @@ impl Connection {
         let _ = self.sqlite.busy_timeout(at_most);
     }
 
-    /// Runs the steps of a plan in order, in the transaction that is open, if any.
-    fn run(&self, steps: &[Step]) -> Result<PlanRows> {
-        steps.iter().map(|step| self.run_step(step)).collect()
+    /// Runs the steps of plans in order, in the transaction that is open, if any.
+    fn run(&self, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
+        // Looking a statement up takes a good part of the time of a short one.
+        let mut last: Option<(Statement, CachedStatement<'_>)> = None;
+        let mut run = |step: &Step| {
+            let statement = match last.take() {
+                Some((same, statement)) if same == step.statement => statement,
+                _ => self.sqlite.prepare_cached(step.statement.sql())?,
+            };
+            let (_, statement) = last.insert((step.statement, statement));
+            self.execute(step, statement)
+        };
+        plans.iter().map(|plan| plan.iter().map(&mut run).collect()).collect()
     }
 
     fn run_step(&self, step: &Step) -> Result<StepRows> {
-        let mut statement = self.sqlite.prepare_cached(step.statement.sql())?;
+        self.execute(step, &mut *self.sqlite.prepare_cached(step.statement.sql())?)
+    }
+
+    fn execute(&self, step: &Step, statement: &mut rusqlite::Statement<'_>) -> Result<StepRows> {
         for (index, value) in step.values.iter().enumerate() {
             statement.raw_bind_parameter(index + 1, value)?;
         }
@@ -294,10 +307,10 @@ impl Connection {
         let changes = self.sqlite.total_changes();
         let rows = match plans {
             // A single statement is a transaction by itself.
-            [plan] if plan.len() < 2 => vec![self.run(plan)?],
+            [plan] if plan.len() < 2 => self.run(plans)?,
             _ => {
                 self.control(if writes { "BEGIN IMMEDIATE" } else { "BEGIN" })?;
-                self.end(plans.iter().map(|plan| self.run(plan)).collect())?
+                self.end(self.run(plans))?
             }
         };
         if writes {
