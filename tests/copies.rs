@@ -85,7 +85,7 @@ fn operation(act: &Act, now: f64) -> Option<Operation> {
         Act::Get(hash) => cache::get(HASHES[*hash], now),
         Act::ClearCache => cache::clear(),
         Act::CleanCache => cache::cleanup(now),
-        Act::Record(resource) => rate_limit::record(RESOURCES[*resource], now, None),
+        Act::Record(resource) => rate_limit::record(RESOURCES[*resource].to_owned(), now, None),
         Act::Acquire(resource) => rate_limit::acquire(&call(*resource, now)),
         Act::CanProceed(resource) => rate_limit::can_proceed(call(*resource, now), None),
         Act::Reserve(resource) => rate_limit::can_proceed(call(*resource, now), Some(&reservations)),
@@ -198,7 +198,7 @@ fn copies_are_used_until_somebody_else_commits() {
     read(&one);
     assert_eq!(copied(&one), [true, true], "what was read");
     run(&one, cache::set("one", "1", 60.0, START));
-    run(&one, rate_limit::record(RESOURCES[0], START, None));
+    run(&one, rate_limit::record(RESOURCES[0].to_owned(), START, None));
     assert_eq!(copied(&one), [true, true], "what this connection has written itself");
     run(&other, cache::set("two", "2", 60.0, START));
     assert_eq!(copied(&one), [false, false], "another connection has committed");
@@ -214,9 +214,9 @@ fn copies_of_entries_are_bounded() {
     let text = format!("\"{}\"", "x".repeat(100_000));
     let count = MAX_ENTRY_BYTES / text.len() + 10;
     for index in 0..count {
-        run(&connection, cache::set(&index.to_string(), text.as_str(), 60.0, START));
+        run(&connection, cache::set(index.to_string(), text.as_str(), 60.0, START));
     }
-    let copied = |index: usize| connection.has_copy(&cache::get(&index.to_string(), START).steps);
+    let copied = |index: usize| connection.has_copy(&cache::get(index.to_string(), START).steps);
     assert!(!copied(0), "the one that was not used for longest has gone");
     assert!(copied(count - 1));
     assert!((0..count).filter(|index| copied(*index)).count() * text.len() <= MAX_ENTRY_BYTES);

@@ -141,7 +141,7 @@ impl<'db> Model<'db> {
                 resource.requests.extend(free.then_some(now));
             }
             Act::Record => {
-                self.db.run(rate_limit::record(RESOURCES[on], now, None));
+                self.db.run(rate_limit::record(RESOURCES[on].to_owned(), now, None));
                 self.resources[on].requests.push(now);
             }
             Act::Reserve => {
@@ -153,7 +153,7 @@ impl<'db> Model<'db> {
             }
             Act::Redeem => {
                 if self.resources[on].release(who) {
-                    self.db.run(rate_limit::record(RESOURCES[on], now, Some(&places)));
+                    self.db.run(rate_limit::record(RESOURCES[on].to_owned(), now, Some(&places)));
                     self.resources[on].requests.push(now);
                 }
             }

@@ -76,7 +76,7 @@ impl Inner {
         let js = call.js;
         self.store.call(js, || {
             let hash = options::string(js, call.get(0), "hash")?;
-            Ok(Some(cache::get(&hash, self.store.realm().now(js)?)))
+            Ok(Some(cache::get(hash, self.store.realm().now(js)?)))
         })
     }
 
@@ -95,11 +95,11 @@ impl Inner {
             };
             // Larger ones are passed over; what is stored under the hash stays.
             let fits = text.len() as f64 <= self.options.max_entry_size_bytes;
-            Ok(fits.then(|| cache::set(&hash, text, ttl_seconds, now)))
+            Ok(fits.then(|| cache::set(hash, text, ttl_seconds, now)))
         })
     }
 
     fn delete(&self, call: &Arguments) -> Value {
-        self.store.call(call.js, || Ok(Some(cache::delete(&options::string(call.js, call.get(0), "hash")?))))
+        self.store.call(call.js, || Ok(Some(cache::delete(options::string(call.js, call.get(0), "hash")?))))
     }
 }

@@ -113,7 +113,7 @@ impl Inner {
         self.store.call(js, || {
             let resource = options::string(js, call.get(0), "resource")?;
             let now = self.store.realm().now(js)?;
-            Ok(Some(rate_limit::record(&resource, now, self.reservations.as_ref())))
+            Ok(Some(rate_limit::record(resource, now, self.reservations.as_ref())))
         })
     }
 

@@ -168,8 +168,17 @@ impl Store {
             match Pending::new(js, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     promise = Some(value);
-                    let finish = finish.take().unwrap_or_else(|| self.settling(backend));
-                    Box::new(move |js, answer| finish(js, answer, pending))
+                    match finish.take() {
+                        Some(finish) => Box::new(move |js, answer| finish(js, answer, pending)),
+                        None => {
+                            let backend = backend.clone();
+                            Box::new(move |js, answer| {
+                                let value =
+                                    to_value(js, &pending.realm, &pending.environment, Some(&backend), answer);
+                                pending.settle(js, value);
+                            })
+                        }
+                    }
                 }
                 // Only while the environment ends, when nobody can look at the promise.
                 Err(_) => Box::new(|_, _| ()),
@@ -190,15 +199,6 @@ impl Store {
             self.environment.flush_later(js, backend);
         }
         value
-    }
-
-    /// What is done with an answer unless the store says otherwise.
-    fn settling(&self, backend: &Backend) -> Finish {
-        let (environment, backend) = (Rc::clone(&self.environment), backend.clone());
-        Box::new(move |js, answer, pending| {
-            let value = to_value(js, &pending.realm, &environment, Some(&backend), answer);
-            pending.settle(js, value);
-        })
     }
 
     /// The JavaScript value of an answer.

@@ -9,9 +9,9 @@ use super::value::{Millis, Value};
 
 /// Answers the value under a hash that has not expired. An expired or unreadable entry reads as absent and is
 /// removed.
-pub fn get(hash: &str, now: Millis) -> Operation {
-    let hash = hash.to_owned();
-    Operation::read([Step::new(Statement::CacheGet, [Value::from(hash.as_str())])], move |mut rows| {
+pub fn get(hash: impl Into<Value>, now: Millis) -> Operation {
+    let hash = hash.into();
+    Operation::read([Step::new(Statement::CacheGet, [hash.clone()])], move |mut rows| {
         let Some(row) = rows.pop().and_then(|mut step| step.rows.pop()) else {
             return Outcome::Answer(Answer::Undefined);
         };
@@ -19,7 +19,7 @@ pub fn get(hash: &str, now: Millis) -> Operation {
             return Outcome::Answer(Answer::Undefined);
         };
         let expired = expires_at.number().is_none_or(|expires_at| now >= expires_at);
-        let removal = Step::new(Statement::CacheDeleteStale, [Value::from(hash), expires_at]);
+        let removal = Step::new(Statement::CacheDeleteStale, [hash, expires_at]);
         if expired {
             return Outcome::AnswerThen(Answer::Undefined, Operation::command([removal]));
         }
@@ -33,17 +33,17 @@ pub fn get(hash: &str, now: Millis) -> Operation {
 
 /// Stores a JSON text (or the marker of `undefined`) under a hash for a number of seconds; at most 0 means that
 /// it has expired at once.
-pub fn set(hash: &str, text: impl Into<Arc<str>>, ttl_seconds: f64, now: Millis) -> Operation {
+pub fn set(hash: impl Into<Value>, text: impl Into<Arc<str>>, ttl_seconds: f64, now: Millis) -> Operation {
     let expires_at = if ttl_seconds <= 0.0 { now } else { now + ttl_seconds * 1000.0 };
     Operation::command([Step::new(
         Statement::CacheSet,
-        [Value::from(hash), Value::Json(text.into()), expires_at.into(), now.into()],
+        [hash.into(), Value::Json(text.into()), expires_at.into(), now.into()],
     )])
 }
 
 /// Removes the entry under a hash.
-pub fn delete(hash: &str) -> Operation {
-    Operation::command([Step::new(Statement::CacheDelete, [Value::from(hash)])])
+pub fn delete(hash: impl Into<Value>) -> Operation {
+    Operation::command([Step::new(Statement::CacheDelete, [hash.into()])])
 }
 
 /// Removes every entry.

@@ -212,13 +212,15 @@ impl Copies {
     }
 
     fn keep(&mut self, hash: &str, entry: Entry) {
-        self.drop_entry(hash);
         let bytes = bytes_of(hash, &entry);
         if bytes > MAX_BYTES_EACH {
-            return;
+            return self.drop_entry(hash);
         }
         self.entry_bytes += bytes;
-        self.entries.insert(hash.to_owned(), entry);
+        match self.entries.get_mut(hash) {
+            Some(kept) => self.entry_bytes -= bytes_of(hash, &std::mem::replace(kept, entry)),
+            None => drop(self.entries.insert(hash.to_owned(), entry)),
+        }
         while self.entry_bytes > MAX_ENTRY_BYTES
             && let Some((hash, entry)) = self.entries.remove_lru()
         {

@@ -126,10 +126,10 @@ pub(super) fn release(resource: &str, reservations: &Reservations, priority: Opt
 }
 
 /// Records a request, in the place held for it if there is one.
-pub fn record(resource: &str, now: Millis, reservations: Option<&Reservations>) -> Operation {
+pub fn record(resource: String, now: Millis, reservations: Option<&Reservations>) -> Operation {
     let mut steps = Vec::with_capacity(2);
-    steps.extend(reservations.map(|reservations| release(resource, reservations, None)));
-    steps.push(Step::new(Statement::RateRecord, [Value::from(resource), now.into()]));
+    steps.extend(reservations.map(|reservations| release(&resource, reservations, None)));
+    steps.push(Step::new(Statement::RateRecord, [resource.into(), now.into()]));
     Operation::command(steps)
 }
 
