@@ -6,6 +6,8 @@ const measuring = [
   '__test__/11-crash.test.mjs',
   '__test__/12-soak.test.mjs',
   '__test__/13-processes.test.mjs',
+  '__test__/15-coordination.test.mjs',
+  '__test__/16-corrections.test.mjs',
 ];
 
 export default defineConfig({

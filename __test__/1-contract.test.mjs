@@ -1,6 +1,7 @@
 // The contract suites under Vitest: ours on a path and in memory, and 0.2.0 where it is right.
 import { createRequire } from 'node:module';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { clock } from './support/clock.mjs';
 import { ours, reference } from './support/modules.mjs';
 
 const require = createRequire(import.meta.url);
@@ -13,13 +14,7 @@ const runner = {
   expect,
   beforeEach,
   afterEach,
-  clock: {
-    start: (/** @type {number} */ now) => vi.useFakeTimers({ now }),
-    stop: () => vi.useRealTimers(),
-    set: (/** @type {number} */ now) => vi.setSystemTime(now),
-    advance: (/** @type {number} */ ms) => vi.advanceTimersByTime(ms),
-    advanceAsync: (/** @type {number} */ ms) => vi.advanceTimersByTimeAsync(ms),
-  },
+  clock,
 };
 
 for (const [name, contract] of Object.entries(contracts)) {

@@ -1,7 +1,8 @@
 // The stores on a connection that the application opened. Which drivers: see connections/drivers.cjs.
 import { createRequire } from 'node:module';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import * as stores from '../index.mjs';
+import { clock } from './support/clock.mjs';
 
 const require = createRequire(import.meta.url);
 const { createKit } = require('./support/kit.cjs');
@@ -20,13 +21,7 @@ const runner = {
   afterEach,
   beforeAll,
   afterAll,
-  clock: {
-    start: (/** @type {number} */ now) => vi.useFakeTimers({ now }),
-    stop: () => vi.useRealTimers(),
-    set: (/** @type {number} */ now) => vi.setSystemTime(now),
-    advance: (/** @type {number} */ ms) => vi.advanceTimersByTime(ms),
-    advanceAsync: (/** @type {number} */ ms) => vi.advanceTimersByTimeAsync(ms),
-  },
+  clock,
 };
 
 for (const name of chosen()) {

@@ -355,11 +355,17 @@ module.exports = function dedupeContract(kit) {
       expect(await store.getResult('done')).toBe(1);
       await clock.advanceAsync(86_400_000);
       expect(await stateOf(waiter)).toStrictEqual(pending);
-      await store.cleanup();
-      expect(await store.isInProgress('job')).toBe(true);
       expect((await store.getStats()).expiredJobs).toBe(0);
       await store.complete('job', 'at last');
       expect(await waiter).toBe('at last');
+    });
+
+    fixed('of 0 outlive a cleanup', async () => {
+      const store = open({ jobTimeoutMs: 0 });
+      await store.register('job');
+      clock.set(START + 86_400_000);
+      await store.cleanup();
+      expect(await store.isInProgress('job')).toBe(true);
     });
 
     it('of 0 leave waiters waiting', async () => {
@@ -401,6 +407,20 @@ module.exports = function dedupeContract(kit) {
       await next.complete('job', 'fresh');
       expect(await waiter).toBe('fresh');
       expect(await slow.getResult('job')).toBe('fresh');
+    });
+
+    sharedFixed('by its timeout does not touch a newer one', async () => {
+      const [slow, next] = [open({ jobTimeoutMs: 1_000 }), open({ jobTimeoutMs: 1_000 })];
+      await slow.register('job');
+      const waiter = slow.waitFor('job');
+      await turn();
+      await clock.advanceAsync(500);
+      await next.complete('job', 'helped');
+      // 0.2.0's does not hear of it.
+      await stateOf(waiter);
+      await next.register('job');
+      await clock.advanceAsync(999);
+      expect(await next.getStats()).toMatchObject({ pendingJobs: 1, failedJobs: 0 });
     });
 
     shared('is open to a store that registered none', async () => {

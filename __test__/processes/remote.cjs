@@ -1,15 +1,20 @@
 'use strict';
 // A process with stores that does what its parent says over the IPC channel. See `remote.mjs`.
+// Run as: node remote.cjs <whose stores, as JSON: see `subjects.cjs`>
 
 const { existsSync, openSync, readSync } = require('node:fs');
-const stores = /** @type {any} */ (require('../../index.js'));
+const { storesOf } = require('./subjects.cjs');
 
 /** Comparable between processes: the clock of the system. In ms. */
 const clock = () => Number(process.hrtime.bigint()) / 1e6;
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
+/** @type {Record<string, any>} */
+let stores = {};
 /** @type {any[]} */
 const open = [];
+/** @type {any[]} */
+const clients = [];
 
 /**
  * @typedef {{ status: 'resolved' | 'rejected', value?: any,
@@ -117,6 +122,37 @@ const commands = {
     await open[store].complete(hash, value);
     return { made: true, value };
   },
+  /** Makes an unmodified client on stores, each given by its number; answers the client's. */
+  async client(/** @type {string} */ baseUrl, /** @type {Record<string, number>} */ numbers) {
+    const { ComicVine } = await import('@comic-vine/client');
+    const own = Object.fromEntries(
+      Object.entries(numbers).map(([kind, number]) => [kind, open[number]]),
+    );
+    return clients.push(new ComicVine({ apiKey: 'test', baseUrl, stores: own })) - 1;
+  },
+  /** Asks a client for issues, all at once; answers how many came, and what else was said, how often. */
+  async retrieve(
+    /** @type {number} */ client,
+    /** @type {number[]} */ ids,
+    /** @type {'user' | 'background' | undefined} */ priority,
+  ) {
+    let answered = 0;
+    /** @type {Record<string, number>} */
+    const errors = {};
+    await Promise.all(
+      ids.map(async (id) => {
+        try {
+          const issue = await clients[client].issue.retrieve(id, { priority });
+          if (issue.id === id && issue.name === `issue ${id}`) answered++;
+        } catch (error) {
+          // How long to wait differs.
+          const message = String(error.message).replace(/\d+ms/, '…');
+          errors[message] = (errors[message] ?? 0) + 1;
+        }
+      }),
+    );
+    return { answered, errors };
+  },
   /** Stores values one after the other for `ms` ms; answers how many. */
   async write(/** @type {number} */ store, /** @type {number} */ ms, /** @type {number} */ size) {
     const [end, pad] = [clock() + ms, 'x'.repeat(size)];
@@ -148,4 +184,7 @@ process.on('message', async (/** @type {any} */ { id, command, args }) => {
     send({ id, thrown: error });
   }
 });
-process.send?.('ready');
+storesOf(JSON.parse(process.argv[2])).then((loaded) => {
+  stores = loaded;
+  process.send?.('ready');
+});

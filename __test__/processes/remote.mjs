@@ -1,7 +1,10 @@
 // The parent's side of `remote.cjs` and `lock.cjs`.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+
+const { OURS_ON_PATHS } = createRequire(import.meta.url)('./subjects.cjs');
 
 /**
  * @typedef {import('./remote.cjs').Outcome} Outcome
@@ -15,10 +18,14 @@ export class Remote {
   /** @type {Map<number, { begun: () => void, resolve: (answer: any) => void, reject: (error: unknown) => void }>} */
   #waiting = new Map();
 
-  static async start() {
+  /** @param {import('./subjects.cjs').Subject} [subject]  whose stores */
+  static async start(subject = OURS_ON_PATHS) {
     const script = fileURLToPath(new URL('./remote.cjs', import.meta.url));
     // `advanced`: undefined and Infinity arrive as they are.
-    const child = fork(script, { serialization: 'advanced', execArgv: [] });
+    const child = fork(script, [JSON.stringify(subject)], {
+      serialization: 'advanced',
+      execArgv: [],
+    });
     await once(child, 'message');
     return new Remote(child);
   }
