@@ -1,7 +1,6 @@
 // Several processes on one file, and what happens while another program holds its lock.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,9 +8,6 @@ import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { lock, Remote } from './processes/remote.mjs';
-
-// This process opens no store, so it may look into a file whenever it likes.
-const { random } = createRequire(import.meta.url)('./processes/calls.cjs');
 
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 const STORES = [
@@ -66,6 +62,7 @@ async function hold(...args) {
 }
 
 /**
+ * This process opens no store, so it may look into a file whenever it likes.
  * @template T
  * @param {(db: import('better-sqlite3').Database) => T} look
  * @returns {T}
@@ -82,12 +79,6 @@ function inspect(look) {
 
 /** @param {Buffer} blob */
 const decoded = (blob) => JSON.parse(JSON.parse(blob.toString('utf8')));
-
-/** @param {number[]} values */
-function spread(values) {
-  const sorted = [...values].sort((one, other) => one - other);
-  return { median: sorted[sorted.length >> 1], worst: sorted[sorted.length - 1] };
-}
 
 describe('four processes call the stores on one new file at once', () => {
   const CALLS = 3_000;
@@ -410,291 +401,5 @@ describe.each(
     const outcomes = await remote.run('calls', [hundred(0)]);
     expect(outcomes.filter((/** @type {any} */ { status }) => status === 'rejected')).toEqual([]);
     expect(rowCounts()).toEqual({ entries: 20, jobs: 20, requests: 40 });
-  });
-});
-
-describe.each(['wal', 'delete'])(
-  'deduplication across processes, journalMode %s',
-  (journalMode) => {
-    const options = () => ({ database: file, journalMode });
-    /** @param {number} count */
-    async function stores(count, own = {}) {
-      const started = await start(count);
-      return Promise.all(
-        started.map(async (remote) => ({
-          remote,
-          store: await remote.make('SQLiteDedupeStore', { ...options(), ...own }),
-        })),
-      );
-    }
-
-    it('a waiter elsewhere wakes within 100 ms of complete and of fail', {
-      ...MEASURED,
-      timeout: 60_000,
-    }, async () => {
-      const [owner, waiter] = await stores(2);
-      const next = random(SEED);
-      /** @type {{ complete: number[], fail: number[] }} */
-      const latencies = { complete: [], fail: [] };
-      for (let round = 0; round < 200; round++) {
-        const hash = `job ${round}`;
-        const method = round % 2 === 0 ? 'complete' : 'fail';
-        await owner.remote.call(owner.store, 'register', hash);
-        const waiting = waiter.remote.begin(waiter.store, 'waitFor', hash);
-        await waiting.begun;
-        // At any moment between two looks.
-        await sleep(next() * 20);
-        const result = method === 'complete' ? { round } : new Error(`refused ${round}`);
-        const ended = await owner.remote.outcome(owner.store, method, hash, result);
-        const outcome = await waiting.done;
-        expect(ended.status).toBe('resolved');
-        if (method === 'complete')
-          expect(outcome).toMatchObject({ status: 'resolved', value: { round } });
-        else
-          expect(outcome).toMatchObject({
-            status: 'rejected',
-            error: { name: 'Error', message: `refused ${round}`, isError: true },
-          });
-        latencies[method].push(outcome.settled - ended.called);
-      }
-      for (const [method, list] of Object.entries(latencies)) {
-        const { median, worst } = spread(list);
-        console.log(
-          `processes, ${journalMode}: ${list.length} waiters woke on ${method}, median ${median.toFixed(1)} ms, worst ${worst.toFixed(1)} ms`,
-        );
-        expect(list).toHaveLength(100);
-        expect(worst).toBeLessThan(100);
-      }
-    });
-
-    it('one of those who wait for a killed process takes over, the others get its result', async () => {
-      const HASHES = 5;
-      const [owner, alive, ...waiters] = await stores(5);
-      const hashes = Array.from({ length: HASHES }, (_, n) => `job ${n}`);
-      for (const hash of hashes) await owner.remote.call(owner.store, 'register', hash);
-      await alive.remote.call(alive.store, 'register', 'slow');
-      let slow = 'waiting';
-      const slowWaiter = waiters[0].remote.begin(waiters[0].store, 'waitFor', 'slow');
-      slowWaiter.done.then(() => {
-        slow = 'settled';
-      });
-      const waiting = hashes.map((hash) =>
-        waiters.map(({ remote, store }) => {
-          const call = remote.begin(store, 'waitFor', hash);
-          return { remote, store, ...call };
-        }),
-      );
-      await Promise.all(waiting.flat().map(({ begun }) => begun));
-      // While the owner lives, its jobs are waited for longer than a lease is valid.
-      await sleep(4_500);
-      const killed = Number(process.hrtime.bigint()) / 1e6;
-      await owner.remote.kill();
-
-      const takeovers = await Promise.all(
-        waiting.map(async (group, index) => {
-          const first = await Promise.race(
-            group.map((waiter) => waiter.done.then((outcome) => ({ waiter, outcome }))),
-          );
-          expect(first.outcome).toMatchObject({ status: 'resolved', value: undefined });
-          const { remote, store } = first.waiter;
-          await remote.call(store, 'register', hashes[index]);
-          // Long enough for another to take over as well, if it did.
-          await sleep(500);
-          await remote.call(store, 'complete', hashes[index], { job: index });
-          const outcomes = await Promise.all(group.map(({ done }) => done));
-          expect(outcomes.filter(({ value }) => value === undefined)).toHaveLength(1);
-          expect(outcomes.filter(({ value }) => value?.job === index)).toHaveLength(2);
-          return first.outcome.settled - killed;
-        }),
-      );
-      console.log(
-        `processes, ${journalMode}: taken over ${takeovers.map((ms) => ms.toFixed(0)).join(', ')} ms after the owner was killed`,
-      );
-      for (const ms of takeovers) {
-        expect(ms).toBeGreaterThan(0);
-        expect(ms).toBeLessThan(5_000);
-      }
-      expect(slow).toBe('waiting');
-      await alive.remote.call(alive.store, 'complete', 'slow', 'done');
-      expect(await slowWaiter.done).toMatchObject({ value: 'done' });
-    });
-
-    it('a claim that is not followed by register runs out after claimTimeoutMs', async () => {
-      const [first, ...others] = await stores(3);
-      const told = [];
-      for (let round = 0; round < 5; round++) {
-        const hash = `job ${round}`;
-        const { status, value, called, settled } = await first.remote.outcome(
-          first.store,
-          'waitFor',
-          hash,
-        );
-        expect({ status, value }).toEqual({ status: 'resolved', value: undefined });
-        const waiting = others.map(({ remote, store }) => remote.begin(store, 'waitFor', hash));
-        const outcomes = await Promise.all(waiting.map(({ done }) => done));
-        for (const { status, value } of outcomes)
-          expect({ status, value }).toEqual({ status: 'resolved', value: undefined });
-        // From the call on for the lower bound, from the answer on for the upper.
-        const at = outcomes.map((outcome) => outcome.settled).sort((one, other) => one - other);
-        told.push(at.map((moment) => (moment - settled).toFixed(0)).join(' and '));
-        expect(at[0] - called, 'the first').toBeGreaterThan(200);
-        expect(at[0] - settled, 'the first').toBeLessThan(400);
-        // Its claim, too, has to run out.
-        expect(at[1] - at[0], 'the second').toBeGreaterThan(200);
-        expect(at[1] - at[0], 'the second').toBeLessThan(400);
-      }
-      console.log(`processes, ${journalMode}: claims passed on after ${told.join(', ')} ms`);
-    });
-
-    it('identical requests of all processes at once are made once', {
-      timeout: 60_000,
-    }, async () => {
-      const four = await stores(4);
-      for (let round = 0; round < 40; round++) {
-        const answers = await Promise.all(
-          four
-            // Two in each process.
-            .flatMap((one) => [one, one])
-            .map(({ remote, store }) => remote.run('request', store, `request ${round}`, 5)),
-        );
-        const makers = answers.filter(({ made }) => made);
-        expect(makers, `round ${round}`).toHaveLength(1);
-        for (const { value } of answers) expect(value).toEqual(makers[0].value);
-      }
-    });
-
-    it('a hundred pending waiters cost an idle process less than 2 % of a core', async () => {
-      const [owner, waiter] = await stores(2);
-      const hashes = Array.from({ length: 100 }, (_, n) => `job ${n}`);
-      await owner.remote.run('calls', [hashes.map((hash) => [owner.store, 'register', hash])]);
-      const waiting = waiter.remote.start('calls', [
-        hashes.map((hash) => [waiter.store, 'waitFor', hash]),
-      ]);
-      await waiting.begun;
-      const [waiterMs, ownerMs] = await Promise.all([
-        waiter.remote.run('cpu', 3_000),
-        owner.remote.run('cpu', 3_000),
-      ]);
-      console.log(
-        `processes, ${journalMode}: CPU over 3 s, 100 waiters ${waiterMs.toFixed(1)} ms, the owner of their jobs ${ownerMs.toFixed(1)} ms`,
-      );
-      expect(waiterMs).toBeLessThan(60);
-      expect(ownerMs).toBeLessThan(60);
-      await owner.remote.run('calls', [
-        hashes.map((hash) => [owner.store, 'complete', hash, hash]),
-      ]);
-      expect((await waiting.done).map((/** @type {any} */ { value }) => value)).toEqual(hashes);
-    });
-  },
-);
-
-describe('limits across processes', () => {
-  it('the rate limiter counts the requests of all processes', async () => {
-    const options = { database: file, defaultConfig: { limit: 10, windowMs: 60_000 } };
-    const two = await Promise.all(
-      (await start(2)).map(async (remote) => ({
-        remote,
-        store: await remote.make('SQLiteRateLimitStore', options),
-      })),
-    );
-    for (let n = 0; n < 9; n++) {
-      const { remote, store } = two[n % 2];
-      await remote.call(store, 'record', 'issues');
-    }
-    for (const { remote, store } of two) {
-      expect(await remote.call(store, 'canProceed', 'issues')).toBe(true);
-      expect(await remote.call(store, 'getStatus', 'issues')).toMatchObject({ remaining: 1 });
-    }
-    await two[0].remote.call(two[0].store, 'record', 'issues');
-    // One that was not there when the requests were made counts them too.
-    const [late] = await start(1);
-    two.push({ remote: late, store: await late.make('SQLiteRateLimitStore', options) });
-    for (const { remote, store } of two) {
-      expect(await remote.call(store, 'canProceed', 'issues')).toBe(false);
-      expect(await remote.call(store, 'getStatus', 'issues')).toMatchObject({ remaining: 0 });
-      expect(await remote.call(store, 'getWaitTime', 'issues')).toBeGreaterThan(50_000);
-      expect(await remote.call(store, 'canProceed', 'volumes')).toBe(true);
-    }
-    await two[1].remote.call(two[1].store, 'reset', 'issues');
-    expect(await late.call(two[2].store, 'getStatus', 'issues')).toMatchObject({ remaining: 10 });
-  });
-
-  it.each([
-    ['SQLiteRateLimitStore', 'acquire', {}, []],
-    ['SqliteAdaptiveRateLimitStore', 'acquire', {}, ['user']],
-    ['SQLiteRateLimitStore', 'canProceed', { reservationMs: 60_000 }, []],
-    ['SqliteAdaptiveRateLimitStore', 'canProceed', { reservationMs: 60_000 }, ['user']],
-  ])(
-    '%s: %s lets no more through than the limit, however many ask at once',
-    async (name, method, own, priority) => {
-      // The adaptive store gives users 30 % of it.
-      const limit = 100;
-      const places = name === 'SQLiteRateLimitStore' ? limit : 30;
-      const options = { database: file, defaultConfig: { limit, windowMs: 60_000 }, ...own };
-      const four = await start(4);
-      for (const remote of four) {
-        await remote.make(name, options);
-        // Divides the limit now: the users who come through do not change it within this test.
-        await remote.call(0, 'getStatus', 'issues');
-      }
-      const outcomes = await Promise.all(
-        four.map((remote) =>
-          remote.run(
-            'calls',
-            Array.from({ length: 20 }, () => Array(5).fill([0, method, 'issues', ...priority])),
-            1,
-          ),
-        ),
-      );
-      expect(outcomes.flat().filter(({ status }) => status === 'rejected')).toEqual([]);
-      expect(outcomes.flat().filter(({ value }) => value)).toHaveLength(places);
-    },
-  );
-
-  it('the adaptive store divides by the activity of all processes', async () => {
-    const options = {
-      database: file,
-      defaultConfig: { limit: 200, windowMs: 60_000 },
-      adaptiveConfig: { recalculationIntervalMs: 400 },
-    };
-    const [users, workers] = await Promise.all(
-      (await start(2)).map(async (remote) => {
-        const store = await remote.make('SqliteAdaptiveRateLimitStore', options);
-        return (/** @type {[string, ...any[]]} */ ...call) => remote.call(store, ...call);
-      }),
-    );
-    const idle = { userReserved: 60, backgroundMax: 140, backgroundPaused: false };
-    expect(await workers('getStatus', 'issues')).toMatchObject({
-      remaining: 200,
-      adaptive: { ...idle, recentUserActivity: 0 },
-    });
-    for (let n = 0; n < 12; n++) await users('record', 'issues', 'user');
-    // Seen at once; the shares hold until they are due again.
-    expect(await workers('getStatus', 'issues')).toMatchObject({
-      remaining: 188,
-      adaptive: { ...idle, recentUserActivity: 12 },
-    });
-    expect(await workers('canProceed', 'issues', 'background')).toBe(true);
-    await sleep(450);
-    for (const call of [users, workers]) {
-      expect(await call('getStatus', 'issues')).toMatchObject({
-        remaining: 188,
-        adaptive: {
-          userReserved: 180,
-          backgroundMax: 20,
-          backgroundPaused: true,
-          recentUserActivity: 12,
-          reason: 'High user activity (12 requests/15min) - prioritizing users',
-        },
-      });
-      expect(await call('canProceed', 'issues', 'background')).toBe(false);
-      expect(await call('canProceed', 'issues', 'user')).toBe(true);
-      expect(await call('canProceed', 'volumes', 'background')).toBe(true);
-      // Counted once, although both processes saw the users become active.
-      expect(await call('getStats')).toMatchObject({
-        totalRequests: 12,
-        adaptiveMetrics: { priorityModeActivations: 1 },
-      });
-    }
   });
 });

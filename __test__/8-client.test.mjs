@@ -1,4 +1,5 @@
-// The unmodified client over real HTTP on our stores, in one process and in several.
+// The unmodified client over real HTTP on our stores, in one process and in several. What many processes do at once:
+// 15-coordination.test.mjs.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -154,13 +155,6 @@ describe('the cache store', () => {
 });
 
 describe('the dedupe store', () => {
-  it('makes one upstream call of 20 identical requests at once', async () => {
-    const client = clientWith({ dedupe: dedupeStore() });
-    const answers = await Promise.all(Array.from({ length: 20 }, () => client.issue.retrieve(7)));
-    expect(api.count()).toBe(1);
-    expect(answers).toEqual(Array(20).fill(expect.objectContaining({ id: 7, name: 'issue 7' })));
-  });
-
   it('makes one upstream call for each of several items asked for at once', async () => {
     const client = clientWith({
       cache: cacheStore(),
@@ -370,16 +364,6 @@ describe('several processes on one file', { timeout: 30_000 }, () => {
     expect(api.count()).toBe(3);
   });
 
-  it('make one upstream call of 10 identical requests at once in each of 4', async () => {
-    const four = await Promise.all([1, 2, 3, 4].map(() => role()));
-    const outcomes = await Promise.all(
-      four.map((each) => each.ask('issue', Array(10).fill(7), { atOnce: true })),
-    );
-    expect(outcomes.map((outcome) => outcome.errors)).toEqual([[], [], [], []]);
-    expect(outcomes.map((outcome) => outcome.answered)).toEqual([10, 10, 10, 10]);
-    expect(api.count()).toBe(1);
-  });
-
   it('are held to one limit together', async () => {
     const limits = { issue: { limit: 3, windowMs: 3_600_000 } };
     const one = await role({ limiter: 'plain', limits });
@@ -388,25 +372,6 @@ describe('several processes on one file', { timeout: 30_000 }, () => {
     expect(await other.ask('issue', [3, 4])).toMatchObject({ answered: 1, limited: 1 });
     expect(await one.ask('issue', [5])).toMatchObject({ limited: 1 });
     expect(api.count()).toBe(3);
-  });
-
-  it('are held to it exactly, with reservations, when all make requests at once', async () => {
-    const limits = { issue: { limit: 7, windowMs: 3_600_000 } };
-    const three = await Promise.all(
-      [1, 2, 3].map(() => role({ limiter: 'plain', limits, reservationMs: 30_000 })),
-    );
-    const outcomes = await Promise.all(
-      three.map((each, n) =>
-        each.ask(
-          'issue',
-          Array.from({ length: 10 }, (_, i) => 100 * n + i + 1),
-          { atOnce: true },
-        ),
-      ),
-    );
-    const sum = (/** @type {'answered' | 'limited'} */ column) =>
-      outcomes.reduce((total, outcome) => total + outcome[column], 0);
-    expect([sum('answered'), sum('limited'), api.count()]).toEqual([7, 23, 7]);
   });
 
   it('go on when the one that fetches for all is killed', async () => {

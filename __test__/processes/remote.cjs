@@ -3,6 +3,7 @@
 // Run as: node remote.cjs <whose stores, as JSON: see `subjects.cjs`>
 
 const { existsSync, openSync, readSync } = require('node:fs');
+const { setTimeout: sleep } = require('node:timers/promises');
 const { storesOf } = require('./subjects.cjs');
 
 /** Comparable between processes: the clock of the system. In ms. */
@@ -106,22 +107,12 @@ const commands = {
     const outcomes = [];
     for (const group of groups) {
       outcomes.push(...group.map(make));
-      await (pause > 0 ? new Promise((resolve) => setTimeout(resolve, pause)) : turn());
+      await (pause > 0 ? sleep(pause) : turn());
     }
     return Promise.all(outcomes);
   },
   watchLoop,
   longestStall,
-  /** What the client does for one request: wait, or make it and tell the others. Answers whether it made it. */
-  async request(/** @type {number} */ store, /** @type {string} */ hash, /** @type {number} */ ms) {
-    const served = await open[store].waitFor(hash);
-    if (served !== undefined) return { made: false, value: served };
-    await open[store].register(hash);
-    await new Promise((resolve) => setTimeout(resolve, ms));
-    const value = { by: process.pid };
-    await open[store].complete(hash, value);
-    return { made: true, value };
-  },
   /** Makes an unmodified client on stores, each given by its number; answers the client's. */
   async client(/** @type {string} */ baseUrl, /** @type {Record<string, number>} */ numbers) {
     const { ComicVine } = await import('@comic-vine/client');
@@ -153,6 +144,28 @@ const commands = {
     );
     return { answered, errors };
   },
+  /**
+   * Asks a rate limit store for places, each at its time: in one step, or as the client does, which records the request
+   * once it is answered. Answers how many it got.
+   */
+  async ask(
+    /** @type {number} */ store,
+    /** @type {string} */ resource,
+    /** @type {{ after: number, priority: string, takes?: number }[]} */ requests,
+  ) {
+    const granted = await Promise.all(
+      requests.map(async ({ after, priority, takes }) => {
+        await sleep(after);
+        if (takes === undefined) return open[store].acquire(resource, priority);
+        const may = await open[store].canProceed(resource, priority);
+        if (!may) return false;
+        await sleep(takes);
+        await open[store].record(resource, priority);
+        return true;
+      }),
+    );
+    return granted.filter(Boolean).length;
+  },
   /** Stores values one after the other for `ms` ms; answers how many. */
   async write(/** @type {number} */ store, /** @type {number} */ ms, /** @type {number} */ size) {
     const [end, pad] = [clock() + ms, 'x'.repeat(size)];
@@ -163,7 +176,7 @@ const commands = {
   /** The CPU time that this process uses in `ms` ms, in ms. */
   async cpu(/** @type {number} */ ms) {
     const before = process.cpuUsage();
-    await new Promise((resolve) => setTimeout(resolve, ms));
+    await sleep(ms);
     const { user, system } = process.cpuUsage(before);
     return (user + system) / 1_000;
   },
