@@ -1,6 +1,7 @@
 // Several processes on one file, and what happens while another program holds its lock.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,6 +9,8 @@ import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { lock, Remote } from './processes/remote.mjs';
+
+const { connect, OURS_ON_CONNECTIONS } = createRequire(import.meta.url)('./processes/subjects.cjs');
 
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 const STORES = [
@@ -47,9 +50,12 @@ afterEach(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** @param {number} count */
-async function start(count) {
-  const started = await Promise.all(Array.from({ length: count }, () => Remote.start()));
+/**
+ * @param {number} count
+ * @param {import('./processes/subjects.cjs').Subject} [subject]
+ */
+async function start(count, subject) {
+  const started = await Promise.all(Array.from({ length: count }, () => Remote.start(subject)));
   remotes.push(...started);
   return started;
 }
@@ -79,6 +85,27 @@ function inspect(look) {
 
 /** @param {Buffer} blob */
 const decoded = (blob) => JSON.parse(JSON.parse(blob.toString('utf8')));
+
+/** A hundred calls of all kinds, most of which write. */
+const hundred = (/** @type {number} */ group) =>
+  Array.from({ length: 100 }, (_, n) => {
+    const key = `${group}-${n}`;
+    /** @type {[number, string, ...any[]][]} */
+    const calls = [
+      [CACHE, 'set', key, { group, n }, 3_600],
+      [DEDUPE, 'register', key],
+      [RATE, 'record', 'issues'],
+      [ADAPTIVE, 'record', 'volumes', 'user'],
+      [CACHE, 'get', `${group}-${n - (n % 5)}`],
+    ];
+    return calls[n % 5];
+  });
+const rowCounts = () =>
+  inspect((db) => ({
+    entries: db.prepare('SELECT COUNT(*) FROM cache').pluck().get(),
+    jobs: db.prepare('SELECT COUNT(*) FROM dedupe_jobs').pluck().get(),
+    requests: db.prepare('SELECT COUNT(*) FROM rate_limits').pluck().get(),
+  }));
 
 describe('four processes call the stores on one new file at once', () => {
   const CALLS = 3_000;
@@ -249,27 +276,6 @@ describe.each(
     ['EXCLUSIVE', 'delete'],
   ]),
 )('while another process holds an %s lock, journalMode %s', MEASURED, (kind, journalMode) => {
-  /** A hundred calls of all kinds, most of which write. */
-  const hundred = (/** @type {number} */ group) =>
-    Array.from({ length: 100 }, (_, n) => {
-      const key = `${group}-${n}`;
-      /** @type {[number, string, ...any[]][]} */
-      const calls = [
-        [CACHE, 'set', key, { group, n }, 3_600],
-        [DEDUPE, 'register', key],
-        [RATE, 'record', 'issues'],
-        [ADAPTIVE, 'record', 'volumes', 'user'],
-        [CACHE, 'get', `${group}-${n - (n % 5)}`],
-      ];
-      return calls[n % 5];
-    });
-  const rowCounts = () =>
-    inspect((db) => ({
-      entries: db.prepare('SELECT COUNT(*) FROM cache').pluck().get(),
-      jobs: db.prepare('SELECT COUNT(*) FROM dedupe_jobs').pluck().get(),
-      requests: db.prepare('SELECT COUNT(*) FROM rate_limits').pluck().get(),
-    }));
-
   /** @param {Record<string, any>} options */
   async function opened(options = {}) {
     const [remote] = await start(1);
@@ -400,6 +406,51 @@ describe.each(
     await release();
     const outcomes = await remote.run('calls', [hundred(0)]);
     expect(outcomes.filter((/** @type {any} */ { status }) => status === 'rejected')).toEqual([]);
+    expect(rowCounts()).toEqual({ entries: 20, jobs: 20, requests: 40 });
+  });
+});
+
+describe('while another process holds the lock, on a connection', () => {
+  /** The four stores on a connection that waits for locks for so long. @param {number} timeout */
+  async function opened(timeout) {
+    connect(file).close();
+    const [remote] = await start(1, { ...OURS_ON_CONNECTIONS, timeout });
+    await remote.run(
+      'make',
+      STORES.map((name) => [name, { database: file }]),
+    );
+    return remote;
+  }
+
+  it('the driver waits, and of a thousand calls all succeed afterwards', async () => {
+    const remote = await opened(5_000);
+    const release = await hold(file, 'IMMEDIATE');
+    const groups = Array.from({ length: 10 }, (_, group) => hundred(group));
+    const { done } = remote.start('calls', groups, 100);
+    await sleep(3_000);
+    await release();
+    /** @type {import('./processes/remote.mjs').Outcome[]} */
+    const outcomes = await done;
+    expect(outcomes).toHaveLength(1_000);
+    expect(outcomes.filter(({ status }) => status === 'rejected')).toEqual([]);
+    expect(rowCounts()).toEqual({ entries: 200, jobs: 200, requests: 400 });
+  });
+
+  it('calls past its timeout reject with SQLITE_BUSY, and later ones work', async () => {
+    const remote = await opened(300);
+    const release = await hold(file, 'IMMEDIATE');
+    const outcomes = await remote.run('calls', [
+      hundred(0).filter(([, method]) => method !== 'get'),
+    ]);
+    expect(outcomes).toHaveLength(80);
+    for (const { status, error } of outcomes)
+      expect({ status, code: error?.code }).toEqual({ status: 'rejected', code: 'SQLITE_BUSY' });
+    await release();
+    const later = await remote.run('calls', [hundred(1)]);
+    expect(
+      later.filter((/** @type {any} */ { status }) => status === 'rejected'),
+      'later calls',
+    ).toEqual([]);
     expect(rowCounts()).toEqual({ entries: 20, jobs: 20, requests: 40 });
   });
 });

@@ -4,7 +4,12 @@
 const Database = require('better-sqlite3');
 const { onConnections } = require('../connections/wrap.cjs');
 
-/** @typedef {{ version: 'ours' | '0.2.0', by: 'path' | 'connection' }} Subject */
+/**
+ * @typedef {object} Subject
+ * @property {'ours' | '0.2.0'} version
+ * @property {'path' | 'connection'} by
+ * @property {number} [timeout]  of the connection: how long it waits for a lock, in ms
+ */
 
 /** @type {Subject} */
 const OURS_ON_PATHS = { version: 'ours', by: 'path' };
@@ -29,9 +34,9 @@ function connect(path, timeout = 5_000) {
  * @param {Subject} subject
  * @returns {Promise<Record<string, any>>}
  */
-async function storesOf({ version, by }) {
+async function storesOf({ version, by, timeout }) {
   const stores = version === 'ours' ? require('../..') : await import('sqlite-store-0.2.0');
-  return by === 'path' ? stores : onConnections(stores, (path) => connect(path));
+  return by === 'path' ? stores : onConnections(stores, (path) => connect(path, timeout));
 }
 
 module.exports = { OURS_ON_CONNECTIONS, OURS_ON_PATHS, connect, storesOf };
