@@ -1,6 +1,8 @@
 //! A model of the deduplication beside the real statements. Several stores, one of them 0.2.0, act on the same
 //! hashes in any order while time passes, some die, and some stop between two steps of one call. What a hash has gone
-//! through is kept here in plain words ([`Hash`]); every answer has to be one that this allows.
+//! through is kept here in plain words ([`Hash`]); every answer has to be one that this allows, and after every act
+//! the database has to hold just what this says. Beyond that: a hash has at most one live owner, no live job is ended
+//! by a stranger, no result reaches a waiter that asked after it expired, and every waiter is answered in the end.
 
 #![allow(clippy::unwrap_used, reason = "test helpers")]
 
@@ -91,8 +93,19 @@ struct Job {
     updated_at: i64,
     /// Until when its owner is known to live; 0.2.0 does not say.
     lease: Option<i64>,
-    /// Whether the hash was claimed from it: it is over, though its owner may still come back with a result.
+    /// Whether the hash was claimed from it when it was past its time: it is over, though its owner may still come
+    /// back with a result.
     taken_over: bool,
+}
+
+/// A job in the database.
+#[derive(Debug, PartialEq)]
+struct Row {
+    id: String,
+    status: String,
+    created_at: i64,
+    updated_at: i64,
+    lease: Option<i64>,
 }
 
 /// What one store is up to with one hash.
@@ -241,6 +254,16 @@ impl<'db> Model<'db> {
     }
 
     fn apply(&mut self, action: Action) {
+        let live: Vec<Option<Job>> = self
+            .world
+            .hashes
+            .iter()
+            .map(|hash| {
+                let is_live = self.settings.is_live(hash, self.world.now, self.world.system);
+                hash.job.clone().filter(|_| is_live)
+            })
+            .collect();
+        let enders = self.enders(action);
         match action {
             Action::Pass { now, system } => {
                 self.world.now += now;
@@ -250,10 +273,67 @@ impl<'db> Model<'db> {
             Action::Do { who, hash, act } if self.kinds[who] == Kind::Old => self.act_as_old(who, hash, act),
             Action::Do { who, hash, act } => self.act(who, hash, act),
         }
-        for hash in 0..self.world.hashes.len() {
+        for (hash, live) in live.into_iter().enumerate() {
             let owners = self.owners(hash);
             assert!(owners <= 1, "{owners} live owners of {:?}", self.world.hashes[hash]);
+            let stored = self.stored(hash);
+            if let Some(job) = live {
+                let goes_on = stored.0.as_ref().is_some_and(|row| row.id == job.id && row.status == "pending");
+                assert!(goes_on || enders(hash, &job), "a stranger ended {job:?} by {action:?}: {stored:?}");
+            }
+            let state = &self.world.hashes[hash];
+            assert_eq!(stored, Self::expected(state), "{action:?} left something else than {state:?}");
         }
+    }
+
+    /// Which live jobs an action may end: its store's own; any, of a store that registered none; any, of 0.2.0.
+    fn enders(&self, action: Action) -> impl Fn(usize, &Job) -> bool + use<> {
+        let ender = match action {
+            Action::Do { who, hash, act: Act::Complete | Act::Fail } => {
+                let stands_alone =
+                    self.kinds[who] == Kind::Old || self.world.hashes[hash].seats[who].registered.is_none();
+                Some((who, hash, stands_alone))
+            }
+            _ => None,
+        };
+        move |hash, job| ender.is_some_and(|(who, at, any)| at == hash && (any || job.by == who))
+    }
+
+    /// What lies in the database of a hash: its job, and until when a claim holds.
+    fn stored(&self, hash: usize) -> (Option<Row>, Option<i64>) {
+        let rows = self.db.rows(&format!(
+            "SELECT job_id, status, created_at, updated_at,
+               (SELECT expires_at FROM dedupe_leases l WHERE l.hash = h.hash AND l.job_id = j.job_id),
+               (SELECT expires_at FROM dedupe_leases l WHERE l.hash = h.hash AND l.job_id IS NULL)
+             FROM (SELECT '{}' AS hash) h LEFT JOIN dedupe_jobs j ON j.hash = h.hash",
+            name(hash)
+        ));
+        let [id, status, created_at, updated_at, lease, claim] = rows[0].as_slice() else { panic!("{rows:?}") };
+        let time = |value: &Value| value.number().map(|time| time as i64);
+        let row = id.text().map(|id| Row {
+            id: id.to_owned(),
+            status: status.text().unwrap().to_owned(),
+            created_at: time(created_at).unwrap(),
+            updated_at: time(updated_at).unwrap(),
+            lease: time(lease),
+        });
+        (row, time(claim))
+    }
+
+    /// What has to lie in the database of a hash.
+    fn expected(state: &Hash) -> (Option<Row>, Option<i64>) {
+        let row = state.job.as_ref().map(|job| Row {
+            id: job.id.clone(),
+            status: String::from(match job.state {
+                State::Pending => "pending",
+                State::Completed(_) => "completed",
+                State::Failed(_) | State::TimedOut => "failed",
+            }),
+            created_at: job.created_at,
+            updated_at: job.updated_at,
+            lease: job.lease,
+        });
+        (row, state.claim)
     }
 
     /// How many may believe now that it is theirs to make the request.
@@ -386,7 +466,14 @@ impl<'db> Model<'db> {
                 let ended_meanwhile = stopped && !matches!(expected, Expected::Wait { .. });
                 assert!(expected == Expected::Free || ended_meanwhile, "{context}");
                 if let Some(job) = &mut state.job {
-                    (job.taken_over, job.lease) = (job.state == State::Pending, None);
+                    let lease = job.lease.take();
+                    match job.state {
+                        State::Pending if lease.is_some_and(|lease| lease <= system) => {
+                            (job.state, job.updated_at) = (State::TimedOut, now);
+                        }
+                        State::Pending => job.taken_over = true,
+                        _ => {}
+                    }
                 }
                 state.claim = Some(system + CLAIM);
                 state.told.push((who, system + CLAIM));
@@ -412,7 +499,7 @@ impl<'db> Model<'db> {
                 assert_eq!(*text, *expected, "{context}");
                 let completed_at = state.job.as_ref().unwrap().updated_at;
                 let asked_at = since.unwrap_or(now);
-                assert!(asked_at <= completed_at || asked_at < completed_at + settings.result_ttl, "{context}");
+                assert!(asked_at <= completed_at || asked_at < completed_at + settings.ttl(), "{context}");
             }
             (Answer::Rejection(Error::JobFailed(message)), Expected::Rejection(expected)) => {
                 assert_eq!(message, expected, "{context}");
@@ -476,10 +563,7 @@ impl<'db> Model<'db> {
             };
             own && !(well && matches!(job.state, State::Completed(_)))
         });
-        // Of a job that the hash was claimed from, nothing need be left.
-        if job.as_ref().is_none_or(|job| !job.taken_over) || !may {
-            assert_eq!(changed, may, "{who} ended {registered:?}: {job:?}");
-        }
+        assert_eq!(changed, may, "{who} ended {registered:?}: {job:?}");
         if changed {
             let job = job.as_mut().unwrap();
             (job.state, job.updated_at, job.taken_over) = (state, now, false);
