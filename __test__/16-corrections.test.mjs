@@ -213,16 +213,21 @@ const corrections = [
       const others = await Promise.all([1, 2].map(() => scene.elsewhere('SQLiteDedupeStore')));
       for (const { remote, store } of others)
         await remote.run('client', api.baseUrl(), { dedupe: store });
-      await Promise.all(
+      const answers = Promise.all(
         others.map(({ remote }) => remote.run('retrieve', 0, Array(10).fill(2), undefined)),
       );
-      return { inOne, acrossTwo: api.count() };
+      // With 0.2.0 the second process may be late enough to wait for the first, and hang.
+      const told = await Promise.race([answers, sleep(HANG_MS)]);
+      return { inOne, acrossTwo: api.count(), told };
     },
     there: ({ inOne, acrossTwo }) => {
       expect(inOne).toBe(20);
-      expect(acrossTwo).toBeGreaterThan(10);
+      expect(acrossTwo).toBeGreaterThanOrEqual(10);
     },
-    here: (calls) => expect(calls).toEqual({ inOne: 1, acrossTwo: 1 }),
+    here: (seen) => {
+      const all = { answered: 10, errors: {} };
+      expect(seen).toEqual({ inOne: 1, acrossTwo: 1, told: [all, all] });
+    },
   },
   {
     before:
