@@ -461,24 +461,39 @@ impl Inner {
         }
     }
 
-    /// A deadline's timer fired: the jobs past their time have failed, and nobody waits for them any longer.
+    /// A deadline's timer fired: the jobs past their time have failed, and nobody waits for them any longer. Where
+    /// another job has come in the place of one, its waiters go on with that.
     fn end_late_jobs(&self, js: Js) {
-        let Ok(now) = self.store.realm().now(js) else {
+        let (Ok(now), Some(itself)) = (self.store.realm().now(js), self.itself.upgrade()) else {
             return;
         };
         let is_late = |group: &Group| group.wait.deadline.is_some_and(|deadline| deadline <= now);
-        let late: Vec<String> =
-            self.groups.borrow().iter().filter(|(_, group)| is_late(group)).map(|(hash, _)| hash.clone()).collect();
-        for hash in late {
+        let late: Vec<(String, Millis)> = {
+            let groups = self.groups.borrow();
+            let late = groups.iter().filter(|(_, group)| is_late(group));
+            late.map(|(hash, group)| (hash.clone(), group.since)).collect()
+        };
+        for (hash, since) in late {
             let waiters = self.take_group(js, &hash);
-            let operation = dedupe::time_out(&self.call_at(hash, now, None));
+            let operation = dedupe::time_out(&self.call_at(hash.clone(), now, None));
+            let inner = Rc::clone(&itself);
             self.store.run(
                 js,
                 operation,
-                Some(Box::new(move |js, _| {
-                    for waiter in waiters {
-                        waiter.settle(js, Ok(js.undefined()));
+                Some(Box::new(move |js, answer| {
+                    let is_over = !matches!(answer, Ok(Answer::Ended { changed: false }));
+                    if is_over || inner.store.backend().is_err() {
+                        for waiter in waiters {
+                            waiter.settle(js, Ok(js.undefined()));
+                        }
+                        return;
                     }
+                    for waiter in waiters {
+                        let wait = Wait { deadline: None, look_again_at: None };
+                        inner.wait(js, hash.clone(), since, wait, waiter);
+                    }
+                    inner.keep_while_waiting(js);
+                    inner.look(js, hash);
                 })),
             );
         }

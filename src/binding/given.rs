@@ -47,7 +47,8 @@ pub struct Given {
     queue: RefCell<VecDeque<Queued>>,
     /// The stores whose waiters look again when a deduplicated request may have changed.
     watchers: RefCell<Vec<usize>>,
-    version: RefCell<Vec<Vec<SqlValue>>>,
+    version: RefCell<Vec<SqlValue>>,
+    has_version_statement: Cell<bool>,
 }
 
 thread_local! {
@@ -99,6 +100,7 @@ impl Given {
             queue: RefCell::default(),
             watchers: RefCell::default(),
             version: RefCell::default(),
+            has_version_statement: Cell::new(false),
         };
         let encoding = given.query("SELECT encoding AS c0 FROM pragma_encoding", 1)?;
         given.is_utf8.set(encoding == [[SqlValue::from("UTF-8")]]);
@@ -178,26 +180,39 @@ impl Given {
         if self.prepared.borrow()[statement as usize] {
             return Ok(());
         }
-        let js = self.js;
         let sql = if self.is_utf8.get() { with_json_as_text(statement) } else { statement.sql().into() };
-        let (sql, parameters) = anonymous_parameters(&sql);
+        let blob = step.values.iter().position(|value| matches!(value, SqlValue::Json(_)));
+        let (columns, many) = (statement.columns(), statement.has_many_rows());
+        self.prepare_as(statement as usize, &sql, columns, many, step.values.len(), blob)?;
+        self.prepared.borrow_mut()[statement as usize] = true;
+        Ok(())
+    }
+
+    fn prepare_as(
+        &self,
+        number: usize,
+        sql: &str,
+        columns: usize,
+        has_many_rows: bool,
+        values: usize,
+        blob: Option<usize>,
+    ) -> Result<()> {
+        let js = self.js;
+        let (sql, parameters) = anonymous_parameters(sql);
         let order = js.internal_array()?;
         for (index, parameter) in (0..).zip(parameters) {
             js.set_element(order, index, js.number(parameter as f64))?;
         }
-        let blob = step.values.iter().position(|value| matches!(value, SqlValue::Json(_)));
         let arguments = [
-            js.number(f64::from(statement as u32)),
+            js.number(number as f64),
             js.string(&sql)?,
-            js.number(statement.columns() as f64),
-            js.boolean(statement.has_many_rows()),
-            js.number(step.values.len() as f64),
+            js.number(columns as f64),
+            js.boolean(has_many_rows),
+            js.number(values as f64),
             order,
             js.number(blob.map_or(-1.0, |index| index as f64)),
         ];
-        self.invoke(c"prepare", &arguments)?;
-        self.prepared.borrow_mut()[statement as usize] = true;
-        Ok(())
+        self.invoke(c"prepare", &arguments).map(drop)
     }
 
     fn push_arguments(&self, step: &Step, arguments: &mut Vec<Value>) -> Result<()> {
@@ -430,12 +445,24 @@ impl Given {
 
     /// Whether the database may have changed since this was last asked.
     pub fn has_changed(&self) -> bool {
-        // The counter leaves out what this connection changed, which the application may have done itself.
-        let sql = "SELECT (SELECT data_version FROM pragma_data_version()) AS c0, total_changes() AS c1";
-        match self.query(sql, 2) {
+        match self.read_version() {
             Ok(version) => self.version.replace(version.clone()) != version,
             Err(_) => false,
         }
+    }
+
+    fn read_version(&self) -> Result<Vec<SqlValue>> {
+        // The counter leaves out what this connection changed, which the application may have done itself.
+        const SQL: &str = "SELECT (SELECT data_version FROM pragma_data_version()) AS c0, total_changes() AS c1";
+        const COLUMNS: usize = 2;
+        // Known to the driver by the number after the last of the stores' own.
+        let number = Statement::ALL.len();
+        if !self.has_version_statement.get() {
+            self.prepare_as(number, SQL, COLUMNS, false, 0, None)?;
+            self.has_version_statement.set(true);
+        }
+        let row = self.call(&self.driver.run_one, &[self.js.number(number as f64)])?;
+        if self.js.is_object(row) { self.read_row(row, COLUMNS) } else { Ok(Vec::new()) }
     }
 }
 

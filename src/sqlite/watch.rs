@@ -15,6 +15,11 @@ pub fn system_now() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| (since.as_micros() / 1000) as f64)
 }
 
+/// Where only the store's own thread may look, each look takes a turn of its event loop. So when nothing has happened for
+/// a while, looks become rarer: on a connection that is not ours.
+const QUIET_AFTER: Duration = Duration::from_millis(250);
+const QUIET_INTERVAL: Duration = Duration::from_millis(30);
+
 /// What a watch tells its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -35,6 +40,8 @@ pub struct Watch {
     /// Tells the store. May be called from any thread.
     notify: Box<dyn Fn(Signal) + Send + Sync>,
     waiting: AtomicUsize,
+    /// How often somebody has begun to wait, or has looked and goes on waiting.
+    asked: AtomicUsize,
     polling: AtomicBool,
     pending_jobs: AtomicUsize,
     renewing: AtomicBool,
@@ -57,6 +64,7 @@ impl Watch {
             poll_interval,
             notify,
             waiting: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
             polling: AtomicBool::new(false),
             pending_jobs: AtomicUsize::new(0),
             renewing: AtomicBool::new(false),
@@ -72,6 +80,7 @@ impl Watch {
     /// Says how many hashes are waited for, and when the first claim or lease among them runs out.
     pub fn set_waiting(self: &Arc<Self>, waiting: usize, look_again_at: Option<Millis>) {
         *lock(&self.look_again_at) = look_again_at;
+        self.asked.fetch_add(1, Ordering::SeqCst);
         self.waiting.store(waiting, Ordering::SeqCst);
         if waiting > 0 && !self.polling.swap(true, Ordering::SeqCst) {
             background::start(poll(Arc::downgrade(self), self.poll_interval));
@@ -106,15 +115,23 @@ fn goes_on(interest: &AtomicUsize, running: &AtomicBool) -> bool {
 }
 
 async fn poll(watch: Weak<Watch>, interval: Duration) {
+    let (mut asked, mut asked_at) = (0, Instant::now());
     // Unknown at first, so the first round looks again: a change between the store's look and the first reading of
     // the counter must not be missed.
     let mut seen = None;
+    let mut pause = interval;
     loop {
-        tokio::time::sleep(interval).await;
+        tokio::time::sleep(pause).await;
         let Some(watch) = watch.upgrade() else { return };
         if !goes_on(&watch.waiting, &watch.polling) {
             return;
         }
+        let asks = watch.asked.load(Ordering::SeqCst);
+        if std::mem::replace(&mut asked, asks) != asks {
+            asked_at = Instant::now();
+        }
+        let is_quiet = watch.database.is_none() && asked_at.elapsed() > QUIET_AFTER;
+        pause = if is_quiet { interval.max(QUIET_INTERVAL) } else { interval };
         let changed = match &watch.database {
             None => {
                 (watch.notify)(Signal::Poll);
