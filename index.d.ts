@@ -167,7 +167,10 @@ export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
   timeoutMs?: number;
   /** Time between removals of outdated jobs, in milliseconds; 0 and `Infinity`: never. Default: 60,000. */
   cleanupIntervalMs?: number;
-  /** Time between looks at jobs that other processes run while somebody waits for them, in milliseconds. Default: 10. */
+  /**
+   * Time between looks at jobs that other processes run while somebody waits for them, in milliseconds. On a connection
+   * it is at least 30 when nothing has happened for a quarter of a second. Default: 10.
+   */
   pollIntervalMs?: number;
   /**
    * How long `waitFor` on a hash without a job holds the right to register one, in milliseconds of real time; 0: no
