@@ -41,6 +41,8 @@ async function main() {
     database,
     busyTimeoutMs: 20_000,
     defaultConfig: config,
+    // A division made before the first user request holds for a while: it has to leave users all their places.
+    adaptiveConfig: { minUserReserved: 10_000 },
   });
 
   process.stdout.write('ready\n');
