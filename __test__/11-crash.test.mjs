@@ -7,11 +7,11 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { SEED } from './support/seed.mjs';
 
 const { groups, Model, random, read } = createRequire(import.meta.url)('./processes/calls.cjs');
 const script = fileURLToPath(new URL('./processes/killed.cjs', import.meta.url));
 
-const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 /** How often a process is killed on one file, and on how many files at once. */
 const ROUNDS = 5;
 const LANES = 2;

@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { SEED } from './support/seed.mjs';
 
 const script = fileURLToPath(new URL('./processes/soak.cjs', import.meta.url));
-const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 const CALLS = 1_000_000;
 const INTERVAL = 100_000;
 

@@ -9,10 +9,10 @@ import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { lock, Remote } from './processes/remote.mjs';
+import { SEED } from './support/seed.mjs';
 
 const { connect, OURS_ON_CONNECTIONS } = createRequire(import.meta.url)('./processes/subjects.cjs');
 
-const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 const STORES = [
   'SQLiteCacheStore',
   'SQLiteDedupeStore',

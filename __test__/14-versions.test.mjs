@@ -11,10 +11,10 @@ import Database from 'better-sqlite3';
 import * as reference from 'sqlite-store-0.2.0';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import * as ours from '../index.mjs';
+import { SEED } from './support/seed.mjs';
 
 const { random } = createRequire(import.meta.url)('./processes/calls.cjs');
 
-const seed = Number(process.env.SEED ?? Math.trunc(Math.random() * 2 ** 31));
 const HOUR = 3_600_000;
 const script = (/** @type {string} */ name) =>
   fileURLToPath(new URL(`connections/${name}`, import.meta.url));
@@ -34,7 +34,7 @@ function connect() {
   return connection;
 }
 
-describe(`both versions on one connection, seed ${seed}`, () => {
+describe(`both versions on one connection, seed ${SEED}`, () => {
   /** @type {import('better-sqlite3').Database} */
   let connection;
   /** @type {any[]} */
@@ -56,7 +56,7 @@ describe(`both versions on one connection, seed ${seed}`, () => {
     opened.push(...made);
     return made;
   }
-  const next = random(seed);
+  const next = random(SEED);
   const below = (/** @type {number} */ n) => Math.floor(next() * n);
   const one = (/** @type {any[]} */ list) => list[below(list.length)];
 
@@ -167,7 +167,7 @@ describe(`both versions on one connection, seed ${seed}`, () => {
 });
 
 describe('several processes on one file', () => {
-  it(`lose nothing: 0.2.0 and ours on connections, ours on the path, 1,000 calls each, seed ${seed}`, {
+  it(`lose nothing: 0.2.0 and ours on connections, ours on the path, 1,000 calls each, seed ${SEED}`, {
     timeout: 120_000,
   }, async () => {
     connect().close();
@@ -182,7 +182,7 @@ describe('several processes on one file', () => {
         path: file,
         id: `${kind.version} by ${kind.by}`,
         calls: 1_000,
-        seed: seed + index,
+        seed: SEED + index,
       };
       return spawn(process.execPath, [script('mixed.cjs'), JSON.stringify(input)], {
         stdio: ['pipe', 'pipe', 'inherit'],

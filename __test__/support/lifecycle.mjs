@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeEach } from 'vitest';
+import { SEED } from './seed.mjs';
 
 // Taken before a test fakes it.
 const realSetTimeout = setTimeout;
@@ -122,10 +123,9 @@ export function startOnlooker() {
  * @param {string} name
  */
 export function randomSource(name) {
-  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-  console.log(`${name}: SEED=${seed}`);
+  console.log(`${name}: SEED=${SEED}`);
   // mulberry32
-  let state = seed;
+  let state = SEED;
   const next = () => {
     state = (state + 0x6d2b79f5) | 0;
     let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
@@ -133,7 +133,7 @@ export function randomSource(name) {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
   return {
-    seed,
+    seed: SEED,
     next,
     /** A whole number from 0 up to, not including, `end`. @param {number} end */
     below: (end) => Math.floor(next() * end),
