@@ -109,10 +109,19 @@ impl Queue for Backend {
         }
     }
 
-    fn flush(&self, js: Js, environment: &Environment) {
+    fn flush(&self, js: Js, environment: &Environment) -> bool {
         match self {
             Backend::Own(database) => database.flush(),
-            Backend::Given(given) => given.flush(js, environment),
+            Backend::Given(given) => {
+                given.flush(js, environment);
+                false
+            }
+        }
+    }
+
+    fn abandon(&self) {
+        if let Backend::Own(database) = self {
+            database.give_back_read_lock();
         }
     }
 

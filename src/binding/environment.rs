@@ -43,10 +43,13 @@ pub trait Member {
 pub trait Queue {
     /// What tells one queue from another.
     fn address(&self) -> usize;
-    /// Carries out what is queued, or has it carried out.
-    fn flush(&self, js: Js, environment: &Environment);
+    /// Carries out what is queued, or has it carried out. Answers whether it is to be called once more, when those
+    /// who waited for it have gone on.
+    fn flush(&self, js: Js, environment: &Environment) -> bool;
     /// Carries out what is queued. Done when it returns.
     fn drain(&self, js: Js, environment: &Environment);
+    /// No flush will come: lets go of what it was to let go of.
+    fn abandon(&self);
 }
 
 /// Deliveries from any thread to one environment.
@@ -122,8 +125,8 @@ pub struct Environment {
     next_id: Cell<usize>,
     unflushed: RefCell<Vec<Box<dyn Queue>>>,
     flush_scheduled: Cell<bool>,
-    /// `[promise, then, flush]`: `then.call(promise, flush)` runs `flush` as a microtask, whatever is faked.
-    microtask: Reference,
+    /// A function that has `flush` run as a microtask, whatever is faked: `then` of a promise that is settled.
+    schedule_flush: Reference,
     /// How many promises keep the process alive.
     held: Cell<usize>,
     exiting: Cell<bool>,
@@ -195,10 +198,8 @@ impl Environment {
                 js.function(Some(on_exit), ptr::null_mut(), "exit")?,
             )
         };
-        let parts = js.internal_array()?;
-        js.set_element(parts, 0, promise)?;
-        js.set_element(parts, 1, js.get(promise, c"then")?)?;
-        js.set_element(parts, 2, flush)?;
+        let then = js.get(promise, c"then")?;
+        let schedule_flush = js.call(then, js.get(then, c"bind")?, &[promise, flush])?;
 
         // `process.exit()` ends the main thread without running cleanup hooks.
         let process = js.get(js.global(), c"process")?;
@@ -215,7 +216,7 @@ impl Environment {
             next_id: Cell::new(1),
             unflushed: RefCell::default(),
             flush_scheduled: Cell::new(false),
-            microtask: js.refer(parts, true)?,
+            schedule_flush: js.refer(schedule_flush, true)?,
             held: Cell::new(0),
             exiting: Cell::new(false),
         })
@@ -273,10 +274,13 @@ impl Environment {
     }
 
     fn add_unflushed(&self, queue: &(impl Queue + Clone + 'static)) {
-        let mut unflushed = self.unflushed.borrow_mut();
-        if !unflushed.iter().any(|other| other.address() == queue.address()) {
-            unflushed.push(Box::new(queue.clone()));
+        if !self.is_unflushed(queue) {
+            self.unflushed.borrow_mut().push(Box::new(queue.clone()));
         }
+    }
+
+    fn is_unflushed(&self, queue: &dyn Queue) -> bool {
+        self.unflushed.borrow().iter().any(|other| other.address() == queue.address())
     }
 
     /// Has a queue carried out in the next turn of the event loop.
@@ -296,25 +300,32 @@ impl Environment {
             self.flush(js);
             queue.drain(js, self);
             self.deliver_all(js);
-        } else if !self.flush_scheduled.get() {
+        } else {
+            self.flush_at_end(js);
+        }
+    }
+
+    fn flush_at_end(&self, js: Js) {
+        if !self.flush_scheduled.get() {
             self.flush_scheduled.set(self.schedule(js).is_ok());
         }
     }
 
     fn schedule(&self, js: Js) -> Result<()> {
-        let parts =
-            js.deref(&self.microtask).ok_or_else(|| Error::Internal("the environment has ended".to_owned()))?;
-        js.call(js.element(parts, 0)?, js.element(parts, 1)?, &[js.element(parts, 2)?])?;
-        Ok(())
+        let ended = || Error::Internal("the environment has ended".to_owned());
+        js.call(js.undefined(), js.deref(&self.schedule_flush).ok_or_else(ended)?, &[]).map(drop)
     }
 
     fn flush(&self, js: Js) {
         self.flush_scheduled.set(false);
-        let queues = std::mem::take(&mut *self.unflushed.borrow_mut());
-        for queue in queues {
-            queue.flush(js, self);
-        }
+        let mut queues = std::mem::take(&mut *self.unflushed.borrow_mut());
+        queues.retain(|queue| queue.flush(js, self));
         self.deliver_all(js);
+        queues.retain(|queue| !self.is_unflushed(&**queue));
+        if !queues.is_empty() {
+            self.unflushed.borrow_mut().append(&mut queues);
+            self.flush_at_end(js);
+        }
     }
 
     /// Hands the answers that have come to the calls they belong to, in order, and has members look again.
@@ -364,7 +375,7 @@ impl Environment {
         for member in members {
             member.shut_down();
         }
-        self.unflushed.borrow_mut().clear();
+        self.unflushed.borrow_mut().drain(..).for_each(|queue| queue.abandon());
         self.calls.borrow_mut().clear();
     }
 }

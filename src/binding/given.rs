@@ -475,13 +475,16 @@ impl Queue for Rest {
         Rc::as_ptr(&self.0).addr()
     }
 
-    fn flush(&self, js: Js, environment: &Environment) {
+    fn flush(&self, js: Js, environment: &Environment) -> bool {
         self.0.flush(js, environment);
+        false
     }
 
     fn drain(&self, _js: Js, environment: &Environment) {
         self.0.drain(environment);
     }
+
+    fn abandon(&self) {}
 }
 
 impl Drop for Given {

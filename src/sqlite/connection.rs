@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
-use rusqlite::{CachedStatement, Connection as Sqlite, OpenFlags, ToSql};
+use rusqlite::{Connection as Sqlite, OpenFlags, ToSql};
 
-use super::vfs;
+use super::statements::{Control, Statements};
+use super::vfs::{self, ReadLock};
 use super::wal_index::{State, WalIndex};
 use crate::core::codec;
 use crate::core::copies::Copies;
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
 use crate::core::plan::{PlanRows, Step, StepRows};
-use crate::core::schema::{self, SchemaConnection, Statement};
+use crate::core::schema::{self, SchemaConnection};
 use crate::core::value::Value;
 
 /// Where a database lies.
@@ -30,10 +31,11 @@ pub enum Location {
 
 /// A connection. Used by one thread at a time: whoever holds it.
 pub struct Connection {
-    sqlite: Sqlite,
+    statements: Statements,
     is_private: bool,
     /// Once the connection has read in WAL mode.
     wal_index: Option<WalIndex>,
+    read_lock: Option<ReadLock>,
     copies: RefCell<Copies>,
     /// The version that the copies are of.
     copied: Cell<Option<Version>>,
@@ -112,11 +114,11 @@ impl Connection {
         sqlite.execute_batch("PRAGMA cache_spill = OFF")?;
         // rusqlite's own default is 5 s; here only a background thread may wait, and it says how long.
         sqlite.busy_timeout(Duration::ZERO)?;
-        sqlite.set_prepared_statement_cache_capacity(Statement::ALL.len() + 8);
         Ok(Connection {
-            sqlite,
+            statements: Statements::new(sqlite),
             is_private: !matches!(location, Location::File(_)),
             wal_index: None,
+            read_lock: None,
             copies: RefCell::default(),
             copied: Cell::new(None),
         })
@@ -151,7 +153,7 @@ impl Connection {
         }
         self.set_synchronous(synchronous)?;
         // Checkpoints run on a background thread.
-        Ok(self.sqlite.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;")?)
+        Ok(self.sqlite().execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;")?)
     }
 
     /// Copies the write-ahead log into the database as far as other processes' reading and writing allow, so that
@@ -162,7 +164,7 @@ impl Connection {
     /// What SQLite refuses.
     pub fn checkpoint(&self) -> Result<()> {
         const LARGE_PAGES: i64 = 16_384;
-        let checkpoint = |sql: &str| self.sqlite.query_row(sql, [], |row| row.get::<_, i64>(1));
+        let checkpoint = |sql: &str| self.sqlite().query_row(sql, [], |row| row.get::<_, i64>(1));
         if checkpoint("PRAGMA wal_checkpoint(PASSIVE)")? > LARGE_PAGES {
             self.wait_for_locks(Duration::from_millis(100));
             let restarted = checkpoint("PRAGMA wal_checkpoint(RESTART)");
@@ -181,7 +183,7 @@ impl Connection {
             Synchronous::Normal => "PRAGMA synchronous = NORMAL",
             Synchronous::Full => "PRAGMA synchronous = FULL",
         };
-        Ok(self.sqlite.execute_batch(level)?)
+        Ok(self.sqlite().execute_batch(level)?)
     }
 
     /// Whether the journal is a write-ahead log.
@@ -194,7 +196,7 @@ impl Connection {
             Some(value) => format!("PRAGMA {name} = {value}"),
             None => format!("PRAGMA {name}"),
         };
-        Ok(self.sqlite.query_row(&sql, [], |row| row.get(0))?)
+        Ok(self.sqlite().query_row(&sql, [], |row| row.get(0))?)
     }
 
     /// A number that changes whenever another connection has changed the database
@@ -203,52 +205,42 @@ impl Connection {
     /// # Errors
     /// What SQLite refuses.
     pub fn data_version(&self) -> Result<i64> {
-        let mut statement = self.sqlite.prepare_cached("PRAGMA data_version")?;
-        Ok(statement.query_row([], |row| row.get(0))?)
+        self.statements
+            .with_control(Control::DataVersion, |statement| Ok(statement.query_row([], |row| row.get(0))?))
     }
 
     /// How long the next statements may wait for a lock.
     pub fn wait_for_locks(&self, at_most: Duration) {
         // Cannot fail on an open connection.
-        let _ = self.sqlite.busy_timeout(at_most);
+        let _ = self.sqlite().busy_timeout(at_most);
     }
 
     /// Runs the steps of plans in order, in the transaction that is open, if any.
     fn run(&self, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
-        // Looking a statement up takes a good part of the time of a short one.
-        let mut last: Option<(Statement, CachedStatement<'_>)> = None;
-        let mut run = |step: &Step| {
-            let statement = match last.take() {
-                Some((same, statement)) if same == step.statement => statement,
-                _ => self.sqlite.prepare_cached(step.statement.sql())?,
-            };
-            let (_, statement) = last.insert((step.statement, statement));
-            self.execute(step, statement)
-        };
-        plans.iter().map(|plan| plan.iter().map(&mut run).collect()).collect()
+        plans.iter().map(|plan| plan.iter().map(|step| self.run_step(step)).collect()).collect()
     }
 
     fn run_step(&self, step: &Step) -> Result<StepRows> {
-        self.execute(step, &mut *self.sqlite.prepare_cached(step.statement.sql())?)
-    }
-
-    fn execute(&self, step: &Step, statement: &mut rusqlite::Statement<'_>) -> Result<StepRows> {
-        for (index, value) in step.values.iter().enumerate() {
-            statement.raw_bind_parameter(index + 1, value)?;
-        }
-        let columns = statement.column_count();
-        let mut found = Vec::new();
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next()? {
-            let mut values = Vec::with_capacity(columns);
-            for column in 0..columns {
-                values.push(Value::from(row.get_ref(column)?));
+        self.statements.with(step.statement, |statement| {
+            for (index, value) in step.values.iter().enumerate() {
+                statement.raw_bind_parameter(index + 1, value)?;
             }
-            found.push(values);
-        }
-        drop(rows);
-        let changes = if columns == 0 { self.sqlite.changes() } else { 0 };
-        Ok(StepRows { rows: found, changes })
+            let columns = statement.column_count();
+            let mut found = Vec::new();
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next()? {
+                let mut values = Vec::with_capacity(columns);
+                for column in 0..columns {
+                    values.push(Value::from(row.get_ref(column)?));
+                }
+                found.push(values);
+            }
+            drop(rows);
+            // What was bound is not kept: it may be large.
+            statement.clear_bindings();
+            let changes = if columns == 0 { self.sqlite().changes() } else { 0 };
+            Ok(StepRows { rows: found, changes })
+        })
     }
 
     /// Runs a plan that only reads, all its steps on one state of the database: on copies of what was read before, if
@@ -291,7 +283,7 @@ impl Connection {
     /// The version of the database as the last commit left it; `None` where that cannot be told without a lock.
     fn version(&self) -> Option<Version> {
         if self.is_private {
-            return Some(Version::Private(self.sqlite.total_changes()));
+            return Some(Version::Private(self.sqlite().total_changes()));
         }
         self.wal_index.as_ref().map(|index| Version::Shared(index.state()))
     }
@@ -304,17 +296,17 @@ impl Connection {
     /// of the transaction stands then.
     pub fn transact(&self, writes: bool, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
         let before = self.version();
-        let changes = self.sqlite.total_changes();
+        let changes = self.sqlite().total_changes();
         let rows = match plans {
             // A single statement is a transaction by itself.
             [plan] if plan.len() < 2 => self.run(plans)?,
             _ => {
-                self.control(if writes { "BEGIN IMMEDIATE" } else { "BEGIN" })?;
+                self.control(if writes { Control::BeginImmediate } else { Control::Begin })?;
                 self.end(self.run(plans))?
             }
         };
         if writes {
-            let changed = self.sqlite.total_changes() > changes;
+            let changed = self.sqlite().total_changes() > changes;
             self.follow(before, changed, plans.iter().copied().flatten().zip(rows.iter().flatten()));
         }
         Ok(rows)
@@ -347,18 +339,20 @@ impl Connection {
 
     /// Commits if all went well, otherwise rolls back.
     fn end<T>(&self, result: Result<T>) -> Result<T> {
-        let result = result.and_then(|value| self.control("COMMIT").map(|()| value));
+        let result = result.and_then(|value| self.control(Control::Commit).map(|()| value));
         // Some failures have rolled back already (sqlite.org/lang_transaction.html).
-        if result.is_err() && !self.sqlite.is_autocommit() {
-            self.control("ROLLBACK")?;
+        if result.is_err() && !self.sqlite().is_autocommit() {
+            self.control(Control::Rollback)?;
         }
         result
     }
 
-    fn control(&self, sql: &str) -> Result<()> {
-        let mut statement = self.sqlite.prepare_cached(sql)?;
-        statement.raw_execute()?;
-        Ok(())
+    fn control(&self, control: Control) -> Result<()> {
+        self.statements.with_control(control, |statement| Ok(statement.raw_execute().map(drop)?))
+    }
+
+    fn sqlite(&self) -> &Sqlite {
+        self.statements.connection()
     }
 
     /// Makes the tables and indexes of a store where they are missing.
@@ -367,7 +361,7 @@ impl Connection {
     /// What SQLite refuses: `SQLITE_BUSY` while another process writes, `SQLITE_NOTADB`, `SQLITE_READONLY`.
     pub fn prepare_store(&mut self, kind: StoreKind) -> Result<()> {
         if !schema::is_complete(self, kind)? {
-            self.control("BEGIN IMMEDIATE")?;
+            self.control(Control::BeginImmediate)?;
             let created = schema::create(self, kind);
             self.end(created)?;
         }
@@ -375,20 +369,35 @@ impl Connection {
             // SAFETY: used only by this connection's methods; it has read above, and leaves WAL mode for no other:
             // `configure` comes before.
             #[allow(unsafe_code)]
-            let index = unsafe { WalIndex::of(&self.sqlite) };
-            self.wal_index = index;
+            let (index, lock) = unsafe { (WalIndex::of(self.sqlite()), ReadLock::of(self.sqlite())) };
+            (self.wal_index, self.read_lock) = (index, lock);
         }
         Ok(())
+    }
+
+    /// Keeps the lock that reading takes, from the next transaction on, so that one soon after is quicker. Meanwhile
+    /// checkpoints of other processes do not get past what was read.
+    pub fn keep_read_lock(&self) {
+        if let Some(lock) = &self.read_lock {
+            lock.keep();
+        }
+    }
+
+    /// Ends what [`keep_read_lock`](Self::keep_read_lock) began.
+    pub fn give_back_read_lock(&self) {
+        if let Some(lock) = &self.read_lock {
+            lock.give_back();
+        }
     }
 }
 
 impl SchemaConnection for Connection {
     fn execute_script(&mut self, sql: &str) -> Result<()> {
-        Ok(self.sqlite.execute_batch(sql)?)
+        Ok(self.sqlite().execute_batch(sql)?)
     }
 
     fn query(&mut self, sql: &str) -> Result<Vec<Vec<Value>>> {
-        let mut statement = self.sqlite.prepare(sql)?;
+        let mut statement = self.sqlite().prepare(sql)?;
         let columns = statement.column_count();
         let rows =
             statement.query_map([], |row| (0..columns).map(|column| Ok(row.get_ref(column)?.into())).collect())?;

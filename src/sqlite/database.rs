@@ -9,6 +9,7 @@
 //!   `destroy()` and the end of the process.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
@@ -30,7 +31,7 @@ const BATCH_BYTES: usize = 16 << 20;
 
 /// Bytes written to the write-ahead log, as estimated, after which it is checkpointed. SQLite's own default is
 /// 1000 pages of 4 KB.
-const CHECKPOINT_BYTES: usize = 8 << 20;
+const CHECKPOINT_BYTES: usize = 16 << 20;
 
 /// What a commit adds to the write-ahead log apart from its payload: about three pages.
 const COMMIT_BYTES: usize = 3 * 4096;
@@ -188,22 +189,31 @@ impl Database {
         }
     }
 
-    /// Hands in a call: a light read is carried out at once if that keeps the order, all else is queued. `reply`
-    /// is asked for only then. Waits for locks until `deadline`.
+    /// Whether an operation may be carried out as soon as it is handed in: a light read or, where nobody else can look
+    /// and no disk is waited for, so that there is nothing in committing several together, a light write.
+    fn runs_at_once(&self, operation: &Operation) -> bool {
+        let is_private = !matches!(self.location, Location::File(_));
+        operation.weight == Weight::Light
+            && (operation.read_only
+                || (is_private && !operation.wakes_waiters && operation.payload_bytes() <= INLINE_BYTES))
+    }
+
+    /// Hands in a call: it is carried out at once where it may be and that keeps the order, otherwise it is queued.
+    /// `reply` is asked for only then. Waits for locks until `deadline`.
     pub fn submit(
         self: &Arc<Self>,
         mut operation: Operation,
         deadline: Instant,
         reply: impl FnOnce() -> Box<dyn Reply>,
     ) -> Submitted {
-        while operation.read_only && operation.weight == Weight::Light {
+        while self.runs_at_once(&operation) {
             let Some(connection) = self.connection_if_idle() else {
                 break;
             };
             let Some(open) = connection.as_ref() else {
                 break;
             };
-            let rows = match open.read(&operation.steps) {
+            let rows = match guarded(|| run_alone(open, &operation)) {
                 Ok(rows) => rows,
                 Err(error) if error.is_busy() => break,
                 Err(error) => return Submitted::Done(Err(error)),
@@ -257,24 +267,35 @@ impl Database {
         !queue.in_background && !queue.operations.is_empty()
     }
 
-    /// Carries out what is queued: here if that is cheap, else in the background.
-    pub fn flush(self: &Arc<Self>) {
+    /// Carries out what is queued: here if that is cheap, else in the background. Answers whether it is to be called
+    /// again when what was waiting for this has run, though nothing may be queued then.
+    pub fn flush(self: &Arc<Self>) -> bool {
+        let mut has_run = false;
         loop {
             let mut queue = lock(&self.queue);
-            if queue.in_background || queue.operations.is_empty() {
-                return;
+            if queue.in_background {
+                return false;
+            }
+            if queue.operations.is_empty() {
+                drop(queue);
+                if !has_run {
+                    self.give_back_read_lock();
+                }
+                return has_run;
             }
             let connection = if self.is_cheap(&queue) { self.try_connection() } else { None };
             let Some(guard) = connection else {
                 self.continue_in_background(&mut queue);
-                return;
+                return false;
             };
             let length = first_batch(&queue.operations);
             let mut batch: VecDeque<Queued> = queue.operations.drain(..length).collect();
             drop(queue);
             let Some(connection) = guard.as_ref() else {
-                return;
+                return false;
             };
+            has_run = true;
+            connection.keep_read_lock();
             let mut finished = Vec::with_capacity(batch.len());
             match guarded(|| run_batch(connection, &mut batch, &mut finished)) {
                 Ok(()) => {}
@@ -288,6 +309,14 @@ impl Database {
             }
             self.finish(finished);
             drop(guard);
+        }
+    }
+
+    /// Gives back the lock that a flush keeps for the next one.
+    pub fn give_back_read_lock(&self) {
+        // Whoever has the connection gives it back himself.
+        if let Some(connection) = self.try_connection().as_deref().and_then(Option::as_ref) {
+            connection.give_back_read_lock();
         }
     }
 
@@ -326,6 +355,7 @@ impl Database {
             queue.in_background = false;
             return false;
         };
+        connection.give_back_read_lock();
         let checkpoint = std::mem::take(&mut queue.checkpoint);
         if queue.operations.is_empty() && unprepared.is_empty() && !checkpoint {
             queue.in_background = false;
@@ -470,11 +500,26 @@ impl Database {
         }
         if self.uncheckpointed_bytes.fetch_add(written, Ordering::Relaxed) + written >= CHECKPOINT_BYTES {
             self.uncheckpointed_bytes.store(0, Ordering::Relaxed);
-            // On this connection: while it copies the log nobody here adds to it, so it gets to the end.
-            let mut queue = lock(&self.queue);
-            queue.checkpoint = true;
-            self.continue_in_background(&mut queue);
+            let database = Arc::clone(self);
+            background::run(move || database.flush_log_and_checkpoint());
         }
+    }
+
+    /// Most of what a checkpoint has to wait for is that the log is on the disk. That can be had while calls go on;
+    /// what they add meanwhile is little, the second time still less.
+    fn flush_log_and_checkpoint(self: &Arc<Self>) {
+        if let Location::File(path) = &self.location {
+            let mut log = path.clone().into_os_string();
+            log.push("-wal");
+            for _ in 0..2 {
+                // Otherwise the checkpoint does it. No locks are lost when the file is closed: there are none on it.
+                let _ = File::open(&log).and_then(|log| log.sync_data());
+            }
+        }
+        // On this connection: while it copies the log nobody here adds to it, so it gets to the end.
+        let mut queue = lock(&self.queue);
+        queue.checkpoint = true;
+        self.continue_in_background(&mut queue);
     }
 
     /// Carries out everything queued, on this thread, and waits for what a background thread has in hand.

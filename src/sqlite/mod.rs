@@ -8,6 +8,7 @@ pub mod codes;
 pub mod connection;
 pub mod database;
 pub mod registry;
+pub mod statements;
 #[allow(unsafe_code)]
 mod vfs;
 #[allow(unsafe_code)]

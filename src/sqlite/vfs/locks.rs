@@ -1,0 +1,224 @@
+//! The locks by which connections share a write-ahead log (sqlite.org/walformat.html, 2.3). To read, a connection locks
+//! a *read mark*, shared: it tells checkpoints how much of the log it may need. Two things about that are done
+//! differently here:
+//!
+//! - A connection that finds no mark at the log's end moves one there, if it gets an exclusive lock on it at once, and
+//!   makes do with an older one if not. Here it is mostly told that it does not get it. What it reads is the same; a
+//!   checkpoint at that very moment stops earlier.
+//! - While the holder of the connection says so ([`ReadLock::keep`]), the lock on a mark is not given back when a
+//!   transaction ends, for the next one to find. Checkpoints of other processes stop at that mark meanwhile.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+use rusqlite::{Connection, ffi};
+
+use super::{Layered, close, layered, method, nothing, passed_on};
+
+const CHECKPOINT_LOCK: c_int = 1;
+const WRITE_LOCK: c_int = 0;
+/// The first read mark stands for a database that has all of the log; the others can be moved.
+const FIRST_MARK: c_int = 4;
+const MOVABLE_MARKS: u32 = 4;
+
+/// How many transactions may read from an older mark before one is moved.
+const READS_PER_MOVE: u32 = 64;
+
+const LOCK_SHARED: c_int = ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_SHARED;
+const LOCK_EXCLUSIVE: c_int = ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_EXCLUSIVE;
+const UNLOCK_SHARED: c_int = ffi::SQLITE_SHM_UNLOCK | ffi::SQLITE_SHM_SHARED;
+const UNLOCK_EXCLUSIVE: c_int = ffi::SQLITE_SHM_UNLOCK | ffi::SQLITE_SHM_EXCLUSIVE;
+
+/// An open database.
+#[repr(C)]
+pub struct Main {
+    base: ffi::sqlite3_file,
+    /// Whether the lock on a mark is kept.
+    keeps: bool,
+    /// The lock that is kept: SQLite has given it back, the system has it still.
+    kept: Option<c_int>,
+    /// Whether it holds the checkpoint lock, under which marks are for checkpoints to move.
+    is_checkpointing: bool,
+    /// How often moving a mark was refused since one was locked. Refused all, SQLite needs one moved.
+    refused: u32,
+    /// How many times a mark was locked since one was moved.
+    reads: u32,
+}
+
+// SAFETY: begins with `base`, and both sets of methods are for it.
+unsafe impl Layered for Main {
+    fn over(system: &ffi::sqlite3_io_methods) -> Self {
+        let has_all = system.iVersion >= METHODS.iVersion && system.xShmMap.is_some() && system.xFetch.is_some();
+        let methods = if has_all { &raw const METHODS } else { &raw const PLAIN_METHODS };
+        let base = ffi::sqlite3_file { pMethods: methods };
+        Main { base, keeps: false, kept: None, is_checkpointing: false, refused: 0, reads: 0 }
+    }
+}
+
+const ALL_METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+    iVersion: 3,
+    xClose: Some(close::<Main>),
+    xRead: Some(read),
+    xWrite: Some(write),
+    xTruncate: Some(truncate),
+    xSync: Some(sync),
+    xFileSize: Some(file_size),
+    xLock: Some(lock),
+    xUnlock: Some(unlock),
+    xCheckReservedLock: Some(check_reserved_lock),
+    xFileControl: Some(file_control),
+    xSectorSize: Some(sector_size),
+    xDeviceCharacteristics: Some(device_characteristics),
+    xShmMap: Some(shm_map),
+    xShmLock: Some(shm_lock),
+    xShmBarrier: Some(shm_barrier),
+    xShmUnmap: Some(shm_unmap),
+    xFetch: Some(fetch),
+    xUnfetch: Some(unfetch),
+};
+
+static METHODS: ffi::sqlite3_io_methods = ALL_METHODS;
+
+/// Where the system's file has no shared memory, as on some network file systems: SQLite does without a log there.
+static PLAIN_METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+    iVersion: 1,
+    xShmMap: None,
+    xShmLock: None,
+    xShmBarrier: None,
+    xShmUnmap: None,
+    xFetch: None,
+    xUnfetch: None,
+    ..ALL_METHODS
+};
+
+impl Main {
+    fn shm_lock(&mut self, first: c_int, count: c_int, flags: c_int) -> c_int {
+        let is_mark = count == 1 && first >= FIRST_MARK;
+        match flags {
+            UNLOCK_SHARED if is_mark && self.keeps => {
+                self.kept = Some(first);
+                return ffi::SQLITE_OK;
+            }
+            LOCK_SHARED if is_mark => {
+                (self.refused, self.reads) = (0, self.reads.saturating_add(1));
+                if self.kept == Some(first) {
+                    self.kept = None;
+                    return ffi::SQLITE_OK;
+                }
+            }
+            LOCK_EXCLUSIVE if is_mark && !self.is_checkpointing => {
+                if self.refused < MOVABLE_MARKS && self.reads < READS_PER_MOVE {
+                    self.refused += 1;
+                    return ffi::SQLITE_BUSY;
+                }
+                self.reads = 0;
+            }
+            _ => {}
+        }
+        // A kept lock must not stand in the way of what is asked for. The write lock is beside it in any transaction.
+        if first != WRITE_LOCK && flags & ffi::SQLITE_SHM_LOCK != 0 {
+            self.give_back();
+        }
+        let done = self.pass_on(first, count, flags);
+        if first == CHECKPOINT_LOCK && done == ffi::SQLITE_OK {
+            match flags {
+                LOCK_EXCLUSIVE => self.is_checkpointing = true,
+                UNLOCK_EXCLUSIVE => self.is_checkpointing = false,
+                _ => {}
+            }
+        }
+        done
+    }
+
+    /// Gives a lock that is kept back to the system.
+    fn give_back(&mut self) -> c_int {
+        if let Some(mark) = self.kept.take() {
+            self.pass_on(mark, 1, UNLOCK_SHARED);
+        }
+        ffi::SQLITE_OK
+    }
+
+    fn pass_on(&mut self, first: c_int, count: c_int, flags: c_int) -> c_int {
+        let system = self.system();
+        // SAFETY: an open file of the system's VFS; SQLite locks only where that has shared memory.
+        unsafe { method(system, |methods| methods.xShmLock)(system, first, count, flags) }
+    }
+}
+
+unsafe extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, first: c_int, count: c_int, flags: c_int) -> c_int {
+    // SAFETY: SQLite calls the methods of an open file, from one thread at a time.
+    unsafe { layered::<Main>(file) }.shm_lock(first, count, flags)
+}
+
+unsafe extern "C" fn shm_barrier(file: *mut ffi::sqlite3_file) {
+    // SAFETY: as in `shm_lock`.
+    unsafe {
+        let system = layered::<Main>(file).system();
+        method(system, |methods| methods.xShmBarrier)(system);
+    }
+}
+
+passed_on! {
+    Main, first Main::give_back;
+    shm_unmap = xShmUnmap(delete: c_int);
+}
+
+passed_on! {
+    Main, first nothing;
+    read = xRead(into: *mut c_void, size: c_int, offset: i64);
+    write = xWrite(data: *const c_void, size: c_int, offset: i64);
+    truncate = xTruncate(size: i64);
+    sync = xSync(flags: c_int);
+    file_size = xFileSize(size: *mut i64);
+    lock = xLock(level: c_int);
+    unlock = xUnlock(level: c_int);
+    check_reserved_lock = xCheckReservedLock(answer: *mut c_int);
+    file_control = xFileControl(operation: c_int, argument: *mut c_void);
+    sector_size = xSectorSize();
+    device_characteristics = xDeviceCharacteristics();
+    shm_map = xShmMap(block: c_int, size: c_int, extend: c_int, mapped: *mut *mut c_void);
+    fetch = xFetch(offset: i64, size: c_int, mapped: *mut *mut c_void);
+    unfetch = xUnfetch(offset: i64, mapped: *mut c_void);
+}
+
+/// The lock that a connection reads under.
+#[derive(Debug)]
+pub struct ReadLock(*mut Main);
+
+// SAFETY: what it points to belongs to the connection and not to a thread; it is used by whoever holds the connection.
+unsafe impl Send for ReadLock {}
+
+impl ReadLock {
+    /// Of a connection through this VFS; `None` for any other.
+    ///
+    /// # Safety
+    /// Must not be used once `connection` is closed, nor while another thread uses it.
+    pub unsafe fn of(connection: &Connection) -> Option<Self> {
+        let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+        // SAFETY: the handle is open; the call writes the pointer given.
+        let methods = unsafe {
+            let control = ffi::sqlite3_file_control(
+                connection.handle(),
+                c"main".as_ptr(),
+                ffi::SQLITE_FCNTL_FILE_POINTER,
+                (&raw mut file).cast(),
+            );
+            file.as_ref().filter(|_| control == ffi::SQLITE_OK)?.pMethods
+        };
+        ptr::eq(methods, &raw const METHODS).then(|| ReadLock(file.cast()))
+    }
+
+    /// Keeps the lock at the end of transactions from now on.
+    pub fn keep(&self) {
+        // SAFETY: see `of`.
+        unsafe { &mut *self.0 }.keeps = true;
+    }
+
+    /// Gives the lock back, now and at the end of transactions to come.
+    pub fn give_back(&self) {
+        // SAFETY: see `of`.
+        let main = unsafe { &mut *self.0 };
+        main.keeps = false;
+        main.give_back();
+    }
+}

@@ -1,0 +1,133 @@
+//! The write-ahead log. SQLite writes each frame of a commit in two calls, the 24 bytes of its header and its page. Here
+//! the frames are gathered up to the one that ends the commit, and written at once.
+//!
+//! What is gathered is written before the call that ends the commit returns, and if that fails, it fails. SQLite
+//! tells others of the frames only then. It must not write frames before a commit (`PRAGMA cache_spill = OFF`): those
+//! would still be gathered when the transaction is rolled back.
+
+use std::ffi::{c_int, c_void};
+use std::slice;
+
+use rusqlite::ffi;
+
+use super::{Layered, close, layered, method, nothing, passed_on};
+
+/// The size of a frame's header (sqlite.org/fileformat2.html, 4.1). No page is that small.
+const FRAME_HEADER_BYTES: usize = 24;
+
+/// After how many bytes frames are written though the commit goes on.
+const MOST_GATHERED_BYTES: usize = 64 << 10;
+
+/// An open write-ahead log.
+#[repr(C)]
+pub struct Log {
+    base: ffi::sqlite3_file,
+    /// Frames that are not written yet.
+    gathered: Vec<u8>,
+    /// Where in the file they belong.
+    start: i64,
+    /// Whether the last frame among them ends a commit.
+    ends_commit: bool,
+}
+
+// SAFETY: begins with `base`, and `METHODS` are for it.
+unsafe impl Layered for Log {
+    fn over(_system: &ffi::sqlite3_io_methods) -> Self {
+        let base = ffi::sqlite3_file { pMethods: &raw const METHODS };
+        Log { base, gathered: Vec::new(), start: 0, ends_commit: false }
+    }
+}
+
+static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+    iVersion: 1,
+    xClose: Some(close::<Log>),
+    xRead: Some(read),
+    xWrite: Some(write),
+    xTruncate: Some(truncate),
+    xSync: Some(sync),
+    xFileSize: Some(file_size),
+    xLock: Some(lock),
+    xUnlock: Some(unlock),
+    xCheckReservedLock: Some(check_reserved_lock),
+    xFileControl: Some(file_control),
+    xSectorSize: Some(sector_size),
+    xDeviceCharacteristics: Some(device_characteristics),
+    // Of the database's file only.
+    xShmMap: None,
+    xShmLock: None,
+    xShmBarrier: None,
+    xShmUnmap: None,
+    xFetch: None,
+    xUnfetch: None,
+};
+
+impl Log {
+    /// Writes what has been gathered.
+    fn flush(&mut self) -> c_int {
+        if self.gathered.is_empty() {
+            return ffi::SQLITE_OK;
+        }
+        let gathered = std::mem::take(&mut self.gathered);
+        let done = self.write_through(&gathered, self.start);
+        // Room for the next.
+        self.gathered = gathered;
+        self.gathered.clear();
+        done
+    }
+
+    fn write_through(&mut self, bytes: &[u8], offset: i64) -> c_int {
+        let system = self.system();
+        // SAFETY: an open file of the system's VFS; the bytes live through the call.
+        unsafe {
+            method(system, |methods| methods.xWrite)(system, bytes.as_ptr().cast(), bytes.len() as c_int, offset)
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: i64) -> c_int {
+        let continues = !self.gathered.is_empty() && offset == self.start + self.gathered.len() as i64;
+        let is_header = bytes.len() == FRAME_HEADER_BYTES;
+        if !continues {
+            let flushed = self.flush();
+            if flushed != ffi::SQLITE_OK || !is_header {
+                return if flushed == ffi::SQLITE_OK { self.write_through(bytes, offset) } else { flushed };
+            }
+            self.start = offset;
+        }
+        if self.gathered.try_reserve(bytes.len()).is_err() {
+            self.gathered.clear();
+            return ffi::SQLITE_NOMEM;
+        }
+        self.gathered.extend_from_slice(bytes);
+        if is_header {
+            // The size of the database after the commit; 0 in all other frames.
+            self.ends_commit = bytes[4..8] != [0; 4];
+        } else if self.ends_commit || self.gathered.len() >= MOST_GATHERED_BYTES {
+            return self.flush();
+        }
+        ffi::SQLITE_OK
+    }
+}
+
+unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, data: *const c_void, size: c_int, offset: i64) -> c_int {
+    // SAFETY: SQLite calls the methods of an open file, from one thread at a time; `data` has `size` bytes.
+    unsafe { layered::<Log>(file).write(slice::from_raw_parts(data.cast(), size as usize), offset) }
+}
+
+// These see the file as if all had been written.
+passed_on! {
+    Log, first Log::flush;
+    read = xRead(into: *mut c_void, size: c_int, offset: i64);
+    truncate = xTruncate(size: i64);
+    sync = xSync(flags: c_int);
+    file_size = xFileSize(size: *mut i64);
+}
+
+passed_on! {
+    Log, first nothing;
+    lock = xLock(level: c_int);
+    unlock = xUnlock(level: c_int);
+    check_reserved_lock = xCheckReservedLock(answer: *mut c_int);
+    file_control = xFileControl(operation: c_int, argument: *mut c_void);
+    sector_size = xSectorSize();
+    device_characteristics = xDeviceCharacteristics();
+}

@@ -1,0 +1,153 @@
+//! A layer over the operating system's VFS (sqlite.org/vfs.html) for databases in WAL mode. Most of what a small commit
+//! costs is calls to the operating system, and the layer spares most of them: those that write the log ([`log`]), and
+//! those that lock a place to read from ([`locks`]). All else is the system's VFS's own.
+
+mod locks;
+mod log;
+
+use std::ffi::{CStr, c_int};
+use std::mem::size_of;
+use std::ptr;
+
+use once_cell::sync::Lazy;
+use rusqlite::ffi;
+
+use self::locks::Main;
+pub use self::locks::ReadLock;
+use self::log::Log;
+
+/// The VFS's name.
+const NAME: &CStr = c"comic-vine-store";
+
+/// The name of the VFS, once it is registered. `None`, for the operating system's own, where it could not be.
+pub fn name() -> Option<&'static CStr> {
+    static REGISTERED: Lazy<bool> = Lazy::new(register);
+    REGISTERED.then_some(NAME)
+}
+
+fn register() -> bool {
+    // SAFETY: finds the default VFS, which is never unregistered, and registers a copy of it, which is leaked, as it
+    // must live as long as SQLite. The copy's methods are the original's, which use of it only `pAppData`, the same.
+    unsafe {
+        let Some(system) = ffi::sqlite3_vfs_find(ptr::null()).as_ref() else { return false };
+        let layer = ffi::sqlite3_vfs {
+            szOsFile: system.szOsFile + size_of::<Log>().max(size_of::<Main>()) as c_int,
+            pNext: ptr::null_mut(),
+            zName: NAME.as_ptr(),
+            xOpen: Some(open),
+            ..*system
+        };
+        ffi::sqlite3_vfs_register(Box::into_raw(Box::new(layer)), 0) == ffi::SQLITE_OK
+    }
+}
+
+unsafe extern "C" fn open(
+    _layer: *mut ffi::sqlite3_vfs,
+    name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: what SQLite passes is passed on, to the VFS that the layer was made of; `file` has room for a file of the
+    // layer's and the system's file object.
+    unsafe {
+        let system = ffi::sqlite3_vfs_find(ptr::null());
+        let Some(open) = (*system).xOpen else { return ffi::SQLITE_CANTOPEN };
+        if flags & ffi::SQLITE_OPEN_WAL != 0 {
+            open_layered::<Log>(file, |inner| open(system, name, inner, flags, out_flags))
+        } else if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 {
+            open_layered::<Main>(file, |inner| open(system, name, inner, flags, out_flags))
+        } else {
+            open(system, name, file, flags, out_flags)
+        }
+    }
+}
+
+/// Makes a file of the layer's in `file`, over one that `open` opens behind it.
+///
+/// # Safety
+/// `file` must have room for an `F` and the system's file object.
+unsafe fn open_layered<F: Layered>(
+    file: *mut ffi::sqlite3_file,
+    open: impl FnOnce(*mut ffi::sqlite3_file) -> c_int,
+) -> c_int {
+    // SAFETY: by the caller's promise. Without methods, SQLite does not close the file.
+    unsafe {
+        (*file).pMethods = ptr::null();
+        let place = file.cast::<F>();
+        let system = place.add(1).cast::<ffi::sqlite3_file>();
+        let opened = open(system);
+        if opened == ffi::SQLITE_OK {
+            place.write(F::over(&*(*system).pMethods));
+        }
+        opened
+    }
+}
+
+/// A file of the layer's. The operating system's own file object comes after it in memory, which SQLite aligns for
+/// pointers.
+///
+/// # Safety
+/// It must begin with a `sqlite3_file` whose methods are made for it, and be no larger than `register` makes room for.
+unsafe trait Layered: Sized {
+    /// One over a file of the system's that has these methods.
+    fn over(system: &ffi::sqlite3_io_methods) -> Self;
+
+    /// The operating system's file.
+    fn system(&mut self) -> *mut ffi::sqlite3_file {
+        // SAFETY: SQLite allocated `szOsFile` bytes, so that the system's file object fits behind.
+        unsafe { ptr::from_mut(self).add(1).cast() }
+    }
+}
+
+/// # Safety
+/// `file` must be an open `F`, used by nobody else through the call.
+unsafe fn layered<'file, F: Layered>(file: *mut ffi::sqlite3_file) -> &'file mut F {
+    // SAFETY: by the caller's promise.
+    unsafe { &mut *file.cast::<F>() }
+}
+
+/// A method of an open file.
+///
+/// # Safety
+/// `file` must be an open file of the system's VFS, which has the method.
+unsafe fn method<M>(file: *mut ffi::sqlite3_file, choose: impl FnOnce(&ffi::sqlite3_io_methods) -> Option<M>) -> M {
+    // SAFETY: by the caller's promise.
+    unsafe { choose(&*(*file).pMethods).unwrap_unchecked() }
+}
+
+unsafe extern "C" fn close<F: Layered>(file: *mut ffi::sqlite3_file) -> c_int {
+    // SAFETY: SQLite calls it for an open file, which is not used any more afterwards.
+    unsafe {
+        let system = layered::<F>(file).system();
+        let closed = method(system, |methods| methods.xClose)(system);
+        file.cast::<F>().drop_in_place();
+        closed
+    }
+}
+
+/// Methods of files of the layer's that first do something of the layer's, unless that fails, and then the same to the
+/// system's file.
+macro_rules! passed_on {
+    ($type:ty, first $first:expr; $($name:ident = $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
+        unsafe extern "C" fn $name(file: *mut ffi::sqlite3_file $(, $argument: $kind)*) -> c_int {
+            // SAFETY: SQLite calls the methods of an open file, from one thread at a time; what it passes is passed on.
+            unsafe {
+                let file = super::layered::<$type>(file);
+                let first: fn(&mut $type) -> c_int = $first;
+                let done = first(file);
+                if done != ffi::SQLITE_OK {
+                    return done;
+                }
+                let system = file.system();
+                super::method(system, |methods| methods.$method)(system $(, $argument)*)
+            }
+        }
+    )*};
+}
+use passed_on;
+
+/// What is done first where nothing is.
+fn nothing<F>(_file: &mut F) -> c_int {
+    ffi::SQLITE_OK
+}
