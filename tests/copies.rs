@@ -5,10 +5,13 @@
 
 mod common;
 
+use comic_vine_sqlite_store::core::adaptive::{self, Divisions, Priority};
 use comic_vine_sqlite_store::core::cache;
 use comic_vine_sqlite_store::core::copies::MAX_ENTRY_BYTES;
 use comic_vine_sqlite_store::core::error::StoreKind;
-use comic_vine_sqlite_store::core::options::{JournalMode, RateLimitConfig, ResourceConfigs, Synchronous};
+use comic_vine_sqlite_store::core::options::{
+    AdaptiveConfig, JournalMode, RateLimitConfig, ResourceConfigs, Synchronous,
+};
 use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, PlanRows};
 use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
@@ -32,6 +35,10 @@ enum Act {
     Acquire(usize),
     CanProceed(usize),
     Reserve(usize),
+    RecordFor(usize, Priority),
+    AcquireFor(usize, Priority),
+    CanProceedFor(usize, Priority),
+    ReserveFor(usize, Priority),
     Reset(usize),
     ClearRequests,
     CleanRequests,
@@ -42,6 +49,7 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     let hash = 0..HASHES.len();
     let resource = 0..RESOURCES.len();
+    let class = (0..RESOURCES.len(), prop_oneof![Just(Priority::User), Just(Priority::Background)]);
     let text =
         prop_oneof![Just("{\"a\":1}".to_owned()), Just("\"text\"".to_owned()), Just("__UNDEFINED__".to_owned())];
     prop_oneof![
@@ -54,6 +62,10 @@ fn act() -> impl Strategy<Value = Act> {
         3 => resource.clone().prop_map(Act::Acquire),
         6 => resource.clone().prop_map(Act::CanProceed),
         2 => resource.clone().prop_map(Act::Reserve),
+        6 => class.clone().prop_map(|(resource, priority)| Act::RecordFor(resource, priority)),
+        3 => class.clone().prop_map(|(resource, priority)| Act::AcquireFor(resource, priority)),
+        6 => class.clone().prop_map(|(resource, priority)| Act::CanProceedFor(resource, priority)),
+        2 => class.prop_map(|(resource, priority)| Act::ReserveFor(resource, priority)),
         1 => resource.prop_map(Act::Reset),
         1 => Just(Act::ClearRequests),
         1 => Just(Act::CleanRequests),
@@ -73,6 +85,18 @@ fn call(resource: usize, now: f64) -> Call {
     Call { resource: RESOURCES[resource].to_owned(), limit: limit(), now }
 }
 
+/// A division of the limit lasts for no time, so that it is of what the file says.
+fn call_for(resource: usize, now: f64) -> adaptive::Call {
+    let config = AdaptiveConfig { recalculation_interval_ms: 1e9, ..AdaptiveConfig::default() };
+    adaptive::Call {
+        resource: RESOURCES[resource].to_owned(),
+        limit: limit(),
+        config,
+        divisions: Divisions::default(),
+        now,
+    }
+}
+
 fn limit() -> RateLimitConfig {
     RateLimitConfig { limit: 5.0, window_ms: 100.0 }
 }
@@ -89,6 +113,12 @@ fn operation(act: &Act, now: f64) -> Option<Operation> {
         Act::Acquire(resource) => rate_limit::acquire(&call(*resource, now)),
         Act::CanProceed(resource) => rate_limit::can_proceed(call(*resource, now), None),
         Act::Reserve(resource) => rate_limit::can_proceed(call(*resource, now), Some(&reservations)),
+        Act::RecordFor(resource, priority) => adaptive::record(RESOURCES[*resource], *priority, now, None),
+        Act::AcquireFor(resource, priority) => adaptive::acquire(call_for(*resource, now), *priority),
+        Act::CanProceedFor(resource, priority) => adaptive::can_proceed(call_for(*resource, now), *priority, None),
+        Act::ReserveFor(resource, priority) => {
+            adaptive::can_proceed(call_for(*resource, now), *priority, Some(&reservations))
+        }
         Act::Reset(resource) => rate_limit::reset(RESOURCES[*resource]),
         Act::ClearRequests => rate_limit::clear(),
         Act::CleanRequests => rate_limit::cleanup(ResourceConfigs { default: limit(), named: Vec::new() }, now),
@@ -101,7 +131,7 @@ fn open(location: &Location) -> Connection {
     if matches!(location, Location::File(_)) {
         connection.configure(JournalMode::Wal, Synchronous::Normal, true).unwrap();
     }
-    for kind in [StoreKind::Cache, StoreKind::RateLimit] {
+    for kind in [StoreKind::Cache, StoreKind::Adaptive] {
         connection.prepare_store(kind).unwrap();
     }
     connection

@@ -64,9 +64,7 @@ fn plain_get(connection: &Plain, hash: &str) -> Option<u32> {
 /// Whether it had to give up, how many frames the log has, and how many of them the database has.
 fn checkpoint(connection: &Plain, mode: &str) -> (i64, i64, i64) {
     connection
-        .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
+        .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .unwrap()
 }
 

@@ -124,10 +124,7 @@ impl Call {
 
     fn usage(&self) -> Step {
         let resource = Value::from(self.resource.as_str());
-        let times = [self.window_start(), self.keep_from(), self.now];
-        let mut values = vec![resource];
-        values.extend(times.map(Value::from));
-        Step::new(Statement::AdaptiveUsage, values)
+        Step::new(Statement::AdaptiveUsage, [resource, self.window_start().into(), self.now.into()])
     }
 
     fn activity(&self) -> Step {
@@ -179,7 +176,7 @@ impl Call {
             capacity
         };
         let mut removals = Vec::new();
-        if usage.number(2) != 0.0 {
+        if usage.optional_number(2).is_some_and(|oldest| oldest < self.keep_from()) {
             let [keep, delete] = self.removals();
             follow_up.push(keep);
             removals.push(delete);

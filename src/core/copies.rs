@@ -2,9 +2,9 @@
 //! state they were taken from, and tells them what it changes itself. Knows no connection: whether the state is the
 //! same is the holder's affair.
 //!
-//! Two statements are answered so: an entry of the cache, and how many requests of a resource are in its window. The
-//! count is kept as it stands while every request of the resource is in the window; once the oldest has left, it is
-//! counted again.
+//! Three statements are answered so: an entry of the cache, and how many requests of a resource are in its window, for
+//! either rate limiter. A count is kept as it stands while every request of the resource is in the window; once the
+//! oldest has left, it is counted again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,15 +31,34 @@ const MAX_WINDOWS: usize = 10_000;
 /// An entry of the cache: its text and expiry, or that there is none.
 struct Entry(Option<(Arc<str>, Value)>);
 
+/// The class of request that is counted, and its place among the counts: the plain limiter has but one.
+type Class = usize;
+const USER: Class = 0;
+const BACKGROUND: Class = 1;
+
+/// The class of a request, by the text that stands for it. What is neither is not counted by class.
+fn class_of(priority: &Value) -> Option<Class> {
+    match priority.text()? {
+        "user" => Some(USER),
+        "background" => Some(BACKGROUND),
+        _ => None,
+    }
+}
+
 /// The requests of a resource, all of them in its window, and no places held.
 struct Window {
-    count: i64,
+    counts: [i64; 2],
     oldest: Option<Millis>,
     /// When they were counted. A clock that is set back makes places count that had lapsed.
     counted_at: Millis,
 }
 
 impl Window {
+    fn new(counts: [f64; 2], oldest: Option<Millis>, now: &Value) -> Self {
+        let counted_at = now.number().unwrap_or(Millis::INFINITY);
+        Window { counts: counts.map(|count| count as i64), oldest, counted_at }
+    }
+
     /// Whether the count is what it was for a window that starts at `start`, at the time `now`.
     fn holds(&self, start: &Value, now: &Value) -> bool {
         let (Some(start), Some(now)) = (start.number(), now.number()) else { return false };
@@ -47,16 +66,52 @@ impl Window {
     }
 }
 
+/// Windows by resource.
+#[derive(Default)]
+struct Windows(HashMap<String, Window>);
+
+impl Windows {
+    fn answer(&self, resource: &str, start: &Value, now: &Value) -> Option<&Window> {
+        self.0.get(resource).filter(|window| window.holds(start, now))
+    }
+
+    fn learn(&mut self, resource: &str, window: Window, start: &Value, now: &Value) {
+        if window.holds(start, now) {
+            if self.0.len() >= MAX_WINDOWS {
+                self.0.clear();
+            }
+            self.0.insert(resource.to_owned(), window);
+        }
+    }
+
+    fn record(&mut self, resource: &str, class: Option<Class>, at: &Value) {
+        if let Some(window) = self.0.get_mut(resource) {
+            let at = at.number();
+            class.into_iter().for_each(|class| window.counts[class] += 1);
+            window.oldest = match (window.oldest, at) {
+                (Some(oldest), Some(at)) => Some(oldest.min(at)),
+                (oldest, at) => oldest.or(at),
+            };
+        }
+    }
+}
+
 /// See the module's description.
 pub struct Copies {
     entries: LruCache<String, Entry>,
     entry_bytes: usize,
-    windows: HashMap<String, Window>,
+    plain: Windows,
+    adaptive: Windows,
 }
 
 impl Default for Copies {
     fn default() -> Self {
-        Copies { entries: LruCache::new_unbounded(), entry_bytes: 0, windows: HashMap::new() }
+        Copies {
+            entries: LruCache::new_unbounded(),
+            entry_bytes: 0,
+            plain: Windows::default(),
+            adaptive: Windows::default(),
+        }
     }
 }
 
@@ -67,7 +122,7 @@ fn row(values: impl Into<Vec<Value>>) -> StepRows {
 impl Copies {
     /// Whether a statement is one of those that copies answer.
     pub fn cover(statement: Statement) -> bool {
-        matches!(statement, Statement::CacheGet | Statement::RateUsage)
+        matches!(statement, Statement::CacheGet | Statement::RateUsage | Statement::AdaptiveUsage)
     }
 
     /// What a statement would answer, if that is known.
@@ -78,8 +133,16 @@ impl Copies {
                 None => StepRows::default(),
             }),
             (Statement::RateUsage, [Value::Text(resource), start, now]) => {
-                let window = self.windows.get(resource).filter(|window| window.holds(start, now))?;
-                Some(row([Value::Integer(window.count), Value::from(window.oldest), Value::Integer(0)]))
+                let Window { counts: [all, _], oldest, .. } = self.plain.answer(resource, start, now)?;
+                Some(row([Value::Integer(*all), Value::from(*oldest), Value::Integer(0)]))
+            }
+            (Statement::AdaptiveUsage, [Value::Text(resource), start, now]) => {
+                let Window { counts: [user, background], oldest, .. } =
+                    self.adaptive.answer(resource, start, now)?;
+                let none = Value::Integer(0);
+                let counts = [*user, *background].map(Value::Integer);
+                let [user, background] = counts;
+                Some(row([user, background, Value::from(*oldest), none.clone(), none]))
             }
             _ => None,
         }
@@ -98,19 +161,15 @@ impl Copies {
                 }
                 Some(_) => {}
             },
-            (Statement::RateUsage, [Value::Text(resource), start, now]) => {
-                let window = Window {
-                    count: rows.number(0) as i64,
-                    oldest: rows.optional_number(1),
-                    counted_at: now.number().unwrap_or(Millis::INFINITY),
-                };
-                let places_held = rows.number(2);
-                if places_held == 0.0 && window.holds(start, now) {
-                    if self.windows.len() >= MAX_WINDOWS {
-                        self.windows.clear();
-                    }
-                    self.windows.insert(resource.clone(), window);
-                }
+            (Statement::RateUsage, [Value::Text(resource), start, now]) if rows.number(2) == 0.0 => {
+                let window = Window::new([rows.number(0), 0.0], rows.optional_number(1), now);
+                self.plain.learn(resource, window, start, now);
+            }
+            (Statement::AdaptiveUsage, [Value::Text(resource), start, now])
+                if rows.number(3) + rows.number(4) == 0.0 =>
+            {
+                let window = Window::new([rows.number(0), rows.number(1)], rows.optional_number(2), now);
+                self.adaptive.learn(resource, window, start, now);
             }
             _ => {}
         }
@@ -129,15 +188,24 @@ impl Copies {
                 self.entries.clear();
                 self.entry_bytes = 0;
             }
-            (S::RateRecord | S::AdaptiveRecord, [Value::Text(resource), at, ..]) => self.record(resource, at),
-            (S::RateAcquire | S::AdaptiveAcquire, [Value::Text(resource), at, ..]) => {
+            // The column's default.
+            (S::RateRecord, [Value::Text(resource), at]) => self.record(resource, Some(BACKGROUND), at),
+            (S::AdaptiveRecord, [Value::Text(resource), at, priority]) => {
+                self.record(resource, class_of(priority), at);
+            }
+            (S::RateAcquire, [Value::Text(resource), at, ..]) => {
                 if rows.first().is_some() {
-                    self.record(resource, at);
+                    self.record(resource, Some(BACKGROUND), at);
+                }
+            }
+            (S::AdaptiveAcquire, [Value::Text(resource), at, _, _, priority, ..]) => {
+                if rows.first().is_some() {
+                    self.record(resource, class_of(priority), at);
                 }
             }
             (S::RateReserve | S::AdaptiveReserve, [Value::Text(resource), ..]) => {
                 if rows.first().is_some() {
-                    self.windows.remove(resource);
+                    self.drop_windows(resource);
                 }
             }
             (
@@ -145,7 +213,7 @@ impl Copies {
                 [Value::Text(resource), ..],
             ) => {
                 if rows.changes > 0 {
-                    self.windows.remove(resource);
+                    self.drop_windows(resource);
                 }
             }
             (
@@ -164,7 +232,7 @@ impl Copies {
                 | S::RateClearReservations
                 | S::RateLapseAll,
                 _,
-            ) => self.windows.clear(),
+            ) => self.forget_windows(),
             // What changes other tables, and what only reads.
             (
                 S::CacheGet
@@ -208,7 +276,17 @@ impl Copies {
     pub fn forget(&mut self) {
         self.entries.clear();
         self.entry_bytes = 0;
-        self.windows.clear();
+        self.forget_windows();
+    }
+
+    fn forget_windows(&mut self) {
+        self.plain.0.clear();
+        self.adaptive.0.clear();
+    }
+
+    fn drop_windows(&mut self, resource: &str) {
+        self.plain.0.remove(resource);
+        self.adaptive.0.remove(resource);
     }
 
     fn keep(&mut self, hash: &str, entry: Entry) {
@@ -234,15 +312,9 @@ impl Copies {
         }
     }
 
-    fn record(&mut self, resource: &str, at: &Value) {
-        if let Some(window) = self.windows.get_mut(resource) {
-            let at = at.number();
-            window.count += 1;
-            window.oldest = match (window.oldest, at) {
-                (Some(oldest), Some(at)) => Some(oldest.min(at)),
-                (oldest, at) => oldest.or(at),
-            };
-        }
+    fn record(&mut self, resource: &str, class: Option<Class>, at: &Value) {
+        self.plain.record(resource, Some(0), at);
+        self.adaptive.record(resource, class, at);
     }
 }
 

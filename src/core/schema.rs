@@ -357,17 +357,17 @@ statements! {
 
     /// Record a request with its priority. Parameters: resource, now, priority.
     AdaptiveRecord(0) = "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?1, ?2, ?3)";
-    /// User and background requests in a window, whether there are older ones than a time, and places held for both.
-    /// Parameters: resource, window start, that time, now.
+    /// User and background requests in a window, when the oldest of all was made, and places held for both.
+    /// Parameters: resource, window start, now.
     AdaptiveUsage(5) = "SELECT
           (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp >= ?2) AS c0,
           (SELECT COUNT(*) FROM rate_limits
             WHERE resource = ?1 AND priority = 'background' AND timestamp >= ?2) AS c1,
-          EXISTS (SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?3) AS c2,
+          (SELECT MIN(timestamp) FROM rate_limits WHERE resource = ?1) AS c2,
           (SELECT COUNT(*) FROM rate_limit_reservations
-            WHERE resource = ?1 AND priority = 'user' AND expires_at > ?4) AS c3,
+            WHERE resource = ?1 AND priority = 'user' AND expires_at > ?3) AS c3,
           (SELECT COUNT(*) FROM rate_limit_reservations
-            WHERE resource = ?1 AND priority IS NOT 'user' AND expires_at > ?4) AS c4";
+            WHERE resource = ?1 AND priority IS NOT 'user' AND expires_at > ?3) AS c4";
     /// Record a request of a class if the class and the whole have a place; answers a row if it did. Parameters:
     /// resource, now, window start, limit, priority, the class's share.
     AdaptiveAcquire(1) = "INSERT INTO rate_limits (resource, timestamp, priority) SELECT ?1, ?2, ?5
