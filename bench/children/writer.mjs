@@ -1,0 +1,33 @@
+// One of several processes that write to one file: sets entries for a while, so many at once.
+//
+//   writer.mjs <peer> <directory> <number> <calls at once> <ms>
+
+import { once } from 'node:events';
+import { setImmediate as turn } from 'node:timers/promises';
+import { make } from '../measure.mjs';
+import { open } from '../peers.mjs';
+import { HOUR_SECONDS, values } from '../values.mjs';
+
+const [name, directory, number, atOnce, ms] = process.argv.slice(2);
+const { cache, close } = await open(name, ['cache'], directory);
+process.send?.('ready');
+await once(process, 'message');
+
+const BATCH = 100;
+const end = Date.now() + Number(ms);
+let calls = 0;
+let failures = 0;
+while (Date.now() < end) {
+  await make(BATCH, Number(atOnce), async (i) => {
+    try {
+      await cache.set(`key-${number}-${i}`, values['100 B'], HOUR_SECONDS);
+      calls++;
+    } catch {
+      failures++;
+    }
+  });
+  await turn();
+}
+process.send?.({ calls, failures });
+await close();
+process.disconnect();
