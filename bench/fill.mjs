@@ -9,7 +9,5 @@ import { HOUR_SECONDS, values } from './values.mjs';
  * @param {keyof typeof values} size
  */
 export async function fillMany(cache, count, size) {
-  await make(count, Math.min(count, 100), (i) =>
-    cache.set(`key-${i}`, values[size], HOUR_SECONDS),
-  );
+  await make(count, Math.min(count, 100), (i) => cache.set(`key-${i}`, values[size], HOUR_SECONDS));
 }

@@ -41,13 +41,22 @@ const sources = {
   },
 };
 
-const NOT_FLUSHED = 'WAL, NORMAL: survives the process, not a power failure';
+const NOT_FLUSHED = 'WAL, NORMAL';
 const NONE = 'none';
+
+export const durabilities = {
+  [NOT_FLUSHED]:
+    'a write that has resolved survives the end of the process; the last ones may be lost in a power failure',
+  'WAL, FULL': 'each commit is flushed to the disk before its writes resolve',
+  'rollback journal, FULL': 'the same, with the older journal: SQLite as it comes',
+  'flushed soon after': 'a write resolves when it is visible to all processes; the flush follows',
+  [NONE]: 'nothing survives the process',
+};
 
 /**
  * @typedef {object} Definition
  * @property {string} what
- * @property {string} durability  what is certain once a write has resolved
+ * @property {string} durability  what is certain once a write has resolved: one of `durabilities`
  * @property {keyof typeof sources} [of]  whose stores
  * @property {'path' | 'connection' | 'memory'} on
  * @property {object} [options]
@@ -67,7 +76,7 @@ export const definitions = {
     of: 'ours',
     on: 'path',
     options: { synchronous: 'full' },
-    durability: 'WAL, FULL: flushed to the disk on each commit',
+    durability: 'WAL, FULL',
   },
   'ours on a connection': {
     what: 'the stores of this package on a better-sqlite3 connection',
@@ -85,7 +94,7 @@ export const definitions = {
     what: '`@comic-vine/sqlite-store@0.2.0` on a path',
     of: 'theirs',
     on: 'path',
-    durability: 'rollback journal, FULL: flushed to the disk on each commit',
+    durability: 'rollback journal, FULL',
   },
   '0.2.0 on a connection': {
     what: 'version 0.2.0 on a better-sqlite3 connection',
@@ -121,7 +130,7 @@ export const definitions = {
     what: '`lmdb` with its defaults (MessagePack), an awaited `put`; expiry added',
     on: 'path',
     open: async ({ file }) => (await import('./others.mjs')).lmdbStore(file),
-    durability: 'survives the process; flushed to the disk soon after',
+    durability: 'flushed soon after',
   },
   'rate-limiter-flexible': {
     what: '`RateLimiterSQLite` on better-sqlite3: one counter per fixed window, so it knows no sliding window; `canProceed` is its `get`, `record` its `consume`',
@@ -197,8 +206,7 @@ export async function open(name, kinds, directory) {
   const { of, on, options, open: openOther } = definitions[name];
   const file = fileOf(name, directory);
   if (of && kinds.includes('rate') && on !== 'memory') copyFileSync(await seed(directory), file);
-  const connection =
-    on === 'connection' || of === 'handWritten' ? await connect(file) : undefined;
+  const connection = on === 'connection' || of === 'handWritten' ? await connect(file) : undefined;
   /** @type {Record<string, any>} */
   const stores = {};
   for (const kind of kinds) {

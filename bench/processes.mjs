@@ -10,7 +10,7 @@ const ROUNDS = 3;
 const MS = 700;
 const peers = ['ours', '0.2.0', '0.2.0 on a connection', 'hand-written'];
 
-/** @param {string} peer @param {number} atOnce @returns {Promise<{ calls: number, failures: number }>} */
+/** @param {string} peer @param {number} atOnce @returns {Promise<{ perSecond: number, failures: number }>} */
 const write = (peer, atOnce) =>
   withDirectory(async (directory) => {
     await (await open(peer, ['cache'], directory)).close();
@@ -25,9 +25,9 @@ const write = (peer, atOnce) =>
     for (const child of children) child.send('go');
     const results = await found;
     await ended;
-    const sum = (/** @type {'calls' | 'failures'} */ key) =>
+    const sum = (/** @type {'perSecond' | 'failures'} */ key) =>
       results.reduce((total, result) => total + result[key], 0);
-    return { calls: sum('calls'), failures: sum('failures') };
+    return { perSecond: sum('perSecond'), failures: sum('failures') };
   });
 
 /** @returns {Promise<import('./report.mjs').Section>} */
@@ -40,7 +40,7 @@ export async function processes() {
     for (let round = 0; round < ROUNDS; round++) {
       for (const peer of peers) {
         const result = await write(peer, atOnce);
-        rates[peer].push((result.calls * 1000) / MS);
+        rates[peer].push(result.perSecond);
         if (result.failures > 0) failures += ` ${peer}: ${result.failures} calls failed.`;
       }
     }
