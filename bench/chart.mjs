@@ -20,9 +20,9 @@ const WIDTH = 820;
 const LEFT = 170;
 const RIGHT = 120;
 const TOP = 76;
-const BAR = 13;
-const PITCH = 17;
-const HEADING = 24;
+const BAR = 12;
+const PITCH = 15;
+const HEADING = 23;
 
 const STYLE = `
   text { font: 12px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #1f2328 }
@@ -107,7 +107,7 @@ export function chart(all) {
 <style>${STYLE}
 </style>
 ${text(12, 22, 'Time per call: shorter is faster, on a logarithmic scale', 'title')}
-${text(12, 42, 'Version 0.2.0 flushes each write to the disk; the others, at their settings here, do not wait for that.', 'quiet')}
+${text(12, 42, 'Version 0.2.0 and lmdb flush writes to the disk; the others, with their settings here, do not.', 'quiet')}
 ${[...grid, ...parts].join('\n')}
 </svg>
 `;

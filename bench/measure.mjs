@@ -47,10 +47,14 @@ export async function compare({ peers, step, run, before, rounds }) {
   const calls = {};
   let together = 0;
   for (const [name, peer] of Object.entries(peers)) {
-    await round(peer, step);
-    const each = (await round(peer, step)) / step;
-    calls[name] = step * Math.max(1, Math.round(ROUND_US / each / step));
-    together += calls[name] * each;
+    let count = step;
+    let took = await round(peer, count);
+    while (took < ROUND_US / 2) {
+      count *= 2;
+      took = await round(peer, count);
+    }
+    calls[name] = step * Math.max(1, Math.round((count / step) * (ROUND_US / took)));
+    together += (took / count) * calls[name];
   }
   const warmUp = together < SLOW_US ? 2 : 0;
   const counted = Math.min(rounds, Math.max(LEAST_ROUNDS, Math.round(CASE_US / together)));

@@ -28,8 +28,8 @@ export async function keyvStore(file) {
 }
 
 /**
- * lmdb as it comes: MessagePack; `put` resolves when the value is visible to all processes, and the flush to the disk
- * follows. It has no TTL, so an entry carries its own.
+ * lmdb as it comes: MessagePack; `put` resolves when it is committed, and its flush overlaps with what follows. It has no
+ * TTL, so an entry carries its own.
  * @param {string} file
  */
 export function lmdbStore(file) {

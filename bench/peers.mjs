@@ -49,7 +49,8 @@ export const durabilities = {
     'a write that has resolved survives the end of the process; the last ones may be lost in a power failure',
   'WAL, FULL': 'each commit is flushed to the disk before its writes resolve',
   'rollback journal, FULL': 'the same, with the older journal: SQLite as it comes',
-  'flushed soon after': 'a write resolves when it is visible to all processes; the flush follows',
+  'flush follows':
+    'a write resolves when it is committed and visible; its flush overlaps with what follows, and a later commit waits for it',
   [NONE]: 'nothing survives the process',
 };
 
@@ -130,7 +131,7 @@ export const definitions = {
     what: '`lmdb` with its defaults (MessagePack), an awaited `put`; expiry added',
     on: 'path',
     open: async ({ file }) => (await import('./others.mjs')).lmdbStore(file),
-    durability: 'flushed soon after',
+    durability: 'flush follows',
   },
   'rate-limiter-flexible': {
     what: '`RateLimiterSQLite` on better-sqlite3: one counter per fixed window, so it knows no sliding window; `canProceed` is its `get`, `record` its `consume`',

@@ -27,7 +27,10 @@ export function readable(value) {
 const table = (head, rows) =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
-/** Peers are rows, so that each says its durability. @param {Section} section */
+/** How many columns of figures fit on a page. */
+const COLUMNS = 7;
+
+/** Peers are rows, each with its durability; unless there are so many cases that these have to be. @param {Section} section */
 function tableOf({ unit, compared, rows }) {
   const names = Object.keys(peers).filter((peer) => rows.some(({ values }) => peer in values));
   const [base] = names;
@@ -37,6 +40,11 @@ function tableOf({ unit, compared, rows }) {
     const ratio = compared && peer !== base ? ` (${readable(value / values[base])})` : '';
     return readable(value) + ratio;
   };
+  if (rows.length > COLUMNS)
+    return table(
+      ['', ...names.map((peer) => `${peer}, ${unit}`)],
+      rows.map(({ name, values }) => [name, ...names.map((peer) => cell(values, peer))]),
+    );
   return table(
     ['', 'durability', ...rows.map(({ name }) => `${name}, ${unit}`)],
     names.map((peer) => [
@@ -74,7 +82,7 @@ export function report({ sections, machine, rounds }) {
     `Written by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}; do not edit.`,
     '![µs per call, ours beside others](benchmark.svg)',
     '## How it was measured',
-    `All figures are of one run. Peers take turns: each round gives every peer about 20 ms of calls, after a turn of the event loop, and what counts is the median of ${rounds} rounds (at least 5, where calls are slow). In brackets is the ratio to the first row. The machine is shared, so ratios say more than times. Each peer has a file of its own in one directory.`,
+    `All figures are of one run. Peers take turns: each round gives every peer about 20 ms of calls, after a turn of the event loop, and what counts is the median of ${rounds} rounds (at least 5, where calls are slow). In brackets is the ratio to the first peer of the table. The machine is shared, so ratios say more than times. Each peer has a file of its own in one directory.`,
     table(
       ['', 'what it is'],
       shown.map((peer) => [peer, peers[peer].what]),

@@ -87,12 +87,10 @@ export async function stalls() {
       ),
       worst(
         'where JSON alone takes longer, beyond it',
-        rows
-          .filter(isJson)
-          .map(({ name, values: { ours, 'JSON alone': json } }) => ({
-            name,
-            ms: Math.max(0, ours - json),
-          })),
+        rows.filter(isJson).map(({ name, values: { ours, 'JSON alone': json } }) => ({
+          name,
+          ms: Math.max(0, ours - json),
+        })),
       ),
     ],
   };
