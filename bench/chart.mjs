@@ -63,9 +63,9 @@ export function chart(all) {
     bars: PEERS.filter((peer) => peer in times).map((peer) => ({ peer, us: times[peer] })),
   }));
 
-  const all_us = shown.flatMap(({ bars }) => bars.map(({ us }) => us));
-  const least = 10 ** Math.floor(Math.log10(Math.min(...all_us)) - 0.3);
-  const most = Math.max(...all_us);
+  const shownTimes = shown.flatMap(({ bars }) => bars.map(({ us }) => us));
+  const least = 10 ** Math.floor(Math.log10(Math.min(...shownTimes)) - 0.3);
+  const most = Math.max(...shownTimes);
   const scale = (WIDTH - LEFT - RIGHT) / Math.log10(most / least);
   const x = (/** @type {number} */ us) => LEFT + Math.log10(us / least) * scale;
 

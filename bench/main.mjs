@@ -3,6 +3,8 @@
 //   --only <text>    only the cases and sections with that in their names; writes nothing
 //   --rounds <n>     15 by default
 //   --check          exit code 1 if a target is missed
+//
+// The files that are measured lie in the directory for temporary ones, or in that of the variable BENCH_DIR.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -40,7 +40,7 @@ export const timeCase = (benchmark, rounds) =>
   });
 
 /** @param {Timed} timed @returns {import('./report.mjs').Verdict[]} */
-export const verdictsOf = ({ benchmark: { name, targets = [] }, times }) =>
+const verdictsOf = ({ benchmark: { name, targets = [] }, times }) =>
   targets.map(({ peer, than, times: wanted }) => {
     const found = times[peer] / times[than];
     return {

@@ -185,7 +185,7 @@ fn adaptive_store(criterion: &mut Criterion) {
             if count.get() == 0 {
                 reset();
             }
-            let priority = if count.get() % 2 == 0 { Priority::Background } else { Priority::User };
+            let priority = if count.get().is_multiple_of(2) { Priority::Background } else { Priority::User };
             let call = adaptive::Call {
                 resource: "recorded".to_owned(),
                 limit: LIMIT,

@@ -2,7 +2,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 
 /** npm writes it last, so it also tells a complete installation from an interrupted one. */
 const INSTALLED = 'node_modules/.package-lock.json';
@@ -18,7 +18,7 @@ const changed = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 
  */
 export function npm(folder, why, ...args) {
   const title = `npm ${args.join(' ')}`;
-  console.log(`${basename(process.argv[1], '.mjs')}: ${why}: ${title}`);
+  console.log(`${why}: ${title}`);
   // npm says where it is to the scripts it runs. Started without npm, it is looked up, through a shell for `npm.cmd`.
   const script = process.env.npm_execpath;
   /** @type {import('node:child_process').SpawnSyncOptions} */
