@@ -82,7 +82,7 @@ export function report({ sections, machine, rounds }) {
     `Written by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}; do not edit.`,
     '![µs per call, ours beside others](benchmark.svg)',
     '## How it was measured',
-    `All figures are of one run. Peers take turns: each round gives every peer about 20 ms of calls, after a turn of the event loop, and what counts is the median of ${rounds} rounds (at least 5, where calls are slow). In brackets is the ratio to the first peer of the table. The machine is shared, so ratios say more than times. Each peer has a file of its own in one directory.`,
+    `All figures are of one run. Peers take turns: each round gives every peer about 20 ms of calls, after a turn of the event loop, and what counts is the median of ${rounds} rounds (at least 5, where calls are slow). In brackets is the ratio to the first peer of the table. Other work of the machine meets all peers alike, so ratios say more than times. Each peer has a file of its own in one directory.`,
     table(
       ['', 'what it is'],
       shown.map((peer) => [peer, peers[peer].what]),

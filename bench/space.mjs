@@ -57,7 +57,8 @@ export async function disk() {
   }
   return {
     title: 'Size on disk',
-    about: 'After the stores have been closed.',
+    about:
+      'After the stores have been closed. Version 0.2.0 makes the same file on a path, but takes longer to fill it.',
     unit: 'KB',
     rows,
   };

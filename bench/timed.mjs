@@ -46,7 +46,7 @@ const verdictsOf = ({ benchmark: { name, targets = [] }, times }) =>
     return {
       name: `${name}: ${peer} / ${than}`,
       wanted: `at least ${wanted}`,
-      found: found.toFixed(2),
+      found: found.toFixed(found < 1 ? 3 : 2),
       reached: found >= wanted,
     };
   });
