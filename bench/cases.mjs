@@ -1,52 +1,49 @@
 // The calls that are timed, and the targets: by how much others must be slower.
 
-import { hundredAtOnce, oneByOne } from './measure.mjs';
+import { clientOn } from './api.mjs';
+import { HOUR_SECONDS, values } from './values.mjs';
 
-const HOUR_SECONDS = 3600;
-
-/** A value whose JSON text has about so many bytes, like an answer of the API: a list of objects. @param {number} bytes */
-export function valueOfSize(bytes) {
-  if (bytes < 1000) return { text: 'x'.repeat(bytes - '{"text":""}'.length) };
-  const item = {
-    id: 4_000,
-    name: 'An issue',
-    deck: null,
-    description: 'About this issue. '.repeat(50),
-  };
-  const size = JSON.stringify(item).length + 1;
-  return {
-    results: Array.from({ length: Math.max(1, Math.round(bytes / size)) }, (_, id) => ({
-      ...item,
-      id,
-    })),
-  };
-}
-
-const values = {
-  '100 B': valueOfSize(100),
-  '5 KB': valueOfSize(5_000),
-  '55 KB': valueOfSize(55_000),
-  '1 MB': valueOfSize(1_000_000),
-};
+/**
+ * @typedef {object} Target
+ * @property {string} peer
+ * @property {string} than
+ * @property {number} times  how many times as long as `than` the peer is to take, at least
+ */
 
 /**
  * @typedef {object} Case
  * @property {string} name
- * @property {import('./peers.mjs').Kind} kind
- * @property {string[]} peers
- * @property {number} [ofAtOnce]  calls that are made at once
+ * @property {string} table  the table of the report that it belongs to
+ * @property {import('./peers.mjs').Kind[]} kinds
+ * @property {string[]} peers  the first is what the others are compared with
+ * @property {number} [atOnce]  calls that are made at once
  * @property {(peer: any) => unknown} [prepare]  once, before all rounds
  * @property {(peer: any) => unknown} [before]  before each round
  * @property {(peer: any, i: number) => Promise<unknown>} call
  * @property {string} [note]
- * @property {Record<string, number>} [targets]  by how much slower than the first peer the others are to be
+ * @property {Target[]} [targets]
  */
 
-const onPath = ['ours', '0.2.0', 'hand-written', 'ours on a connection', '0.2.0 on a connection'];
-const onConnection = ['ours on a connection', '0.2.0 on a connection', 'hand-written'];
-const inMemory = ['ours in memory', '0.2.0 in memory', 'hand-written in memory'];
+const basic = ['ours', 'ours on a connection', '0.2.0', '0.2.0 on a connection', 'hand-written'];
+const caches = ['@keyv/sqlite', 'lmdb', 'JSON alone'];
+const limiters = [...basic, 'rate-limiter-flexible'];
+const flushed = ['ours, full'];
+const inMemory = ['ours in memory', '0.2.0 in memory', 'hand-written in memory', 'JSON alone'];
 
-let next = 0;
+/** @param {string} peer @param {number} times @param {string} [than] @returns {Target} */
+const slower = (peer, times, than = 'ours') => ({ peer, than, times });
+/** @param {number} theirs @param {number} handWritten */
+const onPath = (theirs, handWritten) => [
+  slower('0.2.0', theirs),
+  slower('hand-written', handWritten),
+];
+const readsOnConnection = [
+  slower('0.2.0 on a connection', 8, 'ours on a connection'),
+  slower('hand-written', 0.6, 'ours on a connection'),
+];
+
+/** For jobs and issues that no call has named before. */
+let next = 1;
 
 /** @param {any} peer @param {unknown} value */
 async function fill(peer, value) {
@@ -56,44 +53,55 @@ async function fill(peer, value) {
 /** @type {Case[]} */
 const reads = Object.entries(values).map(([size, value]) => ({
   name: `get hit, ${size}`,
-  kind: 'cache',
-  peers: onPath,
+  table: 'Cache: get',
+  kinds: ['cache'],
+  peers: [...basic, ...caches],
   prepare: (peer) => fill(peer, value),
   call: (peer, i) => peer.cache.get(`key-${i % 20}`),
-  targets: /** @type {any} */ ({
-    '100 B': { '0.2.0': 15, 'hand-written': 1 },
-    '55 KB': { '0.2.0': 2.5, 'hand-written': 1 },
-  })[size],
+  targets: { '100 B': [...onPath(15, 1), ...readsOnConnection], '55 KB': onPath(2.5, 1) }[size],
 }));
 
 /** @type {Case[]} */
 const writes = Object.entries(values).flatMap(([size, value]) => [
   {
     name: `set, ${size}`,
-    kind: 'cache',
-    peers: [...onPath, ...(size === '100 B' ? ["ours, synchronous: 'full'"] : [])],
+    table: 'Cache: set, awaited one by one',
+    kinds: ['cache'],
+    peers: [...basic, ...flushed, ...caches],
     call: (peer, i) => peer.cache.set(`key-${i % 20}`, value, HOUR_SECONDS),
-    targets: size === '100 B' ? { '0.2.0': 40, 'hand-written': 1.5 } : undefined,
+    targets:
+      size === '100 B'
+        ? [...onPath(40, 1.5), slower('0.2.0 on a connection', 2, 'ours on a connection')]
+        : undefined,
   },
   {
     name: `set, ${size}, 100 at once`,
-    kind: 'cache',
-    peers: [...onPath, ...(size === '100 B' ? ["ours, synchronous: 'full'"] : [])],
-    ofAtOnce: 100,
+    table: 'Cache: set, 100 at once',
+    kinds: ['cache'],
+    peers: [...basic, ...flushed, ...caches],
+    atOnce: 100,
     call: (peer, i) => peer.cache.set(`key-${i % 100}`, value, HOUR_SECONDS),
-    targets: size === '100 B' ? { '0.2.0': 200, 'hand-written': 8 } : undefined,
+    targets:
+      size === '100 B'
+        ? [
+            ...onPath(200, 8),
+            slower('0.2.0 on a connection', 20, 'ours on a connection'),
+            slower('hand-written', 6, 'ours on a connection'),
+          ]
+        : undefined,
   },
 ]);
 
 /** @type {Case[]} */
 const windows = [50, 1_000, 10_000, 100_000].map((count) => ({
   name: `canProceed, ${count.toLocaleString('en')} in the window`,
-  kind: 'rate',
-  peers: onPath,
+  table: 'Rate limit',
+  kinds: ['rate'],
+  peers: limiters,
   call: (peer) => peer.rate.canProceed(`requests-${count}`),
-  targets: /** @type {any} */ ({
-    50: { '0.2.0': 20, 'hand-written': 1.2 },
-    10000: { '0.2.0': 100, 'hand-written': 20 },
+  targets: /** @type {Record<number, Target[]>} */ ({
+    50: [...onPath(20, 1.2), ...readsOnConnection],
+    10000: onPath(100, 20),
   })[count],
 }));
 
@@ -102,44 +110,61 @@ export const cases = [
   ...reads,
   {
     name: 'get miss',
-    kind: 'cache',
-    peers: onPath,
+    table: 'Cache: get',
+    kinds: ['cache'],
+    peers: [...basic, '@keyv/sqlite', 'lmdb'],
     call: (peer, i) => peer.cache.get(`no-key-${i % 20}`),
-    targets: { '0.2.0': 15, 'hand-written': 1 },
+    targets: [...onPath(15, 1), ...readsOnConnection],
   },
   ...writes,
   {
     name: 'set, 100 B, in memory',
-    kind: 'cache',
+    table: 'Cache: in memory',
+    kinds: ['cache'],
     peers: inMemory,
     call: (peer, i) => peer.cache.set(`key-${i % 20}`, values['100 B'], HOUR_SECONDS),
-    targets: { '0.2.0 in memory': 10, 'hand-written in memory': 1 },
+    targets: [
+      slower('0.2.0 in memory', 10, 'ours in memory'),
+      slower('hand-written in memory', 1, 'ours in memory'),
+    ],
   },
   ...windows,
   {
     name: 'record',
-    kind: 'rate',
-    peers: [...onPath, "ours, synchronous: 'full'"],
+    table: 'Rate limit',
+    kinds: ['rate'],
+    peers: [...limiters, ...flushed],
     before: (peer) => peer.rate.reset('recorded'),
     call: (peer) => peer.rate.record('recorded'),
-    targets: { '0.2.0': 40, 'hand-written': 1.5 },
+    targets: onPath(40, 1.5),
+  },
+  {
+    name: 'record, 100 at once',
+    table: 'Rate limit',
+    kinds: ['rate'],
+    peers: [...limiters, ...flushed],
+    atOnce: 100,
+    before: (peer) => peer.rate.reset('recorded'),
+    call: (peer) => peer.rate.record('recorded'),
   },
   {
     name: 'adaptive canProceed + record',
-    kind: 'adaptive',
-    peers: onPath,
+    table: 'Adaptive rate limit',
+    kinds: ['adaptive'],
+    peers: [...basic, ...flushed],
     before: (peer) => peer.adaptive.reset('recorded'),
     async call(peer, i) {
       const priority = i % 2 ? 'user' : 'background';
       await peer.adaptive.canProceed('recorded', priority);
       await peer.adaptive.record('recorded', priority);
     },
-    targets: { '0.2.0': 50, 'hand-written': 1.2 },
+    targets: onPath(50, 1.2),
   },
   {
     name: 'dedupe waitFor + register + complete',
-    kind: 'dedupe',
-    peers: onPath,
+    table: 'Dedupe',
+    kinds: ['dedupe'],
+    peers: [...basic, ...flushed],
     before: (peer) => peer.dedupe.clear(),
     async call(peer) {
       const hash = `job-${next++}`;
@@ -147,72 +172,46 @@ export const cases = [
       await peer.dedupe.register(hash);
       await peer.dedupe.complete(hash, values['100 B']);
     },
-    note: 'ours commits three times: waitFor claims the hash; the others commit twice',
-    targets: { '0.2.0': 40, 'hand-written': 0.7 },
+    note: 'Ours commits three times: `waitFor` claims the hash. The others commit twice.',
+    targets: onPath(40, 0.7),
   },
   {
-    name: 'get hit, 100 B, on the same connection',
-    kind: 'cache',
-    peers: onConnection,
-    prepare: (peer) => fill(peer, values['100 B']),
-    call: (peer, i) => peer.cache.get(`key-${i % 20}`),
-    targets: { '0.2.0 on a connection': 8, 'hand-written': 0.6 },
-  },
-  {
-    name: 'get miss, on the same connection',
-    kind: 'cache',
-    peers: onConnection,
-    call: (peer, i) => peer.cache.get(`no-key-${i % 20}`),
-    targets: { '0.2.0 on a connection': 8, 'hand-written': 0.6 },
-  },
-  {
-    name: 'isInProgress, on the same connection',
-    kind: 'dedupe',
-    peers: onConnection,
-    call: (peer, i) => peer.dedupe.isInProgress(`no-job-${i % 20}`),
-    targets: { '0.2.0 on a connection': 8, 'hand-written': 0.6 },
-  },
-  {
-    name: 'canProceed, 50 in the window, on the same connection',
-    kind: 'rate',
-    peers: onConnection,
-    call: (peer) => peer.rate.canProceed('requests-50'),
-    targets: { '0.2.0 on a connection': 8, 'hand-written': 0.6 },
-  },
-  {
-    name: 'set, 100 B, on the same connection',
-    kind: 'cache',
-    peers: onConnection,
-    call: (peer, i) => peer.cache.set(`key-${i % 20}`, values['100 B'], HOUR_SECONDS),
-    targets: { '0.2.0 on a connection': 2 },
-  },
-  {
-    name: 'register, on the same connection',
-    kind: 'dedupe',
-    peers: onConnection,
+    name: 'dedupe register',
+    table: 'Dedupe',
+    kinds: ['dedupe'],
+    peers: basic,
     before: (peer) => peer.dedupe.clear(),
     call: (peer) => peer.dedupe.register(`job-${next++}`),
-    targets: { '0.2.0 on a connection': 2 },
+    targets: [slower('0.2.0 on a connection', 2, 'ours on a connection')],
   },
   {
-    name: 'set, 100 B, 100 at once, on the same connection',
-    kind: 'cache',
-    peers: onConnection,
-    ofAtOnce: 100,
-    call: (peer, i) => peer.cache.set(`key-${i % 100}`, values['100 B'], HOUR_SECONDS),
-    targets: { '0.2.0 on a connection': 20, 'hand-written': 6 },
+    name: 'dedupe isInProgress',
+    table: 'Dedupe',
+    kinds: ['dedupe'],
+    peers: basic,
+    call: (peer, i) => peer.dedupe.isInProgress(`no-job-${i % 20}`),
+    targets: readsOnConnection,
   },
   {
-    name: 'record, 100 at once, on the same connection',
-    kind: 'rate',
-    peers: onConnection,
-    ofAtOnce: 100,
-    before: (peer) => peer.rate.reset('recorded'),
-    call: (peer) => peer.rate.record('recorded'),
-    targets: { '0.2.0 on a connection': 20, 'hand-written': 6 },
+    name: 'client, from upstream to stored',
+    table: 'Through the client',
+    kinds: ['cache', 'dedupe', 'adaptive'],
+    peers: basic,
+    async prepare(peer) {
+      peer.client = await clientOn(peer);
+    },
+    call: (peer) => peer.client.issue.retrieve(next++),
+    note: 'One `issue.retrieve()` over HTTP to a local server in another thread: six calls of the stores.',
+  },
+  {
+    name: 'client, cached',
+    table: 'Through the client',
+    kinds: ['cache', 'dedupe', 'adaptive'],
+    peers: basic,
+    async prepare(peer) {
+      peer.client = await clientOn(peer);
+      for (let id = 1; id <= 20; id++) await peer.client.issue.retrieve(id);
+    },
+    call: (peer, i) => peer.client.issue.retrieve(1 + (i % 20)),
   },
 ];
-
-/** Makes calls of a case. @param {Case} benchmark @param {any} peer @param {number} calls */
-export const make = ({ ofAtOnce, call }, peer, calls) =>
-  (ofAtOnce ? hundredAtOnce : oneByOne)(calls, (i) => call(peer, i));

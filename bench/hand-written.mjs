@@ -1,7 +1,7 @@
 // What a careful engineer writes today, in plain JavaScript, without this package: better-sqlite3 with a write-ahead log and
 // synchronous NORMAL, statements prepared once, plain JSON. On the same tables and indexes as version 0.2.0's, and the
 // index that counting a window needs. It does less than the stores: it checks no argument, keeps no process from
-// repeating what another is doing, deletes nothing that has expired, and knows no calls at once.
+// repeating what another is doing, deletes what has expired only when told, and knows no calls at once.
 
 import { randomUUID } from 'node:crypto';
 
@@ -33,6 +33,7 @@ export class CacheStore {
   constructor({ database }) {
     database.exec(SCHEMA);
     this.read = database.prepare('SELECT value, expires_at FROM cache WHERE hash = ?');
+    this.removeExpired = database.prepare('DELETE FROM cache WHERE expires_at <= ?');
     this.write = database.prepare(
       `INSERT INTO cache (hash, value, expires_at, created_at) VALUES (?, ?, ?, ?)
        ON CONFLICT (hash) DO UPDATE
@@ -51,6 +52,10 @@ export class CacheStore {
   async set(hash, value, ttlSeconds) {
     const now = Date.now();
     this.write.run(hash, JSON.stringify(value), now + ttlSeconds * 1000, now);
+  }
+
+  async cleanup() {
+    this.removeExpired.run(Date.now());
   }
 
   async close() {}

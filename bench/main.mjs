@@ -1,63 +1,82 @@
-// npm run bench: see README, "Performance".
+// npm run bench: measures the stores beside others and writes docs/benchmark.md and docs/benchmark.svg.
+//
+//   --only <text>    only the cases and sections with that in their names; writes nothing
+//   --rounds <n>     15 by default
+//   --check          exit code 1 if a target is missed
+//
+// The files that are measured lie in the directory for temporary ones, or in that of the variable BENCH_DIR.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { cases, make } from './cases.mjs';
-import { compare } from './measure.mjs';
-import { open } from './peers.mjs';
+import { install } from '../scripts/npm.mjs';
+import { cases } from './cases.mjs';
+import { chart } from './chart.mjs';
+import { coldStart } from './cold-start.mjs';
+import { floor } from './floor.mjs';
+import { machine } from './machine.mjs';
+import { processes } from './processes.mjs';
+import { readable, report } from './report.mjs';
+import { disk, memory } from './space.mjs';
+import { cleanup, stalls } from './stalls.mjs';
+import { timeCase, sections as timedSections } from './timed.mjs';
 
 const { values: options } = parseArgs({
-  options: { only: { type: 'string', default: '' }, rounds: { type: 'string', default: '15' } },
+  options: {
+    only: { type: 'string', default: '' },
+    rounds: { type: 'string', default: '15' },
+    check: { type: 'boolean', default: false },
+  },
 });
 const rounds = Number(options.rounds);
-/** How long a round of one peer is to take, in µs. */
-const ROUND_US = 5_000;
+const isChosen = ({ name = '' }) => name.includes(options.only);
+const others = { stalls, cleanup, processes, 'cold start': coldStart, memory, disk };
 
-const chosen = cases.filter(({ name }) => name.includes(options.only));
+install(
+  fileURLToPath(new URL('.', import.meta.url)),
+  '--no-audit',
+  '--no-fund',
+  '--loglevel=error',
+);
 
-const figures = [];
-for (const benchmark of chosen) {
-  const directory = mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), 'sqlite-store-bench-'));
-  const peers = Object.fromEntries(
-    benchmark.peers.map((name) => [name, open(name, benchmark.kind, directory)]),
+/** @param {{ name: string, values: Record<string, number> }} row @param {string} unit */
+function print({ name, values }, unit) {
+  const [[, first]] = Object.entries(values);
+  const shown = Object.entries(values).map(
+    ([peer, value], index) =>
+      `${peer} ${readable(value)}${index ? ` (${readable(value / first)})` : ''}`,
   );
-  try {
-    /** @type {Record<string, number>} */
-    const calls = {};
-    for (const [name, peer] of Object.entries(peers)) {
-      await benchmark.prepare?.(peer);
-      await benchmark.before?.(peer);
-      const step = benchmark.ofAtOnce ?? 10;
-      const start = process.hrtime.bigint();
-      await make(benchmark, peer, step);
-      const each = Number(process.hrtime.bigint() - start) / 1000 / step;
-      calls[name] = step * Math.min(200, Math.max(1, Math.round(ROUND_US / each / step)));
-    }
-    const times = await compare({
-      peers,
-      calls: (name) => calls[name],
-      run: (peer, count) => make(benchmark, peer, count),
-      before: benchmark.before,
-      rounds,
-    });
-    figures.push({ benchmark, times });
-    const first = times[benchmark.peers[0]];
-    console.log(
-      benchmark.name.padEnd(54),
-      benchmark.peers
-        .map((name, index) => {
-          const target = benchmark.targets?.[name];
-          const ratio = times[name] / first;
-          const mark =
-            target === undefined ? '' : ratio >= target ? ` ≥ ${target}` : ` MISSED ${target}`;
-          return `${name} ${times[name].toFixed(2)}${index ? ` (${ratio.toFixed(2)}${mark})` : ''}`;
-        })
-        .join('; '),
-    );
-  } finally {
-    for (const peer of Object.values(peers)) await peer.close();
-    rmSync(directory, { recursive: true });
-  }
+  console.log(`${name}, ${unit}: ${shown.join('; ')}`);
 }
+
+const timed = [];
+for (const benchmark of cases.filter(isChosen)) {
+  timed.push(await timeCase(benchmark, rounds));
+  print({ name: benchmark.name, values: timed[timed.length - 1].times }, 'µs');
+}
+const measured = [];
+for (const [name, measure] of Object.entries(others)) {
+  if (!isChosen({ name })) continue;
+  const section = await measure();
+  measured.push(section);
+  console.log(section.title);
+  for (const row of section.rows) print(row, section.unit);
+}
+const inRust = isChosen({ name: 'floor' }) ? await floor() : { sqlite: '', times: {} };
+for (const [name, us] of Object.entries(inRust.times)) print({ name, values: { floor: us } }, 'µs');
+
+const sections = [...timedSections(timed, inRust.times), ...measured];
+const verdicts = sections.flatMap(({ verdicts = [] }) => verdicts);
+console.log();
+for (const { name, wanted, found, reached } of verdicts)
+  console.log(`${reached ? 'reached' : 'MISSED '}  ${name}: ${found}, ${wanted}`);
+
+if (options.only === '') {
+  const docs = new URL('../docs/', import.meta.url);
+  mkdirSync(docs, { recursive: true });
+  const text = report({ sections, machine: await machine(inRust.sqlite), rounds });
+  writeFileSync(new URL('benchmark.md', docs), text);
+  writeFileSync(new URL('benchmark.svg', docs), chart(timed));
+  console.log('\nWritten: docs/benchmark.md, docs/benchmark.svg');
+}
+if (options.check && verdicts.some(({ reached }) => !reached)) process.exitCode = 1;

@@ -4,16 +4,13 @@
  * fresh clone and uses nothing but what comes with Node.
  */
 
-import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { install, npm } from './npm.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const lib = join(root, 'lib');
-
-/** npm writes it last, so it also tells a complete installation from an interrupted one. */
-const INSTALLED = 'node_modules/.package-lock.json';
 
 const SOURCES = ['src', 'Cargo.toml', 'Cargo.lock', 'build.rs', '.cargo', 'rust-toolchain.toml'];
 
@@ -42,42 +39,19 @@ function binaryPath() {
   return join(lib, `sqlite-store.${platform}-${arch}${abi}.node`);
 }
 
-/**
- * Runs npm, its output passed on; ends this process with its exit code if it fails.
- * @param {string} why
- * @param {string[]} args
- */
-function npm(why, ...args) {
-  console.log(`prepare: ${why}: npm ${args.join(' ')}`);
-  // npm says where it is to the scripts it runs. Started without npm, it is looked up, through a shell for `npm.cmd`.
-  const script = process.env.npm_execpath;
-  /** @type {import('node:child_process').SpawnSyncOptions} */
-  const options = { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] };
-  const { status, signal, error } =
-    script && existsSync(script) && /\.c?js$/.test(script)
-      ? spawnSync(process.execPath, [script, ...args], options)
-      : spawnSync(`npm ${args.join(' ')}`, { ...options, shell: true });
-  if (status === 0) return;
-  console.error(`prepare: npm ${args[0]} failed: ${error ?? signal ?? `exit code ${status}`}`);
-  process.exit(status || 1);
-}
-
 const [major] = process.versions.node.split('.').map(Number);
 if (major < 20) {
   console.error(`prepare: Node 20 or newer is needed, this is ${process.version}`);
   process.exit(1);
 }
 
-const installed = changed(join(root, INSTALLED));
-if (!installed) npm('dependencies are not installed', 'ci', '--include=dev');
-else if (installed < changed(join(root, 'package-lock.json')))
-  npm('package-lock.json is newer than what is installed', 'ci', '--include=dev');
+install(root, '--include=dev');
 
 const binary = binaryPath();
 const built = existsSync(join(lib, 'binding.js')) ? changed(binary) : 0;
 if (built < Math.max(...SOURCES.map((name) => changed(join(root, name))))) {
   const start = new Date();
-  npm(built ? 'sources are newer than the addon' : 'the addon is not built', 'run', 'build');
+  npm(root, built ? 'sources are newer than the addon' : 'the addon is not built', 'run', 'build');
   if (!existsSync(binary)) {
     console.error(`prepare: the build left no ${binary}`);
     process.exit(1);

@@ -7,9 +7,10 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { install } from './npm.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = join(root, '__test__/runtimes');
@@ -19,38 +20,19 @@ const folder = join(root, '__test__/runtimes');
  * @param {string} title
  * @param {string} program
  * @param {string[]} args
- * @param {{ cwd?: string, env?: Record<string, string>, shell?: boolean }} [options]
+ * @param {{ env?: Record<string, string> }} [options]
  * @returns {boolean} whether it ended well
  */
-function run(title, program, args, { cwd = root, env, shell } = {}) {
+function run(title, program, args, { env } = {}) {
   console.log(`runtimes: ${title}`);
   const { status, signal, error } = spawnSync(program, args, {
-    cwd,
-    shell,
+    cwd: root,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   if (status === 0) return true;
   console.error(`runtimes: ${title} failed: ${error ?? signal ?? `exit code ${status}`}`);
   return false;
-}
-
-function install() {
-  const time = (/** @type {string} */ name) =>
-    statSync(join(folder, name), { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  // npm writes it last.
-  if (time('node_modules/.package-lock.json') >= time('package-lock.json')) return;
-  // None of the packages needs its scripts, and some refuse an older Node than the one they are run with.
-  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
-  const npm = process.env.npm_execpath;
-  const done =
-    npm && existsSync(npm) && /\.c?js$/.test(npm)
-      ? run('npm ci in __test__/runtimes', process.execPath, [npm, ...args], { cwd: folder })
-      : run('npm ci in __test__/runtimes', `npm ${args.join(' ')}`, [], {
-          cwd: folder,
-          shell: true,
-        });
-  if (!done) process.exit(1);
 }
 
 /** A Node of at least 22.13: this one, or the one that is installed as a package. */
@@ -70,7 +52,8 @@ function bun() {
     .find((path) => existsSync(path) && spawnSync(path, ['--version']).status === 0);
 }
 
-install();
+// None of the packages needs its scripts, and some refuse an older Node than the one they are run with.
+install(folder, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error');
 if (process.argv[2] !== 'install') {
   /** @type {[string, () => boolean][]} */
   const suites = [

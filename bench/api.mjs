@@ -1,0 +1,22 @@
+// The unmodified client on a peer's stores, over HTTP, with a local server that speaks the API from a thread of its own.
+
+import { once } from 'node:events';
+import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+import { ComicVine } from '@comic-vine/client';
+import { startFakeApi } from '../examples/demo/fake-api.mjs';
+
+/** @type {Promise<[string]> | undefined} */
+let baseUrl;
+
+/** @param {import('./peers.mjs').Peer} peer */
+export async function clientOn({ cache, dedupe, adaptive }) {
+  if (!baseUrl) {
+    const server = new Worker(new URL(import.meta.url));
+    server.unref();
+    baseUrl = /** @type {Promise<[string]>} */ (once(server, 'message'));
+  }
+  const stores = { cache, dedupe, rateLimit: adaptive };
+  return new ComicVine({ apiKey: 'key', baseUrl: (await baseUrl)[0], stores });
+}
+
+if (!isMainThread) parentPort?.postMessage((await startFakeApi({ latencyMs: 0 })).baseUrl());

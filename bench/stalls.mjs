@@ -1,0 +1,156 @@
+// How long the event loop stands still at most while the stores work.
+
+import { setImmediate as turn } from 'node:timers/promises';
+import { cases } from './cases.mjs';
+import { withDirectory } from './directory.mjs';
+import { longestStall, make, median } from './measure.mjs';
+import { connect, fileOf, open } from './peers.mjs';
+import { HOUR_SECONDS, values } from './values.mjs';
+
+const LIMIT_MS = 10;
+const RUNS = 5;
+const WORK_MS = 150;
+const EXPIRED = 100_000;
+const LIVE = 20;
+
+/**
+ * The longest stall while calls of a case are made, the event loop having a turn after each, or after each so many at once.
+ * @param {import('./cases.mjs').Case} benchmark
+ * @param {string} name
+ */
+const stallOf = (benchmark, name) =>
+  withDirectory(async (directory) => {
+    const { kinds, atOnce = 1, call, prepare, before } = benchmark;
+    const peer = await open(name, kinds, directory);
+    try {
+      await prepare?.(peer);
+      /** @param {number} count @param {number} ms */
+      const work = async (count, ms) => {
+        const end = performance.now() + ms;
+        for (let i = 0; i < count || performance.now() < end; i += atOnce) {
+          await make(atOnce, atOnce, (k) => call(peer, i + k));
+          await turn();
+        }
+      };
+      // Compiling the calls is no stall of the stores'.
+      await work(3 * atOnce, WORK_MS / 3);
+      const found = [];
+      for (let i = 0; i < RUNS; i++) {
+        await before?.(peer);
+        await turn();
+        found.push(await longestStall(() => work(3 * atOnce, WORK_MS)));
+      }
+      return median(found);
+    } finally {
+      await peer.close();
+    }
+  });
+
+/** @param {string} name @param {number} ms @returns {import('./report.mjs').Verdict} */
+const under = (name, ms) => ({
+  name: `longest stall: ${name}`,
+  wanted: `under ${LIMIT_MS} ms`,
+  found: `${ms.toFixed(1)} ms`,
+  reached: ms < LIMIT_MS,
+});
+
+/** Whether what the caller has serialized in one go stalls the event loop by itself. @param {{ values: Record<string, number> }} row */
+const isJson = ({ values: { ours, 'JSON alone': json = 0 } }) => Math.min(ours, json) >= LIMIT_MS;
+
+/** @param {string} title @param {{ name: string, ms: number }[]} found */
+function worst(title, found) {
+  const { name, ms } = found.reduce((a, b) => (a.ms > b.ms ? a : b), { name: 'none', ms: 0 });
+  return under(`${title}: most in ${name}`, ms);
+}
+
+/** @returns {Promise<import('./report.mjs').Section>} */
+export async function stalls() {
+  const rows = [];
+  for (const benchmark of cases.filter(({ peers }) => peers.includes('ours'))) {
+    /** @type {Record<string, number>} */
+    const found = { ours: await stallOf(benchmark, 'ours') };
+    if (benchmark.peers.includes('JSON alone'))
+      found['JSON alone'] = await stallOf(benchmark, 'JSON alone');
+    rows.push({ name: benchmark.name, values: found });
+  }
+  return {
+    title: 'Longest stall of the event loop',
+    about: `How far apart two turns of the event loop were at most while calls were made for ${WORK_MS} ms, with a turn after each call (or after each 100 at once). Median of ${RUNS} runs. Where a value is large and 100 are given at once, most of it is JSON.`,
+    unit: 'ms',
+    rows,
+    verdicts: [
+      worst(
+        'any case',
+        rows
+          .filter((row) => !isJson(row))
+          .map(({ name, values: { ours } }) => ({ name, ms: ours })),
+      ),
+      worst(
+        'where JSON alone takes longer, beyond it',
+        rows.filter(isJson).map(({ name, values: { ours, 'JSON alone': json } }) => ({
+          name,
+          ms: Math.max(0, ours - json),
+        })),
+      ),
+    ],
+  };
+}
+
+/** @param {string} name @returns {Promise<{ stall: number, took: number }>} ms */
+const cleanUp = (name) =>
+  withDirectory(async (directory) => {
+    const { cache: first, close: closeFirst } = await open(name, ['cache'], directory);
+    for (let i = 0; i < LIVE; i++) await first.set(`key-${i}`, values['100 B'], HOUR_SECONDS);
+    await closeFirst();
+    const connection = await connect(fileOf(name, directory));
+    const insert = connection.prepare(
+      'INSERT INTO cache (hash, value, expires_at, created_at) VALUES (?, ?, 1, 0)',
+    );
+    const value = Buffer.from(JSON.stringify(JSON.stringify(values['100 B'])));
+    connection.transaction(() => {
+      for (let i = 0; i < EXPIRED; i++) insert.run(`expired-${i}`, value);
+    })();
+    if (name === '0.2.0') connection.pragma('journal_mode = DELETE');
+    connection.close();
+
+    const { cache, close } = await open(name, ['cache'], directory);
+    for (let i = 0; i < LIVE; i++) await cache.get(`key-${i}`);
+    const start = performance.now();
+    const stall = await longestStall(async () => {
+      let done = false;
+      const cleaned = cache.cleanup().finally(() => {
+        done = true;
+      });
+      for (let i = 0; !done; i++) {
+        await cache.get(`key-${i % LIVE}`);
+        await turn();
+      }
+      await cleaned;
+    });
+    const took = performance.now() - start;
+    await close();
+    return { stall, took };
+  });
+
+/** @returns {Promise<import('./report.mjs').Section>} */
+export async function cleanup() {
+  const peers = ['ours', '0.2.0', '0.2.0 on a connection', 'hand-written'];
+  /** @type {Record<string, { stall: number, took: number }[]>} */
+  const runs = Object.fromEntries(peers.map((name) => [name, []]));
+  for (let round = 0; round < 3; round++)
+    for (const name of peers) runs[name].push(await cleanUp(name));
+  const of = (/** @type {'stall' | 'took'} */ key) =>
+    Object.fromEntries(peers.map((name) => [name, median(runs[name].map((found) => found[key]))]));
+  const stall = of('stall');
+  const name = `cleanup of ${EXPIRED.toLocaleString('en')} expired entries`;
+  return {
+    title: `Clean-up of ${EXPIRED.toLocaleString('en')} expired entries while others are read`,
+    about: 'Entries of 100 B. Median of 3 alternating rounds.',
+    unit: 'ms',
+    rows: [
+      { name: 'longest stall of the event loop', values: stall },
+      { name: 'the clean-up as a whole', values: of('took') },
+    ],
+    verdicts: [under(name, stall.ours)],
+  };
+}
