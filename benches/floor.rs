@@ -8,7 +8,6 @@
 use std::cell::Cell;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, process};
 
@@ -131,7 +130,7 @@ fn cache_store(criterion: &mut Criterion) {
     let sqlite = connect(&directory.0, StoreKind::Cache);
     let keys: Vec<String> = (0..AT_ONCE).map(|i| format!("key-{i}")).collect();
     for (size, bytes) in SIZES {
-        let value: Arc<str> = text(bytes).into();
+        let value = text(bytes);
         let mut key = keys.iter().cycle();
         let mut set = || cache::set(key.next().unwrap().as_str(), value.clone(), 3_600.0, now());
         criterion.bench_function(&format!("set, {size}"), |bencher| bencher.iter(|| run(&sqlite, &set())));
@@ -202,7 +201,7 @@ fn adaptive_store(criterion: &mut Criterion) {
 fn dedupe_store(criterion: &mut Criterion) {
     let directory = Directory::new();
     let sqlite = connect(&directory.0, StoreKind::Dedupe);
-    let value: Arc<str> = text(100).into();
+    let value = text(100);
     let count = Cell::new(0_u32);
     let call = || {
         count.set(count.get() + 1);

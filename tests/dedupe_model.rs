@@ -672,7 +672,7 @@ fn has_ended(hash: &Hash) -> bool {
 
 /// The claim that a call goes on with once it has found the hash free.
 fn claim_of(call: Call) -> Operation {
-    let free = vec![StepRows::default(), StepRows::default()];
+    let free = [StepRows::default(), StepRows::default()].into_iter().collect();
     match (dedupe::wait_for(call).outcome)(free) {
         Outcome::Continue(claim) => claim,
         _ => panic!("a free hash is claimed"),

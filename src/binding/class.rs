@@ -141,10 +141,11 @@ fn store_in<S: Class>(js: Js, object: Value) -> Option<&'static S> {
 
 /// The store a method was called on: the receiver itself, or what a `Proxy` or an heir of it leads to.
 fn receiver<S: Class>(js: Js, this: Value, realm: &Realm) -> Option<&'static S> {
-    if !js.is_object(this) {
-        return None;
-    }
-    store_in(js, this).or_else(|| store_in(js, realm.itself_of(js, this).ok()?))
+    store_in(js, this).or_else(|| {
+        // A `Proxy`, or an heir.
+        let itself = js.is_object(this).then(|| realm.itself_of(js, this).ok())??;
+        store_in(js, itself)
+    })
 }
 
 /// What Node-API knows of a callback: the receiver, the first arguments, and the data.

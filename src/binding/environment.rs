@@ -18,7 +18,7 @@ use slab::Slab;
 use super::js::{Failure, Js, Reference, Result, Value};
 use crate::core::error::{Error, Result as CoreResult};
 use crate::core::plan::Answer;
-use crate::sqlite::database::Reply;
+use crate::sqlite::database::{Recipient, Reply};
 use crate::sqlite::watch::Signal as Notice;
 use crate::sqlite::{background, lock, registry};
 
@@ -104,16 +104,10 @@ impl Mailbox {
     }
 }
 
-/// The address of a pending call.
-struct Ticket {
-    mailbox: Arc<Mailbox>,
-    call: usize,
-}
-
-impl Reply for Ticket {
-    fn deliver(self: Box<Self>, answer: CoreResult<Answer>) {
-        lock(&self.mailbox.answers).push((self.call, answer));
-        self.mailbox.raise();
+impl Recipient for Mailbox {
+    fn deliver(&self, call: usize, answer: CoreResult<Answer>) {
+        lock(&self.answers).push((call, answer));
+        self.raise();
     }
 }
 
@@ -268,9 +262,9 @@ impl Environment {
     }
 
     /// Registers what is to be done with an answer; whoever has the reply gives it, once.
-    pub fn await_answer(&self, continuation: Continuation) -> Box<dyn Reply> {
+    pub fn await_answer(&self, continuation: Continuation) -> Reply {
         let call = self.calls.borrow_mut().insert(continuation);
-        Box::new(Ticket { mailbox: Arc::clone(&self.mailbox), call })
+        Reply::new(self.mailbox.clone(), call)
     }
 
     fn add_unflushed(&self, queue: &(impl Queue + Clone + 'static)) {

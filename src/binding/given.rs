@@ -14,13 +14,13 @@ use super::js::{Failure, Js, Reference, Result, Value};
 use super::realm::Realm;
 use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
-use crate::core::plan::{Answer, Operation, Outcome, PlanRows, Step, StepRows, Weight};
+use crate::core::plan::{Answer, Operation, Outcome, PlanRows, Step, StepRows, Weight, insert_many, inserted};
 use crate::core::schema::{self, SchemaConnection, Statement};
 use crate::core::value::Value as SqlValue;
 use crate::sqlite::watch::Signal as Notice;
 
 /// How many statements are handed over at a time.
-const STEPS_AT_ONCE: usize = 200;
+const STATEMENTS_AT_ONCE: usize = 100;
 
 /// What `lib/driver.js` makes of a connection: an object, and those of its functions that every call uses.
 struct Driver {
@@ -175,15 +175,22 @@ impl Given {
         Ok(StepRows { rows, changes: 0 })
     }
 
-    fn prepare(&self, step: &Step) -> Result<()> {
-        let statement = step.statement;
-        if self.prepared.borrow()[statement as usize] {
-            return Ok(());
-        }
-        let sql = if self.is_utf8.get() { with_json_as_text(statement) } else { statement.sql().into() };
-        let blob = step.values.iter().position(|value| matches!(value, SqlValue::Json(_)));
-        let (columns, many) = (statement.columns(), statement.has_many_rows());
-        self.prepare_as(statement as usize, &sql, columns, many, step.values.len(), blob)?;
+    fn prepare(&self, statement: Statement, values: &[&SqlValue]) -> Result<()> {
+        let is_json = |index: usize| matches!(values.get(index), Some(SqlValue::Json(_)));
+        // A driver is quicker with text than with bytes.
+        let (sql, blob) = if self.is_utf8.get() {
+            (anonymous_parameters(&with_json_as_text(statement), is_json), None)
+        } else {
+            (anonymous_parameters(statement.sql(), |_| false), (0..values.len()).find(|index| is_json(*index)))
+        };
+        self.prepare_as(
+            statement as usize,
+            sql,
+            statement.columns(),
+            statement.has_many_rows(),
+            values.len(),
+            blob,
+        )?;
         self.prepared.borrow_mut()[statement as usize] = true;
         Ok(())
     }
@@ -191,14 +198,13 @@ impl Given {
     fn prepare_as(
         &self,
         number: usize,
-        sql: &str,
+        (sql, parameters): (String, Vec<usize>),
         columns: usize,
         has_many_rows: bool,
         values: usize,
         blob: Option<usize>,
     ) -> Result<()> {
         let js = self.js;
-        let (sql, parameters) = anonymous_parameters(sql);
         let order = js.internal_array()?;
         for (index, parameter) in (0..).zip(parameters) {
             js.set_element(order, index, js.number(parameter as f64))?;
@@ -215,10 +221,17 @@ impl Given {
         self.invoke(c"prepare", &arguments).map(drop)
     }
 
-    fn push_arguments(&self, step: &Step, arguments: &mut Vec<Value>) -> Result<()> {
-        self.prepare(step)?;
-        arguments.push(self.js.number(f64::from(step.statement as u32)));
-        for value in &step.values {
+    fn push_arguments<'values>(
+        &self,
+        statement: Statement,
+        values: impl Iterator<Item = &'values SqlValue> + Clone,
+        arguments: &mut Vec<Value>,
+    ) -> Result<()> {
+        if !self.prepared.borrow()[statement as usize] {
+            self.prepare(statement, &values.clone().collect::<Vec<_>>())?;
+        }
+        arguments.push(self.js.number(f64::from(statement as u32)));
+        for value in values {
             arguments.push(self.argument(value)?);
         }
         Ok(())
@@ -226,7 +239,7 @@ impl Given {
 
     fn run_step(&self, step: &Step) -> Result<StepRows> {
         let mut arguments = Vec::with_capacity(8);
-        self.push_arguments(step, &mut arguments)?;
+        self.push_arguments(step.statement, step.values.iter(), &mut arguments)?;
         self.read_answer(step.statement, self.call(&self.driver.run_one, &arguments)?)
     }
 
@@ -237,18 +250,39 @@ impl Given {
 
     /// Runs plans in a transaction that is open.
     fn run_all(&self, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
-        let js = self.js;
-        let steps: Vec<&Step> = plans.iter().copied().flatten().collect();
-        let mut rows = Vec::with_capacity(steps.len());
+        let mut all = Vec::with_capacity(plans.len());
+        let mut rest = plans;
+        while let Some((plan, others)) = rest.split_first() {
+            // Text that is bound as a BLOB can be so in one place of a statement only.
+            if let Some((statement, inserts)) = insert_many(rest).filter(|_| self.is_utf8.get()) {
+                all.push(Run::Inserts(statement, inserts));
+                rest = &rest[inserts.len()..];
+            } else {
+                all.extend(plan.iter().map(Run::Step));
+                rest = others;
+            }
+        }
+        let mut rows = Vec::with_capacity(all.len());
         let mut arguments = Vec::new();
-        for steps in steps.chunks(STEPS_AT_ONCE) {
+        for some in all.chunks(STATEMENTS_AT_ONCE) {
             arguments.clear();
-            for step in steps {
-                self.push_arguments(step, &mut arguments)?;
+            for run in some {
+                match run {
+                    Run::Step(step) => self.push_arguments(step.statement, step.values.iter(), &mut arguments)?,
+                    Run::Inserts(statement, plans) => {
+                        let values = plans.iter().copied().flatten().flat_map(|step| &step.values);
+                        self.push_arguments(*statement, values, &mut arguments)?;
+                    }
+                }
             }
             let answers = self.call(&self.driver.run_all, &arguments)?;
-            for (index, step) in (0..).zip(steps) {
-                rows.push(self.read_answer(step.statement, js.element(answers, index)?)?);
+            for (index, run) in (0..).zip(some) {
+                match run {
+                    Run::Step(step) => {
+                        rows.push(self.read_answer(step.statement, self.js.element(answers, index)?)?);
+                    }
+                    Run::Inserts(_, plans) => rows.extend(plans.iter().flat_map(|_| inserted())),
+                }
             }
         }
         let mut rows = rows.into_iter();
@@ -458,7 +492,7 @@ impl Given {
         // Known to the driver by the number after the last of the stores' own.
         let number = Statement::ALL.len();
         if !self.has_version_statement.get() {
-            self.prepare_as(number, SQL, COLUMNS, false, 0, None)?;
+            self.prepare_as(number, (SQL.to_owned(), Vec::new()), COLUMNS, false, 0, None)?;
             self.has_version_statement.set(true);
         }
         let row = self.call(&self.driver.run_one, &[self.js.number(number as f64)])?;
@@ -497,6 +531,14 @@ impl Drop for Given {
             self.js.drop_reference(std::mem::replace(reference, Reference::NONE));
         }
     }
+}
+
+/// What one statement does.
+enum Run<'plans> {
+    /// One step.
+    Step(&'plans Step),
+    /// Plans that each insert a row.
+    Inserts(Statement, &'plans [&'plans [Step]]),
 }
 
 /// The connection as the schema needs it. What JavaScript threw is kept aside: the schema passes on errors of ours.
@@ -548,16 +590,18 @@ fn with_json_as_text(statement: Statement) -> Cow<'static, str> {
     }
 }
 
-/// Rewrites `?1`, `?2`, … as `?`, which every driver binds by position; answers which value stands for each.
-fn anonymous_parameters(sql: &str) -> (String, Vec<usize>) {
+/// Rewrites `?1`, `?2`, … as `?`, which every driver binds by position; answers which value stands for each. Those that
+/// are text here and bytes there are converted.
+fn anonymous_parameters(sql: &str, is_text_for_bytes: impl Fn(usize) -> bool) -> (String, Vec<usize>) {
     let mut parts = sql.split('?');
     let mut text = parts.next().unwrap_or_default().to_owned();
     let mut parameters = Vec::new();
     for part in parts {
         let digits = part.bytes().take_while(u8::is_ascii_digit).count();
         let (number, rest) = part.split_at(digits);
-        parameters.push(number.parse::<usize>().map_or(0, |number| number.saturating_sub(1)));
-        text.push('?');
+        let parameter = number.parse::<usize>().map_or(0, |number| number.saturating_sub(1));
+        parameters.push(parameter);
+        text.push_str(if is_text_for_bytes(parameter) { "CAST(? AS BLOB)" } else { "?" });
         text.push_str(rest);
     }
     (text, parameters)

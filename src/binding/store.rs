@@ -156,7 +156,9 @@ impl Store {
     }
 
     fn open_and<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<(Backend, T)> {
-        self.backend()?;
+        if self.share.borrow().is_none() {
+            return Err(Error::Destroyed(self.kind).into());
+        }
         let made = make()?;
         // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
         Ok((self.backend()?, made))

@@ -1,7 +1,5 @@
 //! The response cache (README, "SQLiteCacheStore").
 
-use std::sync::Arc;
-
 use super::codec;
 use super::plan::{Answer, Field, Operation, Outcome, Step, delete_in_chunks};
 use super::schema::Statement;
@@ -33,11 +31,11 @@ pub fn get(hash: impl Into<Value>, now: Millis) -> Operation {
 
 /// Stores a JSON text (or the marker of `undefined`) under a hash for a number of seconds; at most 0 means that
 /// it has expired at once.
-pub fn set(hash: impl Into<Value>, text: impl Into<Arc<str>>, ttl_seconds: f64, now: Millis) -> Operation {
+pub fn set(hash: impl Into<Value>, text: impl Into<String>, ttl_seconds: f64, now: Millis) -> Operation {
     let expires_at = if ttl_seconds <= 0.0 { now } else { now + ttl_seconds * 1000.0 };
     Operation::command([Step::new(
         Statement::CacheSet,
-        [hash.into(), Value::Json(text.into()), expires_at.into(), now.into()],
+        [hash.into(), Value::from_json(text), expires_at.into(), now.into()],
     )])
 }
 

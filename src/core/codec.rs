@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use memchr::memchr2;
+
 use super::value::Value;
 
 /// The marker stored for `undefined`.
@@ -11,13 +13,26 @@ pub const UNDEFINED: &str = "__UNDEFINED__";
 /// The marker stored for `null`, by the dedupe store only.
 pub const NULL: &str = "__NULL__";
 
-/// Encodes a JSON text, or a marker, as the bytes of a BLOB column.
+/// Encodes a JSON text, or a marker, as the bytes of a BLOB column: escaped as `JSON.stringify` escapes.
 pub fn encode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() + text.len() / 8 + 2);
-    // Writing a string to a Vec cannot fail; serde_json escapes exactly what `JSON.stringify` escapes.
-    if serde_json::to_writer(&mut bytes, text).is_err() {
-        bytes.clear();
+    if text.bytes().any(|byte| byte < b' ') {
+        // Never in what `JSON.stringify` has written. Writing a string to a Vec cannot fail.
+        if serde_json::to_writer(&mut bytes, text).is_err() {
+            bytes.clear();
+        }
+        return bytes;
     }
+    bytes.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        let (plain, escaped) = rest.split_at(at);
+        bytes.extend_from_slice(plain);
+        bytes.extend_from_slice(&[b'\\', escaped[0]]);
+        rest = &escaped[1..];
+    }
+    bytes.extend_from_slice(rest);
+    bytes.push(b'"');
     bytes
 }
 
@@ -30,11 +45,11 @@ fn decode(bytes: Vec<u8>) -> Option<String> {
 
 /// The JSON text, or marker, in a column: a BLOB, or TEXT where another program wrote it so. `None` where there is
 /// none.
-pub fn text(value: Value) -> Option<Arc<str>> {
+pub fn text(value: Value) -> Option<Arc<String>> {
     match value {
         Value::Json(text) => Some(text),
-        Value::Blob(bytes) => decode(bytes).map(Arc::from),
-        Value::Text(text) => decode(text.into_bytes()).map(Arc::from),
+        Value::Blob(bytes) => decode(bytes).map(Arc::new),
+        Value::Text(text) => decode(text.into_bytes()).map(Arc::new),
         _ => None,
     }
 }
@@ -60,6 +75,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn encodes_as_json_does(text in any::<String>()) {
+            prop_assert_eq!(encode(&text), serde_json::to_vec(&text).unwrap_or_default());
+        }
+
         #[test]
         fn decoding_undoes_encoding(text in any::<String>()) {
             prop_assert_eq!(decode(encode(&text)), Some(text));

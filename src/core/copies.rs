@@ -29,7 +29,7 @@ const ENTRY_OVERHEAD: usize = 128;
 const MAX_WINDOWS: usize = 10_000;
 
 /// An entry of the cache: its text and expiry, or that there is none.
-struct Entry(Option<(Arc<str>, Value)>);
+struct Entry(Option<(Arc<String>, Value)>);
 
 /// The class of request that is counted, and its place among the counts: the plain limiter has but one.
 type Class = usize;
@@ -233,9 +233,12 @@ impl Copies {
                 | S::RateLapseAll,
                 _,
             ) => self.forget_windows(),
-            // What changes other tables, and what only reads.
+            // What changes other tables, what only reads, and what stands for statements that are followed one by one.
             (
                 S::CacheGet
+                | S::CacheSetMany
+                | S::RateRecordMany
+                | S::AdaptiveRecordMany
                 | S::CacheStats
                 | S::DedupeJob
                 | S::DedupeClaimExpiry

@@ -7,12 +7,10 @@
 //! Two clocks: a job's times are the caller's (`now`, which tests fake); leases and claims tell whether a process
 //! lives, so they are in system time.
 
-use std::sync::Arc;
-
 use super::codec;
 use super::error::Error;
 use super::options::DedupeOptions;
-use super::plan::{Answer, Field, Operation, Outcome, Step, StepRows, Wait, delete_in_chunks};
+use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows, Wait, delete_in_chunks};
 use super::schema::Statement;
 use super::value::{Millis, Value};
 
@@ -44,7 +42,7 @@ pub struct Call {
 
 enum State {
     /// The job has ended and answers the call.
-    Ended(Outcome),
+    Ended(Box<Outcome>),
     /// There is something to wait for.
     Live(Wait),
     /// Nothing: the caller may make the request.
@@ -139,11 +137,11 @@ impl Call {
                 look_again_at: job.lease_expires_at,
             }),
             "completed" if asked_before || self.now - job.updated_at < self.result_ttl_ms() => {
-                State::Ended(job.result(&self.hash, Answer::Undefined))
+                State::Ended(Box::new(job.result(&self.hash, Answer::Undefined)))
             }
             "failed" if asked_before && job.error.text() != Some(TIMED_OUT) => {
                 let message = job.error.text().unwrap_or_default().to_owned();
-                State::Ended(Outcome::Answer(Answer::Rejection(Error::JobFailed(message))))
+                State::Ended(Box::new(Outcome::Answer(Answer::Rejection(Error::JobFailed(message)))))
             }
             _ => self.claim_state(claim),
         }
@@ -163,7 +161,7 @@ impl Call {
 /// only if it claims.
 pub fn wait_for(call: Call) -> Operation {
     Operation::read(call.look(), move |rows| match call.state(rows.first(), rows.get(1)) {
-        State::Ended(outcome) => outcome,
+        State::Ended(outcome) => *outcome,
         State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
         State::Absent if call.options.claim_timeout_ms > 0.0 => Outcome::Continue(claim(call)),
         State::Absent => Outcome::Answer(Answer::Undefined),
@@ -200,7 +198,7 @@ fn claim(call: Call) -> Operation {
             return Outcome::Answer(Answer::Claimed);
         }
         match call.state(rows.get(2), rows.get(3)) {
-            State::Ended(outcome) => outcome,
+            State::Ended(outcome) => *outcome,
             State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
             State::Absent => Outcome::Answer(Answer::Undefined),
         }
@@ -239,14 +237,14 @@ fn end(statement: Statement, call: &Call, value: Value, registered: Option<Strin
     Operation::write([Step::new(statement, values)], ended).waking()
 }
 
-fn ended(rows: Vec<StepRows>) -> Outcome {
+fn ended(rows: PlanRows) -> Outcome {
     Outcome::Answer(Answer::Ended { changed: rows.first().is_some_and(|step| step.changes > 0) })
 }
 
 /// Ends a job with a result (a JSON text or a marker): the job this store registered, or, if it registered none,
 /// a pending one.
-pub fn complete(call: &Call, text: impl Into<Arc<str>>, registered: Option<String>) -> Operation {
-    end(Statement::DedupeComplete, call, Value::Json(text.into()), registered)
+pub fn complete(call: &Call, text: impl Into<String>, registered: Option<String>) -> Operation {
+    end(Statement::DedupeComplete, call, Value::from_json(text), registered)
 }
 
 /// Ends a job with an error's message: the job this store registered, or, if it registered none, a pending one.

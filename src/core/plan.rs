@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::error::Error;
-use super::schema::{CHUNK_ROWS, Statement};
+use super::schema::{CHUNK_ROWS, ROWS_AT_ONCE, Statement};
 use super::value::{Millis, Value};
 
 /// One statement of the closed set with the values of its parameters, in order.
@@ -13,13 +15,13 @@ pub struct Step {
     /// Which statement.
     pub statement: Statement,
     /// The values of `?1`, `?2`, …
-    pub values: Vec<Value>,
+    pub values: SmallVec<[Value; 4]>,
 }
 
 impl Step {
     /// A statement with its values.
-    pub fn new(statement: Statement, values: impl Into<Vec<Value>>) -> Self {
-        Step { statement, values: values.into() }
+    pub fn new(statement: Statement, values: impl IntoIterator<Item = Value>) -> Self {
+        Step { statement, values: values.into_iter().collect() }
     }
 }
 
@@ -50,7 +52,25 @@ impl StepRows {
 }
 
 /// What running a plan gave: one entry a step, in order.
-pub type PlanRows = Vec<StepRows>;
+pub type PlanRows = SmallVec<[StepRows; 1]>;
+
+/// The statements of a plan. Most plans are one.
+pub type Steps = SmallVec<[Step; 1]>;
+
+/// Plans at the front of a list that each insert one row in the same way, as many as one statement inserts: that
+/// statement, and the plans.
+pub fn insert_many<'all, 'plan>(plans: &'all [&'plan [Step]]) -> Option<(Statement, &'all [&'plan [Step]])> {
+    let [first] = plans.first()? else { return None };
+    let many = first.statement.many()?;
+    let plans = plans.get(..ROWS_AT_ONCE)?;
+    let all_alike = plans.iter().all(|plan| matches!(plan, [step] if step.statement == first.statement));
+    all_alike.then_some((many, plans))
+}
+
+/// What each of those plans gives.
+pub fn inserted() -> PlanRows {
+    PlanRows::from_iter([StepRows { rows: Vec::new(), changes: 1 }])
+}
 
 /// How much work an operation may be, which decides the thread it runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +89,7 @@ pub type OutcomeRule = Box<dyn FnOnce(PlanRows) -> Outcome + Send>;
 /// The rule runs once, after the commit. The plan may run more than once (after a rollback).
 pub struct Operation {
     /// The statements.
-    pub steps: Vec<Step>,
+    pub steps: Steps,
     /// Whether no step changes the database.
     pub read_only: bool,
     /// How much work it may be.
@@ -89,22 +109,29 @@ impl fmt::Debug for Operation {
 }
 
 impl Operation {
-    fn new(read_only: bool, steps: Vec<Step>, outcome: OutcomeRule) -> Self {
+    fn new(read_only: bool, steps: impl IntoIterator<Item = Step>, outcome: OutcomeRule) -> Self {
+        let steps = steps.into_iter().collect();
         Operation { steps, read_only, weight: Weight::Light, goes_on: false, wakes_waiters: false, outcome }
     }
 
     /// Statements that only read, and the rule for their rows.
-    pub fn read(steps: impl Into<Vec<Step>>, outcome: impl FnOnce(PlanRows) -> Outcome + Send + 'static) -> Self {
-        Self::new(true, steps.into(), Box::new(outcome))
+    pub fn read(
+        steps: impl IntoIterator<Item = Step>,
+        outcome: impl FnOnce(PlanRows) -> Outcome + Send + 'static,
+    ) -> Self {
+        Self::new(true, steps, Box::new(outcome))
     }
 
     /// Statements that write, and the rule for their rows.
-    pub fn write(steps: impl Into<Vec<Step>>, outcome: impl FnOnce(PlanRows) -> Outcome + Send + 'static) -> Self {
-        Self::new(false, steps.into(), Box::new(outcome))
+    pub fn write(
+        steps: impl IntoIterator<Item = Step>,
+        outcome: impl FnOnce(PlanRows) -> Outcome + Send + 'static,
+    ) -> Self {
+        Self::new(false, steps, Box::new(outcome))
     }
 
     /// Statements that write and answer nothing.
-    pub fn command(steps: impl Into<Vec<Step>>) -> Self {
+    pub fn command(steps: impl IntoIterator<Item = Step>) -> Self {
         Self::write(steps, |_| Outcome::Answer(Answer::Undefined))
     }
 
@@ -189,7 +216,7 @@ pub enum Answer {
     /// The value that this JSON text denotes; `unreadable` deletes the row it came from if it does not parse.
     Json {
         /// The JSON text.
-        text: Arc<str>,
+        text: Arc<String>,
         /// What to do with a row whose text does not parse.
         unreadable: Option<Step>,
     },

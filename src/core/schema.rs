@@ -172,6 +172,22 @@ pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<
     }
 }
 
+/// How many rows the statements insert that insert many.
+pub const ROWS_AT_ONCE: usize = 10;
+
+impl Statement {
+    /// The statement that does what [`ROWS_AT_ONCE`] of this one do, given the values of all of them in order: one
+    /// that inserts a row.
+    pub const fn many(self) -> Option<Statement> {
+        match self {
+            Statement::CacheSet => Some(Statement::CacheSetMany),
+            Statement::RateRecord => Some(Statement::RateRecordMany),
+            Statement::AdaptiveRecord => Some(Statement::AdaptiveRecordMany),
+            _ => None,
+        }
+    }
+}
+
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident($columns:literal) = $sql:expr;)*) => {
         /// The closed set of statements. No other SQL reads or writes a store's rows.
@@ -211,6 +227,13 @@ statements! {
     CacheGet(2) = "SELECT value AS c0, expires_at AS c1 FROM cache WHERE hash = ?1";
     /// Store an entry. Parameters: hash, value, expires_at, created_at.
     CacheSet(0) = "INSERT INTO cache (hash, value, expires_at, created_at) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (hash) DO UPDATE SET
+          value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at";
+    /// Store entries. Parameters: those of [`CacheSet`](Statement::CacheSet), of each.
+    CacheSetMany(0) = "INSERT INTO cache (hash, value, expires_at, created_at) VALUES
+          (?1, ?2, ?3, ?4), (?5, ?6, ?7, ?8), (?9, ?10, ?11, ?12), (?13, ?14, ?15, ?16),
+          (?17, ?18, ?19, ?20), (?21, ?22, ?23, ?24), (?25, ?26, ?27, ?28), (?29, ?30, ?31, ?32),
+          (?33, ?34, ?35, ?36), (?37, ?38, ?39, ?40)
         ON CONFLICT (hash) DO UPDATE SET
           value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at";
     /// Remove an entry. Parameters: hash.
@@ -343,6 +366,10 @@ statements! {
     RateClearReservations(0) = "DELETE FROM rate_limit_reservations";
     /// Record a request. Parameters: resource, now.
     RateRecord(0) = "INSERT INTO rate_limits (resource, timestamp) VALUES (?1, ?2)";
+    /// Record requests. Parameters: those of [`RateRecord`](Statement::RateRecord), of each.
+    RateRecordMany(0) = "INSERT INTO rate_limits (resource, timestamp) VALUES
+          (?1, ?2), (?3, ?4), (?5, ?6), (?7, ?8), (?9, ?10), (?11, ?12), (?13, ?14), (?15, ?16),
+          (?17, ?18), (?19, ?20)";
     /// Remove some of a resource's requests before a time. Parameters: resource, that time.
     RateDeleteBefore(0) = "DELETE FROM rate_limits WHERE id IN (
           SELECT id FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT 500)";
@@ -357,6 +384,11 @@ statements! {
 
     /// Record a request with its priority. Parameters: resource, now, priority.
     AdaptiveRecord(0) = "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?1, ?2, ?3)";
+    /// Record requests with their priorities. Parameters: those of [`AdaptiveRecord`](Statement::AdaptiveRecord), of
+    /// each.
+    AdaptiveRecordMany(0) = "INSERT INTO rate_limits (resource, timestamp, priority) VALUES
+          (?1, ?2, ?3), (?4, ?5, ?6), (?7, ?8, ?9), (?10, ?11, ?12), (?13, ?14, ?15),
+          (?16, ?17, ?18), (?19, ?20, ?21), (?22, ?23, ?24), (?25, ?26, ?27), (?28, ?29, ?30)";
     /// User and background requests in a window, when the oldest of all was made, and places held for both.
     /// Parameters: resource, window start, now.
     AdaptiveUsage(5) = "SELECT
@@ -430,7 +462,17 @@ statements! {
 
 #[cfg(test)]
 mod tests {
-    use super::Statement;
+    use super::{ROWS_AT_ONCE, Statement};
+
+    #[test]
+    fn statements_of_many_rows_take_the_values_of_as_many_of_one() {
+        let parameters = |statement: Statement| statement.sql().matches('?').count();
+        for statement in Statement::ALL {
+            if let Some(many) = statement.many() {
+                assert_eq!(parameters(many), ROWS_AT_ONCE * parameters(*statement), "{statement:?}");
+            }
+        }
+    }
 
     #[test]
     fn rows_name_their_columns_in_order() {

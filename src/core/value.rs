@@ -19,10 +19,15 @@ pub enum Value {
     /// Bytes.
     Blob(Vec<u8>),
     /// A BLOB with a JSON text or marker in it, decoded (see [`codec`](super::codec)).
-    Json(Arc<str>),
+    Json(Arc<String>),
 }
 
 impl Value {
+    /// A JSON text, or a marker.
+    pub fn from_json(text: impl Into<String>) -> Self {
+        Value::Json(Arc::new(text.into()))
+    }
+
     /// The number in an INTEGER or REAL value.
     pub fn number(&self) -> Option<f64> {
         match *self {

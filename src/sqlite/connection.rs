@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection as Sqlite, OpenFlags, ToSql};
+use smallvec::smallvec;
 
 use super::statements::{Control, Statements};
 use super::vfs::{self, ReadLock};
@@ -14,8 +15,8 @@ use crate::core::codec;
 use crate::core::copies::Copies;
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
-use crate::core::plan::{PlanRows, Step, StepRows};
-use crate::core::schema::{self, SchemaConnection};
+use crate::core::plan::{PlanRows, Step, StepRows, insert_many, inserted};
+use crate::core::schema::{self, SchemaConnection, Statement};
 use crate::core::value::Value;
 
 /// Where a database lies.
@@ -217,12 +218,32 @@ impl Connection {
 
     /// Runs the steps of plans in order, in the transaction that is open, if any.
     fn run(&self, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
-        plans.iter().map(|plan| plan.iter().map(|step| self.run_step(step)).collect()).collect()
+        let mut rest = plans;
+        let mut rows = Vec::with_capacity(plans.len());
+        while let Some((plan, others)) = rest.split_first() {
+            if let Some((statement, inserts)) = insert_many(rest) {
+                self.execute(statement, inserts.iter().copied().flatten().flat_map(|step| &step.values))?;
+                rows.extend(inserts.iter().map(|_| inserted()));
+                rest = &rest[inserts.len()..];
+            } else {
+                rows.push(plan.iter().map(|step| self.run_step(step)).collect::<Result<_>>()?);
+                rest = others;
+            }
+        }
+        Ok(rows)
     }
 
     fn run_step(&self, step: &Step) -> Result<StepRows> {
-        self.statements.with(step.statement, |statement| {
-            for (index, value) in step.values.iter().enumerate() {
+        self.execute(step.statement, &step.values)
+    }
+
+    fn execute<'values>(
+        &self,
+        statement: Statement,
+        values: impl IntoIterator<Item = &'values Value>,
+    ) -> Result<StepRows> {
+        self.statements.with(statement, |statement| {
+            for (index, value) in values.into_iter().enumerate() {
                 statement.raw_bind_parameter(index + 1, value)?;
             }
             let columns = statement.column_count();
@@ -251,7 +272,7 @@ impl Connection {
     pub fn read(&self, steps: &[Step]) -> Result<PlanRows> {
         if let [step] = steps {
             let rows = if Copies::cover(step.statement) { self.read_or_copy(step)? } else { self.run_step(step)? };
-            return Ok(vec![rows]);
+            return Ok(smallvec![rows]);
         }
         Ok(self.transact(false, &[steps])?.pop().unwrap_or_default())
     }

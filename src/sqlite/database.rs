@@ -48,16 +48,34 @@ const LOCK_SLICE: Duration = Duration::from_millis(25);
 /// How long a file is waited for before its journal mode is taken as another process keeps it.
 const PREPARATION_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where the answer to a queued call goes.
-pub trait Reply: Send {
-    /// Delivers the answer. Called once, from any thread.
-    fn deliver(self: Box<Self>, answer: Result<Answer>);
+/// Where answers to queued calls go.
+pub trait Recipient: Send + Sync {
+    /// Delivers the answer to a call, once. Called from any thread.
+    fn deliver(&self, call: usize, answer: Result<Answer>);
+}
+
+/// Where the answer to one call goes.
+pub struct Reply {
+    recipient: Arc<dyn Recipient>,
+    call: usize,
+}
+
+impl Reply {
+    /// To a call by its recipient's number.
+    pub fn new(recipient: Arc<dyn Recipient>, call: usize) -> Self {
+        Reply { recipient, call }
+    }
+
+    /// Delivers the answer.
+    pub fn deliver(self, answer: Result<Answer>) {
+        self.recipient.deliver(self.call, answer);
+    }
 }
 
 /// An operation in the queue.
 struct Queued {
     operation: Operation,
-    reply: Option<Box<dyn Reply>>,
+    reply: Option<Reply>,
     /// Until when it may wait for a lock.
     deadline: Instant,
 }
@@ -204,7 +222,7 @@ impl Database {
         self: &Arc<Self>,
         mut operation: Operation,
         deadline: Instant,
-        reply: impl FnOnce() -> Box<dyn Reply>,
+        reply: impl FnOnce() -> Reply,
     ) -> Submitted {
         while self.runs_at_once(&operation) {
             let Some(connection) = self.connection_if_idle() else {
@@ -249,7 +267,7 @@ impl Database {
     }
 
     /// Puts an operation at the end of the queue, for the next flush.
-    pub fn enqueue(&self, operation: Operation, reply: Option<Box<dyn Reply>>, deadline: Instant) {
+    pub fn enqueue(&self, operation: Operation, reply: Option<Reply>, deadline: Instant) {
         let mut queue = lock(&self.queue);
         if queue.closed {
             drop(queue);
