@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::environment::{Continuation, Environment, Queue};
 use super::given::Given;
@@ -52,12 +52,13 @@ impl Backend {
         &self,
         environment: &Environment,
         operation: Operation,
-        deadline: Instant,
+        busy_timeout: Duration,
         continuation: impl FnOnce() -> Continuation,
     ) -> Option<Result<Answer>> {
         match self {
             Backend::Own(database) => {
-                let submitted = database.submit(operation, deadline, || environment.await_answer(continuation()));
+                let submitted =
+                    database.submit(operation, busy_timeout, || environment.await_answer(continuation()));
                 match submitted {
                     Submitted::Done(answer) => Some(answer.map_err(Failure::Error)),
                     Submitted::Queued => None,

@@ -599,7 +599,7 @@ fn anonymous_parameters(sql: &str, is_text_for_bytes: impl Fn(usize) -> bool) ->
     for part in parts {
         let digits = part.bytes().take_while(u8::is_ascii_digit).count();
         let (number, rest) = part.split_at(digits);
-        let parameter = number.parse::<usize>().map_or(0, |number| number.saturating_sub(1));
+        let parameter = number.parse::<usize>().map_or(parameters.len(), |number| number.saturating_sub(1));
         parameters.push(parameter);
         text.push_str(if is_text_for_bytes(parameter) { "CAST(? AS BLOB)" } else { "?" });
         text.push_str(rest);

@@ -282,12 +282,20 @@ impl Js {
         }
         // A character that did not fit may have left up to three bytes free.
         if length + 4 >= SHORT {
-            // SAFETY: without a buffer the call writes the full length; then as above with room for it and the NUL.
+            // The length in UTF-16 is known; most texts are little longer in UTF-8.
+            // SAFETY: without a buffer the calls write the full length; otherwise as above.
             unsafe {
-                sys::napi_get_value_string_utf8(self.env, value.0, ptr::null_mut(), 0, &mut length);
-                bytes = Vec::with_capacity(length + 1);
-                let (start, room) = (bytes.as_mut_ptr().cast(), length + 1);
+                sys::napi_get_value_string_utf16(self.env, value.0, ptr::null_mut(), 0, &mut length);
+                let room = length + length / 16 + 8;
+                bytes = Vec::with_capacity(room);
+                let start = bytes.as_mut_ptr().cast();
                 sys::napi_get_value_string_utf8(self.env, value.0, start, room, &mut length);
+                if length + 4 >= room {
+                    sys::napi_get_value_string_utf8(self.env, value.0, ptr::null_mut(), 0, &mut length);
+                    bytes = Vec::with_capacity(length + 1);
+                    let start = bytes.as_mut_ptr().cast();
+                    sys::napi_get_value_string_utf8(self.env, value.0, start, length + 1, &mut length);
+                }
             }
         }
         // SAFETY: the first `length` bytes are written, and within the capacity.

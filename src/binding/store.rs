@@ -166,7 +166,7 @@ impl Store {
 
     fn submit(&self, js: Js, backend: &Backend, operation: Operation, mut finish: Option<Finish>) -> Value {
         let mut promise = None;
-        let answer = backend.submit(&self.environment, operation, self.deadline(), || {
+        let answer = backend.submit(&self.environment, operation, self.busy_timeout, || {
             match Pending::new(js, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     promise = Some(value);
@@ -208,16 +208,11 @@ impl Store {
         to_value(js, &self.realm, &self.environment, self.backend().ok().as_ref(), answer)
     }
 
-    /// Until when a call made now may wait for a lock.
-    pub fn deadline(&self) -> Instant {
-        Instant::now() + self.busy_timeout
-    }
-
     /// Carries out an operation whose answer goes to `then`, or, without it, to nobody. Nothing happens after the
     /// end.
     pub fn run(&self, js: Js, operation: Operation, then: Option<Continuation>) {
         let Ok(backend) = self.backend() else { return };
-        backend.enqueue(&self.environment, operation, self.deadline(), then);
+        backend.enqueue(&self.environment, operation, Instant::now() + self.busy_timeout, then);
         self.environment.flush_later(js, &backend);
     }
 

@@ -16,7 +16,8 @@ pub const NULL: &str = "__NULL__";
 /// Encodes a JSON text, or a marker, as the bytes of a BLOB column: escaped as `JSON.stringify` escapes.
 pub fn encode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() + text.len() / 8 + 2);
-    if text.bytes().any(|byte| byte < b' ') {
+    // Looks at all of them: a loop that may end early is not vectorized.
+    if text.bytes().fold(false, |found, byte| found | (byte < b' ')) {
         // Never in what `JSON.stringify` has written. Writing a string to a Vec cannot fail.
         if serde_json::to_writer(&mut bytes, text).is_err() {
             bytes.clear();

@@ -173,7 +173,20 @@ pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<
 }
 
 /// How many rows the statements insert that insert many.
-pub const ROWS_AT_ONCE: usize = 10;
+pub const ROWS_AT_ONCE: usize = 20;
+
+/// So many rows of parameters.
+macro_rules! rows {
+    ($row:literal) => {
+        rows!($row, $row, $row, $row, $row)
+    };
+    ($($row:literal),*) => {
+        concat!($($row, ", "),*, $($row, ", "),*, $($row, ", "),*, rows!(last $($row),*))
+    };
+    (last $first:literal $(, $row:literal)*) => {
+        concat!($first $(, ", ", $row)*)
+    };
+}
 
 impl Statement {
     /// The statement that does what [`ROWS_AT_ONCE`] of this one do, given the values of all of them in order: one
@@ -200,7 +213,7 @@ macro_rules! statements {
             /// Every statement.
             pub const ALL: &'static [Statement] = &[$(Statement::$name,)*];
 
-            /// The statement's text, with parameters `?1`, `?2`, …
+            /// The statement's text, with parameters `?1`, `?2`, … or, each used once and in order, `?`.
             pub const fn sql(self) -> &'static str {
                 match self {
                     $(Statement::$name => $sql,)*
@@ -230,12 +243,9 @@ statements! {
         ON CONFLICT (hash) DO UPDATE SET
           value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at";
     /// Store entries. Parameters: those of [`CacheSet`](Statement::CacheSet), of each.
-    CacheSetMany(0) = "INSERT INTO cache (hash, value, expires_at, created_at) VALUES
-          (?1, ?2, ?3, ?4), (?5, ?6, ?7, ?8), (?9, ?10, ?11, ?12), (?13, ?14, ?15, ?16),
-          (?17, ?18, ?19, ?20), (?21, ?22, ?23, ?24), (?25, ?26, ?27, ?28), (?29, ?30, ?31, ?32),
-          (?33, ?34, ?35, ?36), (?37, ?38, ?39, ?40)
+    CacheSetMany(0) = concat!("INSERT INTO cache (hash, value, expires_at, created_at) VALUES ", rows!("(?, ?, ?, ?)"), "
         ON CONFLICT (hash) DO UPDATE SET
-          value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at";
+          value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at");
     /// Remove an entry. Parameters: hash.
     CacheDelete(0) = "DELETE FROM cache WHERE hash = ?1";
     /// Remove an entry that has not been replaced since it was read. Parameters: hash, expires_at.
@@ -367,9 +377,7 @@ statements! {
     /// Record a request. Parameters: resource, now.
     RateRecord(0) = "INSERT INTO rate_limits (resource, timestamp) VALUES (?1, ?2)";
     /// Record requests. Parameters: those of [`RateRecord`](Statement::RateRecord), of each.
-    RateRecordMany(0) = "INSERT INTO rate_limits (resource, timestamp) VALUES
-          (?1, ?2), (?3, ?4), (?5, ?6), (?7, ?8), (?9, ?10), (?11, ?12), (?13, ?14), (?15, ?16),
-          (?17, ?18), (?19, ?20)";
+    RateRecordMany(0) = concat!("INSERT INTO rate_limits (resource, timestamp) VALUES ", rows!("(?, ?)"));
     /// Remove some of a resource's requests before a time. Parameters: resource, that time.
     RateDeleteBefore(0) = "DELETE FROM rate_limits WHERE id IN (
           SELECT id FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT 500)";
@@ -386,9 +394,7 @@ statements! {
     AdaptiveRecord(0) = "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?1, ?2, ?3)";
     /// Record requests with their priorities. Parameters: those of [`AdaptiveRecord`](Statement::AdaptiveRecord), of
     /// each.
-    AdaptiveRecordMany(0) = "INSERT INTO rate_limits (resource, timestamp, priority) VALUES
-          (?1, ?2, ?3), (?4, ?5, ?6), (?7, ?8, ?9), (?10, ?11, ?12), (?13, ?14, ?15),
-          (?16, ?17, ?18), (?19, ?20, ?21), (?22, ?23, ?24), (?25, ?26, ?27), (?28, ?29, ?30)";
+    AdaptiveRecordMany(0) = concat!("INSERT INTO rate_limits (resource, timestamp, priority) VALUES ", rows!("(?, ?, ?)"));
     /// User and background requests in a window, when the oldest of all was made, and places held for both.
     /// Parameters: resource, window start, now.
     AdaptiveUsage(5) = "SELECT

@@ -217,11 +217,11 @@ impl Database {
     }
 
     /// Hands in a call: it is carried out at once where it may be and that keeps the order, otherwise it is queued.
-    /// `reply` is asked for only then. Waits for locks until `deadline`.
+    /// `reply` is asked for only then. Waits for locks for `busy_timeout`.
     pub fn submit(
         self: &Arc<Self>,
         mut operation: Operation,
-        deadline: Instant,
+        busy_timeout: Duration,
         reply: impl FnOnce() -> Reply,
     ) -> Submitted {
         while self.runs_at_once(&operation) {
@@ -240,14 +240,14 @@ impl Database {
             match decide(operation.outcome, rows) {
                 Ok(Outcome::Answer(answer)) => return Submitted::Done(Ok(answer)),
                 Ok(Outcome::AnswerThen(answer, next)) => {
-                    self.enqueue(next, None, deadline);
+                    self.enqueue(next, None, Instant::now() + busy_timeout);
                     return Submitted::Done(Ok(answer));
                 }
                 Ok(Outcome::Continue(next)) => operation = next,
                 Err(error) => return Submitted::Done(Err(error)),
             }
         }
-        self.enqueue(operation, Some(reply()), deadline);
+        self.enqueue(operation, Some(reply()), Instant::now() + busy_timeout);
         Submitted::Queued
     }
 
