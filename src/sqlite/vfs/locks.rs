@@ -8,12 +8,12 @@
 //! - While the holder of the connection says so ([`ReadLock::keep`]), the lock on a mark is not given back when a
 //!   transaction ends, for the next one to find. Checkpoints of other processes stop at that mark meanwhile.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::ptr;
 
 use rusqlite::{Connection, ffi};
 
-use super::{Layered, close, layered, method, nothing, passed_on};
+use super::{Layered, fetch, layered, method, methods, shm_map, unfetch};
 
 const CHECKPOINT_LOCK: c_int = 1;
 const WRITE_LOCK: c_int = 0;
@@ -55,41 +55,19 @@ unsafe impl Layered for Main {
     }
 }
 
-const ALL_METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     iVersion: 3,
-    xClose: Some(close::<Main>),
-    xRead: Some(read),
-    xWrite: Some(write),
-    xTruncate: Some(truncate),
-    xSync: Some(sync),
-    xFileSize: Some(file_size),
-    xLock: Some(lock),
-    xUnlock: Some(unlock),
-    xCheckReservedLock: Some(check_reserved_lock),
-    xFileControl: Some(file_control),
-    xSectorSize: Some(sector_size),
-    xDeviceCharacteristics: Some(device_characteristics),
-    xShmMap: Some(shm_map),
+    xShmMap: Some(shm_map::<Main>),
     xShmLock: Some(shm_lock),
     xShmBarrier: Some(shm_barrier),
     xShmUnmap: Some(shm_unmap),
-    xFetch: Some(fetch),
-    xUnfetch: Some(unfetch),
+    xFetch: Some(fetch::<Main>),
+    xUnfetch: Some(unfetch::<Main>),
+    ..methods::<Main>()
 };
-
-static METHODS: ffi::sqlite3_io_methods = ALL_METHODS;
 
 /// Where the system's file has no shared memory, as on some network file systems: SQLite does without a log there.
-static PLAIN_METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
-    iVersion: 1,
-    xShmMap: None,
-    xShmLock: None,
-    xShmBarrier: None,
-    xShmUnmap: None,
-    xFetch: None,
-    xUnfetch: None,
-    ..ALL_METHODS
-};
+static PLAIN_METHODS: ffi::sqlite3_io_methods = methods::<Main>();
 
 impl Main {
     fn shm_lock(&mut self, first: c_int, count: c_int, flags: c_int) -> c_int {
@@ -131,11 +109,10 @@ impl Main {
     }
 
     /// Gives a lock that is kept back to the system.
-    fn give_back(&mut self) -> c_int {
+    fn give_back(&mut self) {
         if let Some(mark) = self.kept.take() {
             self.pass_on(mark, 1, UNLOCK_SHARED);
         }
-        ffi::SQLITE_OK
     }
 
     fn pass_on(&mut self, first: c_int, count: c_int, flags: c_int) -> c_int {
@@ -158,27 +135,14 @@ unsafe extern "C" fn shm_barrier(file: *mut ffi::sqlite3_file) {
     }
 }
 
-passed_on! {
-    Main, first Main::give_back;
-    shm_unmap = xShmUnmap(delete: c_int);
-}
-
-passed_on! {
-    Main, first nothing;
-    read = xRead(into: *mut c_void, size: c_int, offset: i64);
-    write = xWrite(data: *const c_void, size: c_int, offset: i64);
-    truncate = xTruncate(size: i64);
-    sync = xSync(flags: c_int);
-    file_size = xFileSize(size: *mut i64);
-    lock = xLock(level: c_int);
-    unlock = xUnlock(level: c_int);
-    check_reserved_lock = xCheckReservedLock(answer: *mut c_int);
-    file_control = xFileControl(operation: c_int, argument: *mut c_void);
-    sector_size = xSectorSize();
-    device_characteristics = xDeviceCharacteristics();
-    shm_map = xShmMap(block: c_int, size: c_int, extend: c_int, mapped: *mut *mut c_void);
-    fetch = xFetch(offset: i64, size: c_int, mapped: *mut *mut c_void);
-    unfetch = xUnfetch(offset: i64, mapped: *mut c_void);
+unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, delete: c_int) -> c_int {
+    // SAFETY: as in `shm_lock`.
+    unsafe {
+        let main = layered::<Main>(file);
+        main.give_back();
+        let system = main.system();
+        method(system, |methods| methods.xShmUnmap)(system, delete)
+    }
 }
 
 /// The lock that a connection reads under.

@@ -10,7 +10,7 @@ use std::slice;
 
 use rusqlite::ffi;
 
-use super::{Layered, close, layered, method, nothing, passed_on};
+use super::{Layered, layered, method, methods};
 
 /// The size of a frame's header (sqlite.org/fileformat2.html, 4.1). No page is that small.
 const FRAME_HEADER_BYTES: usize = 24;
@@ -36,32 +36,7 @@ unsafe impl Layered for Log {
         let base = ffi::sqlite3_file { pMethods: &raw const METHODS };
         Log { base, gathered: Vec::new(), start: 0, ends_commit: false }
     }
-}
 
-static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
-    iVersion: 1,
-    xClose: Some(close::<Log>),
-    xRead: Some(read),
-    xWrite: Some(write),
-    xTruncate: Some(truncate),
-    xSync: Some(sync),
-    xFileSize: Some(file_size),
-    xLock: Some(lock),
-    xUnlock: Some(unlock),
-    xCheckReservedLock: Some(check_reserved_lock),
-    xFileControl: Some(file_control),
-    xSectorSize: Some(sector_size),
-    xDeviceCharacteristics: Some(device_characteristics),
-    // Of the database's file only.
-    xShmMap: None,
-    xShmLock: None,
-    xShmBarrier: None,
-    xShmUnmap: None,
-    xFetch: None,
-    xUnfetch: None,
-};
-
-impl Log {
     /// Writes what has been gathered.
     fn flush(&mut self) -> c_int {
         if self.gathered.is_empty() {
@@ -74,7 +49,11 @@ impl Log {
         self.gathered.clear();
         done
     }
+}
 
+static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods { xWrite: Some(write), ..methods::<Log>() };
+
+impl Log {
     fn write_through(&mut self, bytes: &[u8], offset: i64) -> c_int {
         let system = self.system();
         // SAFETY: an open file of the system's VFS; the bytes live through the call.
@@ -111,23 +90,4 @@ impl Log {
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, data: *const c_void, size: c_int, offset: i64) -> c_int {
     // SAFETY: SQLite calls the methods of an open file, from one thread at a time; `data` has `size` bytes.
     unsafe { layered::<Log>(file).write(slice::from_raw_parts(data.cast(), size as usize), offset) }
-}
-
-// These see the file as if all had been written.
-passed_on! {
-    Log, first Log::flush;
-    read = xRead(into: *mut c_void, size: c_int, offset: i64);
-    truncate = xTruncate(size: i64);
-    sync = xSync(flags: c_int);
-    file_size = xFileSize(size: *mut i64);
-}
-
-passed_on! {
-    Log, first nothing;
-    lock = xLock(level: c_int);
-    unlock = xUnlock(level: c_int);
-    check_reserved_lock = xCheckReservedLock(answer: *mut c_int);
-    file_control = xFileControl(operation: c_int, argument: *mut c_void);
-    sector_size = xSectorSize();
-    device_characteristics = xDeviceCharacteristics();
 }

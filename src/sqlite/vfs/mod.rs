@@ -5,7 +5,7 @@
 mod locks;
 mod log;
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_int, c_void};
 use std::mem::size_of;
 use std::ptr;
 
@@ -93,6 +93,11 @@ unsafe trait Layered: Sized {
     /// One over a file of the system's that has these methods.
     fn over(system: &ffi::sqlite3_io_methods) -> Self;
 
+    /// Has the system's file be as SQLite left this one.
+    fn flush(&mut self) -> c_int {
+        ffi::SQLITE_OK
+    }
+
     /// The operating system's file.
     fn system(&mut self) -> *mut ffi::sqlite3_file {
         // SAFETY: SQLite allocated `szOsFile` bytes, so that the system's file object fits behind.
@@ -116,6 +121,32 @@ unsafe fn method<M>(file: *mut ffi::sqlite3_file, choose: impl FnOnce(&ffi::sqli
     unsafe { choose(&*(*file).pMethods).unwrap_unchecked() }
 }
 
+/// The methods of a file that leaves everything to the system's file. For others it is what they have in common.
+const fn methods<F: Layered>() -> ffi::sqlite3_io_methods {
+    ffi::sqlite3_io_methods {
+        iVersion: 1,
+        xClose: Some(close::<F>),
+        xRead: Some(read::<F>),
+        xWrite: Some(write::<F>),
+        xTruncate: Some(truncate::<F>),
+        xSync: Some(sync::<F>),
+        xFileSize: Some(file_size::<F>),
+        xLock: Some(lock::<F>),
+        xUnlock: Some(unlock::<F>),
+        xCheckReservedLock: Some(check_reserved_lock::<F>),
+        xFileControl: Some(file_control::<F>),
+        xSectorSize: Some(sector_size::<F>),
+        xDeviceCharacteristics: Some(device_characteristics::<F>),
+        // Of the database's file only, where that has shared memory.
+        xShmMap: None,
+        xShmLock: None,
+        xShmBarrier: None,
+        xShmUnmap: None,
+        xFetch: None,
+        xUnfetch: None,
+    }
+}
+
 unsafe extern "C" fn close<F: Layered>(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: SQLite calls it for an open file, which is not used any more afterwards.
     unsafe {
@@ -126,28 +157,43 @@ unsafe extern "C" fn close<F: Layered>(file: *mut ffi::sqlite3_file) -> c_int {
     }
 }
 
-/// Methods of files of the layer's that first do something of the layer's, unless that fails, and then the same to the
-/// system's file.
+/// Methods that do the same to the system's file, after something `first`, unless that fails.
 macro_rules! passed_on {
-    ($type:ty, first $first:expr; $($name:ident = $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
-        unsafe extern "C" fn $name(file: *mut ffi::sqlite3_file $(, $argument: $kind)*) -> c_int {
+    (first $first:expr; $($name:ident = $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
+        unsafe extern "C" fn $name<F: Layered>(file: *mut ffi::sqlite3_file $(, $argument: $kind)*) -> c_int {
             // SAFETY: SQLite calls the methods of an open file, from one thread at a time; what it passes is passed on.
             unsafe {
-                let file = super::layered::<$type>(file);
-                let first: fn(&mut $type) -> c_int = $first;
+                let file = layered::<F>(file);
+                let first: fn(&mut F) -> c_int = $first;
                 let done = first(file);
                 if done != ffi::SQLITE_OK {
                     return done;
                 }
                 let system = file.system();
-                super::method(system, |methods| methods.$method)(system $(, $argument)*)
+                method(system, |methods| methods.$method)(system $(, $argument)*)
             }
         }
     )*};
 }
-use passed_on;
 
-/// What is done first where nothing is.
-fn nothing<F>(_file: &mut F) -> c_int {
-    ffi::SQLITE_OK
+passed_on! {
+    first F::flush;
+    read = xRead(into: *mut c_void, size: c_int, offset: i64);
+    truncate = xTruncate(size: i64);
+    sync = xSync(flags: c_int);
+    file_size = xFileSize(size: *mut i64);
+}
+
+passed_on! {
+    first |_| ffi::SQLITE_OK;
+    write = xWrite(data: *const c_void, size: c_int, offset: i64);
+    lock = xLock(level: c_int);
+    unlock = xUnlock(level: c_int);
+    check_reserved_lock = xCheckReservedLock(answer: *mut c_int);
+    file_control = xFileControl(operation: c_int, argument: *mut c_void);
+    sector_size = xSectorSize();
+    device_characteristics = xDeviceCharacteristics();
+    shm_map = xShmMap(block: c_int, size: c_int, extend: c_int, mapped: *mut *mut c_void);
+    fetch = xFetch(offset: i64, size: c_int, mapped: *mut *mut c_void);
+    unfetch = xUnfetch(offset: i64, mapped: *mut c_void);
 }
