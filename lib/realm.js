@@ -13,6 +13,7 @@ const intrinsics = {
   now: () => Date.now(),
   date: (time) => new Date(time),
   parse: (text) => JSON.parse(text),
+  parsed: (text) => Promise.resolve(JSON.parse(text)),
   stringify: (value) => JSON.stringify(value),
   Object,
   Array,

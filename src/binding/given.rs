@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::rc::{Rc, Weak};
 
+use smallvec::SmallVec;
+
 use super::environment::{Continuation, Environment, Queue};
 use super::js::{Failure, Js, Reference, Result, Value};
 use super::realm::Realm;
@@ -225,20 +227,20 @@ impl Given {
         &self,
         statement: Statement,
         values: impl Iterator<Item = &'values SqlValue> + Clone,
-        arguments: &mut Vec<Value>,
+        arguments: &mut impl Extend<Value>,
     ) -> Result<()> {
         if !self.prepared.borrow()[statement as usize] {
             self.prepare(statement, &values.clone().collect::<Vec<_>>())?;
         }
-        arguments.push(self.js.number(f64::from(statement as u32)));
+        arguments.extend([self.js.number(f64::from(statement as u32))]);
         for value in values {
-            arguments.push(self.argument(value)?);
+            arguments.extend([self.argument(value)?]);
         }
         Ok(())
     }
 
     fn run_step(&self, step: &Step) -> Result<StepRows> {
-        let mut arguments = Vec::with_capacity(8);
+        let mut arguments = SmallVec::<[Value; 10]>::new();
         self.push_arguments(step.statement, step.values.iter(), &mut arguments)?;
         self.read_answer(step.statement, self.call(&self.driver.run_one, &arguments)?)
     }

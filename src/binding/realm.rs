@@ -36,6 +36,8 @@ intrinsics! {
     date = c"date";
     /// `JSON.parse`.
     parse = c"parse";
+    /// `(text) => promise` of what `JSON.parse` makes of it; throws what that throws.
+    parsed = c"parsed";
     /// `JSON.stringify`.
     stringify = c"stringify";
     /// `Object`.
@@ -129,6 +131,11 @@ impl Realm {
     /// `JSON.parse`.
     pub fn parse(&self, js: Js, text: &str) -> Result<Value> {
         self.call(js, &self.intrinsics.parse, &[js.string(text)?])
+    }
+
+    /// A settled promise of what `JSON.parse` makes of a text. Two calls in one: each takes its time.
+    pub fn parsed(&self, js: Js, text: &str) -> Result<Value> {
+        self.call(js, &self.intrinsics.parsed, &[js.string(text)?])
     }
 
     /// `JSON.stringify`; `Err` with the reason, as text, if a value has no JSON form.

@@ -188,7 +188,7 @@ impl Store {
         });
         let value = match (answer, finish) {
             (None, _) => promise.unwrap_or_else(|| js.undefined()),
-            (Some(answer), None) => self.realm.settled(js, self.to_value(js, answer)),
+            (Some(answer), None) => self.settled(js, answer),
             (Some(answer), Some(finish)) => match Pending::new(js, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     finish(js, answer, pending);
@@ -201,6 +201,16 @@ impl Store {
             self.environment.flush_later(js, backend);
         }
         value
+    }
+
+    /// A settled promise of an answer.
+    fn settled(&self, js: Js, answer: Result<Answer>) -> Value {
+        if let Ok(Answer::Json { text, .. }) = &answer
+            && let Ok(promise) = self.realm.parsed(js, text)
+        {
+            return promise;
+        }
+        self.realm.settled(js, self.to_value(js, answer))
     }
 
     /// The JavaScript value of an answer.
