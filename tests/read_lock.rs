@@ -102,6 +102,20 @@ fn a_mark_that_is_not_moved_each_time_stays_near_the_end() {
 }
 
 #[test]
+fn two_that_keep_their_locks_move_their_marks_all_the_same() {
+    let file = TempFile::new();
+    let (one, two, other) = (open(file.path()), open(file.path()), plain(file.path()));
+    one.keep_read_lock();
+    two.keep_read_lock();
+    for number in 0..1_000 {
+        set(&one, "one", number);
+        set(&two, "two", number);
+    }
+    let (_, log, done) = checkpoint(&other, "PASSIVE");
+    assert!(log > 4_000 && log - done < 2 * 3 * 80, "{done} of {log} frames");
+}
+
+#[test]
 fn a_connection_that_keeps_its_lock_can_be_closed() {
     let file = TempFile::new();
     let (own, other) = (open(file.path()), plain(file.path()));

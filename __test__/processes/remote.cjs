@@ -166,11 +166,19 @@ const commands = {
     );
     return granted.filter(Boolean).length;
   },
-  /** Stores values one after the other for `ms` ms; answers how many. */
-  async write(/** @type {number} */ store, /** @type {number} */ ms, /** @type {number} */ size) {
+  /** Stores values one after the other for `ms` ms, with so much other work after each; answers how many. */
+  async write(
+    /** @type {number} */ store,
+    /** @type {number} */ ms,
+    /** @type {number} */ size,
+    /** @type {number} */ workMs = 0,
+  ) {
     const [end, pad] = [clock() + ms, 'x'.repeat(size)];
     let n = 0;
-    for (; clock() < end; n++) await open[store].set(`${process.pid} ${n % 100}`, { n, pad }, 60);
+    for (; clock() < end; n++) {
+      await open[store].set(`${process.pid} ${n % 100}`, { n, pad }, 60);
+      if (workMs > 0) for (const done = clock() + workMs; clock() < done; );
+    }
     return n;
   },
   /** The CPU time that this process uses in `ms` ms, in ms. */

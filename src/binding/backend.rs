@@ -120,12 +120,6 @@ impl Queue for Backend {
         }
     }
 
-    fn abandon(&self) {
-        if let Backend::Own(database) = self {
-            database.give_back_read_lock();
-        }
-    }
-
     fn drain(&self, _js: Js, environment: &Environment) {
         match self {
             Backend::Own(database) => database.drain(),

@@ -48,8 +48,6 @@ pub trait Queue {
     fn flush(&self, js: Js, environment: &Environment) -> bool;
     /// Carries out what is queued. Done when it returns.
     fn drain(&self, js: Js, environment: &Environment);
-    /// No flush will come: lets go of what it was to let go of.
-    fn abandon(&self);
 }
 
 /// Deliveries from any thread to one environment.
@@ -369,7 +367,7 @@ impl Environment {
         for member in members {
             member.shut_down();
         }
-        self.unflushed.borrow_mut().drain(..).for_each(|queue| queue.abandon());
+        self.unflushed.borrow_mut().clear();
         self.calls.borrow_mut().clear();
     }
 }

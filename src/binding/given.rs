@@ -519,8 +519,6 @@ impl Queue for Rest {
     fn drain(&self, _js: Js, environment: &Environment) {
         self.0.drain(environment);
     }
-
-    fn abandon(&self) {}
 }
 
 impl Drop for Given {

@@ -157,6 +157,11 @@ impl Connection {
         Ok(self.sqlite().execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;")?)
     }
 
+    /// How much of the write-ahead log is in use; 0 where there is none.
+    pub fn log_bytes(&self) -> u64 {
+        self.wal_index.as_ref().map_or(0, |index| index.state().log_bytes())
+    }
+
     /// Copies the write-ahead log into the database as far as other processes' reading and writing allow, so that
     /// the next write starts the log anew. If the log has grown large because others went on writing meanwhile,
     /// holds them up for a moment.
@@ -316,6 +321,7 @@ impl Connection {
     /// `SQLITE_BUSY` when another connection has the lock, and whatever SQLite says to a step or to the commit. Nothing
     /// of the transaction stands then.
     pub fn transact(&self, writes: bool, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
+        let _undone = UndoneOnPanic(self);
         let before = self.version();
         let changes = self.sqlite().total_changes();
         let rows = match plans {
@@ -408,6 +414,17 @@ impl Connection {
     pub fn give_back_read_lock(&self) {
         if let Some(lock) = &self.read_lock {
             lock.give_back();
+        }
+    }
+}
+
+/// Rolls back what a panic leaves open, and with it another's turn to write.
+struct UndoneOnPanic<'connection>(&'connection Connection);
+
+impl Drop for UndoneOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.0.sqlite().is_autocommit() {
+            let _ = self.0.control(Control::Rollback);
         }
     }
 }

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
@@ -29,12 +29,8 @@ const INLINE_BYTES: usize = 1 << 20;
 const BATCH_OPERATIONS: usize = 4_000;
 const BATCH_BYTES: usize = 16 << 20;
 
-/// Bytes written to the write-ahead log, as estimated, after which it is checkpointed. SQLite's own default is
-/// 1000 pages of 4 KB.
-const CHECKPOINT_BYTES: usize = 16 << 20;
-
-/// What a commit adds to the write-ahead log apart from its payload: about three pages.
-const COMMIT_BYTES: usize = 3 * 4096;
+/// By how much the write-ahead log grows before it is checkpointed. SQLite's own default is 1000 pages, 4 MB.
+const CHECKPOINT_BYTES: u64 = 16 << 20;
 
 /// Somebody who waits for a deduplicated request.
 pub trait Waiter: Send + Sync {
@@ -44,6 +40,9 @@ pub trait Waiter: Send + Sync {
 
 /// How long a lock is waited for at a time, after which calls that have waited long enough are refused.
 const LOCK_SLICE: Duration = Duration::from_millis(25);
+
+/// For how long at a time one flush may keep the read lock for the next. Other processes' checkpoints stop at it.
+const KEEP_AT_MOST: Duration = Duration::from_millis(20);
 
 /// How long a file is waited for before its journal mode is taken as another process keeps it.
 const PREPARATION_PATIENCE: Duration = Duration::from_secs(1);
@@ -115,7 +114,15 @@ pub struct Database {
     /// Whether the next commit starts the write-ahead log, which is flushed then even with `synchronous` normal:
     /// after opening and after a checkpoint. That commit belongs on a background thread.
     starts_log: AtomicBool,
-    uncheckpointed_bytes: AtomicUsize,
+    /// How much of the log was in use after the last checkpoint.
+    checkpointed_bytes: AtomicU64,
+    /// Whether the log is being flushed for the next one.
+    flushes_log: AtomicBool,
+    /// Whether the last flush has carried something out. The next one, if it comes at once, is one of many: somebody
+    /// awaits one write after the other.
+    flushed_before: AtomicBool,
+    /// Whether the read lock will be given back after a while.
+    gives_back: AtomicBool,
     waiters: Mutex<Vec<Weak<dyn Waiter>>>,
 }
 
@@ -135,7 +142,10 @@ impl Database {
             synchronous: Mutex::new(synchronous),
             journal_mode,
             starts_log: AtomicBool::new(true),
-            uncheckpointed_bytes: AtomicUsize::new(0),
+            checkpointed_bytes: AtomicU64::new(0),
+            flushes_log: AtomicBool::new(false),
+            flushed_before: AtomicBool::new(false),
+            gives_back: AtomicBool::new(false),
             waiters: Mutex::default(),
         };
         Ok(Arc::new(database))
@@ -288,6 +298,7 @@ impl Database {
     /// Carries out what is queued: here if that is cheap, else in the background. Answers whether it is to be called
     /// again when what was waiting for this has run, though nothing may be queued then.
     pub fn flush(self: &Arc<Self>) -> bool {
+        let follows_another = self.flushed_before.swap(false, Ordering::Relaxed);
         let mut has_run = false;
         loop {
             let mut queue = lock(&self.queue);
@@ -296,8 +307,9 @@ impl Database {
             }
             if queue.operations.is_empty() {
                 drop(queue);
+                self.flushed_before.store(has_run, Ordering::Relaxed);
                 if !has_run {
-                    self.give_back_read_lock();
+                    self.try_to_give_back_read_lock();
                 }
                 return has_run;
             }
@@ -306,14 +318,17 @@ impl Database {
                 self.continue_in_background(&mut queue);
                 return false;
             };
-            let length = first_batch(&queue.operations);
-            let mut batch: VecDeque<Queued> = queue.operations.drain(..length).collect();
-            drop(queue);
             let Some(connection) = guard.as_ref() else {
                 return false;
             };
+            let length = first_batch(&queue.operations);
+            let mut batch: VecDeque<Queued> = queue.operations.drain(..length).collect();
+            drop(queue);
             has_run = true;
-            connection.keep_read_lock();
+            if follows_another {
+                connection.keep_read_lock();
+                self.give_back_read_lock_later();
+            }
             let mut finished = Vec::with_capacity(batch.len());
             match guarded(|| run_batch(connection, &mut batch, &mut finished)) {
                 Ok(()) => {}
@@ -326,15 +341,37 @@ impl Database {
                 Err(error) => finished.extend(batch.drain(..).map(|queued| (queued, Err(error.clone())))),
             }
             self.finish(finished);
+            self.checkpoint_if_due(connection);
             drop(guard);
         }
     }
 
-    /// Gives back the lock that a flush keeps for the next one.
-    pub fn give_back_read_lock(&self) {
-        // Whoever has the connection gives it back himself.
-        if let Some(connection) = self.try_connection().as_deref().and_then(Option::as_ref) {
+    /// Gives back the lock that one flush keeps for the next; answers whether it has, which it has not while the
+    /// connection is in use.
+    fn try_to_give_back_read_lock(&self) -> bool {
+        let connection = self.try_connection();
+        if let Some(connection) = connection.as_deref().and_then(Option::as_ref) {
             connection.give_back_read_lock();
+        }
+        connection.is_some()
+    }
+
+    /// Has the lock given back after a while, whatever the calling thread does until then.
+    fn give_back_read_lock_later(self: &Arc<Self>) {
+        if !self.gives_back.swap(true, Ordering::SeqCst) {
+            let database = Arc::downgrade(self);
+            background::start(async move {
+                tokio::time::sleep(KEEP_AT_MOST).await;
+                while let Some(database) = database.upgrade() {
+                    // First: whoever keeps it from here on has it given back once more.
+                    database.gives_back.store(false, Ordering::SeqCst);
+                    if database.try_to_give_back_read_lock() {
+                        return;
+                    }
+                    drop(database);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
         }
     }
 
@@ -429,6 +466,10 @@ impl Database {
             // One that fails is made up for by the next, or when the database is closed.
             let _ = connection.checkpoint();
             self.starts_log.store(true, Ordering::Relaxed);
+            self.checkpointed_bytes.store(connection.log_bytes(), Ordering::Relaxed);
+            self.flushes_log.store(false, Ordering::Relaxed);
+        } else {
+            self.checkpoint_if_due(connection);
         }
         if !unprepared.is_empty() {
             let mut queue = lock(&self.queue);
@@ -471,14 +512,10 @@ impl Database {
     /// Applies the rules to what has been committed, delivers the answers, and queues what follows from them.
     fn finish(self: &Arc<Self>, finished: Vec<(Queued, Result<PlanRows>)>) {
         let mut wakes = false;
-        let mut written = None;
         for (queued, rows) in finished {
             let Queued { operation, reply, deadline } = queued;
             let goes_on = operation.goes_on;
-            if !operation.read_only {
-                *written.get_or_insert(COMMIT_BYTES) += operation.payload_bytes();
-                wakes |= operation.wakes_waiters && rows.is_ok();
-            }
+            wakes |= operation.wakes_waiters && rows.is_ok();
             let answer = match rows.and_then(|rows| decide(operation.outcome, rows)) {
                 Ok(Outcome::Answer(answer)) => Ok(answer),
                 Ok(Outcome::AnswerThen(answer, next)) => {
@@ -498,9 +535,6 @@ impl Database {
         if wakes {
             self.wake();
         }
-        if let Some(written) = written {
-            self.checkpoint_after(written);
-        }
     }
 
     /// Queues what follows from an operation: before whatever was called later, if that was the last of its batch.
@@ -512,29 +546,38 @@ impl Database {
         }
     }
 
-    fn checkpoint_after(self: &Arc<Self>, written: usize) {
-        if !matches!(self.location, Location::File(_)) {
-            return;
-        }
-        if self.uncheckpointed_bytes.fetch_add(written, Ordering::Relaxed) + written >= CHECKPOINT_BYTES {
-            self.uncheckpointed_bytes.store(0, Ordering::Relaxed);
+    /// Has the log checkpointed once it has grown enough; without being flushed first if it grows faster than that.
+    fn checkpoint_if_due(self: &Arc<Self>, connection: &Connection) {
+        let used = connection.log_bytes();
+        let before = self.checkpointed_bytes.load(Ordering::Relaxed);
+        // Less than before: it has been begun anew.
+        let grown = used.checked_sub(before).unwrap_or(used);
+        if grown >= 2 * CHECKPOINT_BYTES {
+            self.checkpoint_in_background();
+        } else if grown >= CHECKPOINT_BYTES && !self.flushes_log.swap(true, Ordering::Relaxed) {
             let database = Arc::clone(self);
-            background::run(move || database.flush_log_and_checkpoint());
+            background::run(move || {
+                database.flush_log();
+                database.checkpoint_in_background();
+            });
         }
     }
 
     /// Most of what a checkpoint has to wait for is that the log is on the disk. That can be had while calls go on;
     /// what they add meanwhile is little, the second time still less.
-    fn flush_log_and_checkpoint(self: &Arc<Self>) {
+    fn flush_log(&self) {
         if let Location::File(path) = &self.location {
             let mut log = path.clone().into_os_string();
             log.push("-wal");
             for _ in 0..2 {
                 // Otherwise the checkpoint does it. No locks are lost when the file is closed: there are none on it.
-                let _ = File::open(&log).and_then(|log| log.sync_data());
+                let _ = File::options().write(true).open(&log).and_then(|log| log.sync_data());
             }
         }
-        // On this connection: while it copies the log nobody here adds to it, so it gets to the end.
+    }
+
+    /// On this connection: while it copies the log nobody here adds to it, so it gets to the end.
+    fn checkpoint_in_background(self: &Arc<Self>) {
         let mut queue = lock(&self.queue);
         queue.checkpoint = true;
         self.continue_in_background(&mut queue);

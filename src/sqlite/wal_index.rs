@@ -12,8 +12,13 @@ use rusqlite::{Connection, ffi};
 /// end, the first one is new.
 const WORDS: usize = 12;
 
-/// Which of them counts commits.
+/// Which of them counts commits, which has the page size in its last two bytes, and which counts frames.
 const COMMITS: usize = 2;
+const PAGE_SIZE: usize = 3;
+const FRAMES: usize = 4;
+
+/// What a frame has before its page.
+const FRAME_HEADER_BYTES: u64 = 24;
 
 /// The size of a block of the WAL-index, in which it is mapped.
 const BLOCK_BYTES: i32 = 32_768;
@@ -26,6 +31,15 @@ impl State {
     /// Whether exactly one commit came after `earlier`.
     pub fn follows(&self, earlier: &State) -> bool {
         self.0[COMMITS] == earlier.0[COMMITS].wrapping_add(1)
+    }
+
+    /// How much of the log is in use.
+    pub fn log_bytes(&self) -> u64 {
+        let [.., high, low] = self.0[PAGE_SIZE].to_ne_bytes();
+        let page_size = u64::from(u16::from_ne_bytes([high, low]));
+        // A page of 64 KiB is written as 1.
+        let page_bytes = if page_size == 1 { 65_536 } else { page_size };
+        u64::from(self.0[FRAMES]) * (FRAME_HEADER_BYTES + page_bytes)
     }
 }
 

@@ -84,12 +84,14 @@ impl Main {
                     return ffi::SQLITE_OK;
                 }
             }
-            LOCK_EXCLUSIVE if is_mark && !self.is_checkpointing => {
-                if self.refused < MOVABLE_MARKS && self.reads < READS_PER_MOVE {
-                    self.refused += 1;
-                    return ffi::SQLITE_BUSY;
-                }
-                self.reads = 0;
+            LOCK_EXCLUSIVE
+                if is_mark
+                    && !self.is_checkpointing
+                    && self.refused < MOVABLE_MARKS
+                    && self.reads < READS_PER_MOVE =>
+            {
+                self.refused += 1;
+                return ffi::SQLITE_BUSY;
             }
             _ => {}
         }
@@ -98,10 +100,12 @@ impl Main {
             self.give_back();
         }
         let done = self.pass_on(first, count, flags);
-        if first == CHECKPOINT_LOCK && done == ffi::SQLITE_OK {
+        if done == ffi::SQLITE_OK {
             match flags {
-                LOCK_EXCLUSIVE => self.is_checkpointing = true,
-                UNLOCK_EXCLUSIVE => self.is_checkpointing = false,
+                LOCK_EXCLUSIVE if first == CHECKPOINT_LOCK => self.is_checkpointing = true,
+                UNLOCK_EXCLUSIVE if first == CHECKPOINT_LOCK => self.is_checkpointing = false,
+                // Not before: one that others read under is left, and the next one tried.
+                LOCK_EXCLUSIVE if is_mark => self.reads = 0,
                 _ => {}
             }
         }
