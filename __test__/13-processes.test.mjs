@@ -412,20 +412,21 @@ describe.each(
 
 describe('while another process writes one value after the other', () => {
   it.each([
-    ['without pause', 0],
-    ['with much other work after each', 150],
-  ])('%s, the log can be taken over and begun anew', async (_, workMs) => {
+    ['without pause', 0, 1_000],
+    // The other's patience is shorter than that work: the lock is given back meanwhile.
+    ['with much other work after each', 400, 100],
+  ])('%s, the log can be taken over and begun anew', async (_, workMs, timeout) => {
     const [remote] = await start(1);
     await remote.run('make', [[STORES[CACHE], { database: file }]]);
     const { done } = remote.start('write', CACHE, 2_500, 100, workMs);
     await sleep(500);
-    const db = new Database(file, { timeout: 1_000 });
+    const db = new Database(file, { timeout });
     const truncate = () => /** @type {any} */ (db.pragma('wal_checkpoint(TRUNCATE)'))[0];
     for (let round = 0; round < 15; round++) {
       expect(truncate()).toEqual({ busy: 0, log: 0, checkpointed: 0 });
       await sleep(100);
     }
-    expect(await done).toBeGreaterThan(10);
+    expect(await done).toBeGreaterThan(4);
     // Nothing is kept from others when nothing goes on.
     db.pragma('busy_timeout = 0');
     await sleep(50);
