@@ -9,12 +9,12 @@
 //!   `destroy()` and the end of the process.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
+use super::checkpoints::{self, Checkpoints, Due};
 use super::connection::{Connection, Location};
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
@@ -28,9 +28,6 @@ const INLINE_BYTES: usize = 1 << 20;
 /// The most operations and bytes in one background transaction, so that other processes get their turn.
 const BATCH_OPERATIONS: usize = 4_000;
 const BATCH_BYTES: usize = 16 << 20;
-
-/// By how much the write-ahead log grows before it is checkpointed. SQLite's own default is 1000 pages, 4 MB.
-const CHECKPOINT_BYTES: u64 = 16 << 20;
 
 /// Somebody who waits for a deduplicated request.
 pub trait Waiter: Send + Sync {
@@ -114,10 +111,7 @@ pub struct Database {
     /// Whether the next commit starts the write-ahead log, which is flushed then even with `synchronous` normal:
     /// after opening and after a checkpoint. That commit belongs on a background thread.
     starts_log: AtomicBool,
-    /// How much of the log was in use after the last checkpoint.
-    checkpointed_bytes: AtomicU64,
-    /// Whether the log is being flushed for the next one.
-    flushes_log: AtomicBool,
+    checkpoints: Checkpoints,
     /// Whether the last flush has carried something out. The next one, if it comes at once, is one of many: somebody
     /// awaits one write after the other.
     flushed_before: AtomicBool,
@@ -142,8 +136,7 @@ impl Database {
             synchronous: Mutex::new(synchronous),
             journal_mode,
             starts_log: AtomicBool::new(true),
-            checkpointed_bytes: AtomicU64::new(0),
-            flushes_log: AtomicBool::new(false),
+            checkpoints: Checkpoints::default(),
             flushed_before: AtomicBool::new(false),
             gives_back: AtomicBool::new(false),
             waiters: Mutex::default(),
@@ -466,8 +459,7 @@ impl Database {
             // One that fails is made up for by the next, or when the database is closed.
             let _ = connection.checkpoint();
             self.starts_log.store(true, Ordering::Relaxed);
-            self.checkpointed_bytes.store(connection.log_bytes(), Ordering::Relaxed);
-            self.flushes_log.store(false, Ordering::Relaxed);
+            self.checkpoints.done(connection.log_bytes());
         } else {
             self.checkpoint_if_due(connection);
         }
@@ -546,32 +538,18 @@ impl Database {
         }
     }
 
-    /// Has the log checkpointed once it has grown enough; without being flushed first if it grows faster than that.
     fn checkpoint_if_due(self: &Arc<Self>, connection: &Connection) {
-        let used = connection.log_bytes();
-        let before = self.checkpointed_bytes.load(Ordering::Relaxed);
-        // Less than before: it has been begun anew.
-        let grown = used.checked_sub(before).unwrap_or(used);
-        if grown >= 2 * CHECKPOINT_BYTES {
-            self.checkpoint_in_background();
-        } else if grown >= CHECKPOINT_BYTES && !self.flushes_log.swap(true, Ordering::Relaxed) {
-            let database = Arc::clone(self);
-            background::run(move || {
-                database.flush_log();
-                database.checkpoint_in_background();
-            });
-        }
-    }
-
-    /// Most of what a checkpoint has to wait for is that the log is on the disk. That can be had while calls go on;
-    /// what they add meanwhile is little, the second time still less.
-    fn flush_log(&self) {
-        if let Location::File(path) = &self.location {
-            let mut log = path.clone().into_os_string();
-            log.push("-wal");
-            for _ in 0..2 {
-                // Otherwise the checkpoint does it. No locks are lost when the file is closed: there are none on it.
-                let _ = File::options().write(true).open(&log).and_then(|log| log.sync_data());
+        match self.checkpoints.due(connection.log_bytes()) {
+            Due::Nothing => {}
+            Due::Checkpoint => self.checkpoint_in_background(),
+            Due::Flush => {
+                let database = Arc::clone(self);
+                background::run(move || {
+                    if let Location::File(path) = &database.location {
+                        checkpoints::flush_log(path);
+                    }
+                    database.checkpoint_in_background();
+                });
             }
         }
     }

@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 pub mod background;
+pub mod checkpoints;
 pub mod codes;
 pub mod connection;
 pub mod database;
