@@ -2,10 +2,11 @@
 //! made, as in 0.2.0.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 
 use uuid::Uuid;
 
-use super::class::Arguments;
+use super::class;
 use super::js::{Js, Reference, Result, Value};
 use super::options::{self, Members};
 use super::realm::Realm;
@@ -31,7 +32,7 @@ impl Limits {
         let config = members.get(c"defaultConfig")?;
         let mut first = default;
         if let Some(config) = config {
-            first = read(js, config, "defaultConfig")?;
+            first = read(js, config, format_args!("defaultConfig"))?;
         }
         let map = members.get(c"resourceConfigs")?;
         if let Some(map) = map
@@ -61,7 +62,11 @@ impl Limits {
     }
 
     fn default(&self, js: Js) -> Result<RateLimitConfig> {
-        if self.has_default { read(js, js.element(self.given(js)?, 0)?, "defaultConfig") } else { Ok(self.default) }
+        if self.has_default {
+            read(js, js.element(self.given(js)?, 0)?, format_args!("defaultConfig"))
+        } else {
+            Ok(self.default)
+        }
     }
 
     /// The entry of a resource, if it has one that is not falsy.
@@ -79,7 +84,7 @@ impl Limits {
             None => self.default(js),
             Some(entry) => {
                 let name = js.as_string(resource).unwrap_or_default();
-                read(js, entry, &format!("resourceConfigs.get('{name}')"))
+                read(js, entry, format_args!("resourceConfigs.get('{name}')"))
             }
         }
     }
@@ -92,7 +97,7 @@ impl Limits {
                 if let Some(resource) = js.as_string(resource)
                     && js.truthy(entry)
                 {
-                    let config = read(js, entry, &format!("resourceConfigs.get('{resource}')"))?;
+                    let config = read(js, entry, format_args!("resourceConfigs.get('{resource}')"))?;
                     named.push((resource, config));
                 }
             }
@@ -140,8 +145,8 @@ impl Limits {
     }
 }
 
-fn read(js: Js, config: Value, name: &str) -> Result<RateLimitConfig> {
-    Members::of(js, Some(config), &format!("{name}."), name)?.rate_limit()
+fn read(js: Js, config: Value, name: fmt::Arguments<'_>) -> Result<RateLimitConfig> {
+    Members::of(js, Some(config), name)?.rate_limit()
 }
 
 /// The `reservationMs` option, and a name for the store that holds places.
@@ -158,13 +163,13 @@ pub fn resource(js: Js, value: Value, limits: &Limits) -> Result<(String, RateLi
 
 impl Limits {
     /// The method `setResourceConfig`. Never throws.
-    pub fn set_resource_config(&self, call: &Arguments, realm: &Realm) -> Value {
+    pub fn set_resource_config(&self, call: &class::Arguments, realm: &Realm) -> Value {
         let _ = self.set(call.js, realm, call.get(0), call.get(1));
         call.js.undefined()
     }
 
     /// The method `getResourceConfig`. Never throws.
-    pub fn get_resource_config(&self, call: &Arguments, realm: &Realm) -> Value {
+    pub fn get_resource_config(&self, call: &class::Arguments, realm: &Realm) -> Value {
         self.get(call.js, realm, call.get(0)).unwrap_or_else(|_| call.js.undefined())
     }
 }

@@ -1,6 +1,7 @@
 //! From JavaScript values to checked options and arguments. Every message names the option or argument.
 
 use std::ffi::CStr;
+use std::fmt::Arguments;
 
 use super::js::{Js, Result, Type, Value};
 use super::realm::member;
@@ -16,8 +17,8 @@ pub struct Members<'a> {
     js: Js,
     /// `None` where no object was given.
     object: Option<Value>,
-    /// What the members' names are prefixed with in messages.
-    prefix: &'a str,
+    /// What it is called in messages; `None` where its members' names stand alone.
+    name: Option<Arguments<'a>>,
 }
 
 /// The `database` option.
@@ -33,16 +34,17 @@ const MILLISECONDS: &str = "a non-negative number of milliseconds";
 impl<'a> Members<'a> {
     /// The members of a constructor's options.
     pub fn of_options(js: Js, options: Value) -> Result<Self> {
-        Self::of(js, (js.type_of(options) != Type::Undefined).then_some(options), "", "options")
+        let options = (js.type_of(options) != Type::Undefined).then_some(options);
+        Self::of(js, options, format_args!("options")).map(|members| Members { name: None, ..members })
     }
 
     /// The members of an object under a name.
-    pub fn of(js: Js, object: Option<Value>, prefix: &'a str, name: &str) -> Result<Self> {
+    pub fn of(js: Js, object: Option<Value>, name: Arguments<'a>) -> Result<Self> {
         match object {
             Some(object) if !js.is_object(object) => {
-                Err(Error::argument(name, "an object", js.describe(object)).into())
+                Err(Error::argument(name.to_string(), "an object", js.describe(object)).into())
             }
-            object => Ok(Members { js, object, prefix }),
+            object => Ok(Members { js, object, name: Some(name) }),
         }
     }
 
@@ -52,7 +54,8 @@ impl<'a> Members<'a> {
     }
 
     fn wrong(&self, name: &CStr, expected: &'static str, value: Value) -> Error {
-        let name = format!("{}{}", self.prefix, name.to_string_lossy());
+        let member = name.to_string_lossy();
+        let name = self.name.map_or_else(|| member.to_string(), |name| format!("{name}.{member}"));
         Error::argument(name, expected, self.js.describe(value))
     }
 
@@ -184,7 +187,7 @@ impl<'a> Members<'a> {
         const POSITIVE: &str = "a positive number of milliseconds";
         let default = AdaptiveConfig::default();
         let config = self.get(c"adaptiveConfig")?;
-        let members = Members::of(self.js, config, "adaptiveConfig.", "adaptiveConfig")?;
+        let members = Members::of(self.js, config, format_args!("adaptiveConfig"))?;
         let positive = |name, default| members.number(name, POSITIVE, default, |number| number > 0.0);
         let count = |name, default| members.number(name, "a non-negative number", default, |number| number >= 0.0);
         let pause_name = c"backgroundPauseOnIncreasingTrend";
