@@ -86,13 +86,11 @@ impl Inner {
             let realm = self.store.realm();
             let hash = options::string(js, call.get(0), "hash")?;
             let ttl_seconds = options::ttl_seconds(js, call.get(2))?;
-            let now = realm.now(js)?;
-            let text = match js.type_of(call.get(1)) {
-                Type::Undefined => codec::UNDEFINED.to_owned(),
-                _ => realm
-                    .stringify(js, call.get(1))?
-                    .map_err(|reason| Error::Unserializable { what: "value", reason })?,
+            let (text, now) = match js.type_of(call.get(1)) {
+                Type::Undefined => (Ok(codec::UNDEFINED.to_owned()), realm.now(js)?),
+                _ => realm.stringify_now(js, call.get(1))?,
             };
+            let text = text.map_err(|reason| Error::Unserializable { what: "value", reason })?;
             // Larger ones are passed over; what is stored under the hash stays.
             let fits = text.len() as f64 <= self.options.max_entry_size_bytes;
             Ok(fits.then(|| cache::set(hash, text, ttl_seconds, now)))

@@ -239,6 +239,22 @@ impl Js {
         Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }.to_vec())
     }
 
+    /// Where the numbers of a `Float64Array` lie, of which there is at least one.
+    pub fn numbers(self, value: Value) -> Result<*const f64> {
+        let (mut kind, mut length, mut start) = (0, 0, ptr::null_mut());
+        let (none, nowhere) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: as in `type_of`; a value that is no typed array is refused.
+        let status = unsafe {
+            sys::napi_get_typedarray_info(self.env, value.0, &mut kind, &mut length, &mut start, none, nowhere)
+        };
+        self.check(status)?;
+        if kind == sys::TypedarrayType::float64_array && length > 0 {
+            Ok(start.cast::<f64>().cast_const())
+        } else {
+            Err(Error::Internal("a Float64Array is expected".to_owned()).into())
+        }
+    }
+
     /// Whether a value is an object with methods of these names.
     pub fn has_methods(self, value: Value, names: &[&CStr]) -> bool {
         let is_method =

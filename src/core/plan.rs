@@ -15,7 +15,7 @@ pub struct Step {
     /// Which statement.
     pub statement: Statement,
     /// The values of `?1`, `?2`, …
-    pub values: SmallVec<[Value; 4]>,
+    pub values: Vec<Value>,
 }
 
 impl Step {
