@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
 
+use hashlink::DefaultHashBuilder;
 use napi::sys;
 
 use super::js::{Failure, Js, Result, Value};
@@ -63,7 +64,7 @@ pub trait Class: Sized + 'static {
 thread_local! {
     /// The stores whose objects live, by address, with their type. An object that wraps one of these addresses is
     /// a store's: this is what makes it safe to call methods on whatever receiver.
-    static LIVE: RefCell<HashMap<usize, TypeId>> = RefCell::default();
+    static LIVE: RefCell<HashMap<usize, TypeId, DefaultHashBuilder>> = RefCell::default();
 }
 
 /// What a method's function carries.

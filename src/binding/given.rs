@@ -120,7 +120,9 @@ impl Given {
 
     /// Calls one of the driver's functions.
     fn call(&self, function: &Reference, arguments: &[Value]) -> Result<Value> {
-        self.js.call(self.js.undefined(), self.deref(function)?, arguments)
+        // They look at no receiver.
+        let function = self.deref(function)?;
+        self.js.call(function, function, arguments)
     }
 
     /// Calls one of the driver's functions by name.

@@ -1,7 +1,7 @@
 //! The configuration of limits by resource, live: what is in the given `Map` and objects counts when a call is
 //! made, as in 0.2.0.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 
 use uuid::Uuid;
@@ -16,13 +16,12 @@ use crate::core::rate_limit::Reservations;
 
 /// The configurations of a store.
 pub struct Limits {
-    /// `[defaultConfig, resourceConfigs]`: objects, or `undefined`.
-    given: RefCell<Option<Reference>>,
+    /// The `resourceConfigs` that were given or, once it is needed, a map of the store's own.
+    map: RefCell<Option<Reference>>,
+    /// The `defaultConfig` that was given.
+    given_default: RefCell<Option<Reference>>,
+    /// What counts where none was, and the object that stands for it once it is asked for.
     default: RateLimitConfig,
-    /// Whether there is a map to look into.
-    has_map: Cell<bool>,
-    has_default: bool,
-    /// The object that stands for the default where none was given.
     default_object: RefCell<Option<Reference>>,
 }
 
@@ -40,38 +39,33 @@ impl Limits {
         {
             return Err(Error::argument("resourceConfigs", "a Map", js.describe(map)).into());
         }
-        let given = js.internal_array()?;
-        js.set_element(given, 0, config.unwrap_or_else(|| js.undefined()))?;
-        js.set_element(given, 1, map.unwrap_or_else(|| js.undefined()))?;
+        let refer = |object: Option<Value>| object.map(|object| js.refer(object, true)).transpose();
         Ok(Limits {
-            given: RefCell::new(Some(js.refer(given, true)?)),
+            map: RefCell::new(refer(map)?),
+            given_default: RefCell::new(refer(config)?),
             default: first,
-            has_map: Cell::new(map.is_some()),
-            has_default: config.is_some(),
             default_object: RefCell::new(None),
         })
     }
 
-    fn given(&self, js: Js) -> Result<Value> {
-        let given = self.given.borrow().as_ref().and_then(|given| js.deref(given));
-        given.ok_or_else(|| Error::Internal("the limits are gone".to_owned()).into())
+    fn map(&self, js: Js) -> Option<Value> {
+        self.map.borrow().as_ref().and_then(|map| js.deref(map))
     }
 
-    fn map(&self, js: Js) -> Result<Option<Value>> {
-        if self.has_map.get() { js.element(self.given(js)?, 1).map(Some) } else { Ok(None) }
+    fn given_default(&self, js: Js) -> Option<Value> {
+        self.given_default.borrow().as_ref().and_then(|config| js.deref(config))
     }
 
     fn default(&self, js: Js) -> Result<RateLimitConfig> {
-        if self.has_default {
-            read(js, js.element(self.given(js)?, 0)?, format_args!("defaultConfig"))
-        } else {
-            Ok(self.default)
+        match self.given_default(js) {
+            Some(config) => read(js, config, format_args!("defaultConfig")),
+            None => Ok(self.default),
         }
     }
 
     /// The entry of a resource, if it has one that is not falsy.
     fn entry(&self, js: Js, resource: Value) -> Result<Option<Value>> {
-        let Some(map) = self.map(js)? else {
+        let Some(map) = self.map(js) else {
             return Ok(None);
         };
         let entry = js.call(map, js.get(map, c"get")?, &[resource])?;
@@ -92,7 +86,7 @@ impl Limits {
     /// The configuration of every resource.
     pub fn all(&self, js: Js, realm: &Realm) -> Result<ResourceConfigs> {
         let mut named = Vec::new();
-        if let Some(map) = self.map(js)? {
+        if let Some(map) = self.map(js) {
             for (resource, entry) in realm.entries(js, map)? {
                 if let Some(resource) = js.as_string(resource)
                     && js.truthy(entry)
@@ -107,12 +101,11 @@ impl Limits {
 
     /// `setResourceConfig`: what is wrong with a configuration is told by the calls that use it.
     pub fn set(&self, js: Js, realm: &Realm, resource: Value, config: Value) -> Result<()> {
-        let map = match self.map(js)? {
+        let map = match self.map(js) {
             Some(map) => map,
             None => {
                 let map = realm.map(js)?;
-                js.set_element(self.given(js)?, 1, map)?;
-                self.has_map.set(true);
+                *self.map.borrow_mut() = Some(js.refer(map, true)?);
                 map
             }
         };
@@ -124,8 +117,8 @@ impl Limits {
         if let Ok(Some(entry)) = self.entry(js, resource) {
             return Ok(entry);
         }
-        if self.has_default {
-            return js.element(self.given(js)?, 0);
+        if let Some(config) = self.given_default(js) {
+            return Ok(config);
         }
         if let Some(object) = self.default_object.borrow().as_ref().and_then(|object| js.deref(object)) {
             return Ok(object);
@@ -137,7 +130,7 @@ impl Limits {
 
     /// Gives the references up.
     pub fn collected(&self, js: Js) {
-        for reference in [&self.given, &self.default_object] {
+        for reference in [&self.map, &self.given_default, &self.default_object] {
             if let Some(reference) = reference.borrow_mut().take() {
                 js.drop_reference(reference);
             }

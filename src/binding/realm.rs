@@ -121,7 +121,9 @@ impl Realm {
     }
 
     fn call(&self, js: Js, intrinsic: &Reference, arguments: &[Value]) -> Result<Value> {
-        js.call(js.undefined(), self.get(js, intrinsic)?, arguments)
+        // They look at no receiver.
+        let function = self.get(js, intrinsic)?;
+        js.call(function, function, arguments)
     }
 
     /// The realm's time.
