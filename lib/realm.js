@@ -18,12 +18,14 @@ const intrinsics = {
   date: (time) => new Date(time),
   parse: (text) => JSON.parse(text),
   clock,
-  stamped(value) {
-    clock[0] = Date.now();
-    return JSON.stringify(value);
+  stringify(value) {
+    const now = Date.now();
+    const text = JSON.stringify(value);
+    // Last: what serializing calls may serialize as well.
+    clock[0] = now;
+    return text;
   },
   parsed: (text) => Promise.resolve(JSON.parse(text)),
-  stringify: (value) => JSON.stringify(value),
   Object,
   Array,
   Map,

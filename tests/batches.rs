@@ -14,11 +14,7 @@ use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
 use proptest::prelude::*;
 
 fn open() -> Connection {
-    let mut connection = Connection::open(&Location::Memory).unwrap();
-    for kind in [StoreKind::Cache, StoreKind::Adaptive] {
-        connection.prepare_store(kind).unwrap();
-    }
-    connection
+    common::open(&Location::Memory, &[StoreKind::Cache, StoreKind::Adaptive])
 }
 
 fn rows(connection: &mut Connection) -> Vec<Vec<Vec<Value>>> {

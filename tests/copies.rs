@@ -9,9 +9,7 @@ use comic_vine_sqlite_store::core::adaptive::{self, Divisions, Priority};
 use comic_vine_sqlite_store::core::cache;
 use comic_vine_sqlite_store::core::copies::MAX_ENTRY_BYTES;
 use comic_vine_sqlite_store::core::error::StoreKind;
-use comic_vine_sqlite_store::core::options::{
-    AdaptiveConfig, JournalMode, RateLimitConfig, ResourceConfigs, Synchronous,
-};
+use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
 use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, PlanRows};
 use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
@@ -127,14 +125,7 @@ fn operation(act: &Act, now: f64) -> Option<Operation> {
 }
 
 fn open(location: &Location) -> Connection {
-    let mut connection = Connection::open(location).unwrap();
-    if matches!(location, Location::File(_)) {
-        connection.configure(JournalMode::Wal, Synchronous::Normal, true).unwrap();
-    }
-    for kind in [StoreKind::Cache, StoreKind::Adaptive] {
-        connection.prepare_store(kind).unwrap();
-    }
-    connection
+    common::open(location, &[StoreKind::Cache, StoreKind::Adaptive])
 }
 
 /// Carries out a call and what follows from it.

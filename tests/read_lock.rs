@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use comic_vine_sqlite_store::core::cache;
 use comic_vine_sqlite_store::core::error::StoreKind;
-use comic_vine_sqlite_store::core::options::{JournalMode, Synchronous};
 use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome};
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
 use common::TempFile;
@@ -20,10 +19,7 @@ use rusqlite::Connection as Plain;
 const HOUR: f64 = 3600.0;
 
 fn open(path: &Path) -> Connection {
-    let mut connection = Connection::open(&Location::File(path.to_owned())).unwrap();
-    connection.configure(JournalMode::Wal, Synchronous::Normal, true).unwrap();
-    connection.prepare_store(StoreKind::Cache).unwrap();
-    connection
+    common::open(&Location::File(path.to_owned()), &[StoreKind::Cache])
 }
 
 /// A connection of another program's, which waits for no lock.

@@ -10,7 +10,7 @@ use super::realm::Realm;
 use super::store::Store;
 use crate::core::cache;
 use crate::core::codec;
-use crate::core::error::{Error, StoreKind};
+use crate::core::error::StoreKind;
 use crate::core::options::CacheOptions;
 use crate::core::plan::Operation;
 
@@ -86,11 +86,8 @@ impl Inner {
             let realm = self.store.realm();
             let hash = options::string(js, call.get(0), "hash")?;
             let ttl_seconds = options::ttl_seconds(js, call.get(2))?;
-            let (text, now) = match js.type_of(call.get(1)) {
-                Type::Undefined => (Ok(codec::UNDEFINED.to_owned()), realm.now(js)?),
-                _ => realm.stringify_now(js, call.get(1))?,
-            };
-            let text = text.map_err(|reason| Error::Unserializable { what: "value", reason })?;
+            let markers = [(Type::Undefined, codec::UNDEFINED)];
+            let (text, now) = options::json_text(js, realm, call.get(1), "value", &markers)?;
             // Larger ones are passed over; what is stored under the hash stays.
             let fits = text.len() as f64 <= self.options.max_entry_size_bytes;
             Ok(fits.then(|| cache::set(hash, text, ttl_seconds, now)))

@@ -625,17 +625,10 @@ impl Inner {
     fn complete(&self, call: &Arguments) -> Value {
         let js = call.js;
         let made = self.store.backend().and_then(|_| {
-            let on = self.arguments(call)?;
-            let text = match js.type_of(call.get(1)) {
-                Type::Undefined => codec::UNDEFINED.to_owned(),
-                Type::Null => codec::NULL.to_owned(),
-                _ => self
-                    .store
-                    .realm()
-                    .stringify(js, call.get(1))?
-                    .map_err(|reason| Error::Unserializable { what: "result", reason })?,
-            };
-            Ok((on, text))
+            let hash = options::string(js, call.get(0), "hash")?;
+            let markers = [(Type::Undefined, codec::UNDEFINED), (Type::Null, codec::NULL)];
+            let (text, now) = options::json_text(js, self.store.realm(), call.get(1), "result", &markers)?;
+            Ok((self.call_at(hash, now, None), text))
         });
         match made {
             Ok((on, text)) => {

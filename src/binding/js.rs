@@ -214,44 +214,35 @@ impl Js {
         }
     }
 
-    /// A copy of the bytes in a `Buffer` or `Uint8Array`.
-    fn bytes(self, value: Value) -> Option<Vec<u8>> {
+    /// The type of a typed array, and its length and where it lies.
+    fn typed_array(self, value: Value) -> Result<(sys::napi_typedarray_type, usize, *const std::ffi::c_void)> {
         let (mut kind, mut length, mut start) = (0, 0, ptr::null_mut());
+        let (buffer, offset) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: as in `type_of`; a value that is no typed array is refused.
         let status = unsafe {
-            sys::napi_get_typedarray_info(
-                self.env,
-                value.0,
-                &mut kind,
-                &mut length,
-                &mut start,
-                ptr::null_mut(),
-                ptr::null_mut(),
-            )
+            sys::napi_get_typedarray_info(self.env, value.0, &mut kind, &mut length, &mut start, buffer, offset)
         };
-        if status != sys::Status::napi_ok || kind != sys::TypedarrayType::uint8_array {
-            return None;
+        self.check(status).map(|()| (kind, length, start.cast_const()))
+    }
+
+    /// A copy of the bytes in a `Buffer` or `Uint8Array`.
+    fn bytes(self, value: Value) -> Option<Vec<u8>> {
+        match self.typed_array(value).ok()? {
+            (sys::TypedarrayType::uint8_array, 0, _) => Some(Vec::new()),
+            (sys::TypedarrayType::uint8_array, length, start) => {
+                // SAFETY: the array has `length` bytes from `start`, and no JavaScript runs before they are copied.
+                let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) };
+                Some(bytes.to_vec())
+            }
+            _ => None,
         }
-        if length == 0 {
-            return Some(Vec::new());
-        }
-        // SAFETY: the array has `length` bytes from `start`, and no JavaScript runs before they are copied.
-        Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }.to_vec())
     }
 
     /// Where the numbers of a `Float64Array` lie, of which there is at least one.
     pub fn numbers(self, value: Value) -> Result<*const f64> {
-        let (mut kind, mut length, mut start) = (0, 0, ptr::null_mut());
-        let (none, nowhere) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: as in `type_of`; a value that is no typed array is refused.
-        let status = unsafe {
-            sys::napi_get_typedarray_info(self.env, value.0, &mut kind, &mut length, &mut start, none, nowhere)
-        };
-        self.check(status)?;
-        if kind == sys::TypedarrayType::float64_array && length > 0 {
-            Ok(start.cast::<f64>().cast_const())
-        } else {
-            Err(Error::Internal("a Float64Array is expected".to_owned()).into())
+        match self.typed_array(value)? {
+            (sys::TypedarrayType::float64_array, 1.., start) => Ok(start.cast()),
+            _ => Err(Error::Internal("a Float64Array is expected".to_owned()).into()),
         }
     }
 
@@ -287,36 +278,39 @@ impl Js {
     pub fn as_string(self, value: Value) -> Option<String> {
         // Hashes and names fit; so their length need not be asked for first.
         const SHORT: usize = 160;
-        let mut bytes = Vec::<u8>::with_capacity(SHORT);
-        let mut length = 0;
-        // SAFETY: at most the capacity given is written, a NUL at the end included, and `length` says how much.
-        let status = unsafe {
-            sys::napi_get_value_string_utf8(self.env, value.0, bytes.as_mut_ptr().cast(), SHORT, &mut length)
-        };
-        if status != sys::Status::napi_ok {
-            return None;
-        }
-        // A character that did not fit may have left up to three bytes free.
-        if length + 4 >= SHORT {
+        // A character that did not fit may have left up to three bytes free, beside the NUL's.
+        let is_whole = |bytes: &Vec<u8>, room: usize| bytes.len() + 4 < room;
+        let mut bytes = self.utf8(value, SHORT)?;
+        if !is_whole(&bytes, SHORT) {
+            let mut length = 0;
             // The length in UTF-16 is known; most texts are little longer in UTF-8.
-            // SAFETY: without a buffer the calls write the full length; otherwise as above.
-            unsafe {
-                sys::napi_get_value_string_utf16(self.env, value.0, ptr::null_mut(), 0, &mut length);
-                let room = length + length / 16 + 8;
-                bytes = Vec::with_capacity(room);
-                let start = bytes.as_mut_ptr().cast();
-                sys::napi_get_value_string_utf8(self.env, value.0, start, room, &mut length);
-                if length + 4 >= room {
-                    sys::napi_get_value_string_utf8(self.env, value.0, ptr::null_mut(), 0, &mut length);
-                    bytes = Vec::with_capacity(length + 1);
-                    let start = bytes.as_mut_ptr().cast();
-                    sys::napi_get_value_string_utf8(self.env, value.0, start, length + 1, &mut length);
-                }
+            // SAFETY: without a buffer the call only writes the length.
+            unsafe { sys::napi_get_value_string_utf16(self.env, value.0, ptr::null_mut(), 0, &mut length) };
+            let room = length + length / 16 + 8;
+            bytes = self.utf8(value, room)?;
+            if !is_whole(&bytes, room) {
+                // SAFETY: as above.
+                unsafe { sys::napi_get_value_string_utf8(self.env, value.0, ptr::null_mut(), 0, &mut length) };
+                bytes = self.utf8(value, length + 1)?;
             }
         }
-        // SAFETY: the first `length` bytes are written, and within the capacity.
-        unsafe { bytes.set_len(length) };
         String::from_utf8(bytes).ok()
+    }
+
+    /// As much of a string in UTF-8 as fits into `room` bytes with a NUL.
+    fn utf8(self, value: Value, room: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::<u8>::with_capacity(room);
+        let mut length = 0;
+        // SAFETY: at most `room` bytes are written, the NUL included, and `length` says how many without it.
+        unsafe {
+            let start = bytes.as_mut_ptr().cast();
+            let status = sys::napi_get_value_string_utf8(self.env, value.0, start, room, &mut length);
+            if status != sys::Status::napi_ok {
+                return None;
+            }
+            bytes.set_len(length);
+        }
+        Some(bytes)
     }
 
     /// `Boolean(value)`.

@@ -4,12 +4,13 @@ use std::ffi::CStr;
 use std::fmt::Arguments;
 
 use super::js::{Js, Result, Type, Value};
-use super::realm::member;
+use super::realm::{Realm, member};
 use crate::core::adaptive::Priority;
 use crate::core::error::Error;
 use crate::core::options::{
     AdaptiveConfig, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
 };
+use crate::core::value::Millis;
 
 /// An options object, or part of one: reads members under the name the user knows them by.
 #[derive(Clone, Copy)]
@@ -224,6 +225,21 @@ impl<'a> Members<'a> {
 /// A string argument.
 pub fn string(js: Js, value: Value, name: &str) -> Result<String> {
     js.as_string(value).ok_or_else(|| Error::argument(name, "a string", js.describe(value)).into())
+}
+
+/// An argument as JSON text, or as the marker that stands for all of its type; and the time of the call.
+pub fn json_text(
+    js: Js,
+    realm: &Realm,
+    value: Value,
+    what: &'static str,
+    markers: &[(Type, &str)],
+) -> Result<(String, Millis)> {
+    let kind = js.type_of(value);
+    match markers.iter().find(|(marked, _)| *marked == kind) {
+        Some((_, marker)) => Ok(((*marker).to_owned(), realm.now(js)?)),
+        None => realm.stringify(js, value)?.map_err(|reason| Error::Unserializable { what, reason }.into()),
+    }
 }
 
 /// The `ttlSeconds` argument.

@@ -36,11 +36,9 @@ intrinsics! {
     date = c"date";
     /// `JSON.parse`.
     parse = c"parse";
-    /// `(value) => text`: `JSON.stringify`, which leaves `Date.now()` in the clock.
-    stamped = c"stamped";
     /// `(text) => promise` of what `JSON.parse` makes of it; throws what that throws.
     parsed = c"parsed";
-    /// `JSON.stringify`.
+    /// `(value) => text`: `JSON.stringify`, which leaves in the clock when it was called.
     stringify = c"stringify";
     /// `Object`.
     object = c"Object";
@@ -83,7 +81,7 @@ pub struct Realm {
     intrinsics: Intrinsics,
     /// The object with the intrinsics. Strong while calls are pending.
     anchor: Reference,
-    /// Its first number, which `stamped` sets. A member of that object has it.
+    /// Its first number, which `stringify` sets. A member of that object has it.
     clock: *const f64,
     pending: Cell<usize>,
     /// Whether it is the one the binding was loaded in.
@@ -135,15 +133,21 @@ impl Realm {
         }
     }
 
-    /// [`stringify`](Self::stringify) and [`now`](Self::now) in one call: each takes its time.
-    pub fn stringify_now(&self, js: Js, value: Value) -> Result<(std::result::Result<String, String>, Millis)> {
-        let text = self.call(js, &self.intrinsics.stamped, &[value]);
-        // SAFETY: `clock` is the first number of an array that is only written to, by functions of the object that has
-        // it, one of which has just been called.
+    /// `JSON.stringify`, with the time of the call: asking for it alone takes its time. `Err` with the reason, as text,
+    /// if a value has no JSON form.
+    pub fn stringify(&self, js: Js, value: Value) -> Result<std::result::Result<(String, Millis), String>> {
+        let text = match self.call(js, &self.intrinsics.stringify, &[value]) {
+            Ok(text) => text,
+            Err(Failure::Thrown(thrown)) => return Ok(Err(self.message_of(js, thrown))),
+            Err(failure) => return Err(failure),
+        };
+        // SAFETY: `clock` is the first number of an array that is only written to, by a function of the object that has
+        // it, which has just been called.
         let now = unsafe { self.clock.read() };
         // What is no time is told by asking for it alone.
         let now = if now.is_finite() { now } else { self.now(js)? };
-        Ok((self.text_of(js, value, text)?, now))
+        let text = js.as_string(text).ok_or_else(|| format!("{} has no JSON form", js.describe(value)));
+        Ok(text.map(|text| (text, now)))
     }
 
     /// `JSON.parse`.
@@ -154,19 +158,6 @@ impl Realm {
     /// A settled promise of what `JSON.parse` makes of a text. Two calls in one: each takes its time.
     pub fn parsed(&self, js: Js, text: &str) -> Result<Value> {
         self.call(js, &self.intrinsics.parsed, &[js.string(text)?])
-    }
-
-    /// `JSON.stringify`; `Err` with the reason, as text, if a value has no JSON form.
-    pub fn stringify(&self, js: Js, value: Value) -> Result<std::result::Result<String, String>> {
-        self.text_of(js, value, self.call(js, &self.intrinsics.stringify, &[value]))
-    }
-
-    fn text_of(&self, js: Js, value: Value, text: Result<Value>) -> Result<std::result::Result<String, String>> {
-        match text {
-            Ok(text) => Ok(js.as_string(text).ok_or_else(|| format!("{} has no JSON form", js.describe(value)))),
-            Err(Failure::Thrown(thrown)) => Ok(Err(self.message_of(js, thrown))),
-            Err(failure) => Err(failure),
-        }
     }
 
     /// What `lib/driver.js` makes of a connection; `undefined` if it is none.

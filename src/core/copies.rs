@@ -139,9 +139,7 @@ impl Copies {
             (Statement::AdaptiveUsage, [Value::Text(resource), start, now]) => {
                 let Window { counts: [user, background], oldest, .. } =
                     self.adaptive.answer(resource, start, now)?;
-                let none = Value::Integer(0);
-                let counts = [*user, *background].map(Value::Integer);
-                let [user, background] = counts;
+                let [user, background, none] = [*user, *background, 0].map(Value::Integer);
                 Some(row([user, background, Value::from(*oldest), none.clone(), none]))
             }
             _ => None,

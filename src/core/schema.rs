@@ -188,6 +188,18 @@ macro_rules! rows {
     };
 }
 
+/// Stores entries, of so many rows of parameters.
+macro_rules! cache_set {
+    ($($rows:tt)*) => {
+        concat!(
+            "INSERT INTO cache (hash, value, expires_at, created_at) VALUES ",
+            $($rows)*,
+            " ON CONFLICT (hash) DO UPDATE SET
+              value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at"
+        )
+    };
+}
+
 impl Statement {
     /// The statement that does what [`ROWS_AT_ONCE`] of this one do, given the values of all of them in order: one
     /// that inserts a row.
@@ -239,13 +251,9 @@ statements! {
     /// One entry. Parameters: hash.
     CacheGet(2) = "SELECT value AS c0, expires_at AS c1 FROM cache WHERE hash = ?1";
     /// Store an entry. Parameters: hash, value, expires_at, created_at.
-    CacheSet(0) = "INSERT INTO cache (hash, value, expires_at, created_at) VALUES (?1, ?2, ?3, ?4)
-        ON CONFLICT (hash) DO UPDATE SET
-          value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at";
+    CacheSet(0) = cache_set!("(?, ?, ?, ?)");
     /// Store entries. Parameters: those of [`CacheSet`](Statement::CacheSet), of each.
-    CacheSetMany(0) = concat!("INSERT INTO cache (hash, value, expires_at, created_at) VALUES ", rows!("(?, ?, ?, ?)"), "
-        ON CONFLICT (hash) DO UPDATE SET
-          value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at");
+    CacheSetMany(0) = cache_set!(rows!("(?, ?, ?, ?)"));
     /// Remove an entry. Parameters: hash.
     CacheDelete(0) = "DELETE FROM cache WHERE hash = ?1";
     /// Remove an entry that has not been replaced since it was read. Parameters: hash, expires_at.

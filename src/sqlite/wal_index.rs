@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use rusqlite::{Connection, ffi};
 
+use super::vfs::{FRAME_HEADER_BYTES, main_file};
+
 /// The words of the header's first copy: the format's version, unused, a counter of commits, the page size, the number
 /// of frames and of pages, checksums and salts. The second copy is written before it, so once a commit has come to its
 /// end, the first one is new.
@@ -16,9 +18,6 @@ const WORDS: usize = 12;
 const COMMITS: usize = 2;
 const PAGE_SIZE: usize = 3;
 const FRAMES: usize = 4;
-
-/// What a frame has before its page.
-const FRAME_HEADER_BYTES: u64 = 24;
 
 /// The size of a block of the WAL-index, in which it is mapped.
 const BLOCK_BYTES: i32 = 32_768;
@@ -39,7 +38,7 @@ impl State {
         let page_size = u64::from(u16::from_ne_bytes([high, low]));
         // A page of 64 KiB is written as 1.
         let page_bytes = if page_size == 1 { 65_536 } else { page_size };
-        u64::from(self.0[FRAMES]) * (FRAME_HEADER_BYTES + page_bytes)
+        u64::from(self.0[FRAMES]) * (FRAME_HEADER_BYTES as u64 + page_bytes)
     }
 }
 
@@ -59,21 +58,15 @@ impl WalIndex {
     /// # Safety
     /// Must not be used after `connection` was closed or its journal mode changed, either of which unmaps the memory.
     pub unsafe fn of(connection: &Connection) -> Option<Self> {
-        let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+        let file = main_file(connection)?;
         let mut block: *mut std::ffi::c_void = ptr::null_mut();
-        // SAFETY: the handle is open; the calls write the pointers given. The block has been mapped by the connection
+        // SAFETY: the file is open; the call writes the pointer given. The block has been mapped by the connection
         // itself when it first read in WAL mode, so that this answers the mapping it uses, and makes none: it stays
         // mapped until the connection closes or leaves WAL mode.
         unsafe {
-            let control = ffi::sqlite3_file_control(
-                connection.handle(),
-                c"main".as_ptr(),
-                ffi::SQLITE_FCNTL_FILE_POINTER,
-                (&raw mut file).cast(),
-            );
-            let methods = file.as_ref().filter(|_| control == ffi::SQLITE_OK)?.pMethods.as_ref()?;
+            let methods = file.as_ref().pMethods.as_ref()?;
             let map = methods.xShmMap.filter(|_| methods.iVersion >= 2)?;
-            if map(file, 0, BLOCK_BYTES, 0, &mut block) != ffi::SQLITE_OK {
+            if map(file.as_ptr(), 0, BLOCK_BYTES, 0, &mut block) != ffi::SQLITE_OK {
                 return None;
             }
         }

@@ -9,11 +9,24 @@ use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::options::{JournalMode, Synchronous};
 use comic_vine_sqlite_store::core::plan::{Answer, Field, Operation, Outcome};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 pub use comic_vine_sqlite_store::core::value::Value;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
 use proptest::test_runner::{Config, RngSeed};
+
+/// A connection with the tables of some kinds of store; to a file, with the settings that a path has by default.
+pub fn open(location: &Location, kinds: &[StoreKind]) -> Connection {
+    let mut connection = Connection::open(location).unwrap();
+    if matches!(location, Location::File(_)) {
+        connection.configure(JournalMode::Wal, Synchronous::Normal, true).unwrap();
+    }
+    for kind in kinds {
+        connection.prepare_store(*kind).unwrap();
+    }
+    connection
+}
 
 /// A connection with the tables of one kind of store.
 pub struct Db(RefCell<Connection>);

@@ -13,7 +13,7 @@ use std::ptr;
 
 use rusqlite::{Connection, ffi};
 
-use super::{Layered, fetch, layered, method, methods, shm_map, unfetch};
+use super::{Layered, fetch, layered, main_file, method, methods, shm_map, unfetch};
 
 const CHECKPOINT_LOCK: c_int = 1;
 const WRITE_LOCK: c_int = 0;
@@ -162,18 +162,10 @@ impl ReadLock {
     /// # Safety
     /// Must not be used once `connection` is closed, nor while another thread uses it.
     pub unsafe fn of(connection: &Connection) -> Option<Self> {
-        let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-        // SAFETY: the handle is open; the call writes the pointer given.
-        let methods = unsafe {
-            let control = ffi::sqlite3_file_control(
-                connection.handle(),
-                c"main".as_ptr(),
-                ffi::SQLITE_FCNTL_FILE_POINTER,
-                (&raw mut file).cast(),
-            );
-            file.as_ref().filter(|_| control == ffi::SQLITE_OK)?.pMethods
-        };
-        ptr::eq(methods, &raw const METHODS).then(|| ReadLock(file.cast()))
+        let file = main_file(connection)?;
+        // SAFETY: an open file.
+        let methods = unsafe { file.as_ref() }.pMethods;
+        ptr::eq(methods, &raw const METHODS).then(|| ReadLock(file.as_ptr().cast()))
     }
 
     /// Keeps the lock at the end of transactions from now on.

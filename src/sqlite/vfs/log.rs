@@ -13,7 +13,7 @@ use rusqlite::ffi;
 use super::{Layered, layered, method, methods};
 
 /// The size of a frame's header (sqlite.org/fileformat2.html, 4.1). No page is that small.
-const FRAME_HEADER_BYTES: usize = 24;
+pub const FRAME_HEADER_BYTES: usize = 24;
 
 /// After how many bytes frames are written though the commit goes on.
 const MOST_GATHERED_BYTES: usize = 64 << 10;

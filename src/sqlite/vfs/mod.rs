@@ -7,13 +7,14 @@ mod log;
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::size_of;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use once_cell::sync::Lazy;
-use rusqlite::ffi;
+use rusqlite::{Connection, ffi};
 
 use self::locks::Main;
 pub use self::locks::ReadLock;
+pub use self::log::FRAME_HEADER_BYTES;
 use self::log::Log;
 
 /// The VFS's name.
@@ -39,6 +40,21 @@ fn register() -> bool {
         };
         ffi::sqlite3_vfs_register(Box::into_raw(Box::new(layer)), 0) == ffi::SQLITE_OK
     }
+}
+
+/// The open file of a connection's database, which may be of any VFS.
+pub fn main_file(connection: &Connection) -> Option<NonNull<ffi::sqlite3_file>> {
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: the handle is open; the call writes the pointer given.
+    let control = unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_FILE_POINTER,
+            (&raw mut file).cast(),
+        )
+    };
+    NonNull::new(file).filter(|_| control == ffi::SQLITE_OK)
 }
 
 unsafe extern "C" fn open(
