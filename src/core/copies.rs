@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use hashlink::LruCache;
 
+use super::adaptive::Priority;
 use super::codec;
 use super::plan::{Step, StepRows};
 use super::schema::Statement;
@@ -33,16 +34,12 @@ struct Entry(Option<(Arc<String>, Value)>);
 
 /// The class of request that is counted, and its place among the counts: the plain limiter has but one.
 type Class = usize;
-const USER: Class = 0;
+const CLASSES: [Priority; 2] = [Priority::User, Priority::Background];
 const BACKGROUND: Class = 1;
 
 /// The class of a request, by the text that stands for it. What is neither is not counted by class.
 fn class_of(priority: &Value) -> Option<Class> {
-    match priority.text()? {
-        "user" => Some(USER),
-        "background" => Some(BACKGROUND),
-        _ => None,
-    }
+    CLASSES.iter().position(|class| priority.text() == Some(class.as_str()))
 }
 
 /// The requests of a resource, all of them in its window, and no places held.
