@@ -16,8 +16,7 @@ pub const NULL: &str = "__NULL__";
 /// Encodes a JSON text, or a marker, as the bytes of a BLOB column: escaped as `JSON.stringify` escapes.
 pub fn encode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() + text.len() / 8 + 2);
-    // Looks at all of them: a loop that may end early is not vectorized.
-    if text.bytes().fold(false, |found, byte| found | (byte < b' ')) {
+    if has_control(text) {
         // Never in what `JSON.stringify` has written. Writing a string to a Vec cannot fail.
         if serde_json::to_writer(&mut bytes, text).is_err() {
             bytes.clear();
@@ -41,7 +40,37 @@ pub fn encode(text: &str) -> Vec<u8> {
 /// taken as the text itself. `None`: neither.
 fn decode(text: String) -> Option<String> {
     let first = text.bytes().find(|byte| !byte.is_ascii_whitespace())?;
-    if first == b'"' { serde_json::from_str(&text).ok() } else { Some(text) }
+    if first == b'"' { unescape(&text).or_else(|| serde_json::from_str(&text).ok()) } else { Some(text) }
+}
+
+/// The content of a JSON string, if it is written as [`encode`] writes the JSON texts of `JSON.stringify`: nothing is
+/// escaped but `"` and `\`, and nothing lies around it.
+fn unescape(text: &str) -> Option<String> {
+    if has_control(text) {
+        return None;
+    }
+    let mut rest = text.strip_prefix('"')?.strip_suffix('"')?;
+    let mut content = String::with_capacity(rest.len());
+    while let Some(at) = memchr2(b'"', b'\\', rest.as_bytes()) {
+        let (plain, escaped) = rest.split_at(at);
+        content.push_str(plain);
+        rest = escaped.strip_prefix('\\')?;
+        // The character that is escaped: it may be a backslash itself.
+        let (character, others) = rest.split_at_checked(1)?;
+        if !matches!(character, "\"" | "\\") {
+            return None;
+        }
+        content.push_str(character);
+        rest = others;
+    }
+    content.push_str(rest);
+    Some(content)
+}
+
+/// Whether a text has a control character, which a JSON string escapes.
+fn has_control(text: &str) -> bool {
+    // Looks at all of them: a loop that may end early is not vectorized.
+    text.bytes().fold(false, |found, byte| found | (byte < b' '))
 }
 
 /// The JSON text, or marker, in a column: a BLOB, or TEXT where another program wrote it so. `None` where there is
@@ -73,6 +102,11 @@ mod tests {
         assert_eq!(text(b"5").as_deref(), Some("5"));
         assert_eq!(text(b""), None);
         assert_eq!(text(b"\"unterminated"), None);
+        assert_eq!(text(b"\""), None);
+        assert_eq!(text(br#""\""#), None);
+        assert_eq!(text(br#""a"b""#), None);
+        assert_eq!(text(b"\"a\nb\""), None);
+        assert_eq!(text(br#" "\u0061\n\\" "#).as_deref(), Some("a\n\\"));
         assert_eq!(text(&[0xff, 0xfe]), None);
     }
 
@@ -80,6 +114,13 @@ mod tests {
         #[test]
         fn encodes_as_json_does(text in any::<String>()) {
             prop_assert_eq!(encode(&text), serde_json::to_vec(&text).unwrap_or_default());
+        }
+
+        /// Of what may be a JSON string, written by whatever program.
+        #[test]
+        fn decodes_as_json_does(content in r#"(\\["\\/bfnrtu]|\\u00e9|[ -~\u{0}-\u{20}éあ🙂]){0,12}"#) {
+            let encoded = format!("\"{content}\"");
+            prop_assert_eq!(decode(encoded.clone()), serde_json::from_str(&encoded).ok());
         }
 
         #[test]
