@@ -26,6 +26,7 @@ const intrinsics = {
     return text;
   },
   parsed: (text) => Promise.resolve(JSON.parse(text)),
+  fulfilled: (value) => Promise.resolve(value),
   Object,
   Array,
   Map,
