@@ -22,6 +22,7 @@ use comic_vine_sqlite_store::core::{cache, dedupe, rate_limit};
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
 use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 use rusqlite::Connection as Sqlite;
+use rusqlite::config::DbConfig;
 
 const DAY_MS: f64 = 86_400_000.0;
 const LIMIT: RateLimitConfig = RateLimitConfig { limit: 1e9, window_ms: DAY_MS };
@@ -70,6 +71,7 @@ fn connect(directory: &Path, kind: StoreKind) -> Sqlite {
     drop(connection);
     let sqlite = Sqlite::open(path).unwrap();
     sqlite.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL").unwrap();
+    sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).unwrap();
     sqlite.set_prepared_statement_cache_capacity(Statement::ALL.len() + 8);
     sqlite
 }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection as Sqlite, OpenFlags, ToSql};
 use smallvec::smallvec;
@@ -113,6 +114,9 @@ impl Connection {
         };
         // The VFS asks for it. What a transaction changes is bounded, and kept in memory until it is committed.
         sqlite.execute_batch("PRAGMA cache_spill = OFF")?;
+        // A statement's plan is for all values: making another for each takes longer than running it, and clearing what was
+        // bound has SQLite do so.
+        sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // rusqlite's own default is 5 s; here only a background thread may wait, and it says how long.
         sqlite.busy_timeout(Duration::ZERO)?;
         Ok(Connection {
@@ -155,6 +159,11 @@ impl Connection {
         self.set_synchronous(synchronous)?;
         // Checkpoints run on a background thread.
         Ok(self.sqlite().execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;")?)
+    }
+
+    /// How often SQLite has prepared statements anew, which it does when the schema has changed.
+    pub fn preparations_anew(&self) -> i32 {
+        self.statements.preparations_anew()
     }
 
     /// How much of the write-ahead log is in use; 0 where there is none.

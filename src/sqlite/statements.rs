@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use rusqlite::{Connection, PrepFlags, Statement as Prepared};
+use rusqlite::{Connection, PrepFlags, Statement as Prepared, StatementStatus};
 use self_cell::self_cell;
 
 use crate::core::error::Result;
@@ -87,6 +87,14 @@ impl Statements {
         work: impl FnOnce(&mut Prepared<'_>) -> Result<T>,
     ) -> Result<T> {
         self.with_number(Statement::ALL.len() + control as usize, control.sql(), work)
+    }
+
+    /// How often SQLite has prepared them anew (sqlite.org/c3ref/c_stmtstatus_counter.html).
+    pub fn preparations_anew(&self) -> i32 {
+        let count = |place: &RefCell<Option<Prepared<'_>>>| {
+            place.borrow().as_ref().map_or(0, |prepared| prepared.get_status(StatementStatus::RePrepare))
+        };
+        self.0.with_dependent(|_, all| all.iter().map(count).sum())
     }
 
     fn with_number<T>(
