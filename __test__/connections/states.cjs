@@ -428,7 +428,8 @@ module.exports = function states(runner, driver, stores) {
         const rows = connection.prepare('SELECT n FROM own ORDER BY n').iterate();
         expect(Number(rows.next().value.n)).toBe(1);
         const outcome = await outcomeOf(store, cell);
-        if (refusesWhileIterating && cell.writes) {
+        // A claim is one statement that answers a row, which those drivers take for a read.
+        if (refusesWhileIterating && cell.writes && cell.method !== 'waitFor') {
           expectRefused(outcome, /busy executing a query/);
           expect(dump()).toEqual(before);
         } else expectDone(outcome, cell);

@@ -587,7 +587,9 @@ fn with_json_as_text(statement: Statement) -> Cow<'static, str> {
     let sql = statement.sql();
     match statement {
         Statement::CacheGet => sql.replacen("value AS", "CAST(value AS TEXT) AS", 1).into(),
-        Statement::DedupeJob => sql.replacen("j.result AS", "CAST(j.result AS TEXT) AS", 1).into(),
+        Statement::DedupeJob | Statement::DedupeLook => {
+            sql.replacen("j.result AS", "CAST(j.result AS TEXT) AS", 1).into()
+        }
         _ => sql.into(),
     }
 }

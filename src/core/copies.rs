@@ -236,7 +236,9 @@ impl Copies {
                 | S::AdaptiveRecordMany
                 | S::CacheStats
                 | S::DedupeJob
-                | S::DedupeClaimExpiry
+                | S::DedupeLook
+                | S::DedupeJobId
+                | S::DedupeClaimNew
                 | S::DedupeAbandon
                 | S::DedupeClaim
                 | S::DedupeRegister

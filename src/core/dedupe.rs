@@ -61,9 +61,12 @@ struct Job<'rows> {
 
 impl<'rows> Job<'rows> {
     fn read(step: Option<&'rows StepRows>) -> Option<Self> {
-        let [id, status, result, error, created_at, updated_at, lease] = step?.first()? else {
+        let [id, status, result, error, created_at, updated_at, lease, ..] = step?.first()? else {
             return None;
         };
+        if *id == Value::Null {
+            return None;
+        }
         Some(Job {
             id,
             status: status.text().unwrap_or_default(),
@@ -103,8 +106,9 @@ impl Call {
         Step::new(Statement::DedupeJob, [self.hash()])
     }
 
-    fn look(&self) -> [Step; 2] {
-        [self.job(), Step::new(Statement::DedupeClaimExpiry, [self.hash()])]
+    /// The job, and a claim.
+    fn look(&self) -> Step {
+        Step::new(Statement::DedupeLook, [self.hash()])
     }
 
     fn is_past_its_time(&self, created_at: Millis) -> bool {
@@ -125,9 +129,9 @@ impl Call {
         }
     }
 
-    fn state(&self, job: Option<&StepRows>, claim: Option<&StepRows>) -> State {
-        let Some(job) = Job::read(job) else {
-            return self.claim_state(claim);
+    fn state(&self, look: Option<&StepRows>) -> State {
+        let Some(job) = Job::read(look) else {
+            return self.claim_state(look);
         };
         let asked_before = self.waiting_since.is_some_and(|since| since <= job.updated_at);
         match job.status {
@@ -143,12 +147,12 @@ impl Call {
                 let message = job.error.text().unwrap_or_default().to_owned();
                 State::Ended(Box::new(Outcome::Answer(Answer::Rejection(Error::JobFailed(message)))))
             }
-            _ => self.claim_state(claim),
+            _ => self.claim_state(look),
         }
     }
 
-    fn claim_state(&self, claim: Option<&StepRows>) -> State {
-        match claim.and_then(|claim| claim.optional_number(0)) {
+    fn claim_state(&self, look: Option<&StepRows>) -> State {
+        match look.and_then(|look| look.optional_number(7)) {
             Some(expires_at) if self.options.claim_timeout_ms > 0.0 && expires_at > self.system_now => {
                 State::Live(Wait { deadline: None, look_again_at: Some(expires_at) })
             }
@@ -160,11 +164,12 @@ impl Call {
 /// Answers a served result; waits for a live job or claim; otherwise claims the hash and answers `undefined`. Writes
 /// only if it claims.
 pub fn wait_for(call: Call) -> Operation {
-    Operation::read(call.look(), move |rows| match call.state(rows.first(), rows.get(1)) {
+    Operation::read([call.look()], move |rows| match call.state(rows.first()) {
         State::Ended(outcome) => *outcome,
         State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
-        State::Absent if call.options.claim_timeout_ms > 0.0 => Outcome::Continue(claim(call)),
-        State::Absent => Outcome::Answer(Answer::Undefined),
+        State::Absent if call.options.claim_timeout_ms <= 0.0 => Outcome::Answer(Answer::Undefined),
+        State::Absent if Job::read(rows.first()).is_some() => Outcome::Continue(claim(call)),
+        State::Absent => Outcome::Continue(claim_new(call)),
     })
     .going_on()
 }
@@ -174,8 +179,25 @@ pub fn wait_for_in_turn(call: Call) -> Operation {
     if call.options.claim_timeout_ms > 0.0 { claim(call) } else { wait_for(call) }
 }
 
+/// Claims a hash that had no job when it was looked at. One statement; if it has one by now, all of [`claim`]'s.
+fn claim_new(call: Call) -> Operation {
+    let attempt = Step::new(
+        Statement::DedupeClaimNew,
+        [
+            call.hash(),
+            call.owner.as_str().into(),
+            (call.system_now + call.options.claim_timeout_ms).into(),
+            call.system_now.into(),
+        ],
+    );
+    Operation::write([attempt], move |rows| match rows.first().and_then(StepRows::first) {
+        Some(_) => Outcome::Answer(Answer::Claimed),
+        None => Outcome::Continue(claim(call)),
+    })
+    .going_on()
+}
+
 fn claim(call: Call) -> Operation {
-    let [job, claim] = call.look();
     let attempt = Step::new(
         Statement::DedupeClaim,
         [
@@ -193,11 +215,11 @@ fn claim(call: Call) -> Operation {
         Statement::DedupeAbandon,
         [call.hash(), TIMED_OUT.into(), call.now.into(), call.system_now.into()],
     );
-    Operation::write([abandon, attempt, job, claim], move |rows| {
+    Operation::write([abandon, attempt, call.look()], move |rows| {
         if rows.get(1).is_some_and(|step| step.first().is_some()) {
             return Outcome::Answer(Answer::Claimed);
         }
-        match call.state(rows.get(2), rows.get(3)) {
+        match call.state(rows.get(2)) {
             State::Ended(outcome) => *outcome,
             State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
             State::Absent => Outcome::Answer(Answer::Undefined),
@@ -222,10 +244,10 @@ pub fn register(call: &Call, job_id: String) -> Operation {
             Statement::DedupeLease,
             [call.hash(), job_id.as_str().into(), call.owner.as_str().into(), (call.system_now + LEASE_MS).into()],
         ),
-        call.job(),
+        Step::new(Statement::DedupeJobId, [call.hash()]),
     ];
     Operation::write(steps, move |rows| {
-        let pending = Job::read(rows.get(2)).and_then(|job| job.id.text().map(str::to_owned));
+        let pending = rows.get(2).and_then(StepRows::first).and_then(|row| row.first()?.text().map(str::to_owned));
         let pending = pending.unwrap_or_else(|| job_id.clone());
         Outcome::Answer(Answer::Registered { created: pending == job_id, job_id: pending })
     })

@@ -273,8 +273,15 @@ statements! {
     DedupeJob(7) = "SELECT j.job_id AS c0, j.status AS c1, j.result AS c2, j.error AS c3, j.created_at AS c4, j.updated_at AS c5,
           (SELECT l.expires_at FROM dedupe_leases l WHERE l.hash = j.hash AND l.job_id = j.job_id) AS c6
         FROM dedupe_jobs j WHERE j.hash = ?1";
-    /// The expiry of a claim that has not become a job. Parameters: hash.
-    DedupeClaimExpiry(1) = "SELECT expires_at AS c0 FROM dedupe_leases WHERE hash = ?1 AND job_id IS NULL";
+    /// The same and, last, the expiry of a claim that has not become a job; no row if there is neither. Parameters:
+    /// hash.
+    DedupeLook(8) = "SELECT j.job_id AS c0, j.status AS c1, j.result AS c2, j.error AS c3, j.created_at AS c4, j.updated_at AS c5,
+          CASE WHEN l.job_id = j.job_id THEN l.expires_at END AS c6,
+          CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7
+        FROM (SELECT 1) LEFT JOIN dedupe_jobs j ON j.hash = ?1 LEFT JOIN dedupe_leases l ON l.hash = ?1
+        WHERE j.hash IS NOT NULL OR l.hash IS NOT NULL";
+    /// The id of a job. Parameters: hash.
+    DedupeJobId(1) = "SELECT job_id AS c0 FROM dedupe_jobs WHERE hash = ?1";
     /// End a pending job whose owner has let its lease run out. Parameters: hash, message, now, system time.
     DedupeAbandon(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
         WHERE hash = ?1 AND status = 'pending' AND EXISTS (SELECT 1 FROM dedupe_leases l
@@ -290,6 +297,13 @@ statements! {
             OR (j.status = 'completed' AND ?4 - j.updated_at < ?6)))
         ON CONFLICT (hash) DO UPDATE SET owner = excluded.owner, job_id = NULL, expires_at = excluded.expires_at
           WHERE dedupe_leases.job_id IS NOT NULL OR dedupe_leases.expires_at <= ?7
+        RETURNING 1 AS c0";
+    /// Claim a hash that has no job and no claim; answers a row if it did. Parameters: hash, owner, claim expiry, system
+    /// time.
+    DedupeClaimNew(1) = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)
+        SELECT ?1, ?2, NULL, ?3 WHERE NOT EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1)
+        ON CONFLICT (hash) DO UPDATE SET owner = excluded.owner, job_id = NULL, expires_at = excluded.expires_at
+          WHERE dedupe_leases.job_id IS NOT NULL OR dedupe_leases.expires_at <= ?4
         RETURNING 1 AS c0";
     /// Register a job unless a live one is pending. Parameters: hash, job id, now, job timeout, system time.
     DedupeRegister(0) = "INSERT INTO dedupe_jobs (hash, job_id, status, created_at, updated_at)
