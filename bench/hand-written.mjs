@@ -1,11 +1,12 @@
 // What a careful engineer writes today, in plain JavaScript, without this package: better-sqlite3 with a write-ahead log and
 // synchronous NORMAL, statements prepared once, plain JSON. On the same tables and indexes as version 0.2.0's, and the
-// index that counting a window needs. It does less than the stores: it checks no argument, keeps no process from
+// indexes that counting a window needs. It does less than the stores: it checks no argument, keeps no process from
 // repeating what another is doing, deletes what has expired only when told, and knows no calls at once.
 
 import { randomUUID } from 'node:crypto';
 
-const SCHEMA = `
+/** Version 0.2.0's tables and indexes. */
+export const SCHEMA = `
   CREATE TABLE IF NOT EXISTS cache (
     hash TEXT PRIMARY KEY, value BLOB NOT NULL, expires_at INTEGER NOT NULL, created_at INTEGER NOT NULL
   );
@@ -21,8 +22,9 @@ const SCHEMA = `
   );
   CREATE INDEX IF NOT EXISTS idx_rate_limit_resource ON rate_limits(resource);
   CREATE INDEX IF NOT EXISTS idx_rate_limit_timestamp ON rate_limits(timestamp);
-  CREATE INDEX IF NOT EXISTS idx_rate_limit_resource_timestamp ON rate_limits(resource, timestamp);
 `;
+const WINDOW_INDEX =
+  'CREATE INDEX IF NOT EXISTS idx_rate_limit_resource_timestamp ON rate_limits(resource, timestamp)';
 const PRIORITY_INDEX =
   'CREATE INDEX IF NOT EXISTS idx_rate_limit_resource_priority_timestamp ON rate_limits(resource, priority, timestamp)';
 
@@ -111,6 +113,7 @@ export class RateLimitStore {
   /** @param {{ database: Database, defaultConfig: { limit: number, windowMs: number } }} options */
   constructor({ database, defaultConfig: { limit, windowMs } }) {
     database.exec(SCHEMA);
+    database.exec(WINDOW_INDEX);
     this.limit = limit;
     this.windowMs = windowMs;
     this.count = database

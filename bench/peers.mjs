@@ -164,8 +164,8 @@ export async function connect(file) {
 async function seed(directory) {
   const file = join(directory, 'seeded.db');
   const connection = await connect(file);
-  const { RateLimitStore } = await sources.handWritten.load();
-  new RateLimitStore({ database: connection, ...limits });
+  const { SCHEMA } = await import('./hand-written.mjs');
+  connection.exec(SCHEMA);
   const insert = connection.prepare('INSERT INTO rate_limits (resource, timestamp) VALUES (?, ?)');
   const now = Date.now();
   if (connection.prepare('SELECT 1 FROM rate_limits LIMIT 1').get() === undefined)
