@@ -42,6 +42,8 @@ const readsOnConnection = [
   slower('hand-written', 0.6, 'ours on a connection'),
 ];
 
+const writeOnConnection = slower('0.2.0 on a connection', 2, 'ours on a connection');
+
 /** For jobs and issues that no call has named before. */
 let next = 1;
 
@@ -69,10 +71,7 @@ const writes = Object.entries(values).flatMap(([size, value]) => [
     kinds: ['cache'],
     peers: [...basic, ...flushed, ...caches],
     call: (peer, i) => peer.cache.set(`key-${i % 20}`, value, HOUR_SECONDS),
-    targets:
-      size === '100 B'
-        ? [...onPath(40, 1.5), slower('0.2.0 on a connection', 2, 'ours on a connection')]
-        : undefined,
+    targets: size === '100 B' ? [...onPath(40, 1.5), writeOnConnection] : undefined,
   },
   {
     name: `set, ${size}, 100 at once`,
@@ -136,7 +135,7 @@ export const cases = [
     peers: [...limiters, ...flushed],
     before: (peer) => peer.rate.reset('recorded'),
     call: (peer) => peer.rate.record('recorded'),
-    targets: onPath(40, 1.5),
+    targets: [...onPath(40, 1.5), writeOnConnection],
   },
   {
     name: 'record, 100 at once',
@@ -158,7 +157,7 @@ export const cases = [
       await peer.adaptive.canProceed('recorded', priority);
       await peer.adaptive.record('recorded', priority);
     },
-    targets: onPath(50, 1.2),
+    targets: [...onPath(50, 1.2), writeOnConnection],
   },
   {
     name: 'dedupe waitFor + register + complete',
@@ -173,7 +172,7 @@ export const cases = [
       await peer.dedupe.complete(hash, values['100 B']);
     },
     note: 'Ours commits three times: `waitFor` claims the hash. The others commit twice.',
-    targets: onPath(40, 0.7),
+    targets: [...onPath(40, 0.7), writeOnConnection],
   },
   {
     name: 'dedupe register',
@@ -182,7 +181,7 @@ export const cases = [
     peers: basic,
     before: (peer) => peer.dedupe.clear(),
     call: (peer) => peer.dedupe.register(`job-${next++}`),
-    targets: [slower('0.2.0 on a connection', 2, 'ours on a connection')],
+    targets: [writeOnConnection],
   },
   {
     name: 'dedupe isInProgress',

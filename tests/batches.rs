@@ -18,8 +18,9 @@ fn open() -> Connection {
 }
 
 fn rows(connection: &mut Connection) -> Vec<Vec<Vec<Value>>> {
-    ["cache", "rate_limits"]
-        .map(|table| connection.query(&format!("SELECT * FROM {table} ORDER BY 1")).unwrap())
+    // Not by which id requests are in their order.
+    ["SELECT * FROM cache ORDER BY hash", "SELECT resource, timestamp, priority FROM rate_limits ORDER BY id"]
+        .map(|sql| connection.query(sql).unwrap())
         .to_vec()
 }
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::options::{RateLimitConfig, ResourceConfigs};
-use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
+use comic_vine_sqlite_store::core::rate_limit::{self, Call, Ids, Reservations};
 use common::{Db, boolean, members, number};
 use proptest::prelude::*;
 
@@ -302,4 +302,47 @@ fn a_cleanup_of_any_size_leaves_what_counts() {
     assert_eq!(db.number("SELECT MIN(timestamp) FROM rate_limits"), 5_004.0);
     assert_eq!(db.number("SELECT MIN(expires_at) FROM rate_limit_reservations"), 6_005.0);
     assert_eq!(db.number("SELECT COUNT(*) FROM rate_limit_reservations"), 296.0);
+}
+
+/// What is kept of the highest id is not written with each request, whatever else gives ids: version 0.2.0, `acquire`,
+/// statements of many rows.
+#[test]
+fn ids_are_reserved_ahead_of_requests() {
+    const MOST_UNTIL_RESERVED: usize = 100;
+    let db = Db::memory(StoreKind::RateLimit);
+    let ids = Ids::default();
+    let record = |times: usize| {
+        for _ in 0..times {
+            db.run(ids.look_after(rate_limit::record("issues".to_owned(), START as f64, None)));
+        }
+    };
+    let highest = || db.number("SELECT MAX(id) FROM rate_limits");
+    let given = || db.number("SELECT seq FROM sqlite_sequence WHERE name = 'rate_limits'");
+    let mut count = 0.0;
+    let mut is_reserved = |first: usize| {
+        record(first);
+        let before = given();
+        record(500);
+        assert_eq!(given(), before);
+        assert!(highest() < before, "{} of {before}", highest());
+        count += (first + 500) as f64;
+        count
+    };
+    assert_eq!(is_reserved(1), db.number("SELECT COUNT(*) FROM rate_limits"));
+    for _ in 0..3 {
+        let before = given();
+        db.execute("INSERT INTO rate_limits (resource, timestamp) VALUES ('issues', 0), ('issues', 0)");
+        assert_eq!(highest(), before + 2.0);
+        assert_eq!(given(), before + 2.0);
+        let recorded = is_reserved(MOST_UNTIL_RESERVED);
+        db.execute("DELETE FROM rate_limits WHERE timestamp = 0");
+        assert_eq!(recorded, db.number("SELECT COUNT(*) FROM rate_limits"));
+    }
+    // More than were reserved.
+    record(12_000);
+    assert!(highest() + 900.0 <= given());
+    db.run(rate_limit::clear());
+    let before = given();
+    record(1);
+    assert_eq!([highest(), given()], [1.0, before]);
 }

@@ -196,6 +196,24 @@ module.exports = function cacheContract(kit) {
       expect(await store.get('shorter')).toBeUndefined();
     });
 
+    ours('counts from the call, whatever a toJSON stores meanwhile', async () => {
+      const store = open();
+      let inner;
+      const toJSON = () => {
+        clock.set(START + 5_000);
+        inner = store.set('inner', 1, 10);
+        return 'outer';
+      };
+      await store.set('outer', { toJSON }, 10);
+      await inner;
+      clock.set(START + 10_000);
+      expect(await store.get('outer')).toBeUndefined();
+      clock.set(START + 14_999);
+      expect(await store.get('inner')).toBe(1);
+      clock.set(START + 15_000);
+      expect(await store.get('inner')).toBeUndefined();
+    });
+
     it('follows a clock that is set back', async () => {
       const store = open();
       await store.set('key', 'value', 10);

@@ -13,7 +13,7 @@ use crate::core::adaptive::{self, Call, CallOnAll, Divisions};
 use crate::core::error::StoreKind;
 use crate::core::options::{AdaptiveConfig, RateLimitConfig};
 use crate::core::plan::Operation;
-use crate::core::rate_limit::Reservations;
+use crate::core::rate_limit::{Ids, Reservations};
 
 /// The class.
 pub struct AdaptiveStore(Rc<Inner>);
@@ -24,6 +24,7 @@ struct Inner {
     config: AdaptiveConfig,
     divisions: Divisions,
     reservations: Option<Reservations>,
+    ids: Ids,
 }
 
 impl Class for AdaptiveStore {
@@ -93,7 +94,7 @@ impl Class for AdaptiveStore {
         let reservations = limits::reservations(&members)?;
         let store = Store::open(js, StoreKind::Adaptive, realm, &members)?;
         let divisions = Divisions::default();
-        let inner = Rc::new(Inner { store, limits, config, divisions, reservations });
+        let inner = Rc::new(Inner { store, limits, config, divisions, reservations, ids: Ids::default() });
         let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
         inner.store.join(js, member, 0.0)?;
         Ok(AdaptiveStore(inner))
@@ -148,7 +149,7 @@ impl Inner {
             let resource = options::string(js, call.get(0), "resource")?;
             let priority = options::priority(js, call.get(1))?;
             let now = self.store.realm().now(js)?;
-            Ok(Some(adaptive::record(&resource, priority, now, self.reservations.as_ref())))
+            Ok(Some(self.ids.look_after(adaptive::record(&resource, priority, now, self.reservations.as_ref()))))
         })
     }
 

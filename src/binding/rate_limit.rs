@@ -12,7 +12,7 @@ use super::store::Store;
 use crate::core::error::StoreKind;
 use crate::core::options::{RateLimitConfig, ResourceConfigs};
 use crate::core::plan::Operation;
-use crate::core::rate_limit::{self, Call, Reservations};
+use crate::core::rate_limit::{self, Call, Ids, Reservations};
 use crate::core::value::Millis;
 
 /// The class.
@@ -22,6 +22,7 @@ struct Inner {
     store: Store,
     limits: Limits,
     reservations: Option<Reservations>,
+    ids: Ids,
 }
 
 impl Class for RateLimitStore {
@@ -71,7 +72,7 @@ impl Class for RateLimitStore {
         let limits = Limits::read(js, &members, RateLimitConfig::PLAIN_DEFAULT)?;
         let reservations = limits::reservations(&members)?;
         let store = Store::open(js, StoreKind::RateLimit, realm, &members)?;
-        let inner = Rc::new(Inner { store, limits, reservations });
+        let inner = Rc::new(Inner { store, limits, reservations, ids: Ids::default() });
         let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
         inner.store.join(js, member, 0.0)?;
         Ok(RateLimitStore(inner))
@@ -113,7 +114,7 @@ impl Inner {
         self.store.call(js, || {
             let resource = options::string(js, call.get(0), "resource")?;
             let now = self.store.realm().now(js)?;
-            Ok(Some(rate_limit::record(resource, now, self.reservations.as_ref())))
+            Ok(Some(self.ids.look_after(rate_limit::record(resource, now, self.reservations.as_ref()))))
         })
     }
 

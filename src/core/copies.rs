@@ -234,6 +234,7 @@ impl Copies {
                 | S::CacheSetMany
                 | S::RateRecordMany
                 | S::AdaptiveRecordMany
+                | S::RateReserveIds
                 | S::CacheStats
                 | S::DedupeJob
                 | S::DedupeLook

@@ -2,6 +2,8 @@
 //! `window_ms` old, a place held for one until it is recorded or lapses, and one more may be made while fewer than
 //! `limit` count.
 
+use std::cell::Cell;
+
 use super::options::{RateLimitConfig, ResourceConfigs};
 use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows, delete_in_chunks};
 use super::schema::Statement;
@@ -131,6 +133,23 @@ pub fn record(resource: String, now: Millis, reservations: Option<&Reservations>
     steps.extend(reservations.map(|reservations| release(&resource, reservations, None)));
     steps.push(Step::new(Statement::RateRecord, [resource.into(), now.into()]));
     Operation::command(steps)
+}
+
+/// Keeps ids reserved for the requests that a store records.
+#[derive(Debug, Default)]
+pub struct Ids(Cell<u32>);
+
+impl Ids {
+    /// How many requests are recorded before it looks again whether ids are left; far more than that are reserved.
+    const LOOK_EVERY: u32 = 100;
+
+    /// The operation that records a request, with what is to be done for the ids of others.
+    pub fn look_after(&self, mut record: Operation) -> Operation {
+        if self.0.replace((self.0.get() + 1) % Self::LOOK_EVERY) == 0 {
+            record.steps.push(Step::new(Statement::RateReserveIds, []));
+        }
+        record
+    }
 }
 
 /// Answers what remains of a resource's limit.
