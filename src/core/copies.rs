@@ -235,6 +235,7 @@ impl Copies {
                 | S::RateRecordMany
                 | S::AdaptiveRecordMany
                 | S::RateReserveIds
+                | S::RateUnmarkIds
                 | S::CacheStats
                 | S::DedupeJob
                 | S::DedupeLook

@@ -140,13 +140,14 @@ pub fn record(resource: String, now: Millis, reservations: Option<&Reservations>
 pub struct Ids(Cell<u32>);
 
 impl Ids {
-    /// How many requests are recorded before it looks again whether ids are left; far more than that are reserved.
-    const LOOK_EVERY: u32 = 100;
+    /// After how many requests ids are reserved again; far more are.
+    const RESERVE_EVERY: u32 = 100;
 
     /// The operation that records a request, with what is to be done for the ids of others.
     pub fn look_after(&self, mut record: Operation) -> Operation {
-        if self.0.replace((self.0.get() + 1) % Self::LOOK_EVERY) == 0 {
-            record.steps.push(Step::new(Statement::RateReserveIds, []));
+        if self.0.replace((self.0.get() + 1) % Self::RESERVE_EVERY) == 0 {
+            let reserve = [Statement::RateReserveIds, Statement::RateUnmarkIds];
+            record.steps.extend(reserve.map(|statement| Step::new(statement, [])));
         }
         record
     }

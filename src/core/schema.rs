@@ -408,10 +408,12 @@ statements! {
     RateRecord(0) = concat!("INSERT INTO rate_limits (id, resource, timestamp) VALUES (", next_id!(), ", ?1, ?2)");
     /// Record requests. Parameters: those of [`RateRecord`](Statement::RateRecord), of each.
     RateRecordMany(0) = concat!("INSERT INTO rate_limits (resource, timestamp) VALUES ", rows!("(?, ?)"));
-    /// Have SQLite take some ids that no request has yet for given. The highest that was ever given is in a table of its
-    /// own, as `id` is AUTOINCREMENT; an insert below it leaves that page alone, a fifth of what it writes else.
-    RateReserveIds(0) = "UPDATE sqlite_sequence SET seq = (SELECT MAX(id) FROM rate_limits) + 10000
-        WHERE name = 'rate_limits' AND seq < (SELECT MAX(id) FROM rate_limits) + 1000";
+    /// Give out an id far above those of all requests. `id` is AUTOINCREMENT, so SQLite keeps the highest that it ever
+    /// gave in a table of its own; an insert below that leaves that page alone, a fifth of what it writes else.
+    RateReserveIds(0) = "INSERT INTO rate_limits (id, resource, timestamp)
+        SELECT COALESCE(MAX(id), 0) + 10000, '', 0 FROM rate_limits";
+    /// Remove the row that reserved ids, in the same transaction.
+    RateUnmarkIds(0) = "DELETE FROM rate_limits WHERE id = (SELECT MAX(id) FROM rate_limits)";
     /// Remove some of a resource's requests before a time. Parameters: resource, that time.
     RateDeleteBefore(0) = "DELETE FROM rate_limits WHERE id IN (
           SELECT id FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT 500)";
