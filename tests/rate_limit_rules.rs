@@ -308,7 +308,7 @@ fn a_cleanup_of_any_size_leaves_what_counts() {
 /// `acquire`, statements of many rows.
 #[test]
 fn ids_are_reserved_ahead_of_requests() {
-    const MOST_UNTIL_RESERVED: usize = 100;
+    const MOST_UNTIL_RESERVED: usize = 1_000;
     let db = Db::memory(StoreKind::RateLimit);
     let ids = Ids::default();
     let highest = || db.number("SELECT COALESCE(MAX(id), 0) FROM rate_limits");
@@ -340,7 +340,7 @@ fn ids_are_reserved_ahead_of_requests() {
         expect_reserved();
     }
     let of_issues = db.number("SELECT COUNT(*) FROM rate_limits WHERE resource = 'issues'");
-    assert_eq!(of_issues, (1 + 4 * 300 + 3 * (2 + 100)) as f64);
+    assert_eq!(of_issues, (1 + 4 * 3_000 + 3 * (2 + 1_000)) as f64);
     assert_eq!(db.number("SELECT COUNT(*) FROM rate_limits"), of_issues);
     db.run(rate_limit::clear());
     expect_reserved();
@@ -354,7 +354,7 @@ fn ids_need_not_be_reserved() {
         "CREATE TABLE rate_limits (id INTEGER PRIMARY KEY, resource TEXT NOT NULL, timestamp INTEGER NOT NULL)",
     );
     let ids = Ids::default();
-    for id in 1..=250 {
+    for id in 1..=2_500 {
         db.run(ids.look_after(rate_limit::record("issues".to_owned(), START as f64, None)));
         assert_eq!(db.number("SELECT MAX(id) FROM rate_limits"), f64::from(id));
     }

@@ -141,7 +141,7 @@ pub struct Ids(Cell<u32>);
 
 impl Ids {
     /// After how many requests ids are reserved again; far more are.
-    const RESERVE_EVERY: u32 = 100;
+    const RESERVE_EVERY: u32 = 1_000;
 
     /// The operation that records a request, with what is to be done for the ids of others.
     pub fn look_after(&self, mut record: Operation) -> Operation {

@@ -411,7 +411,7 @@ statements! {
     /// Give out an id far above those of all requests. `id` is AUTOINCREMENT, so SQLite keeps the highest that it ever
     /// gave in a table of its own; an insert below that leaves that page alone, a fifth of what it writes else.
     RateReserveIds(0) = "INSERT INTO rate_limits (id, resource, timestamp)
-        SELECT COALESCE(MAX(id), 0) + 10000, '', 0 FROM rate_limits";
+        SELECT COALESCE(MAX(id), 0) + 100000, '', 0 FROM rate_limits";
     /// Remove the row that reserved ids, in the same transaction.
     RateUnmarkIds(0) = "DELETE FROM rate_limits WHERE id = (SELECT MAX(id) FROM rate_limits)";
     /// Remove some of a resource's requests before a time. Parameters: resource, that time.
