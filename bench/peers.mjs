@@ -164,7 +164,7 @@ export async function connect(file) {
 async function seed(directory) {
   const file = join(directory, 'seeded.db');
   const connection = await connect(file);
-  const { SCHEMA } = await import('./hand-written.mjs');
+  const { SCHEMA } = await sources.handWritten.load();
   connection.exec(SCHEMA);
   const insert = connection.prepare('INSERT INTO rate_limits (resource, timestamp) VALUES (?, ?)');
   const now = Date.now();

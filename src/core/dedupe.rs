@@ -111,6 +111,12 @@ impl Call {
         Step::new(Statement::DedupeLook, [self.hash()])
     }
 
+    /// A claim: the hash, whose it is, until when, and the time.
+    fn claim(&self) -> [Value; 4] {
+        let until = self.system_now + self.options.claim_timeout_ms;
+        [self.hash(), self.owner.as_str().into(), until.into(), self.system_now.into()]
+    }
+
     fn is_past_its_time(&self, created_at: Millis) -> bool {
         self.options.job_timeout_ms > 0.0 && self.now - created_at >= self.options.job_timeout_ms
     }
@@ -181,15 +187,7 @@ pub fn wait_for_in_turn(call: Call) -> Operation {
 
 /// Claims a hash that had no job when it was looked at. One statement; if it has one by now, all of [`claim`]'s.
 fn claim_new(call: Call) -> Operation {
-    let attempt = Step::new(
-        Statement::DedupeClaimNew,
-        [
-            call.hash(),
-            call.owner.as_str().into(),
-            (call.system_now + call.options.claim_timeout_ms).into(),
-            call.system_now.into(),
-        ],
-    );
+    let attempt = Step::new(Statement::DedupeClaimNew, call.claim());
     Operation::write([attempt], move |rows| match rows.first().and_then(StepRows::first) {
         Some(_) => Outcome::Answer(Answer::Claimed),
         None => Outcome::Continue(claim(call)),
@@ -198,18 +196,8 @@ fn claim_new(call: Call) -> Operation {
 }
 
 fn claim(call: Call) -> Operation {
-    let attempt = Step::new(
-        Statement::DedupeClaim,
-        [
-            call.hash(),
-            call.owner.as_str().into(),
-            (call.system_now + call.options.claim_timeout_ms).into(),
-            call.now.into(),
-            call.options.job_timeout_ms.into(),
-            call.result_ttl_ms().into(),
-            call.system_now.into(),
-        ],
-    );
+    let allowed = [call.now, call.options.job_timeout_ms, call.result_ttl_ms()].map(Value::from);
+    let attempt = Step::new(Statement::DedupeClaim, call.claim().into_iter().chain(allowed));
     // The claim takes the place of a dead owner's lease, by which the job was known to be dead.
     let abandon = Step::new(
         Statement::DedupeAbandon,

@@ -200,6 +200,26 @@ macro_rules! cache_set {
     };
 }
 
+/// What is read of a job.
+macro_rules! job_columns {
+    () => {
+        "j.job_id AS c0, j.status AS c1, j.result AS c2, j.error AS c3, j.created_at AS c4, j.updated_at AS c5"
+    };
+}
+
+/// Claims a hash unless a query finds a job that forbids it, or a claim is there that has not run out.
+macro_rules! claim {
+    ($forbidding:literal) => {
+        concat!(
+            "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at) SELECT ?1, ?2, NULL, ?3 WHERE NOT EXISTS ",
+            $forbidding,
+            " ON CONFLICT (hash) DO UPDATE SET owner = excluded.owner, job_id = NULL, expires_at = excluded.expires_at
+              WHERE dedupe_leases.job_id IS NOT NULL OR dedupe_leases.expires_at <= ?4
+            RETURNING 1 AS c0"
+        )
+    };
+}
+
 /// The id of the next request.
 macro_rules! next_id {
     () => {
@@ -277,16 +297,16 @@ statements! {
     CacheCleanup(0) = "DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache WHERE expires_at < ?1 LIMIT 500)";
 
     /// A job with the expiry of its lease. Parameters: hash.
-    DedupeJob(7) = "SELECT j.job_id AS c0, j.status AS c1, j.result AS c2, j.error AS c3, j.created_at AS c4, j.updated_at AS c5,
+    DedupeJob(7) = concat!("SELECT ", job_columns!(), ",
           (SELECT l.expires_at FROM dedupe_leases l WHERE l.hash = j.hash AND l.job_id = j.job_id) AS c6
-        FROM dedupe_jobs j WHERE j.hash = ?1";
+        FROM dedupe_jobs j WHERE j.hash = ?1");
     /// The same and, last, the expiry of a claim that has not become a job; no row if there is neither. Parameters:
     /// hash.
-    DedupeLook(8) = "SELECT j.job_id AS c0, j.status AS c1, j.result AS c2, j.error AS c3, j.created_at AS c4, j.updated_at AS c5,
+    DedupeLook(8) = concat!("SELECT ", job_columns!(), ",
           CASE WHEN l.job_id = j.job_id THEN l.expires_at END AS c6,
           CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7
         FROM (SELECT 1) LEFT JOIN dedupe_jobs j ON j.hash = ?1 LEFT JOIN dedupe_leases l ON l.hash = ?1
-        WHERE j.hash IS NOT NULL OR l.hash IS NOT NULL";
+        WHERE j.hash IS NOT NULL OR l.hash IS NOT NULL");
     /// The id of a job. Parameters: hash.
     DedupeJobId(1) = "SELECT job_id AS c0 FROM dedupe_jobs WHERE hash = ?1";
     /// End a pending job whose owner has let its lease run out. Parameters: hash, message, now, system time.
@@ -294,24 +314,14 @@ statements! {
         WHERE hash = ?1 AND status = 'pending' AND EXISTS (SELECT 1 FROM dedupe_leases l
           WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.expires_at <= ?4)";
     /// Claim a hash that has neither a live job, a served result nor a claim; answers a row if it did.
-    /// Parameters: hash, owner, claim expiry, now, job timeout, result TTL, system time.
-    DedupeClaim(1) = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)
-        SELECT ?1, ?2, NULL, ?3
-        WHERE NOT EXISTS (
-          SELECT 1 FROM dedupe_jobs j WHERE j.hash = ?1 AND (
-            (j.status = 'pending' AND (?5 = 0 OR ?4 - j.created_at < ?5) AND NOT EXISTS (
-              SELECT 1 FROM dedupe_leases l WHERE l.hash = ?1 AND l.job_id = j.job_id AND l.expires_at <= ?7))
-            OR (j.status = 'completed' AND ?4 - j.updated_at < ?6)))
-        ON CONFLICT (hash) DO UPDATE SET owner = excluded.owner, job_id = NULL, expires_at = excluded.expires_at
-          WHERE dedupe_leases.job_id IS NOT NULL OR dedupe_leases.expires_at <= ?7
-        RETURNING 1 AS c0";
+    /// Parameters: those of [`DedupeClaimNew`](Statement::DedupeClaimNew), now, job timeout, result TTL.
+    DedupeClaim(1) = claim!("(SELECT 1 FROM dedupe_jobs j WHERE j.hash = ?1 AND (
+            (j.status = 'pending' AND (?6 = 0 OR ?5 - j.created_at < ?6) AND NOT EXISTS (
+              SELECT 1 FROM dedupe_leases l WHERE l.hash = ?1 AND l.job_id = j.job_id AND l.expires_at <= ?4))
+            OR (j.status = 'completed' AND ?5 - j.updated_at < ?7)))");
     /// Claim a hash that has no job and no claim; answers a row if it did. Parameters: hash, owner, claim expiry, system
     /// time.
-    DedupeClaimNew(1) = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)
-        SELECT ?1, ?2, NULL, ?3 WHERE NOT EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1)
-        ON CONFLICT (hash) DO UPDATE SET owner = excluded.owner, job_id = NULL, expires_at = excluded.expires_at
-          WHERE dedupe_leases.job_id IS NOT NULL OR dedupe_leases.expires_at <= ?4
-        RETURNING 1 AS c0";
+    DedupeClaimNew(1) = claim!("(SELECT 1 FROM dedupe_jobs WHERE hash = ?1)");
     /// Register a job unless a live one is pending. Parameters: hash, job id, now, job timeout, system time.
     DedupeRegister(0) = "INSERT INTO dedupe_jobs (hash, job_id, status, created_at, updated_at)
         VALUES (?1, ?2, 'pending', ?3, ?3)
