@@ -6,27 +6,15 @@
 
 const binding = require('./binding.js');
 const driver = require('./driver.js');
+const methods = require('./methods.js');
 
 const itself = Symbol('store');
-
-// Where native code reads a time from without a call of its own. Large enough to lie outside of the engine's heap, where
-// it stays in its place.
-const clock = new Float64Array(16);
 
 const intrinsics = {
   now: () => Date.now(),
   date: (time) => new Date(time),
   parse: (text) => JSON.parse(text),
-  clock,
-  stringify(value) {
-    const now = Date.now();
-    const text = JSON.stringify(value);
-    // Last: what serializing calls may serialize as well.
-    clock[0] = now;
-    return text;
-  },
-  parsed: (text) => Promise.resolve(JSON.parse(text)),
-  fulfilled: (value) => Promise.resolve(value),
+  stringify: (value) => JSON.stringify(value),
   Object,
   Array,
   Map,
@@ -60,6 +48,7 @@ const intrinsics = {
     });
     return list;
   },
+  methods,
   driver,
   mark(store) {
     Object.defineProperty(store, itself, { value: store });

@@ -31,60 +31,38 @@ impl Class for AdaptiveStore {
     const NAME: &'static str = "SqliteAdaptiveRateLimitStore";
     const EXPECTED: &'static str = "an SqliteAdaptiveRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method {
-            name: "canProceed",
-            // The client passes a priority only to functions of at least two parameters.
-            length: 2,
-            run: |store, call| {
-                store.0.on(call, |on| {
-                    let priority = options::priority(call.js, call.get(1))?;
-                    Ok(adaptive::can_proceed(on, priority, store.0.reservations.as_ref()))
-                })
-            },
-        },
-        Method {
-            name: "acquire",
-            length: 1,
-            run: |store, call| {
-                store.0.on(call, |on| Ok(adaptive::acquire(on, options::priority(call.js, call.get(1))?)))
-            },
-        },
-        Method { name: "record", length: 1, run: |store, call| store.0.record(call) },
-        Method { name: "getStatus", length: 1, run: |store, call| store.0.on(call, |on| Ok(adaptive::status(on))) },
-        Method { name: "reset", length: 1, run: |store, call| store.0.reset(call) },
-        Method {
-            name: "getWaitTime",
-            length: 1,
-            run: |store, call| {
-                store.0.on(call, |on| Ok(adaptive::wait_time(on, options::priority(call.js, call.get(1))?)))
-            },
-        },
-        Method {
-            name: "setResourceConfig",
-            length: 2,
-            run: |store, call| store.0.limits.set_resource_config(call, store.0.store.realm()),
-        },
-        Method {
-            name: "getResourceConfig",
-            length: 1,
-            run: |store, call| store.0.limits.get_resource_config(call, store.0.store.realm()),
-        },
-        Method { name: "getStats", length: 0, run: |store, call| store.0.on_all(call, adaptive::stats) },
-        Method {
-            name: "clear",
-            length: 0,
-            run: |store, call| store.0.store.call(call.js, || Ok(Some(adaptive::clear(store.0.divisions.clone())))),
-        },
-        Method { name: "cleanup", length: 0, run: |store, call| store.0.on_all(call, adaptive::cleanup) },
-        Method { name: "close", length: 0, run: |store, call| store.0.store.close(call.js, |_| ()) },
-        Method {
-            name: "destroy",
-            length: 0,
-            run: |store, call| {
-                store.0.store.destroy(call.js);
-                call.js.undefined()
-            },
-        },
+        // The client passes a priority only to functions of at least two parameters.
+        Method::promised("canProceed", 2, |store, call| {
+            let reservations = store.0.reservations.as_ref();
+            store.0.on(call, |on| {
+                Ok(adaptive::can_proceed(on, options::priority(call.js, call.get(1))?, reservations))
+            })
+        }),
+        Method::promised("acquire", 1, |store, call| {
+            store.0.on(call, |on| Ok(adaptive::acquire(on, options::priority(call.js, call.get(1))?)))
+        }),
+        Method::promised("record", 1, |store, call| store.0.record(call)),
+        Method::promised("getStatus", 1, |store, call| store.0.on(call, |on| Ok(adaptive::status(on)))),
+        Method::promised("reset", 1, |store, call| store.0.reset(call)),
+        Method::promised("getWaitTime", 1, |store, call| {
+            store.0.on(call, |on| Ok(adaptive::wait_time(on, options::priority(call.js, call.get(1))?)))
+        }),
+        Method::direct("setResourceConfig", 2, |store, call| {
+            store.0.limits.set_resource_config(call, store.0.store.realm())
+        }),
+        Method::direct("getResourceConfig", 1, |store, call| {
+            store.0.limits.get_resource_config(call, store.0.store.realm())
+        }),
+        Method::promised("getStats", 0, |store, call| store.0.on_all(call, adaptive::stats)),
+        Method::promised("clear", 0, |store, call| {
+            store.0.store.call(call, || Ok(Some(adaptive::clear(store.0.divisions.clone()))))
+        }),
+        Method::promised("cleanup", 0, |store, call| store.0.on_all(call, adaptive::cleanup)),
+        Method::promised("close", 0, |store, call| store.0.store.close(call.js, |_| ())),
+        Method::direct("destroy", 0, |store, call| {
+            store.0.store.destroy(call.js);
+            call.js.undefined()
+        }),
     ];
 
     fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
@@ -116,45 +94,38 @@ impl Inner {
     /// A call on a resource.
     fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Value {
         let js = call.js;
-        self.store.call(js, || {
+        self.store.call(call, || {
             let (resource, limit) = limits::resource(js, call.get(0), &self.limits)?;
-            make(Call {
-                resource,
-                limit,
-                config: self.config,
-                divisions: self.divisions.clone(),
-                now: self.store.realm().now(js)?,
-            })
-            .map(Some)
+            make(Call { resource, limit, config: self.config, divisions: self.divisions.clone(), now: call.now()? })
+                .map(Some)
         })
     }
 
     /// A call on all resources.
     fn on_all(&self, call: &Arguments, make: fn(CallOnAll) -> Operation) -> Value {
         let js = call.js;
-        self.store.call(js, || {
-            let realm = self.store.realm();
+        self.store.call(call, || {
             Ok(Some(make(CallOnAll {
-                configs: self.limits.all(js, realm)?,
+                configs: self.limits.all(js, self.store.realm())?,
                 config: self.config,
                 divisions: self.divisions.clone(),
-                now: realm.now(js)?,
+                now: call.now()?,
             })))
         })
     }
 
     fn record(&self, call: &Arguments) -> Value {
         let js = call.js;
-        self.store.call(js, || {
+        self.store.call(call, || {
             let resource = options::string(js, call.get(0), "resource")?;
             let priority = options::priority(js, call.get(1))?;
-            let now = self.store.realm().now(js)?;
+            let now = call.now()?;
             Ok(Some(self.ids.look_after(adaptive::record(&resource, priority, now, self.reservations.as_ref()))))
         })
     }
 
     fn reset(&self, call: &Arguments) -> Value {
-        self.store.call(call.js, || {
+        self.store.call(call, || {
             let resource = options::string(call.js, call.get(0), "resource")?;
             Ok(Some(adaptive::reset(&resource, self.divisions.clone())))
         })

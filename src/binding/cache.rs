@@ -26,21 +26,17 @@ impl Class for CacheStore {
     const NAME: &'static str = "SQLiteCacheStore";
     const EXPECTED: &'static str = "an SQLiteCacheStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method { name: "get", length: 1, run: |store, call| store.0.get(call) },
-        Method { name: "set", length: 3, run: |store, call| store.0.set(call) },
-        Method { name: "delete", length: 1, run: |store, call| store.0.delete(call) },
-        Method { name: "clear", length: 0, run: |store, call| store.0.run(call, |_| Ok(cache::clear())) },
-        Method { name: "getStats", length: 0, run: |store, call| store.0.run(call, |now| Ok(cache::stats(now?))) },
-        Method { name: "cleanup", length: 0, run: |store, call| store.0.run(call, |now| Ok(cache::cleanup(now?))) },
-        Method { name: "close", length: 0, run: |store, call| store.0.store.close(call.js, |_| ()) },
-        Method {
-            name: "destroy",
-            length: 0,
-            run: |store, call| {
-                store.0.store.destroy(call.js);
-                call.js.undefined()
-            },
-        },
+        Method::parsed("get", 1, |store, call| store.0.get(call)),
+        Method::stringified("set", 3, |store, call| store.0.set(call)),
+        Method::promised("delete", 1, |store, call| store.0.delete(call)),
+        Method::promised("clear", 0, |store, call| store.0.run(call, |_| Ok(cache::clear()))),
+        Method::promised("getStats", 0, |store, call| store.0.run(call, |now| Ok(cache::stats(now?)))),
+        Method::promised("cleanup", 0, |store, call| store.0.run(call, |now| Ok(cache::cleanup(now?)))),
+        Method::promised("close", 0, |store, call| store.0.store.close(call.js, |_| ())),
+        Method::direct("destroy", 0, |store, call| {
+            store.0.store.destroy(call.js);
+            call.js.undefined()
+        }),
     ];
 
     fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
@@ -69,32 +65,27 @@ impl Member for Inner {
 
 impl Inner {
     fn run(&self, call: &Arguments, make: impl FnOnce(Result<f64>) -> Result<Operation>) -> Value {
-        self.store.call(call.js, || make(self.store.realm().now(call.js)).map(Some))
+        self.store.call(call, || make(call.now()).map(Some))
     }
 
     fn get(&self, call: &Arguments) -> Value {
-        let js = call.js;
-        self.store.call(js, || {
-            let hash = options::string(js, call.get(0), "hash")?;
-            Ok(Some(cache::get(hash, self.store.realm().now(js)?)))
-        })
+        self.run(call, |now| Ok(cache::get(options::string(call.js, call.get(0), "hash")?, now?)))
     }
 
     fn set(&self, call: &Arguments) -> Value {
         let js = call.js;
-        self.store.call(js, || {
-            let realm = self.store.realm();
+        self.store.call(call, || {
             let hash = options::string(js, call.get(0), "hash")?;
             let ttl_seconds = options::ttl_seconds(js, call.get(2))?;
             let markers = [(Type::Undefined, codec::UNDEFINED)];
-            let (text, now) = options::json_text(js, realm, call.get(1), "value", &markers)?;
+            let text = options::json_text(call, self.store.realm(), "value", &markers)?;
             // Larger ones are passed over; what is stored under the hash stays.
             let fits = text.len() as f64 <= self.options.max_entry_size_bytes;
-            Ok(fits.then(|| cache::set(hash, text, ttl_seconds, now)))
+            Ok(if fits { Some(cache::set(hash, text, ttl_seconds, call.now()?)) } else { None })
         })
     }
 
     fn delete(&self, call: &Arguments) -> Value {
-        self.store.call(call.js, || Ok(Some(cache::delete(options::string(call.js, call.get(0), "hash")?))))
+        self.store.call(call, || Ok(Some(cache::delete(options::string(call.js, call.get(0), "hash")?))))
     }
 }

@@ -3,7 +3,7 @@
 use std::any::TypeId;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
@@ -11,18 +11,22 @@ use std::rc::Rc;
 use hashlink::DefaultHashBuilder;
 use napi::sys;
 
-use super::js::{Failure, Js, Result, Value};
-use super::realm::Realm;
+use super::js::{Failure, Js, Result, Type, Value};
+use super::realm::{self, Realm};
 use crate::core::error::Error;
+use crate::core::value::Millis;
 
-/// The most parameters a method has.
-const PARAMETERS: usize = 3;
+/// How many arguments a method's native function is given, beside the receiver and the time.
+const ARGUMENTS: usize = 4;
 
-/// A call on a method: `undefined` stands for arguments that were not given.
+/// A call on a method, as `lib/methods.js` passes it on: `undefined` stands for arguments that were not given.
 pub struct Arguments {
     /// Access to JavaScript.
     pub js: Js,
-    values: [Value; PARAMETERS],
+    /// Whether a JSON text may be answered as text, to be parsed there.
+    pub takes_text: bool,
+    now: Value,
+    values: [Value; ARGUMENTS],
 }
 
 impl Arguments {
@@ -30,16 +34,72 @@ impl Arguments {
     pub fn get(&self, index: usize) -> Value {
         self.values[index]
     }
+
+    /// The time of the call, of a method that promises.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if it is no finite number.
+    pub fn now(&self) -> Result<Millis> {
+        realm::time(self.js, self.now)
+    }
+
+    /// The JSON text of the second argument, of a [`stringified`](Method::stringified) method; `undefined` if there is
+    /// none.
+    pub fn text(&self) -> Value {
+        self.values[3]
+    }
 }
 
-/// A method: its name, its `length`, and what it does. It answers a value and never throws.
+/// A method. Its function never throws.
 pub struct Method<S: 'static> {
-    /// The name.
-    pub name: &'static str,
+    name: &'static str,
     /// The `length` of the function, on which the client decides whether to pass a priority.
-    pub length: u32,
-    /// What it does.
-    pub run: fn(&S, &Arguments) -> Value,
+    length: u32,
+    shape: Shape,
+    run: fn(&S, &Arguments) -> Value,
+}
+
+/// What of a method is done in JavaScript.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Direct,
+    Promised,
+    Parsed,
+    Stringified,
+}
+
+impl Shape {
+    /// Its maker in `lib/methods.js`.
+    fn maker(self) -> &'static CStr {
+        match self {
+            Shape::Direct => c"direct",
+            Shape::Promised => c"promised",
+            Shape::Parsed => c"parsed",
+            Shape::Stringified => c"stringified",
+        }
+    }
+}
+
+impl<S: 'static> Method<S> {
+    /// A method that answers a value at once. It knows no time.
+    pub const fn direct(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
+        Method { name, length, shape: Shape::Direct, run }
+    }
+
+    /// A method that promises: `run` answers a promise, or what one is to be fulfilled with.
+    pub const fn promised(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
+        Method { name, length, shape: Shape::Promised, run }
+    }
+
+    /// A method of one argument that promises a value stored as JSON; see [`Arguments::takes_text`].
+    pub const fn parsed(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
+        Method { name, length, shape: Shape::Parsed, run }
+    }
+
+    /// A method that promises, and whose second argument is stored as JSON; see [`Arguments::text`].
+    pub const fn stringified(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
+        Method { name, length, shape: Shape::Stringified, run }
+    }
 }
 
 /// A kind of store.
@@ -109,12 +169,14 @@ pub fn define<S: Class>(js: Js, realm: &Rc<Realm>) -> Result<Value> {
         // of one for example.
         // SAFETY: `bound` is what `call_method::<S>` expects; the function is its only user, and it is freed when
         // the function is collected.
-        let function = unsafe {
-            let function = js.function(Some(call_method::<S>), bound.cast(), method.name)?;
+        let native = unsafe {
+            let native = js.function(Some(call_method::<S>), bound.cast(), method.name)?;
             let free: sys::napi_finalize = Some(free::<Bound<S>>);
-            sys::napi_add_finalizer(js.raw(), function.raw(), bound.cast(), free, ptr::null_mut(), ptr::null_mut());
-            function
+            sys::napi_add_finalizer(js.raw(), native.raw(), bound.cast(), free, ptr::null_mut(), ptr::null_mut());
+            native
         };
+        let function = realm.method(js, method.shape.maker(), native)?;
+        js.define_hidden(function, js.string("name")?, js.string(method.name)?)?;
         js.define_hidden(function, js.string("length")?, js.number(f64::from(method.length)))?;
         js.define_hidden(prototype, js.string(method.name)?, function)?;
     }
@@ -150,41 +212,45 @@ fn receiver<S: Class>(js: Js, this: Value, realm: &Realm) -> Option<&'static S> 
 }
 
 /// What Node-API knows of a callback: the receiver, the first arguments, and the data.
-struct Callback {
+struct Callback<const N: usize> {
     this: Value,
-    arguments: Arguments,
+    values: [Value; N],
     data: *mut c_void,
 }
 
 /// # Safety
 /// `env` and `info` must be those of the running callback.
-unsafe fn read_callback(env: sys::napi_env, info: sys::napi_callback_info) -> Callback {
-    let mut values = [ptr::null_mut(); PARAMETERS];
-    let (mut count, mut this, mut data) = (PARAMETERS, ptr::null_mut(), ptr::null_mut());
-    // SAFETY: by the caller's promise; room for `PARAMETERS` values, missing ones are filled with `undefined`.
+unsafe fn read_callback<const N: usize>(env: sys::napi_env, info: sys::napi_callback_info) -> Callback<N> {
+    let mut values = [ptr::null_mut(); N];
+    let (mut count, mut this, mut data) = (N, ptr::null_mut(), ptr::null_mut());
+    // SAFETY: by the caller's promise; room for `N` values, missing ones are filled with `undefined`.
     unsafe {
         sys::napi_get_cb_info(env, info, &mut count, values.as_mut_ptr(), &mut this, &mut data);
-        let values = values.map(|value| Value::from_raw(value));
-        Callback { this: Value::from_raw(this), arguments: Arguments { js: Js::new(env), values }, data }
+        Callback { this: Value::from_raw(this), values: values.map(|value| Value::from_raw(value)), data }
     }
 }
 
 unsafe extern "C" fn call_method<S: Class>(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: this callback's own.
-    let Callback { this, arguments, data } = unsafe { read_callback(env, info) };
+    let Callback { values: [this, now, values @ ..], data, .. } =
+        unsafe { read_callback::<{ ARGUMENTS + 2 }>(env, info) };
     // SAFETY: `define` put a `Bound<S>` there, and the function that runs keeps it.
     let Bound { realm, method } = unsafe { &*data.cast::<Bound<S>>() };
-    let js = arguments.js;
+    // SAFETY: within a callback of this environment.
+    let js = unsafe { Js::new(env) };
     let answer = catch_unwind(AssertUnwindSafe(|| match receiver::<S>(js, this, realm) {
-        Some(store) => (method.run)(store, &arguments),
+        Some(store) => {
+            let takes_text = method.shape == Shape::Parsed && js.type_of(values[1]) == Type::Undefined;
+            (method.run)(store, &Arguments { js, takes_text, now, values })
+        }
         None => {
             let error = Error::argument(format!("this of {}", method.name), S::EXPECTED, js.describe(this));
-            realm.settled(js, Err(error.into()))
+            realm.rejected(js, error.into())
         }
     }));
     let answer = answer.unwrap_or_else(|_| {
         let panic = Error::Internal(format!("a panic in {}.{}", S::NAME, method.name));
-        realm.settled(js, Err(panic.into()))
+        realm.rejected(js, panic.into())
     });
     answer.raw()
 }
@@ -194,12 +260,11 @@ unsafe extern "C" fn call_constructor<S: Class>(
     info: sys::napi_callback_info,
 ) -> sys::napi_value {
     // SAFETY: this callback's own; `define` put an `Rc<Realm>` there, which lives as long as the class.
-    let (Callback { this, arguments, .. }, realm) = unsafe {
+    let (js, Callback { this, values: [options], .. }, realm) = unsafe {
         let callback = read_callback(env, info);
         let realm = Rc::clone(&*callback.data.cast::<Rc<Realm>>());
-        (callback, realm)
+        (Js::new(env), callback, realm)
     };
-    let js = arguments.js;
     let mut new_target = ptr::null_mut();
     // SAFETY: this callback's own.
     unsafe { sys::napi_get_new_target(env, info, &mut new_target) };
@@ -207,7 +272,7 @@ unsafe extern "C" fn call_constructor<S: Class>(
         js.throw(realm.error(js, Error::NotConstructed(S::NAME).into()));
         return ptr::null_mut();
     }
-    let made = catch_unwind(AssertUnwindSafe(|| S::construct(js, arguments.get(0), Rc::clone(&realm))));
+    let made = catch_unwind(AssertUnwindSafe(|| S::construct(js, options, Rc::clone(&realm))));
     let failure = match made {
         Ok(Ok(store)) => {
             let store = Box::into_raw(Box::new(store));

@@ -73,34 +73,22 @@ impl Class for DedupeStore {
     const NAME: &'static str = "SQLiteDedupeStore";
     const EXPECTED: &'static str = "an SQLiteDedupeStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method { name: "waitFor", length: 1, run: |store, call| store.0.wait_for(call) },
-        Method {
-            name: "register",
-            length: 1,
-            run: |store, call| store.0.register(call, |job_id, _| Answer::Text(job_id)),
-        },
-        Method {
-            name: "registerOrJoin",
-            length: 1,
-            run: |store, call| {
-                store.0.register(call, |job_id, created| {
-                    Answer::Record(vec![("jobId", Field::Text(job_id)), ("isOwner", Field::Bool(created))])
-                })
-            },
-        },
-        Method { name: "complete", length: 2, run: |store, call| store.0.complete(call) },
-        Method { name: "fail", length: 2, run: |store, call| store.0.fail(call) },
-        Method {
-            name: "isInProgress",
-            length: 1,
-            run: |store, call| store.0.on(call, |on| Ok(dedupe::is_in_progress(on))),
-        },
-        Method { name: "getResult", length: 1, run: |store, call| store.0.on(call, |on| Ok(dedupe::result(on))) },
-        Method { name: "getStats", length: 0, run: |store, call| store.0.stats(call) },
-        Method { name: "cleanup", length: 0, run: |store, call| store.0.cleanup(call) },
-        Method { name: "clear", length: 0, run: |store, call| store.0.clear(call) },
-        Method { name: "close", length: 0, run: |store, call| store.0.close(call) },
-        Method { name: "destroy", length: 0, run: |store, call| store.0.destroy(call) },
+        Method::promised("waitFor", 1, |store, call| store.0.wait_for(call)),
+        Method::promised("register", 1, |store, call| store.0.register(call, |job_id, _| Answer::Text(job_id))),
+        Method::promised("registerOrJoin", 1, |store, call| {
+            store.0.register(call, |job_id, created| {
+                Answer::Record(vec![("jobId", Field::Text(job_id)), ("isOwner", Field::Bool(created))])
+            })
+        }),
+        Method::stringified("complete", 2, |store, call| store.0.complete(call)),
+        Method::promised("fail", 2, |store, call| store.0.fail(call)),
+        Method::promised("isInProgress", 1, |store, call| store.0.on(call, |on| Ok(dedupe::is_in_progress(on)))),
+        Method::parsed("getResult", 1, |store, call| store.0.on(call, |on| Ok(dedupe::result(on)))),
+        Method::promised("getStats", 0, |store, call| store.0.stats(call)),
+        Method::promised("cleanup", 0, |store, call| store.0.cleanup(call)),
+        Method::promised("clear", 0, |store, call| store.0.clear(call)),
+        Method::promised("close", 0, |store, call| store.0.close(call)),
+        Method::direct("destroy", 0, |store, call| store.0.destroy(call)),
     ];
 
     fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
@@ -211,19 +199,19 @@ impl Inner {
 
     fn arguments(&self, call: &Arguments) -> Result<Call> {
         let hash = options::string(call.js, call.get(0), "hash")?;
-        Ok(self.call_at(hash, self.store.realm().now(call.js)?, None))
+        Ok(self.call_at(hash, call.now()?, None))
     }
 
     /// A call on a hash that is answered by its operation alone.
     fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Value {
-        self.store.call(call.js, || make(self.arguments(call)?).map(Some))
+        self.store.call(call, || make(self.arguments(call)?).map(Some))
     }
 
     fn wait_for(&self, call: &Arguments) -> Value {
         let js = call.js;
         let on = match self.store.backend().and_then(|_| self.arguments(call)) {
             Ok(on) => on,
-            Err(failure) => return self.store.realm().settled(js, Err(failure)),
+            Err(failure) => return self.store.realm().rejected(js, failure),
         };
         // Joining at once would go past calls that are still to end or clear what the group waits for.
         if self.changing.get() == 0
@@ -234,7 +222,7 @@ impl Inner {
                     group.waiters.push(pending);
                     promise
                 }
-                Err(failure) => self.store.realm().settled(js, Err(failure)),
+                Err(failure) => self.store.realm().rejected(js, failure),
             };
         }
         let (hash, since) = (on.hash.clone(), on.now);
@@ -244,7 +232,7 @@ impl Inner {
         let idle = self.store.backend().is_ok_and(|backend| backend.is_idle());
         let asked_at = on.system_now;
         self.store.call_then(
-            js,
+            call,
             || Ok(if idle { dedupe::wait_for(on) } else { dedupe::wait_for_in_turn(on) }),
             move |js, answer, pending| {
                 let Some(inner) = itself.upgrade() else {
@@ -502,14 +490,14 @@ impl Inner {
     /// As [`Store::call_then`], of a call that changes jobs.
     fn change(
         &self,
-        js: Js,
+        call: &Arguments,
         make: impl FnOnce() -> Result<Operation>,
         finish: impl FnOnce(Js, &Inner, Result<Answer>, Pending) + 'static,
     ) -> Value {
         // The call outlives the store's object.
-        let Some(inner) = self.itself.upgrade() else { return js.undefined() };
+        let Some(inner) = self.itself.upgrade() else { return call.js.undefined() };
         self.changing.set(self.changing.get() + 1);
-        self.store.call_then(js, make, move |js, answer, pending| {
+        self.store.call_then(call, make, move |js, answer, pending| {
             inner.changing.set(inner.changing.get().saturating_sub(1));
             finish(js, &inner, answer, pending);
         })
@@ -520,7 +508,7 @@ impl Inner {
         let js = call.js;
         let on = match self.store.backend().and_then(|_| self.arguments(call)) {
             Ok(on) => on,
-            Err(failure) => return self.store.realm().settled(js, Err(failure)),
+            Err(failure) => return self.store.realm().rejected(js, failure),
         };
         let hash = on.hash.clone();
         let registered_at = on.system_now;
@@ -528,7 +516,7 @@ impl Inner {
         self.registrations.set(number);
         let before = self.registered.borrow_mut().insert(hash.clone(), Registered::Asked(number));
         self.change(
-            js,
+            call,
             || Ok(dedupe::register(&on, Uuid::new_v4().to_string())),
             move |js, inner, answer, pending| {
                 let answer = answer.map(|answer| match answer {
@@ -573,12 +561,12 @@ impl Inner {
     /// Ends a job. Waiters of this store get `value` itself, not a copy.
     fn end(
         &self,
-        js: Js,
+        call: &Arguments,
         on: Call,
-        value: Value,
         make: impl FnOnce(&Call, Option<String>) -> Operation,
         settlement: fn(Value) -> Result<Value>,
     ) -> Value {
+        let js = call.js;
         // Taken out at once: what is called next is about the next job.
         let registered = match self.registered.borrow_mut().remove(&on.hash) {
             Some(Registered::Job(job_id) | Registered::Lost(job_id)) => Some(job_id),
@@ -589,7 +577,7 @@ impl Inner {
         // Kept only if somebody may be waiting here when the job has ended.
         let kept = if self.asking.get() > 0 || self.groups.borrow().contains_key(&on.hash) {
             js.internal_array().and_then(|holder| {
-                js.set_element(holder, 0, value)?;
+                js.set_element(holder, 0, call.get(1))?;
                 js.refer(holder, true)
             })
         } else {
@@ -597,7 +585,7 @@ impl Inner {
         };
         let hash = on.hash.clone();
         self.change(
-            js,
+            call,
             || Ok(make(&on, registered)),
             move |js, inner, answer, pending| {
                 if let Ok(Answer::Ended { changed }) = &answer {
@@ -627,14 +615,12 @@ impl Inner {
         let made = self.store.backend().and_then(|_| {
             let hash = options::string(js, call.get(0), "hash")?;
             let markers = [(Type::Undefined, codec::UNDEFINED), (Type::Null, codec::NULL)];
-            let (text, now) = options::json_text(js, self.store.realm(), call.get(1), "result", &markers)?;
-            Ok((self.call_at(hash, now, None), text))
+            let text = options::json_text(call, self.store.realm(), "result", &markers)?;
+            Ok((self.call_at(hash, call.now()?, None), text))
         });
         match made {
-            Ok((on, text)) => {
-                self.end(js, on, call.get(1), |on, registered| dedupe::complete(on, text, registered), Ok)
-            }
-            Err(failure) => self.store.realm().settled(js, Err(failure)),
+            Ok((on, text)) => self.end(call, on, |on, registered| dedupe::complete(on, text, registered), Ok),
+            Err(failure) => self.store.realm().rejected(js, failure),
         }
     }
 
@@ -649,23 +635,22 @@ impl Inner {
         });
         match made {
             Ok((on, message)) => self.end(
-                js,
+                call,
                 on,
-                call.get(1),
                 |on, registered| dedupe::fail(on, message, registered),
                 |error| Err(Failure::Thrown(error)),
             ),
-            Err(failure) => self.store.realm().settled(js, Err(failure)),
+            Err(failure) => self.store.realm().rejected(js, failure),
         }
     }
 
     fn stats(&self, call: &Arguments) -> Value {
-        self.store.call(call.js, || Ok(Some(dedupe::stats(&self.options, self.store.realm().now(call.js)?))))
+        self.store.call(call, || Ok(Some(dedupe::stats(&self.options, call.now()?))))
     }
 
     fn cleanup(&self, call: &Arguments) -> Value {
-        self.store.call(call.js, || {
-            let now = self.store.realm().now(call.js)?;
+        self.store.call(call, || {
+            let now = call.now()?;
             Ok(Some(dedupe::cleanup(&self.options, now, watch::system_now())))
         })
     }
@@ -675,7 +660,7 @@ impl Inner {
         self.registered.borrow_mut().clear();
         self.renew_while_pending();
         self.change(
-            call.js,
+            call,
             || Ok(dedupe::clear()),
             |js, inner, answer, pending| {
                 if answer.is_ok() {

@@ -214,36 +214,23 @@ impl Js {
         }
     }
 
-    /// The type of a typed array, and its length and where it lies.
-    fn typed_array(self, value: Value) -> Result<(sys::napi_typedarray_type, usize, *const std::ffi::c_void)> {
+    /// A copy of the bytes in a `Buffer` or `Uint8Array`.
+    fn bytes(self, value: Value) -> Option<Vec<u8>> {
         let (mut kind, mut length, mut start) = (0, 0, ptr::null_mut());
         let (buffer, offset) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: as in `type_of`; a value that is no typed array is refused.
         let status = unsafe {
             sys::napi_get_typedarray_info(self.env, value.0, &mut kind, &mut length, &mut start, buffer, offset)
         };
-        self.check(status).map(|()| (kind, length, start.cast_const()))
-    }
-
-    /// A copy of the bytes in a `Buffer` or `Uint8Array`.
-    fn bytes(self, value: Value) -> Option<Vec<u8>> {
-        match self.typed_array(value).ok()? {
-            (sys::TypedarrayType::uint8_array, 0, _) => Some(Vec::new()),
-            (sys::TypedarrayType::uint8_array, length, start) => {
-                // SAFETY: the array has `length` bytes from `start`, and no JavaScript runs before they are copied.
-                let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) };
-                Some(bytes.to_vec())
-            }
-            _ => None,
+        if status != sys::Status::napi_ok || kind != sys::TypedarrayType::uint8_array {
+            return None;
         }
-    }
-
-    /// Where the numbers of a `Float64Array` lie, of which there is at least one.
-    pub fn numbers(self, value: Value) -> Result<*const f64> {
-        match self.typed_array(value)? {
-            (sys::TypedarrayType::float64_array, 1.., start) => Ok(start.cast()),
-            _ => Err(Error::Internal("a Float64Array is expected".to_owned()).into()),
+        if length == 0 {
+            return Some(Vec::new());
         }
+        // SAFETY: the array has `length` bytes from `start`, and no JavaScript runs before they are copied.
+        let bytes = unsafe { std::slice::from_raw_parts(start.cast_const().cast::<u8>(), length) };
+        Some(bytes.to_vec())
     }
 
     /// Whether a value is an object with methods of these names.

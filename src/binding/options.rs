@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::fmt::Arguments;
 
+use super::class;
 use super::js::{Js, Result, Type, Value};
 use super::realm::{Realm, member};
 use crate::core::adaptive::Priority;
@@ -10,7 +11,6 @@ use crate::core::error::Error;
 use crate::core::options::{
     AdaptiveConfig, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
 };
-use crate::core::value::Millis;
 
 /// An options object, or part of one: reads members under the name the user knows them by.
 #[derive(Clone, Copy)]
@@ -227,17 +227,20 @@ pub fn string(js: Js, value: Value, name: &str) -> Result<String> {
     js.as_string(value).ok_or_else(|| Error::argument(name, "a string", js.describe(value)).into())
 }
 
-/// An argument as JSON text, or as the marker that stands for all of its type; and the time of the call.
+/// The second argument as JSON text, or as the marker that stands for all of its type.
 pub fn json_text(
-    js: Js,
+    call: &class::Arguments,
     realm: &Realm,
-    value: Value,
     what: &'static str,
     markers: &[(Type, &str)],
-) -> Result<(String, Millis)> {
+) -> Result<String> {
+    let (js, value) = (call.js, call.get(1));
     let kind = js.type_of(value);
-    match markers.iter().find(|(marked, _)| *marked == kind) {
-        Some((_, marker)) => Ok(((*marker).to_owned(), realm.now(js)?)),
+    if let Some((_, marker)) = markers.iter().find(|(marked, _)| *marked == kind) {
+        return Ok((*marker).to_owned());
+    }
+    match js.as_string(call.text()) {
+        Some(text) => Ok(text),
         None => realm.stringify(js, value)?.map_err(|reason| Error::Unserializable { what, reason }.into()),
     }
 }

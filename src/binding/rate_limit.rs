@@ -29,42 +29,28 @@ impl Class for RateLimitStore {
     const NAME: &'static str = "SQLiteRateLimitStore";
     const EXPECTED: &'static str = "an SQLiteRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method {
-            name: "canProceed",
-            length: 1,
-            run: |store, call| store.0.on(call, |on| rate_limit::can_proceed(on, store.0.reservations.as_ref())),
-        },
-        Method { name: "acquire", length: 1, run: |store, call| store.0.on(call, |on| rate_limit::acquire(&on)) },
-        Method { name: "record", length: 1, run: |store, call| store.0.record(call) },
-        Method { name: "getStatus", length: 1, run: |store, call| store.0.on(call, rate_limit::status) },
-        Method { name: "reset", length: 1, run: |store, call| store.0.reset(call) },
-        Method { name: "getWaitTime", length: 1, run: |store, call| store.0.on(call, rate_limit::wait_time) },
-        Method {
-            name: "setResourceConfig",
-            length: 2,
-            run: |store, call| store.0.limits.set_resource_config(call, store.0.store.realm()),
-        },
-        Method {
-            name: "getResourceConfig",
-            length: 1,
-            run: |store, call| store.0.limits.get_resource_config(call, store.0.store.realm()),
-        },
-        Method { name: "getStats", length: 0, run: |store, call| store.0.on_all(call, rate_limit::stats) },
-        Method {
-            name: "clear",
-            length: 0,
-            run: |store, call| store.0.store.call(call.js, || Ok(Some(rate_limit::clear()))),
-        },
-        Method { name: "cleanup", length: 0, run: |store, call| store.0.on_all(call, rate_limit::cleanup) },
-        Method { name: "close", length: 0, run: |store, call| store.0.store.close(call.js, |_| ()) },
-        Method {
-            name: "destroy",
-            length: 0,
-            run: |store, call| {
-                store.0.store.destroy(call.js);
-                call.js.undefined()
-            },
-        },
+        Method::promised("canProceed", 1, |store, call| {
+            store.0.on(call, |on| rate_limit::can_proceed(on, store.0.reservations.as_ref()))
+        }),
+        Method::promised("acquire", 1, |store, call| store.0.on(call, |on| rate_limit::acquire(&on))),
+        Method::promised("record", 1, |store, call| store.0.record(call)),
+        Method::promised("getStatus", 1, |store, call| store.0.on(call, rate_limit::status)),
+        Method::promised("reset", 1, |store, call| store.0.reset(call)),
+        Method::promised("getWaitTime", 1, |store, call| store.0.on(call, rate_limit::wait_time)),
+        Method::direct("setResourceConfig", 2, |store, call| {
+            store.0.limits.set_resource_config(call, store.0.store.realm())
+        }),
+        Method::direct("getResourceConfig", 1, |store, call| {
+            store.0.limits.get_resource_config(call, store.0.store.realm())
+        }),
+        Method::promised("getStats", 0, |store, call| store.0.on_all(call, rate_limit::stats)),
+        Method::promised("clear", 0, |store, call| store.0.store.call(call, || Ok(Some(rate_limit::clear())))),
+        Method::promised("cleanup", 0, |store, call| store.0.on_all(call, rate_limit::cleanup)),
+        Method::promised("close", 0, |store, call| store.0.store.close(call.js, |_| ())),
+        Method::direct("destroy", 0, |store, call| {
+            store.0.store.destroy(call.js);
+            call.js.undefined()
+        }),
     ];
 
     fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
@@ -94,32 +80,28 @@ impl Inner {
     /// A call on a resource.
     fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Operation) -> Value {
         let js = call.js;
-        self.store.call(js, || {
+        self.store.call(call, || {
             let (resource, limit) = limits::resource(js, call.get(0), &self.limits)?;
-            Ok(Some(make(Call { resource, limit, now: self.store.realm().now(js)? })))
+            Ok(Some(make(Call { resource, limit, now: call.now()? })))
         })
     }
 
     /// A call on all resources.
     fn on_all(&self, call: &Arguments, make: fn(ResourceConfigs, Millis) -> Operation) -> Value {
         let js = call.js;
-        self.store.call(js, || {
-            let realm = self.store.realm();
-            Ok(Some(make(self.limits.all(js, realm)?, realm.now(js)?)))
-        })
+        self.store.call(call, || Ok(Some(make(self.limits.all(js, self.store.realm())?, call.now()?))))
     }
 
     fn record(&self, call: &Arguments) -> Value {
         let js = call.js;
-        self.store.call(js, || {
+        self.store.call(call, || {
             let resource = options::string(js, call.get(0), "resource")?;
-            let now = self.store.realm().now(js)?;
+            let now = call.now()?;
             Ok(Some(self.ids.look_after(rate_limit::record(resource, now, self.reservations.as_ref()))))
         })
     }
 
     fn reset(&self, call: &Arguments) -> Value {
-        self.store
-            .call(call.js, || Ok(Some(rate_limit::reset(&options::string(call.js, call.get(0), "resource")?))))
+        self.store.call(call, || Ok(Some(rate_limit::reset(&options::string(call.js, call.get(0), "resource")?))))
     }
 }

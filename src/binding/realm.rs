@@ -36,11 +36,7 @@ intrinsics! {
     date = c"date";
     /// `JSON.parse`.
     parse = c"parse";
-    /// `(text) => promise` of what `JSON.parse` makes of it; throws what that throws.
-    parsed = c"parsed";
-    /// `(value) => promise` of it, fulfilled.
-    fulfilled = c"fulfilled";
-    /// `(value) => text`: `JSON.stringify`, which leaves in the clock when it was called.
+    /// `JSON.stringify`.
     stringify = c"stringify";
     /// `Object`.
     object = c"Object";
@@ -62,6 +58,8 @@ intrinsics! {
     stop_timer = c"stopTimer";
     /// `(map) => [key, value, …]`.
     entries = c"entries";
+    /// The makers of methods: see `lib/methods.js`.
+    methods = c"methods";
     /// `(connection) => driver`: see `lib/driver.js`.
     driver = c"driver";
     /// `(store) => void`: has `itself` find the store through whatever stands for it.
@@ -83,8 +81,6 @@ pub struct Realm {
     intrinsics: Intrinsics,
     /// The object with the intrinsics. Strong while calls are pending.
     anchor: Reference,
-    /// Its first number, which `stringify` sets. A member of that object has it.
-    clock: *const f64,
     pending: Cell<usize>,
     /// Whether it is the one the binding was loaded in.
     is_own: bool,
@@ -96,8 +92,7 @@ impl Realm {
         let own_promise = js.get(js.global(), c"Promise")?;
         let is_own = js.strict_equals(own_promise, js.get(object, c"Promise")?);
         let intrinsics = Intrinsics::read(js, object)?;
-        let clock = js.numbers(js.get(object, c"clock")?)?;
-        Ok(Realm { intrinsics, anchor: js.refer(object, false)?, clock, pending: Cell::new(0), is_own })
+        Ok(Realm { intrinsics, anchor: js.refer(object, false)?, pending: Cell::new(0), is_own })
     }
 
     /// Keeps the realm's intrinsics alive until [`release`](Self::release) is called as often.
@@ -128,38 +123,28 @@ impl Realm {
 
     /// The realm's time.
     pub fn now(&self, js: Js) -> Result<Millis> {
-        let now = self.call(js, &self.intrinsics.now, &[])?;
-        match js.as_number(now) {
-            Some(now) if now.is_finite() => Ok(now),
-            _ => Err(Error::argument("Date.now()", "a finite number", js.describe(now)).into()),
-        }
+        time(js, self.call(js, &self.intrinsics.now, &[])?)
     }
 
-    /// `JSON.stringify`, with the time of the call: asking for it alone takes its time. `Err` with the reason, as text,
-    /// if a value has no JSON form.
-    pub fn stringify(&self, js: Js, value: Value) -> Result<std::result::Result<(String, Millis), String>> {
+    /// `JSON.stringify`. `Err` with the reason, as text, if a value has no JSON form.
+    pub fn stringify(&self, js: Js, value: Value) -> Result<std::result::Result<String, String>> {
         let text = match self.call(js, &self.intrinsics.stringify, &[value]) {
             Ok(text) => text,
             Err(Failure::Thrown(thrown)) => return Ok(Err(self.message_of(js, thrown))),
             Err(failure) => return Err(failure),
         };
-        // SAFETY: `clock` is the first number of an array that is only written to, by a function of the object that has
-        // it, which has just been called.
-        let now = unsafe { self.clock.read() };
-        // What is no time is told by asking for it alone.
-        let now = if now.is_finite() { now } else { self.now(js)? };
-        let text = js.as_string(text).ok_or_else(|| format!("{} has no JSON form", js.describe(value)));
-        Ok(text.map(|text| (text, now)))
+        Ok(js.as_string(text).ok_or_else(|| format!("{} has no JSON form", js.describe(value))))
+    }
+
+    /// A method of a class that a native function carries out; `maker` is one of those in `lib/methods.js`.
+    pub fn method(&self, js: Js, maker: &CStr, function: Value) -> Result<Value> {
+        let makers = self.get(js, &self.intrinsics.methods)?;
+        js.call(makers, js.get(makers, maker)?, &[function])
     }
 
     /// `JSON.parse`.
     pub fn parse(&self, js: Js, text: &str) -> Result<Value> {
         self.call(js, &self.intrinsics.parse, &[js.string(text)?])
-    }
-
-    /// A settled promise of what `JSON.parse` makes of a text. Two calls in one: each takes its time.
-    pub fn parsed(&self, js: Js, text: &str) -> Result<Value> {
-        self.call(js, &self.intrinsics.parsed, &[js.string(text)?])
     }
 
     /// What `lib/driver.js` makes of a connection; `undefined` if it is none.
@@ -279,17 +264,11 @@ impl Realm {
         }
     }
 
-    /// A promise that is settled already.
-    pub fn settled(&self, js: Js, settlement: Result<Value>) -> Value {
-        // Quicker than making a promise and then settling it. What stores answer has no `then`.
-        if let Ok(value) = settlement
-            && let Ok(promise) = self.call(js, &self.intrinsics.fulfilled, &[value])
-        {
-            return promise;
-        }
+    /// A promise that is rejected already.
+    pub fn rejected(&self, js: Js, failure: Failure) -> Value {
         match self.promise(js) {
             Ok((settler, promise)) => {
-                self.settle(js, settler, settlement);
+                self.settle(js, settler, Err(failure));
                 promise
             }
             // Only while the environment ends, when nobody can look at it.
@@ -312,6 +291,14 @@ impl Realm {
             let _ = self.call(js, &self.intrinsics.stop_timer, &[object]);
         }
         js.drop_reference(timer);
+    }
+}
+
+/// A time, as the clock gave it.
+pub fn time(js: Js, now: Value) -> Result<Millis> {
+    match js.as_number(now) {
+        Some(now) if now.is_finite() => Ok(now),
+        _ => Err(Error::argument("Date.now()", "a finite number", js.describe(now)).into()),
     }
 }
 

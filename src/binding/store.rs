@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Share};
+use super::class::Arguments;
 use super::environment::{Continuation, Environment, Member};
 use super::given::Given;
 use super::js::{Failure, Js, Reference, Result, Value};
@@ -132,26 +133,26 @@ impl Store {
         share.as_ref().map(Share::backend).ok_or_else(|| Error::Destroyed(self.kind).into())
     }
 
-    /// The way of a call: checks that the store is open, makes the operation, and answers the promise of its
-    /// answer. `make` answers `None` where there is nothing to do.
-    pub fn call(&self, js: Js, make: impl FnOnce() -> Result<Option<Operation>>) -> Value {
+    /// The way of a call: checks that the store is open, makes the operation, and answers its answer, or the promise
+    /// of it. `make` answers `None` where there is nothing to do.
+    pub fn call(&self, call: &Arguments, make: impl FnOnce() -> Result<Option<Operation>>) -> Value {
         match self.open_and(make) {
-            Ok((backend, Some(operation))) => self.submit(js, &backend, operation, None),
-            Ok((_, None)) => self.realm.settled(js, Ok(js.undefined())),
-            Err(failure) => self.realm.settled(js, Err(failure)),
+            Ok((backend, Some(operation))) => self.submit(call, &backend, operation, None),
+            Ok((_, None)) => call.js.undefined(),
+            Err(failure) => self.realm.rejected(call.js, failure),
         }
     }
 
     /// As [`call`](Self::call); `finish` decides what becomes of the promise.
     pub fn call_then(
         &self,
-        js: Js,
+        call: &Arguments,
         make: impl FnOnce() -> Result<Operation>,
         finish: impl FnOnce(Js, Result<Answer>, Pending) + 'static,
     ) -> Value {
         match self.open_and(make) {
-            Ok((backend, operation)) => self.submit(js, &backend, operation, Some(Box::new(finish))),
-            Err(failure) => self.realm.settled(js, Err(failure)),
+            Ok((backend, operation)) => self.submit(call, &backend, operation, Some(Box::new(finish))),
+            Err(failure) => self.realm.rejected(call.js, failure),
         }
     }
 
@@ -164,7 +165,14 @@ impl Store {
         Ok((self.backend()?, made))
     }
 
-    fn submit(&self, js: Js, backend: &Backend, operation: Operation, mut finish: Option<Finish>) -> Value {
+    fn submit(
+        &self,
+        call: &Arguments,
+        backend: &Backend,
+        operation: Operation,
+        mut finish: Option<Finish>,
+    ) -> Value {
+        let js = call.js;
         let mut promise = None;
         let answer = backend.submit(&self.environment, operation, self.busy_timeout, || {
             match Pending::new(js, &self.environment, &self.realm) {
@@ -188,13 +196,13 @@ impl Store {
         });
         let value = match (answer, finish) {
             (None, _) => promise.unwrap_or_else(|| js.undefined()),
-            (Some(answer), None) => self.settled(js, answer),
+            (Some(answer), None) => self.answer(call, answer),
             (Some(answer), Some(finish)) => match Pending::new(js, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     finish(js, answer, pending);
                     value
                 }
-                Err(failure) => self.realm.settled(js, Err(failure)),
+                Err(failure) => self.realm.rejected(js, failure),
             },
         };
         if backend.needs_flush() {
@@ -203,14 +211,13 @@ impl Store {
         value
     }
 
-    /// A settled promise of an answer.
-    fn settled(&self, js: Js, answer: Result<Answer>) -> Value {
-        if let Ok(Answer::Json { text, .. }) = &answer
-            && let Ok(promise) = self.realm.parsed(js, text)
-        {
-            return promise;
-        }
-        self.realm.settled(js, self.to_value(js, answer))
+    /// What a call answers that is answered at once.
+    fn answer(&self, call: &Arguments, answer: Result<Answer>) -> Value {
+        let value = match answer {
+            Ok(Answer::Json { text, .. }) if call.takes_text => call.js.string(&text),
+            answer => self.to_value(call.js, answer),
+        };
+        value.unwrap_or_else(|failure| self.realm.rejected(call.js, failure))
     }
 
     /// The JavaScript value of an answer.
@@ -249,7 +256,7 @@ impl Store {
                     share.close(&self.environment);
                     finish(js);
                 }
-                return self.realm.settled(js, Ok(js.undefined()));
+                return js.undefined();
             }
         };
         match Pending::new(js, &self.environment, &self.realm) {
@@ -262,7 +269,7 @@ impl Store {
                 *self.closing.borrow_mut() = Some(closing);
                 promise
             }
-            Err(failure) => self.realm.settled(js, Err(failure)),
+            Err(failure) => self.realm.rejected(js, failure),
         }
     }
 

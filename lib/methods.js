@@ -1,0 +1,88 @@
+'use strict';
+
+// The stores' methods. Each hands its receiver, the time of the call and its arguments to a native function, which
+// answers a promise, or what a promise is to be fulfilled with. Here is what would cost native code a call back into
+// JavaScript: the clock, JSON, and promises that are settled already. `Date` may be faked later, so it is looked up
+// when it is used.
+
+const resolve = Promise.resolve.bind(Promise);
+const reject = Promise.reject.bind(Promise);
+
+/** @typedef {(...receiverTimeAndArguments: any[]) => any} Native */
+
+/** Has the native function parse, and deal with what cannot be parsed, where `undefined` has it answer a text. */
+const PARSE = true;
+
+module.exports = {
+  /**
+   * A method that answers at once.
+   * @param {Native} run
+   */
+  direct: (run) =>
+    ({
+      method(first, second) {
+        return run(this, undefined, first, second);
+      },
+    }).method,
+
+  /**
+   * A method that answers a promise.
+   * @param {Native} run
+   */
+  promised: (run) =>
+    ({
+      method(first, second) {
+        try {
+          return resolve(run(this, Date.now(), first, second));
+        } catch (error) {
+          return reject(error);
+        }
+      },
+    }).method,
+
+  /**
+   * A method that answers a promise of a value that is stored as JSON.
+   * @param {Native} run
+   */
+  parsed: (run) =>
+    ({
+      method(hash) {
+        try {
+          const now = Date.now();
+          const answer = run(this, now, hash);
+          if (typeof answer !== 'string') return resolve(answer);
+          let value;
+          try {
+            value = JSON.parse(answer);
+          } catch {
+            return resolve(run(this, now, hash, PARSE));
+          }
+          return resolve(value);
+        } catch (error) {
+          return reject(error);
+        }
+      },
+    }).method,
+
+  /**
+   * A method that stores its second argument as JSON.
+   * @param {Native} run
+   */
+  stringified: (run) =>
+    ({
+      method(hash, value, third) {
+        try {
+          const now = Date.now();
+          let text;
+          try {
+            text = JSON.stringify(value);
+          } catch {
+            // The native function tries again, and tells what is wrong.
+          }
+          return resolve(run(this, now, hash, value, third, text));
+        } catch (error) {
+          return reject(error);
+        }
+      },
+    }).method,
+};
