@@ -1,19 +1,30 @@
 'use strict';
 
-// The stores' methods. Each hands its receiver, the time of the call and its arguments to a native function, which
-// answers a promise, or what a promise is to be fulfilled with. Here is what would cost native code a call back into
+// The stores' methods. Each hands its store, the time of the call and its arguments to a native function, which answers
+// a promise, or what a promise is to be fulfilled with. Here is what would cost native code a call back into
 // JavaScript: the clock, JSON, and promises that are settled already. `Date` may be faked later, so it is looked up
 // when it is used.
 
 const resolve = Promise.resolve.bind(Promise);
 const reject = Promise.reject.bind(Promise);
 
-/** @typedef {(...receiverTimeAndArguments: any[]) => any} Native */
+// Where a store's object has the handle by which native code knows the store. Found through a `Proxy` or an heir as well.
+const handle = Symbol('store');
+
+/** @param {any} receiver @returns the store's handle, or, to be told what it is, what has none */
+const storeOf = (receiver) => receiver?.[handle] ?? receiver;
+
+/** @typedef {(...storeTimeAndArguments: any[]) => any} Native */
 
 /** Has the native function parse, and deal with what cannot be parsed, where `undefined` has it answer a text. */
 const PARSE = true;
 
 module.exports = {
+  /** @param {object} object @param {unknown} store its handle */
+  attach(object, store) {
+    Object.defineProperty(object, handle, { value: store });
+  },
+
   /**
    * A method that answers at once.
    * @param {Native} run
@@ -21,7 +32,7 @@ module.exports = {
   direct: (run) =>
     ({
       method(first, second) {
-        return run(this, undefined, first, second);
+        return run(storeOf(this), undefined, first, second);
       },
     }).method,
 
@@ -33,7 +44,7 @@ module.exports = {
     ({
       method(first, second) {
         try {
-          return resolve(run(this, Date.now(), first, second));
+          return resolve(run(storeOf(this), Date.now(), first, second));
         } catch (error) {
           return reject(error);
         }
@@ -49,13 +60,13 @@ module.exports = {
       method(hash) {
         try {
           const now = Date.now();
-          const answer = run(this, now, hash);
+          const answer = run(storeOf(this), now, hash);
           if (typeof answer !== 'string') return resolve(answer);
           let value;
           try {
             value = JSON.parse(answer);
           } catch {
-            return resolve(run(this, now, hash, PARSE));
+            return resolve(run(storeOf(this), now, hash, PARSE));
           }
           return resolve(value);
         } catch (error) {
@@ -79,7 +90,7 @@ module.exports = {
           } catch {
             // The native function tries again, and tells what is wrong.
           }
-          return resolve(run(this, now, hash, value, third, text));
+          return resolve(run(storeOf(this), now, hash, value, third, text));
         } catch (error) {
           return reject(error);
         }

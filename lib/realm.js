@@ -8,8 +8,6 @@ const binding = require('./binding.js');
 const driver = require('./driver.js');
 const methods = require('./methods.js');
 
-const itself = Symbol('store');
-
 const intrinsics = {
   now: () => Date.now(),
   date: (time) => new Date(time),
@@ -50,10 +48,6 @@ const intrinsics = {
   },
   methods,
   driver,
-  mark(store) {
-    Object.defineProperty(store, itself, { value: store });
-  },
-  itself: (object) => object[itself],
   key: Symbol('realm'),
   asyncDispose: Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose'),
 };

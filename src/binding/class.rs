@@ -16,7 +16,7 @@ use super::realm::{self, Realm};
 use crate::core::error::Error;
 use crate::core::value::Millis;
 
-/// How many arguments a method's native function is given, beside the receiver and the time.
+/// How many arguments a method's native function is given, beside the store's handle and the time.
 const ARGUMENTS: usize = 4;
 
 /// A call on a method, as `lib/methods.js` passes it on: `undefined` stands for arguments that were not given.
@@ -122,8 +122,8 @@ pub trait Class: Sized + 'static {
 }
 
 thread_local! {
-    /// The stores whose objects live, by address, with their type. An object that wraps one of these addresses is
-    /// a store's: this is what makes it safe to call methods on whatever receiver.
+    /// The stores whose handles live, by address, with their type. An `External` with one of these addresses is a
+    /// store's handle: this is what makes it safe to call methods on whatever receiver.
     static LIVE: RefCell<HashMap<usize, TypeId, DefaultHashBuilder>> = RefCell::default();
 }
 
@@ -190,25 +190,16 @@ unsafe extern "C" fn free<T>(_env: sys::napi_env, data: *mut c_void, _hint: *mut
     drop(unsafe { Box::from_raw(data.cast::<T>()) });
 }
 
-/// The store that an object wraps.
-fn store_in<S: Class>(js: Js, object: Value) -> Option<&'static S> {
+/// The store in a handle.
+fn store_in<S: Class>(js: Js, handle: Value) -> Option<&'static S> {
     let mut address = ptr::null_mut();
-    // SAFETY: `object` comes from this callback; one that wraps nothing is refused.
-    let status = unsafe { sys::napi_unwrap(js.raw(), object.raw(), &mut address) };
+    // SAFETY: `handle` comes from this callback; what is no `External` is refused.
+    let status = unsafe { sys::napi_get_value_external(js.raw(), handle.raw(), &mut address) };
     let is_store = status == sys::Status::napi_ok
         && LIVE.with_borrow(|live| live.get(&address.addr()) == Some(&TypeId::of::<S>()));
-    // SAFETY: at an address in `LIVE` there is an `S` until its object is collected, and the object, which is the
-    // receiver of the running call or reachable from it, lives through the call.
+    // SAFETY: at an address in `LIVE` there is an `S` until its handle is collected, and the handle, which is an
+    // argument of the running call, lives through the call.
     if is_store { unsafe { address.cast::<S>().as_ref() } } else { None }
-}
-
-/// The store a method was called on: the receiver itself, or what a `Proxy` or an heir of it leads to.
-fn receiver<S: Class>(js: Js, this: Value, realm: &Realm) -> Option<&'static S> {
-    store_in(js, this).or_else(|| {
-        // A `Proxy`, or an heir.
-        let itself = js.is_object(this).then(|| realm.itself_of(js, this).ok())??;
-        store_in(js, itself)
-    })
 }
 
 /// What Node-API knows of a callback: the receiver, the first arguments, and the data.
@@ -232,19 +223,19 @@ unsafe fn read_callback<const N: usize>(env: sys::napi_env, info: sys::napi_call
 
 unsafe extern "C" fn call_method<S: Class>(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: this callback's own.
-    let Callback { values: [this, now, values @ ..], data, .. } =
+    let Callback { values: [store, now, values @ ..], data, .. } =
         unsafe { read_callback::<{ ARGUMENTS + 2 }>(env, info) };
     // SAFETY: `define` put a `Bound<S>` there, and the function that runs keeps it.
     let Bound { realm, method } = unsafe { &*data.cast::<Bound<S>>() };
     // SAFETY: within a callback of this environment.
     let js = unsafe { Js::new(env) };
-    let answer = catch_unwind(AssertUnwindSafe(|| match receiver::<S>(js, this, realm) {
+    let answer = catch_unwind(AssertUnwindSafe(|| match store_in::<S>(js, store) {
         Some(store) => {
             let takes_text = method.shape == Shape::Parsed && js.type_of(values[1]) == Type::Undefined;
             (method.run)(store, &Arguments { js, takes_text, now, values })
         }
         None => {
-            let error = Error::argument(format!("this of {}", method.name), S::EXPECTED, js.describe(this));
+            let error = Error::argument(format!("this of {}", method.name), S::EXPECTED, js.describe(store));
             realm.rejected(js, error.into())
         }
     }));
@@ -276,22 +267,24 @@ unsafe extern "C" fn call_constructor<S: Class>(
     let failure = match made {
         Ok(Ok(store)) => {
             let store = Box::into_raw(Box::new(store));
-            // SAFETY: the object takes the box over; `free_store` gets it back when the object is collected or the
+            let mut handle = ptr::null_mut();
+            // SAFETY: the handle takes the box over; `free_store` gets it back when the handle is collected or the
             // environment ends.
             let status = unsafe {
                 let free: sys::napi_finalize = Some(free_store::<S>);
-                sys::napi_wrap(env, this.raw(), store.cast(), free, ptr::null_mut(), ptr::null_mut())
+                sys::napi_create_external(env, store.cast(), free, ptr::null_mut(), &mut handle)
             };
             if status == sys::Status::napi_ok {
                 LIVE.with_borrow_mut(|live| live.insert(store.addr(), TypeId::of::<S>()));
-                match realm.mark(js, this) {
+                // SAFETY: made in this callback.
+                match realm.attach(js, this, unsafe { Value::from_raw(handle) }) {
                     Ok(()) => return this.raw(),
                     Err(failure) => failure,
                 }
             } else {
                 // SAFETY: nobody took it.
                 drop(unsafe { Box::from_raw(store) });
-                Error::Internal("the store's object cannot be used".to_owned()).into()
+                Error::Internal("the store's handle cannot be made".to_owned()).into()
             }
         }
         Ok(Err(failure)) => failure,

@@ -58,14 +58,10 @@ intrinsics! {
     stop_timer = c"stopTimer";
     /// `(map) => [key, value, …]`.
     entries = c"entries";
-    /// The makers of methods: see `lib/methods.js`.
+    /// What makes methods of native functions: see `lib/methods.js`.
     methods = c"methods";
     /// `(connection) => driver`: see `lib/driver.js`.
     driver = c"driver";
-    /// `(store) => void`: has `itself` find the store through whatever stands for it.
-    mark = c"mark";
-    /// `(object) => store`.
-    itself = c"itself";
 }
 
 /// A promise's other end, in whichever realm.
@@ -138,8 +134,8 @@ impl Realm {
 
     /// A method of a class that a native function carries out; `maker` is one of those in `lib/methods.js`.
     pub fn method(&self, js: Js, maker: &CStr, function: Value) -> Result<Value> {
-        let makers = self.get(js, &self.intrinsics.methods)?;
-        js.call(makers, js.get(makers, maker)?, &[function])
+        let methods = self.get(js, &self.intrinsics.methods)?;
+        js.call(methods, js.get(methods, maker)?, &[function])
     }
 
     /// `JSON.parse`.
@@ -152,14 +148,10 @@ impl Realm {
         self.call(js, &self.intrinsics.driver, &[connection])
     }
 
-    /// Has [`itself_of`](Self::itself_of) find a store through whatever stands for it.
-    pub fn mark(&self, js: Js, store: Value) -> Result<()> {
-        self.call(js, &self.intrinsics.mark, &[store]).map(drop)
-    }
-
-    /// The store that an object stands for: an heir of it, or a `Proxy` that lets reading through.
-    pub fn itself_of(&self, js: Js, object: Value) -> Result<Value> {
-        self.call(js, &self.intrinsics.itself, &[object])
+    /// Gives a store's object the handle by which its methods find the store.
+    pub fn attach(&self, js: Js, object: Value, handle: Value) -> Result<()> {
+        let methods = self.get(js, &self.intrinsics.methods)?;
+        js.call(methods, js.get(methods, c"attach")?, &[object, handle]).map(drop)
     }
 
     fn message_of(&self, js: Js, thrown: Value) -> String {
