@@ -11,6 +11,9 @@ const reject = Promise.reject.bind(Promise);
 // Where a store's object has the handle by which native code knows the store. Found through a `Proxy` or an heir as well.
 const handle = Symbol('store');
 
+// Where an object of a limiter has its `Limits`.
+const limits = Symbol('limits');
+
 /** @param {any} receiver @returns the store's handle, or, to be told what it is, what has none */
 const storeOf = (receiver) => receiver?.[handle] ?? receiver;
 
@@ -20,9 +23,15 @@ const storeOf = (receiver) => receiver?.[handle] ?? receiver;
 const PARSE = true;
 
 module.exports = {
-  /** @param {object} object @param {unknown} store its handle */
-  attach(object, store) {
+  /**
+   * Gives an object what its methods need.
+   * @param {object} object
+   * @param {unknown} store  its handle
+   * @param {import('./limits.js') | undefined} [limitsOfStore]
+   */
+  attach(object, store, limitsOfStore) {
     Object.defineProperty(object, handle, { value: store });
+    if (limitsOfStore) Object.defineProperty(object, limits, { value: limitsOfStore });
   },
 
   /**
@@ -45,6 +54,25 @@ module.exports = {
       method(first, second) {
         try {
           return resolve(run(storeOf(this), Date.now(), first, second));
+        } catch (error) {
+          return reject(error);
+        }
+      },
+    }).method,
+
+  /**
+   * A method of a limiter, on a resource.
+   * @param {Native} run
+   */
+  limited: (run) =>
+    ({
+      method(resource, priority) {
+        try {
+          const now = Date.now();
+          const config = this?.[limits]?.of(resource);
+          return resolve(
+            run(storeOf(this), now, resource, priority, config?.limit, config?.windowMs, config),
+          );
         } catch (error) {
           return reject(error);
         }

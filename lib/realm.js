@@ -6,6 +6,7 @@
 
 const binding = require('./binding.js');
 const driver = require('./driver.js');
+const Limits = require('./limits.js');
 const methods = require('./methods.js');
 
 const intrinsics = {
@@ -15,7 +16,6 @@ const intrinsics = {
   stringify: (value) => JSON.stringify(value),
   Object,
   Array,
-  Map,
   Error,
   TypeError,
   Promise,
@@ -39,14 +39,8 @@ const intrinsics = {
   stopTimer({ timer }) {
     clearTimeout(timer);
   },
-  entries(map) {
-    const list = [];
-    map.forEach((value, key) => {
-      list.push(key, value);
-    });
-    return list;
-  },
   methods,
+  Limits,
   driver,
   key: Symbol('realm'),
   asyncDispose: Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose'),

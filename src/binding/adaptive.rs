@@ -32,27 +32,23 @@ impl Class for AdaptiveStore {
     const EXPECTED: &'static str = "an SqliteAdaptiveRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
         // The client passes a priority only to functions of at least two parameters.
-        Method::promised("canProceed", 2, |store, call| {
+        Method::limited("canProceed", 2, |store, call| {
             let reservations = store.0.reservations.as_ref();
             store.0.on(call, |on| {
                 Ok(adaptive::can_proceed(on, options::priority(call.js, call.get(1))?, reservations))
             })
         }),
-        Method::promised("acquire", 1, |store, call| {
+        Method::limited("acquire", 1, |store, call| {
             store.0.on(call, |on| Ok(adaptive::acquire(on, options::priority(call.js, call.get(1))?)))
         }),
         Method::promised("record", 1, |store, call| store.0.record(call)),
-        Method::promised("getStatus", 1, |store, call| store.0.on(call, |on| Ok(adaptive::status(on)))),
+        Method::limited("getStatus", 1, |store, call| store.0.on(call, |on| Ok(adaptive::status(on)))),
         Method::promised("reset", 1, |store, call| store.0.reset(call)),
-        Method::promised("getWaitTime", 1, |store, call| {
+        Method::limited("getWaitTime", 1, |store, call| {
             store.0.on(call, |on| Ok(adaptive::wait_time(on, options::priority(call.js, call.get(1))?)))
         }),
-        Method::direct("setResourceConfig", 2, |store, call| {
-            store.0.limits.set_resource_config(call, store.0.store.realm())
-        }),
-        Method::direct("getResourceConfig", 1, |store, call| {
-            store.0.limits.get_resource_config(call, store.0.store.realm())
-        }),
+        Method::direct("setResourceConfig", 2, |store, call| store.0.limits.set_resource_config(call)),
+        Method::direct("getResourceConfig", 1, |store, call| store.0.limits.get_resource_config(call)),
         Method::promised("getStats", 0, |store, call| store.0.on_all(call, adaptive::stats)),
         Method::promised("clear", 0, |store, call| {
             store.0.store.call(call, || Ok(Some(adaptive::clear(store.0.divisions.clone()))))
@@ -67,7 +63,7 @@ impl Class for AdaptiveStore {
 
     fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
         let members = Members::of_options(js, options)?;
-        let limits = Limits::read(js, &members, RateLimitConfig::ADAPTIVE_DEFAULT)?;
+        let limits = Limits::read(js, &members, &realm, RateLimitConfig::ADAPTIVE_DEFAULT)?;
         let config = members.adaptive()?;
         let reservations = limits::reservations(&members)?;
         let store = Store::open(js, StoreKind::Adaptive, realm, &members)?;
@@ -76,6 +72,10 @@ impl Class for AdaptiveStore {
         let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
         inner.store.join(js, member, 0.0)?;
         Ok(AdaptiveStore(inner))
+    }
+
+    fn limits(&self, js: Js) -> Option<Value> {
+        self.0.limits.value(js).ok()
     }
 
     fn collected(&self, js: Js) {
@@ -93,9 +93,8 @@ impl Member for Inner {
 impl Inner {
     /// A call on a resource.
     fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Value {
-        let js = call.js;
         self.store.call(call, || {
-            let (resource, limit) = limits::resource(js, call.get(0), &self.limits)?;
+            let (resource, limit) = self.limits.resource(call)?;
             make(Call { resource, limit, config: self.config, divisions: self.divisions.clone(), now: call.now()? })
                 .map(Some)
         })
@@ -103,10 +102,9 @@ impl Inner {
 
     /// A call on all resources.
     fn on_all(&self, call: &Arguments, make: fn(CallOnAll) -> Operation) -> Value {
-        let js = call.js;
         self.store.call(call, || {
             Ok(Some(make(CallOnAll {
-                configs: self.limits.all(js, self.store.realm())?,
+                configs: self.limits.all(call.js)?,
                 config: self.config,
                 divisions: self.divisions.clone(),
                 now: call.now()?,

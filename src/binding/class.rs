@@ -17,7 +17,7 @@ use crate::core::error::Error;
 use crate::core::value::Millis;
 
 /// How many arguments a method's native function is given, beside the store's handle and the time.
-const ARGUMENTS: usize = 4;
+const ARGUMENTS: usize = 5;
 
 /// A call on a method, as `lib/methods.js` passes it on: `undefined` stands for arguments that were not given.
 pub struct Arguments {
@@ -43,6 +43,12 @@ impl Arguments {
         realm::time(self.js, self.now)
     }
 
+    /// The `limit` and `windowMs` of the resource, of a [`limited`](Method::limited) method, and what has them.
+    pub fn limit(&self) -> [Value; 3] {
+        let [.., limit, window_ms, config] = self.values;
+        [limit, window_ms, config]
+    }
+
     /// The JSON text of the second argument, of a [`stringified`](Method::stringified) method; `undefined` if there is
     /// none.
     pub fn text(&self) -> Value {
@@ -64,6 +70,7 @@ pub struct Method<S: 'static> {
 enum Shape {
     Direct,
     Promised,
+    Limited,
     Parsed,
     Stringified,
 }
@@ -74,6 +81,7 @@ impl Shape {
         match self {
             Shape::Direct => c"direct",
             Shape::Promised => c"promised",
+            Shape::Limited => c"limited",
             Shape::Parsed => c"parsed",
             Shape::Stringified => c"stringified",
         }
@@ -89,6 +97,11 @@ impl<S: 'static> Method<S> {
     /// A method that promises: `run` answers a promise, or what one is to be fulfilled with.
     pub const fn promised(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
         Method { name, length, shape: Shape::Promised, run }
+    }
+
+    /// A method of a limiter that promises something about a resource; see [`Arguments::limit`].
+    pub const fn limited(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
+        Method { name, length, shape: Shape::Limited, run }
     }
 
     /// A method of one argument that promises a value stored as JSON; see [`Arguments::takes_text`].
@@ -116,6 +129,11 @@ pub trait Class: Sized + 'static {
     /// # Errors
     /// What the constructor throws.
     fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self>;
+
+    /// What has the configurations of a limiter.
+    fn limits(&self, _js: Js) -> Option<Value> {
+        None
+    }
 
     /// The store's object has been collected.
     fn collected(&self, js: Js);
@@ -266,6 +284,7 @@ unsafe extern "C" fn call_constructor<S: Class>(
     let made = catch_unwind(AssertUnwindSafe(|| S::construct(js, options, Rc::clone(&realm))));
     let failure = match made {
         Ok(Ok(store)) => {
+            let limits = store.limits(js);
             let store = Box::into_raw(Box::new(store));
             let mut handle = ptr::null_mut();
             // SAFETY: the handle takes the box over; `free_store` gets it back when the handle is collected or the
@@ -277,7 +296,7 @@ unsafe extern "C" fn call_constructor<S: Class>(
             if status == sys::Status::napi_ok {
                 LIVE.with_borrow_mut(|live| live.insert(store.addr(), TypeId::of::<S>()));
                 // SAFETY: made in this callback.
-                match realm.attach(js, this, unsafe { Value::from_raw(handle) }) {
+                match realm.attach(js, this, unsafe { Value::from_raw(handle) }, limits) {
                     Ok(()) => return this.raw(),
                     Err(failure) => failure,
                 }

@@ -169,10 +169,9 @@ impl<'a> Members<'a> {
 
     /// A rate limit, all of whose members have to be there.
     pub fn rate_limit(&self) -> Result<RateLimitConfig> {
-        let limit = self.number(c"limit", "a non-negative number", f64::NAN, |number| number >= 0.0)?;
+        let limit = self.number(c"limit", "a non-negative number", f64::NAN, RateLimitConfig::is_limit)?;
         let expected = "a non-negative, finite number of milliseconds";
-        let window_ms =
-            self.number(c"windowMs", expected, f64::NAN, |number| number >= 0.0 && number.is_finite())?;
+        let window_ms = self.number(c"windowMs", expected, f64::NAN, RateLimitConfig::is_window)?;
         for (name, number, expected) in
             [(c"limit", limit, "a non-negative number"), (c"windowMs", window_ms, expected)]
         {

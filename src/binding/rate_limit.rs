@@ -29,20 +29,16 @@ impl Class for RateLimitStore {
     const NAME: &'static str = "SQLiteRateLimitStore";
     const EXPECTED: &'static str = "an SQLiteRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::promised("canProceed", 1, |store, call| {
+        Method::limited("canProceed", 1, |store, call| {
             store.0.on(call, |on| rate_limit::can_proceed(on, store.0.reservations.as_ref()))
         }),
-        Method::promised("acquire", 1, |store, call| store.0.on(call, |on| rate_limit::acquire(&on))),
+        Method::limited("acquire", 1, |store, call| store.0.on(call, |on| rate_limit::acquire(&on))),
         Method::promised("record", 1, |store, call| store.0.record(call)),
-        Method::promised("getStatus", 1, |store, call| store.0.on(call, rate_limit::status)),
+        Method::limited("getStatus", 1, |store, call| store.0.on(call, rate_limit::status)),
         Method::promised("reset", 1, |store, call| store.0.reset(call)),
-        Method::promised("getWaitTime", 1, |store, call| store.0.on(call, rate_limit::wait_time)),
-        Method::direct("setResourceConfig", 2, |store, call| {
-            store.0.limits.set_resource_config(call, store.0.store.realm())
-        }),
-        Method::direct("getResourceConfig", 1, |store, call| {
-            store.0.limits.get_resource_config(call, store.0.store.realm())
-        }),
+        Method::limited("getWaitTime", 1, |store, call| store.0.on(call, rate_limit::wait_time)),
+        Method::direct("setResourceConfig", 2, |store, call| store.0.limits.set_resource_config(call)),
+        Method::direct("getResourceConfig", 1, |store, call| store.0.limits.get_resource_config(call)),
         Method::promised("getStats", 0, |store, call| store.0.on_all(call, rate_limit::stats)),
         Method::promised("clear", 0, |store, call| store.0.store.call(call, || Ok(Some(rate_limit::clear())))),
         Method::promised("cleanup", 0, |store, call| store.0.on_all(call, rate_limit::cleanup)),
@@ -55,13 +51,17 @@ impl Class for RateLimitStore {
 
     fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
         let members = Members::of_options(js, options)?;
-        let limits = Limits::read(js, &members, RateLimitConfig::PLAIN_DEFAULT)?;
+        let limits = Limits::read(js, &members, &realm, RateLimitConfig::PLAIN_DEFAULT)?;
         let reservations = limits::reservations(&members)?;
         let store = Store::open(js, StoreKind::RateLimit, realm, &members)?;
         let inner = Rc::new(Inner { store, limits, reservations, ids: Ids::default() });
         let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
         inner.store.join(js, member, 0.0)?;
         Ok(RateLimitStore(inner))
+    }
+
+    fn limits(&self, js: Js) -> Option<Value> {
+        self.0.limits.value(js).ok()
     }
 
     fn collected(&self, js: Js) {
@@ -79,17 +79,15 @@ impl Member for Inner {
 impl Inner {
     /// A call on a resource.
     fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Operation) -> Value {
-        let js = call.js;
         self.store.call(call, || {
-            let (resource, limit) = limits::resource(js, call.get(0), &self.limits)?;
+            let (resource, limit) = self.limits.resource(call)?;
             Ok(Some(make(Call { resource, limit, now: call.now()? })))
         })
     }
 
     /// A call on all resources.
     fn on_all(&self, call: &Arguments, make: fn(ResourceConfigs, Millis) -> Operation) -> Value {
-        let js = call.js;
-        self.store.call(call, || Ok(Some(make(self.limits.all(js, self.store.realm())?, call.now()?))))
+        self.store.call(call, || Ok(Some(make(self.limits.all(call.js)?, call.now()?))))
     }
 
     fn record(&self, call: &Arguments) -> Value {

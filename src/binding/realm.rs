@@ -42,8 +42,6 @@ intrinsics! {
     object = c"Object";
     /// `Array`.
     array = c"Array";
-    /// `Map`.
-    map = c"Map";
     /// `Error`.
     error = c"Error";
     /// `TypeError`.
@@ -56,10 +54,10 @@ intrinsics! {
     start_timeout = c"startTimeout";
     /// `(timer) => void`, for both.
     stop_timer = c"stopTimer";
-    /// `(map) => [key, value, …]`.
-    entries = c"entries";
     /// What makes methods of native functions: see `lib/methods.js`.
     methods = c"methods";
+    /// The class of a limiter's configurations: see `lib/limits.js`.
+    limits = c"Limits";
     /// `(connection) => driver`: see `lib/driver.js`.
     driver = c"driver";
 }
@@ -148,29 +146,24 @@ impl Realm {
         self.call(js, &self.intrinsics.driver, &[connection])
     }
 
-    /// Gives a store's object the handle by which its methods find the store.
-    pub fn attach(&self, js: Js, object: Value, handle: Value) -> Result<()> {
+    /// Gives a store's object what its methods need: the handle by which they find the store and, in a limiter, its
+    /// [`limits`](Self::limits).
+    pub fn attach(&self, js: Js, object: Value, handle: Value, limits: Option<Value>) -> Result<()> {
         let methods = self.get(js, &self.intrinsics.methods)?;
-        js.call(methods, js.get(methods, c"attach")?, &[object, handle]).map(drop)
+        let arguments = [object, handle, limits.unwrap_or_else(|| js.undefined())];
+        js.call(methods, js.get(methods, c"attach")?, &arguments).map(drop)
+    }
+
+    /// What keeps a limiter's configurations.
+    pub fn limits(&self, js: Js, map: Option<Value>, config: Value) -> Result<Value> {
+        let arguments = [map.unwrap_or_else(|| js.undefined()), config];
+        js.construct(self.get(js, &self.intrinsics.limits)?, &arguments)
     }
 
     fn message_of(&self, js: Js, thrown: Value) -> String {
         let is_error = js.is_error(thrown);
         let message = if is_error { js.get(thrown, c"message").ok() } else { None };
         js.display(message.unwrap_or(thrown)).unwrap_or_else(|| js.describe(thrown))
-    }
-
-    /// The keys and values of a `Map`, in turn.
-    pub fn entries(&self, js: Js, map: Value) -> Result<Vec<(Value, Value)>> {
-        let list = self.call(js, &self.intrinsics.entries, &[map])?;
-        (0..js.array_length(list)? / 2)
-            .map(|index| Ok((js.element(list, 2 * index)?, js.element(list, 2 * index + 1)?)))
-            .collect()
-    }
-
-    /// An empty `Map`.
-    pub fn map(&self, js: Js) -> Result<Value> {
-        js.construct(self.get(js, &self.intrinsics.map)?, &[])
     }
 
     /// The object that says what a limit is.

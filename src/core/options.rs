@@ -90,6 +90,23 @@ pub struct RateLimitConfig {
 }
 
 impl RateLimitConfig {
+    /// Whether a number can be a limit.
+    pub fn is_limit(limit: f64) -> bool {
+        limit >= 0.0
+    }
+
+    /// Whether a number of ms can be a window.
+    pub fn is_window(window_ms: Millis) -> bool {
+        window_ms >= 0.0 && window_ms.is_finite()
+    }
+
+    /// A limit of numbers that can make one.
+    pub fn checked(limit: Option<f64>, window_ms: Option<Millis>) -> Option<Self> {
+        let limit = limit.filter(|limit| Self::is_limit(*limit))?;
+        let window_ms = window_ms.filter(|window_ms| Self::is_window(*window_ms))?;
+        Some(RateLimitConfig { limit, window_ms })
+    }
+
     /// The plain store's default: 60 a minute.
     pub const PLAIN_DEFAULT: Self = RateLimitConfig { limit: 60.0, window_ms: 60_000.0 };
     /// The adaptive store's default: 200 an hour.

@@ -378,9 +378,10 @@ statements! {
 
     /// Requests in a window, when the oldest of all was made, and places held. Parameters: resource, window start, now.
     RateUsage(3) = "SELECT
-          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2) AS c0,
-          (SELECT MIN(timestamp) FROM rate_limits WHERE resource = ?1) AS c1,
-          (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?3) AS c2";
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = of AND timestamp >= start) AS c0,
+          (SELECT MIN(timestamp) FROM rate_limits WHERE resource = of) AS c1,
+          (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = of AND expires_at > now) AS c2
+        FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)";
     /// When the nth newest request in a window leaves it. Parameters: resource, window start, n - 1, window length.
     RateNthToLeave(1) = "SELECT timestamp + ?4 AS c0 FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
         ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
@@ -445,14 +446,15 @@ statements! {
     /// User and background requests in a window, when the oldest of all was made, and places held for both.
     /// Parameters: resource, window start, now.
     AdaptiveUsage(5) = "SELECT
-          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp >= ?2) AS c0,
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = of AND priority = 'user' AND timestamp >= start) AS c0,
           (SELECT COUNT(*) FROM rate_limits
-            WHERE resource = ?1 AND priority = 'background' AND timestamp >= ?2) AS c1,
-          (SELECT MIN(timestamp) FROM rate_limits WHERE resource = ?1) AS c2,
+            WHERE resource = of AND priority = 'background' AND timestamp >= start) AS c1,
+          (SELECT MIN(timestamp) FROM rate_limits WHERE resource = of) AS c2,
           (SELECT COUNT(*) FROM rate_limit_reservations
-            WHERE resource = ?1 AND priority = 'user' AND expires_at > ?3) AS c3,
+            WHERE resource = of AND priority = 'user' AND expires_at > now) AS c3,
           (SELECT COUNT(*) FROM rate_limit_reservations
-            WHERE resource = ?1 AND priority IS NOT 'user' AND expires_at > ?3) AS c4";
+            WHERE resource = of AND priority IS NOT 'user' AND expires_at > now) AS c4
+        FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)";
     /// Record a request of a class if the class and the whole have a place; answers a row if it did. Parameters:
     /// resource, now, window start, limit, priority, the class's share.
     AdaptiveAcquire(1) = "INSERT INTO rate_limits (resource, timestamp, priority) SELECT ?1, ?2, ?5
