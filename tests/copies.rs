@@ -236,12 +236,16 @@ fn copies_of_entries_are_bounded() {
     let count = MAX_ENTRY_BYTES / text.len() + 10;
     for index in 0..count {
         run(&connection, cache::set(index.to_string(), text.as_str(), 60.0, START));
+        let get = || cache::get(index.to_string(), START);
+        assert!(!connection.has_copy(&get().steps), "nobody has asked for it");
+        run(&connection, get());
     }
     let copied = |index: usize| connection.has_copy(&cache::get(index.to_string(), START).steps);
     assert!(!copied(0), "the one that was not used for longest has gone");
     assert!(copied(count - 1));
     assert!((0..count).filter(|index| copied(*index)).count() * text.len() <= MAX_ENTRY_BYTES);
 
+    run(&connection, cache::get("huge", START));
     run(&connection, cache::set("huge", format!("\"{}\"", "x".repeat(MAX_ENTRY_BYTES)), 60.0, START));
     assert!(!connection.has_copy(&cache::get("huge", START).steps));
     assert!(copied(count - 1), "what is too large does not drive out the rest");

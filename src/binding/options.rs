@@ -234,11 +234,15 @@ pub fn json_text(
     markers: &[(Type, &str)],
 ) -> Result<String> {
     let (js, value) = (call.js, call.get(1));
-    let kind = js.type_of(value);
-    if let Some((_, marker)) = markers.iter().find(|(marked, _)| *marked == kind) {
-        return Ok((*marker).to_owned());
-    }
-    match js.as_string(call.text()) {
+    let text = js.as_string(call.text());
+    // A value that has a marker has no other text than this, if any.
+    let marker = if text.as_ref().is_none_or(|text| text == "null") {
+        let kind = js.type_of(value);
+        markers.iter().find(|(marked, _)| *marked == kind).map(|(_, marker)| (*marker).to_owned())
+    } else {
+        None
+    };
+    match marker.or(text) {
         Some(text) => Ok(text),
         None => realm.stringify(js, value)?.map_err(|reason| Error::Unserializable { what, reason }.into()),
     }

@@ -2,8 +2,8 @@
 //! state they were taken from, and tells them what it changes itself. Knows no connection: whether the state is the
 //! same is the holder's affair.
 //!
-//! Three statements are answered so: an entry of the cache, and how many requests of a resource are in its window, for
-//! either rate limiter. A count is kept as it stands while every request of the resource is in the window; once the
+//! Three statements are answered so, once they have been asked: an entry of the cache, and how many requests of a
+//! resource are in its window, for either rate limiter. A count is kept as it stands while every request of the resource is in the window; once the
 //! oldest has left, it is counted again.
 
 use std::collections::HashMap;
@@ -174,6 +174,8 @@ impl Copies {
     pub fn follow(&mut self, step: &Step, rows: &StepRows) {
         use Statement as S;
         match (step.statement, step.values.as_slice()) {
+            // Whoever merely writes has no use for copies.
+            (S::CacheSet | S::CacheDelete, [Value::Text(hash), ..]) if !self.entries.contains_key(hash) => {}
             (S::CacheSet, [Value::Text(hash), Value::Json(text), expires_at, _]) => {
                 self.keep(hash, Entry(Some((Arc::clone(text), expires_at.clone()))));
             }
