@@ -198,6 +198,15 @@ module.exports = function rateLimitContract(kit) {
       expect((await store.getStatus('r')).limit).toBe(60);
     });
 
+    it('are what getResourceConfig answers, whatever is changed in it', async () => {
+      const store = open();
+      const config = store.getResourceConfig('r');
+      config.limit = 1;
+      await store.record('r');
+      expect(await store.canProceed('r')).toBe(false);
+      expect(store.getResourceConfig('other')).toBe(config);
+    });
+
     it('may come from anything like a map', async () => {
       const entries = new Map([['r', tight]]);
       /** @type {Pick<Map<string, typeof tight>, 'get' | 'set' | 'forEach'>} */
