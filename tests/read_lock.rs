@@ -77,7 +77,7 @@ fn a_lock_that_is_kept_holds_checkpoints_up_until_it_is_given_back() {
     assert!(done < log, "{done} of {log} frames");
     assert_eq!(checkpoint(&other, "RESTART").0, 1, "the log is in use");
 
-    own.give_back_read_lock();
+    own.give_back_locks();
     let (busy, log, done) = checkpoint(&other, "RESTART");
     assert_eq!((busy, done), (0, log));
     plain_set(&other, "two", 3);
@@ -181,7 +181,7 @@ proptest! {
         for (number, act) in (0..).zip(acts) {
             match act {
                 Act::Keep(index) => own[index].keep_read_lock(),
-                Act::GiveBack(index) => own[index].give_back_read_lock(),
+                Act::GiveBack(index) => own[index].give_back_locks(),
                 Act::Write(index, hash) => {
                     set(&own[index], HASHES[hash], number);
                     written[hash] = Some(number);

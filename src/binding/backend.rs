@@ -110,13 +110,10 @@ impl Queue for Backend {
         }
     }
 
-    fn flush(&self, js: Js, environment: &Environment) -> bool {
+    fn flush(&self, js: Js, environment: &Environment) {
         match self {
             Backend::Own(database) => database.flush(),
-            Backend::Given(given) => {
-                given.flush(js, environment);
-                false
-            }
+            Backend::Given(given) => given.flush(js, environment),
         }
     }
 

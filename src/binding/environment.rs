@@ -43,9 +43,8 @@ pub trait Member {
 pub trait Queue {
     /// What tells one queue from another.
     fn address(&self) -> usize;
-    /// Carries out what is queued, or has it carried out. Answers whether it is to be called once more, when those
-    /// who waited for it have gone on.
-    fn flush(&self, js: Js, environment: &Environment) -> bool;
+    /// Carries out what is queued, or has it carried out.
+    fn flush(&self, js: Js, environment: &Environment);
     /// Carries out what is queued. Done when it returns.
     fn drain(&self, js: Js, environment: &Environment);
 }
@@ -266,13 +265,10 @@ impl Environment {
     }
 
     fn add_unflushed(&self, queue: &(impl Queue + Clone + 'static)) {
-        if !self.is_unflushed(queue) {
-            self.unflushed.borrow_mut().push(Box::new(queue.clone()));
+        let mut unflushed = self.unflushed.borrow_mut();
+        if !unflushed.iter().any(|other| other.address() == queue.address()) {
+            unflushed.push(Box::new(queue.clone()));
         }
-    }
-
-    fn is_unflushed(&self, queue: &dyn Queue) -> bool {
-        self.unflushed.borrow().iter().any(|other| other.address() == queue.address())
     }
 
     /// Has a queue carried out in the next turn of the event loop.
@@ -310,14 +306,10 @@ impl Environment {
 
     fn flush(&self, js: Js) {
         self.flush_scheduled.set(false);
-        let mut queues = std::mem::take(&mut *self.unflushed.borrow_mut());
-        queues.retain(|queue| queue.flush(js, self));
-        self.deliver_all(js);
-        queues.retain(|queue| !self.is_unflushed(&**queue));
-        if !queues.is_empty() {
-            self.unflushed.borrow_mut().append(&mut queues);
-            self.flush_at_end(js);
+        for queue in std::mem::take(&mut *self.unflushed.borrow_mut()) {
+            queue.flush(js, self);
         }
+        self.deliver_all(js);
     }
 
     /// Hands the answers that have come to the calls they belong to, in order, and has members look again.

@@ -513,9 +513,8 @@ impl Queue for Rest {
         Rc::as_ptr(&self.0).addr()
     }
 
-    fn flush(&self, js: Js, environment: &Environment) -> bool {
+    fn flush(&self, js: Js, environment: &Environment) {
         self.0.flush(js, environment);
-        false
     }
 
     fn drain(&self, _js: Js, environment: &Environment) {

@@ -10,7 +10,7 @@ use rusqlite::{Connection as Sqlite, OpenFlags, ToSql};
 use smallvec::smallvec;
 
 use super::statements::{Control, Statements};
-use super::vfs::{self, ReadLock};
+use super::vfs::{self, Locks};
 use super::wal_index::{State, WalIndex};
 use crate::core::codec;
 use crate::core::copies::Copies;
@@ -37,7 +37,7 @@ pub struct Connection {
     is_private: bool,
     /// Once the connection has read in WAL mode.
     wal_index: Option<WalIndex>,
-    read_lock: Option<ReadLock>,
+    locks: Option<Locks>,
     copies: RefCell<Copies>,
     /// The version that the copies are of.
     copied: Cell<Option<Version>>,
@@ -123,7 +123,7 @@ impl Connection {
             statements: Statements::new(sqlite),
             is_private: !matches!(location, Location::File(_)),
             wal_index: None,
-            read_lock: None,
+            locks: None,
             copies: RefCell::default(),
             copied: Cell::new(None),
         })
@@ -405,8 +405,8 @@ impl Connection {
             // SAFETY: used only by this connection's methods; it has read above, and leaves WAL mode for no other:
             // `configure` comes before.
             #[allow(unsafe_code)]
-            let (index, lock) = unsafe { (WalIndex::of(self.sqlite()), ReadLock::of(self.sqlite())) };
-            (self.wal_index, self.read_lock) = (index, lock);
+            let (index, locks) = unsafe { (WalIndex::of(self.sqlite()), Locks::of(self.sqlite())) };
+            (self.wal_index, self.locks) = (index, locks);
         }
         Ok(())
     }
@@ -414,15 +414,24 @@ impl Connection {
     /// Keeps the lock that reading takes, from the next transaction on, so that one soon after is quicker. Meanwhile
     /// checkpoints of other processes do not get past what was read.
     pub fn keep_read_lock(&self) {
-        if let Some(lock) = &self.read_lock {
-            lock.keep();
+        if let Some(locks) = &self.locks {
+            locks.keep_read();
         }
     }
 
-    /// Ends what [`keep_read_lock`](Self::keep_read_lock) began.
-    pub fn give_back_read_lock(&self) {
-        if let Some(lock) = &self.read_lock {
-            lock.give_back();
+    /// Likewise the lock that writing takes, unless another process has the file open. One that opens it meanwhile waits
+    /// to write until the lock is given back. No other connection of this process may have the file open.
+    pub fn keep_write_lock_if_alone(&self) {
+        if let Some(locks) = &self.locks {
+            locks.keep_write_if_alone();
+        }
+    }
+
+    /// Ends what [`keep_read_lock`](Self::keep_read_lock) and
+    /// [`keep_write_lock_if_alone`](Self::keep_write_lock_if_alone) began.
+    pub fn give_back_locks(&self) {
+        if let Some(locks) = &self.locks {
+            locks.give_back();
         }
     }
 }

@@ -38,8 +38,12 @@ pub trait Waiter: Send + Sync {
 /// How long a lock is waited for at a time, after which calls that have waited long enough are refused.
 const LOCK_SLICE: Duration = Duration::from_millis(25);
 
-/// For how long at a time one flush may keep the read lock for the next. Other processes' checkpoints stop at it.
+/// For how long at a time one flush may keep locks for the next: other processes' checkpoints stop at what was read, and
+/// one that opens the file waits to write.
 const KEEP_AT_MOST: Duration = Duration::from_millis(20);
+
+/// How soon after another a flush comes that locks are kept for.
+const FOLLOWS_WITHIN: Duration = Duration::from_millis(1);
 
 /// How long a file is waited for before its journal mode is taken as another process keeps it.
 const PREPARATION_PATIENCE: Duration = Duration::from_secs(1);
@@ -112,11 +116,11 @@ pub struct Database {
     /// after opening and after a checkpoint. That commit belongs on a background thread.
     starts_log: AtomicBool,
     checkpoints: Checkpoints,
-    /// Whether the last flush has carried something out. The next one, if it comes at once, is one of many: somebody
-    /// awaits one write after the other.
-    flushed_before: AtomicBool,
-    /// Whether the read lock will be given back after a while.
+    /// When the last flush carried something out.
+    flushed_at: Mutex<Option<Instant>>,
+    /// Whether locks will be given back after a while.
     gives_back: AtomicBool,
+    keeps_write_lock: AtomicBool,
     waiters: Mutex<Vec<Weak<dyn Waiter>>>,
 }
 
@@ -137,8 +141,9 @@ impl Database {
             journal_mode,
             starts_log: AtomicBool::new(true),
             checkpoints: Checkpoints::default(),
-            flushed_before: AtomicBool::new(false),
+            flushed_at: Mutex::default(),
             gives_back: AtomicBool::new(false),
+            keeps_write_lock: AtomicBool::new(true),
             waiters: Mutex::default(),
         };
         Ok(Arc::new(database))
@@ -147,6 +152,12 @@ impl Database {
     /// The file, if it is one.
     pub fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// Has the write lock given back after every commit: another copy of SQLite in this process would give up a lock that
+    /// is kept, since a process's locks on a file are not told apart.
+    pub fn keep_no_write_lock(&self) {
+        self.keeps_write_lock.store(false, Ordering::Relaxed);
     }
 
     /// The journal mode that was asked for.
@@ -288,39 +299,32 @@ impl Database {
         !queue.in_background && !queue.operations.is_empty()
     }
 
-    /// Carries out what is queued: here if that is cheap, else in the background. Answers whether it is to be called
-    /// again when what was waiting for this has run, though nothing may be queued then.
-    pub fn flush(self: &Arc<Self>) -> bool {
-        let follows_another = self.flushed_before.swap(false, Ordering::Relaxed);
-        let mut has_run = false;
+    /// Carries out what is queued: here if that is cheap, else in the background.
+    pub fn flush(self: &Arc<Self>) {
         loop {
             let mut queue = lock(&self.queue);
-            if queue.in_background {
-                return false;
-            }
-            if queue.operations.is_empty() {
-                drop(queue);
-                self.flushed_before.store(has_run, Ordering::Relaxed);
-                if !has_run {
-                    self.try_to_give_back_read_lock();
-                }
-                return has_run;
+            if queue.in_background || queue.operations.is_empty() {
+                return;
             }
             let connection = if self.is_cheap(&queue) { self.try_connection() } else { None };
             let Some(guard) = connection else {
-                self.continue_in_background(&mut queue);
-                return false;
+                return self.continue_in_background(&mut queue);
             };
             let Some(connection) = guard.as_ref() else {
-                return false;
+                return;
             };
             let length = first_batch(&queue.operations);
             let mut batch: VecDeque<Queued> = queue.operations.drain(..length).collect();
             drop(queue);
-            has_run = true;
-            if follows_another {
+            // One of many: somebody awaits one write after the other.
+            let now = Instant::now();
+            let before = lock(&self.flushed_at).replace(now);
+            if before.is_some_and(|before| now.duration_since(before) < FOLLOWS_WITHIN) {
                 connection.keep_read_lock();
-                self.give_back_read_lock_later();
+                if self.keeps_write_lock.load(Ordering::Relaxed) {
+                    connection.keep_write_lock_if_alone();
+                }
+                self.give_back_locks_later();
             }
             let mut finished = Vec::with_capacity(batch.len());
             match guarded(|| run_batch(connection, &mut batch, &mut finished)) {
@@ -339,18 +343,18 @@ impl Database {
         }
     }
 
-    /// Gives back the lock that one flush keeps for the next; answers whether it has, which it has not while the
+    /// Gives back the locks that one flush keeps for the next; answers whether it has, which it has not while the
     /// connection is in use.
-    fn try_to_give_back_read_lock(&self) -> bool {
+    fn try_to_give_back_locks(&self) -> bool {
         let connection = self.try_connection();
         if let Some(connection) = connection.as_deref().and_then(Option::as_ref) {
-            connection.give_back_read_lock();
+            connection.give_back_locks();
         }
         connection.is_some()
     }
 
-    /// Has the lock given back after a while, whatever the calling thread does until then.
-    fn give_back_read_lock_later(self: &Arc<Self>) {
+    /// Has the locks given back after a while, whatever the calling thread does until then.
+    fn give_back_locks_later(self: &Arc<Self>) {
         if !self.gives_back.swap(true, Ordering::SeqCst) {
             let database = Arc::downgrade(self);
             background::start(async move {
@@ -358,7 +362,7 @@ impl Database {
                 while let Some(database) = database.upgrade() {
                     // First: whoever keeps it from here on has it given back once more.
                     database.gives_back.store(false, Ordering::SeqCst);
-                    if database.try_to_give_back_read_lock() {
+                    if database.try_to_give_back_locks() {
                         return;
                     }
                     drop(database);
@@ -403,7 +407,7 @@ impl Database {
             queue.in_background = false;
             return false;
         };
-        connection.give_back_read_lock();
+        connection.give_back_locks();
         let checkpoint = std::mem::take(&mut queue.checkpoint);
         if queue.operations.is_empty() && unprepared.is_empty() && !checkpoint {
             queue.in_background = false;

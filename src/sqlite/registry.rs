@@ -116,6 +116,9 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     let open_elsewhere = existing.as_ref().is_some_and(has_descriptor);
     let path = path.clone();
     let database = Database::open(location, journal_mode, options.synchronous)?;
+    if open_elsewhere {
+        database.keep_no_write_lock();
+    }
     if let Err(error) = database.add_store(kind, options.synchronous) {
         database.close();
         if existing.is_none() {

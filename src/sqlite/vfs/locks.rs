@@ -5,14 +5,16 @@
 //! - A connection that finds no mark at the log's end moves one there, if it gets an exclusive lock on it at once, and
 //!   makes do with an older one if not. Here it is mostly told that it does not get it. What it reads is the same; a
 //!   checkpoint at that very moment stops earlier.
-//! - While the holder of the connection says so ([`ReadLock::keep`]), the lock on a mark is not given back when a
+//! - While the holder of the connection says so ([`Locks::keep_read`]), the lock on a mark is not given back when a
 //!   transaction ends, for the next one to find. Checkpoints of other processes stop at that mark meanwhile.
+//! - Likewise the write lock ([`Locks::keep_write_if_alone`]), unless another process has the database open.
 
 use std::ffi::c_int;
 use std::ptr;
 
 use rusqlite::{Connection, ffi};
 
+use super::others::Others;
 use super::{Layered, fetch, layered, main_file, method, methods, shm_map, unfetch};
 
 const CHECKPOINT_LOCK: c_int = 1;
@@ -37,6 +39,10 @@ pub struct Main {
     keeps: bool,
     /// The lock that is kept: SQLite has given it back, the system has it still.
     kept: Option<c_int>,
+    /// Whether the write lock is kept.
+    keeps_write: bool,
+    /// Whether it is: SQLite has given it back, the system has it still.
+    kept_write: bool,
     /// Whether it holds the checkpoint lock, under which marks are for checkpoints to move.
     is_checkpointing: bool,
     /// How often moving a mark was refused since one was locked. Refused all, SQLite needs one moved.
@@ -51,7 +57,16 @@ unsafe impl Layered for Main {
         let has_all = system.iVersion >= METHODS.iVersion && system.xShmMap.is_some() && system.xFetch.is_some();
         let methods = if has_all { &raw const METHODS } else { &raw const PLAIN_METHODS };
         let base = ffi::sqlite3_file { pMethods: methods };
-        Main { base, keeps: false, kept: None, is_checkpointing: false, refused: 0, reads: 0 }
+        Main {
+            base,
+            keeps: false,
+            kept: None,
+            keeps_write: false,
+            kept_write: false,
+            is_checkpointing: false,
+            refused: 0,
+            reads: 0,
+        }
     }
 }
 
@@ -73,6 +88,13 @@ impl Main {
     fn shm_lock(&mut self, first: c_int, count: c_int, flags: c_int) -> c_int {
         let is_mark = count == 1 && first >= FIRST_MARK;
         match flags {
+            UNLOCK_EXCLUSIVE if first == WRITE_LOCK && self.keeps_write => {
+                self.kept_write = true;
+                return ffi::SQLITE_OK;
+            }
+            LOCK_EXCLUSIVE if first == WRITE_LOCK && std::mem::take(&mut self.kept_write) => {
+                return ffi::SQLITE_OK;
+            }
             UNLOCK_SHARED if is_mark && self.keeps => {
                 self.kept = Some(first);
                 return ffi::SQLITE_OK;
@@ -97,7 +119,7 @@ impl Main {
         }
         // A kept lock must not stand in the way of what is asked for. The write lock is beside it in any transaction.
         if first != WRITE_LOCK && flags & ffi::SQLITE_SHM_LOCK != 0 {
-            self.give_back();
+            self.give_back_mark();
         }
         let done = self.pass_on(first, count, flags);
         if done == ffi::SQLITE_OK {
@@ -112,10 +134,18 @@ impl Main {
         done
     }
 
-    /// Gives a lock that is kept back to the system.
-    fn give_back(&mut self) {
+    /// Gives the lock on a mark back to the system, if it is kept.
+    fn give_back_mark(&mut self) {
         if let Some(mark) = self.kept.take() {
             self.pass_on(mark, 1, UNLOCK_SHARED);
+        }
+    }
+
+    /// Gives the locks that are kept back to the system.
+    fn give_back(&mut self) {
+        self.give_back_mark();
+        if std::mem::take(&mut self.kept_write) {
+            self.pass_on(WRITE_LOCK, 1, UNLOCK_EXCLUSIVE);
         }
     }
 
@@ -149,14 +179,17 @@ unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, delete: c_int) -> c
     }
 }
 
-/// The lock that a connection reads under.
+/// The locks of a connection.
 #[derive(Debug)]
-pub struct ReadLock(*mut Main);
+pub struct Locks {
+    main: *mut Main,
+    others: Option<Others>,
+}
 
 // SAFETY: what it points to belongs to the connection and not to a thread; it is used by whoever holds the connection.
-unsafe impl Send for ReadLock {}
+unsafe impl Send for Locks {}
 
-impl ReadLock {
+impl Locks {
     /// Of a connection through this VFS; `None` for any other.
     ///
     /// # Safety
@@ -165,20 +198,36 @@ impl ReadLock {
         let file = main_file(connection)?;
         // SAFETY: an open file.
         let methods = unsafe { file.as_ref() }.pMethods;
-        ptr::eq(methods, &raw const METHODS).then(|| ReadLock(file.as_ptr().cast()))
+        if !ptr::eq(methods, &raw const METHODS) {
+            return None;
+        }
+        let main = file.as_ptr().cast::<Main>();
+        // SAFETY: those are the methods of a `Main`.
+        let others = unsafe { Others::of((*main).system(), connection.path()?) };
+        Some(Locks { main, others })
     }
 
-    /// Keeps the lock at the end of transactions from now on.
-    pub fn keep(&self) {
+    /// Keeps the lock on a mark at the end of transactions from now on.
+    pub fn keep_read(&self) {
         // SAFETY: see `of`.
-        unsafe { &mut *self.0 }.keeps = true;
+        unsafe { &mut *self.main }.keeps = true;
     }
 
-    /// Gives the lock back, now and at the end of transactions to come.
+    /// Keeps the write lock at the end of transactions from now on, unless another process has the file open. That no
+    /// other connection of this process has it open is for the caller to know.
+    pub fn keep_write_if_alone(&self) {
+        // SAFETY: see `of`.
+        let main = unsafe { &mut *self.main };
+        if !main.keeps_write {
+            main.keeps_write = self.others.as_ref().is_some_and(|others| !others.have_it_open());
+        }
+    }
+
+    /// Gives the locks back, now and at the end of transactions to come.
     pub fn give_back(&self) {
         // SAFETY: see `of`.
-        let main = unsafe { &mut *self.0 };
-        main.keeps = false;
+        let main = unsafe { &mut *self.main };
+        (main.keeps, main.keeps_write) = (false, false);
         main.give_back();
     }
 }

@@ -1,9 +1,10 @@
 //! A layer over the operating system's VFS (sqlite.org/vfs.html) for databases in WAL mode. Most of what a small commit
 //! costs is calls to the operating system, and the layer spares most of them: those that write the log ([`log`]), and
-//! those that lock a place to read from ([`locks`]). All else is the system's VFS's own.
+//! those that lock and unlock again ([`locks`]). All else is the system's VFS's own.
 
 mod locks;
 mod log;
+mod others;
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::size_of;
@@ -12,8 +13,8 @@ use std::ptr::{self, NonNull};
 use once_cell::sync::Lazy;
 use rusqlite::{Connection, ffi};
 
+pub use self::locks::Locks;
 use self::locks::Main;
-pub use self::locks::ReadLock;
 pub use self::log::FRAME_HEADER_BYTES;
 use self::log::Log;
 
