@@ -306,9 +306,9 @@ impl Environment {
 
     fn flush(&self, js: Js) {
         self.flush_scheduled.set(false);
-        for queue in std::mem::take(&mut *self.unflushed.borrow_mut()) {
-            queue.flush(js, self);
-        }
+        // Taken first: what runs may add others.
+        let queues = self.unflushed.take();
+        queues.iter().for_each(|queue| queue.flush(js, self));
         self.deliver_all(js);
     }
 
