@@ -19,16 +19,18 @@ pub fn run(work: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Starts a task that sleeps most of the time.
-pub fn start(task: impl Future<Output = ()> + Send + 'static) {
-    if let Ok(runtime) = &*RUNTIME {
+/// Starts a task that sleeps most of the time. Answers whether it has: there may be no thread to be had.
+pub fn start(task: impl Future<Output = ()> + Send + 'static) -> bool {
+    let runtime = RUNTIME.as_ref();
+    runtime.is_ok_and(|runtime| {
         drop(runtime.spawn(task));
-    }
+        true
+    })
 }
 
 /// Runs `work`, which must be short, after a while.
 pub fn start_after(pause: Duration, work: impl FnOnce() + Send + 'static) {
-    start(async move {
+    let _ = start(async move {
         tokio::time::sleep(pause).await;
         work();
     });

@@ -319,12 +319,12 @@ impl Database {
             // One of many: somebody awaits one write after the other.
             let now = Instant::now();
             let before = lock(&self.flushed_at).replace(now);
-            if before.is_some_and(|before| now.duration_since(before) < FOLLOWS_WITHIN) {
+            let follows = before.is_some_and(|before| now.duration_since(before) < FOLLOWS_WITHIN);
+            if follows && self.gives_back_locks_later() {
                 connection.keep_read_lock();
                 if self.keeps_write_lock.load(Ordering::Relaxed) {
                     connection.keep_write_lock_if_alone();
                 }
-                self.give_back_locks_later();
             }
             let mut finished = Vec::with_capacity(batch.len());
             match guarded(|| run_batch(connection, &mut batch, &mut finished)) {
@@ -353,23 +353,29 @@ impl Database {
         connection.is_some()
     }
 
-    /// Has the locks given back after a while, whatever the calling thread does until then.
-    fn give_back_locks_later(self: &Arc<Self>) {
-        if !self.gives_back.swap(true, Ordering::SeqCst) {
-            let database = Arc::downgrade(self);
-            background::start(async move {
-                tokio::time::sleep(KEEP_AT_MOST).await;
-                while let Some(database) = database.upgrade() {
-                    // First: whoever keeps it from here on has it given back once more.
-                    database.gives_back.store(false, Ordering::SeqCst);
-                    if database.try_to_give_back_locks() {
-                        return;
-                    }
-                    drop(database);
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            });
+    /// Has the locks given back after a while, whatever the calling thread does until then. Answers whether that can be
+    /// had.
+    fn gives_back_locks_later(self: &Arc<Self>) -> bool {
+        if self.gives_back.swap(true, Ordering::SeqCst) {
+            return true;
         }
+        let database = Arc::downgrade(self);
+        let started = background::start(async move {
+            tokio::time::sleep(KEEP_AT_MOST).await;
+            while let Some(database) = database.upgrade() {
+                // First: whoever keeps it from here on has it given back once more.
+                database.gives_back.store(false, Ordering::SeqCst);
+                if database.try_to_give_back_locks() {
+                    return;
+                }
+                drop(database);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        if !started {
+            self.gives_back.store(false, Ordering::SeqCst);
+        }
+        started
     }
 
     fn is_cheap(&self, queue: &Queue) -> bool {
