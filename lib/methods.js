@@ -94,7 +94,7 @@ module.exports = {
           try {
             value = JSON.parse(answer);
           } catch {
-            return resolve(run(storeOf(this), now, hash, PARSE));
+            value = run(storeOf(this), now, hash, PARSE);
           }
           return resolve(value);
         } catch (error) {

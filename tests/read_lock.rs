@@ -9,18 +9,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use comic_vine_sqlite_store::core::cache;
-use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome};
-use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
-use common::TempFile;
+use comic_vine_sqlite_store::sqlite::connection::Connection;
+use common::{TempFile, open_cache as open};
 use proptest::prelude::*;
 use rusqlite::Connection as Plain;
 
 const HOUR: f64 = 3600.0;
-
-fn open(path: &Path) -> Connection {
-    common::open(&Location::File(path.to_owned()), &[StoreKind::Cache])
-}
 
 /// A connection of another program's, which waits for no lock.
 fn plain(path: &Path) -> Plain {

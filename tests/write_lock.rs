@@ -12,9 +12,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use comic_vine_sqlite_store::core::cache;
-use comic_vine_sqlite_store::core::error::StoreKind;
-use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
-use common::TempFile;
+use comic_vine_sqlite_store::sqlite::connection::Connection;
+use common::{TempFile, open_cache as open};
 use rusqlite::Connection as Plain;
 
 const FILE: &str = "FILE_OF_OTHER_PROCESS";
@@ -83,10 +82,6 @@ fn other_process() {
         };
         println!("{ANSWER}{answer}");
     }
-}
-
-fn open(path: &Path) -> Connection {
-    common::open(&Location::File(path.to_owned()), &[StoreKind::Cache])
 }
 
 fn set(connection: &Connection, hash: &str) {

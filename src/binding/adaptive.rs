@@ -2,7 +2,7 @@
 
 use std::rc::{Rc, Weak};
 
-use super::class::{Arguments, Class, Method};
+use super::class::{Arguments, Class, Method, Shape};
 use super::environment::Member;
 use super::js::{Js, Result, Value};
 use super::limits::{self, Limits};
@@ -32,30 +32,30 @@ impl Class for AdaptiveStore {
     const EXPECTED: &'static str = "an SqliteAdaptiveRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
         // The client passes a priority only to functions of at least two parameters.
-        Method::limited("canProceed", 2, |store, call| {
+        Method::new(Shape::Limited, "canProceed", 2, |store, call| {
             let reservations = store.0.reservations.as_ref();
             store.0.on(call, |on| {
                 Ok(adaptive::can_proceed(on, options::priority(call.js, call.get(1))?, reservations))
             })
         }),
-        Method::limited("acquire", 1, |store, call| {
+        Method::new(Shape::Limited, "acquire", 1, |store, call| {
             store.0.on(call, |on| Ok(adaptive::acquire(on, options::priority(call.js, call.get(1))?)))
         }),
-        Method::promised("record", 1, |store, call| store.0.record(call)),
-        Method::limited("getStatus", 1, |store, call| store.0.on(call, |on| Ok(adaptive::status(on)))),
-        Method::promised("reset", 1, |store, call| store.0.reset(call)),
-        Method::limited("getWaitTime", 1, |store, call| {
+        Method::new(Shape::Promised, "record", 1, |store, call| store.0.record(call)),
+        Method::new(Shape::Limited, "getStatus", 1, |store, call| store.0.on(call, |on| Ok(adaptive::status(on)))),
+        Method::new(Shape::Promised, "reset", 1, |store, call| store.0.reset(call)),
+        Method::new(Shape::Limited, "getWaitTime", 1, |store, call| {
             store.0.on(call, |on| Ok(adaptive::wait_time(on, options::priority(call.js, call.get(1))?)))
         }),
-        Method::direct("setResourceConfig", 2, |store, call| store.0.limits.set_resource_config(call)),
-        Method::direct("getResourceConfig", 1, |store, call| store.0.limits.get_resource_config(call)),
-        Method::promised("getStats", 0, |store, call| store.0.on_all(call, adaptive::stats)),
-        Method::promised("clear", 0, |store, call| {
+        Method::new(Shape::Direct, "setResourceConfig", 2, |store, call| store.0.limits.set_resource_config(call)),
+        Method::new(Shape::Direct, "getResourceConfig", 1, |store, call| store.0.limits.get_resource_config(call)),
+        Method::new(Shape::Promised, "getStats", 0, |store, call| store.0.on_all(call, adaptive::stats)),
+        Method::new(Shape::Promised, "clear", 0, |store, call| {
             store.0.store.call(call, || Ok(Some(adaptive::clear(store.0.divisions.clone()))))
         }),
-        Method::promised("cleanup", 0, |store, call| store.0.on_all(call, adaptive::cleanup)),
-        Method::promised("close", 0, |store, call| store.0.store.close(call.js, |_| ())),
-        Method::direct("destroy", 0, |store, call| {
+        Method::new(Shape::Promised, "cleanup", 0, |store, call| store.0.on_all(call, adaptive::cleanup)),
+        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js, |_| ())),
+        Method::new(Shape::Direct, "destroy", 0, |store, call| {
             store.0.store.destroy(call.js);
             call.js.undefined()
         }),

@@ -2,7 +2,7 @@
 
 use std::rc::{Rc, Weak};
 
-use super::class::{Arguments, Class, Method};
+use super::class::{Arguments, Class, Method, Shape};
 use super::environment::Member;
 use super::js::{Js, Result, Type, Value};
 use super::options::{self, Members};
@@ -26,14 +26,18 @@ impl Class for CacheStore {
     const NAME: &'static str = "SQLiteCacheStore";
     const EXPECTED: &'static str = "an SQLiteCacheStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::parsed("get", 1, |store, call| store.0.get(call)),
-        Method::stringified("set", 3, |store, call| store.0.set(call)),
-        Method::promised("delete", 1, |store, call| store.0.delete(call)),
-        Method::promised("clear", 0, |store, call| store.0.run(call, |_| Ok(cache::clear()))),
-        Method::promised("getStats", 0, |store, call| store.0.run(call, |now| Ok(cache::stats(now?)))),
-        Method::promised("cleanup", 0, |store, call| store.0.run(call, |now| Ok(cache::cleanup(now?)))),
-        Method::promised("close", 0, |store, call| store.0.store.close(call.js, |_| ())),
-        Method::direct("destroy", 0, |store, call| {
+        Method::new(Shape::Parsed, "get", 1, |store, call| store.0.get(call)),
+        Method::new(Shape::Stringified, "set", 3, |store, call| store.0.set(call)),
+        Method::new(Shape::Promised, "delete", 1, |store, call| store.0.delete(call)),
+        Method::new(Shape::Promised, "clear", 0, |store, call| store.0.run(call, || Ok(cache::clear()))),
+        Method::new(Shape::Promised, "getStats", 0, |store, call| {
+            store.0.run(call, || Ok(cache::stats(call.now()?)))
+        }),
+        Method::new(Shape::Promised, "cleanup", 0, |store, call| {
+            store.0.run(call, || Ok(cache::cleanup(call.now()?)))
+        }),
+        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js, |_| ())),
+        Method::new(Shape::Direct, "destroy", 0, |store, call| {
             store.0.store.destroy(call.js);
             call.js.undefined()
         }),
@@ -64,12 +68,12 @@ impl Member for Inner {
 }
 
 impl Inner {
-    fn run(&self, call: &Arguments, make: impl FnOnce(Result<f64>) -> Result<Operation>) -> Value {
-        self.store.call(call, || make(call.now()).map(Some))
+    fn run(&self, call: &Arguments, make: impl FnOnce() -> Result<Operation>) -> Value {
+        self.store.call(call, || make().map(Some))
     }
 
     fn get(&self, call: &Arguments) -> Value {
-        self.run(call, |now| Ok(cache::get(options::string(call.js, call.get(0), "hash")?, now?)))
+        self.run(call, || Ok(cache::get(options::string(call.js, call.get(0), "hash")?, call.now()?)))
     }
 
     fn set(&self, call: &Arguments) -> Value {
@@ -86,6 +90,6 @@ impl Inner {
     }
 
     fn delete(&self, call: &Arguments) -> Value {
-        self.store.call(call, || Ok(Some(cache::delete(options::string(call.js, call.get(0), "hash")?))))
+        self.run(call, || Ok(cache::delete(options::string(call.js, call.get(0), "hash")?)))
     }
 }

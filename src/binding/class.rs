@@ -43,35 +43,31 @@ impl Arguments {
         realm::time(self.js, self.now)
     }
 
-    /// The `limit` and `windowMs` of the resource, of a [`limited`](Method::limited) method, and what has them.
+    /// The `limit` and `windowMs` of the resource, of a [`limited`](Shape::Limited) method, and what has them.
     pub fn limit(&self) -> [Value; 3] {
         let [.., limit, window_ms, config] = self.values;
         [limit, window_ms, config]
     }
 
-    /// The JSON text of the second argument, of a [`stringified`](Method::stringified) method; `undefined` if there is
+    /// The JSON text of the second argument, of a [`stringified`](Shape::Stringified) method; `undefined` if there is
     /// none.
     pub fn text(&self) -> Value {
         self.values[3]
     }
 }
 
-/// A method. Its function never throws.
-pub struct Method<S: 'static> {
-    name: &'static str,
-    /// The `length` of the function, on which the client decides whether to pass a priority.
-    length: u32,
-    shape: Shape,
-    run: fn(&S, &Arguments) -> Value,
-}
-
 /// What of a method is done in JavaScript.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub enum Shape {
+    /// Nothing: it answers a value at once. It knows no time.
     Direct,
+    /// It promises: its function answers a promise, or what one is to be fulfilled with.
     Promised,
+    /// It is a limiter's and promises something about a resource; see [`Arguments::limit`].
     Limited,
+    /// It has one argument and promises a value stored as JSON; see [`Arguments::takes_text`].
     Parsed,
+    /// It promises, and its second argument is stored as JSON; see [`Arguments::text`].
     Stringified,
 }
 
@@ -88,30 +84,18 @@ impl Shape {
     }
 }
 
+/// A method. Its function never throws.
+pub struct Method<S: 'static> {
+    name: &'static str,
+    length: u32,
+    shape: Shape,
+    run: fn(&S, &Arguments) -> Value,
+}
+
 impl<S: 'static> Method<S> {
-    /// A method that answers a value at once. It knows no time.
-    pub const fn direct(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
-        Method { name, length, shape: Shape::Direct, run }
-    }
-
-    /// A method that promises: `run` answers a promise, or what one is to be fulfilled with.
-    pub const fn promised(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
-        Method { name, length, shape: Shape::Promised, run }
-    }
-
-    /// A method of a limiter that promises something about a resource; see [`Arguments::limit`].
-    pub const fn limited(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
-        Method { name, length, shape: Shape::Limited, run }
-    }
-
-    /// A method of one argument that promises a value stored as JSON; see [`Arguments::takes_text`].
-    pub const fn parsed(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
-        Method { name, length, shape: Shape::Parsed, run }
-    }
-
-    /// A method that promises, and whose second argument is stored as JSON; see [`Arguments::text`].
-    pub const fn stringified(name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
-        Method { name, length, shape: Shape::Stringified, run }
+    /// A method; on the `length` of its function the client decides whether to pass a priority.
+    pub const fn new(shape: Shape, name: &'static str, length: u32, run: fn(&S, &Arguments) -> Value) -> Self {
+        Method { name, length, shape, run }
     }
 }
 
@@ -183,8 +167,6 @@ pub fn define<S: Class>(js: Js, realm: &Rc<Realm>) -> Result<Value> {
     let prototype = js.get(class, c"prototype")?;
     for method in S::METHODS {
         let bound = Box::into_raw(Box::new(Bound::<S> { realm: Rc::clone(realm), method }));
-        // Not as methods of `napi_define_class`: those throw, at once, on any receiver but a plain store, a `Proxy`
-        // of one for example.
         // SAFETY: `bound` is what `call_method::<S>` expects; the function is its only user, and it is freed when
         // the function is collected.
         let native = unsafe {

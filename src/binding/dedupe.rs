@@ -9,7 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::backend::Backend;
-use super::class::{Arguments, Class, Method};
+use super::class::{Arguments, Class, Method, Shape};
 use super::environment::Member;
 use super::js::{Failure, Js, Reference, Result, Type, Value};
 use super::options::{self, Members};
@@ -73,22 +73,26 @@ impl Class for DedupeStore {
     const NAME: &'static str = "SQLiteDedupeStore";
     const EXPECTED: &'static str = "an SQLiteDedupeStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::promised("waitFor", 1, |store, call| store.0.wait_for(call)),
-        Method::promised("register", 1, |store, call| store.0.register(call, |job_id, _| Answer::Text(job_id))),
-        Method::promised("registerOrJoin", 1, |store, call| {
+        Method::new(Shape::Promised, "waitFor", 1, |store, call| store.0.wait_for(call)),
+        Method::new(Shape::Promised, "register", 1, |store, call| {
+            store.0.register(call, |job_id, _| Answer::Text(job_id))
+        }),
+        Method::new(Shape::Promised, "registerOrJoin", 1, |store, call| {
             store.0.register(call, |job_id, created| {
                 Answer::Record(vec![("jobId", Field::Text(job_id)), ("isOwner", Field::Bool(created))])
             })
         }),
-        Method::stringified("complete", 2, |store, call| store.0.complete(call)),
-        Method::promised("fail", 2, |store, call| store.0.fail(call)),
-        Method::promised("isInProgress", 1, |store, call| store.0.on(call, |on| Ok(dedupe::is_in_progress(on)))),
-        Method::parsed("getResult", 1, |store, call| store.0.on(call, |on| Ok(dedupe::result(on)))),
-        Method::promised("getStats", 0, |store, call| store.0.stats(call)),
-        Method::promised("cleanup", 0, |store, call| store.0.cleanup(call)),
-        Method::promised("clear", 0, |store, call| store.0.clear(call)),
-        Method::promised("close", 0, |store, call| store.0.close(call)),
-        Method::direct("destroy", 0, |store, call| store.0.destroy(call)),
+        Method::new(Shape::Stringified, "complete", 2, |store, call| store.0.complete(call)),
+        Method::new(Shape::Promised, "fail", 2, |store, call| store.0.fail(call)),
+        Method::new(Shape::Promised, "isInProgress", 1, |store, call| {
+            store.0.on(call, |on| Ok(dedupe::is_in_progress(on)))
+        }),
+        Method::new(Shape::Parsed, "getResult", 1, |store, call| store.0.on(call, |on| Ok(dedupe::result(on)))),
+        Method::new(Shape::Promised, "getStats", 0, |store, call| store.0.stats(call)),
+        Method::new(Shape::Promised, "cleanup", 0, |store, call| store.0.cleanup(call)),
+        Method::new(Shape::Promised, "clear", 0, |store, call| store.0.clear(call)),
+        Method::new(Shape::Promised, "close", 0, |store, call| store.0.close(call)),
+        Method::new(Shape::Direct, "destroy", 0, |store, call| store.0.destroy(call)),
     ];
 
     fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {

@@ -288,13 +288,7 @@ impl Environment {
             self.flush(js);
             queue.drain(js, self);
             self.deliver_all(js);
-        } else {
-            self.flush_at_end(js);
-        }
-    }
-
-    fn flush_at_end(&self, js: Js) {
-        if !self.flush_scheduled.get() {
+        } else if !self.flush_scheduled.get() {
             self.flush_scheduled.set(self.schedule(js).is_ok());
         }
     }

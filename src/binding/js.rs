@@ -300,14 +300,6 @@ impl Js {
         Some(bytes)
     }
 
-    /// `Boolean(value)`.
-    pub fn truthy(self, value: Value) -> bool {
-        let mut boolean = ptr::null_mut();
-        // SAFETY: `value` comes from this callback; the call runs no JavaScript.
-        unsafe { sys::napi_coerce_to_bool(self.env, value.0, &mut boolean) };
-        self.as_boolean(Value(boolean)).unwrap_or(false)
-    }
-
     /// `String(value)`; `None` where that throws.
     pub fn display(self, value: Value) -> Option<String> {
         let mut text = ptr::null_mut();

@@ -2,7 +2,7 @@
 
 use std::rc::{Rc, Weak};
 
-use super::class::{Arguments, Class, Method};
+use super::class::{Arguments, Class, Method, Shape};
 use super::environment::Member;
 use super::js::{Js, Result, Value};
 use super::limits::{self, Limits};
@@ -29,21 +29,23 @@ impl Class for RateLimitStore {
     const NAME: &'static str = "SQLiteRateLimitStore";
     const EXPECTED: &'static str = "an SQLiteRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::limited("canProceed", 1, |store, call| {
+        Method::new(Shape::Limited, "canProceed", 1, |store, call| {
             store.0.on(call, |on| rate_limit::can_proceed(on, store.0.reservations.as_ref()))
         }),
-        Method::limited("acquire", 1, |store, call| store.0.on(call, |on| rate_limit::acquire(&on))),
-        Method::promised("record", 1, |store, call| store.0.record(call)),
-        Method::limited("getStatus", 1, |store, call| store.0.on(call, rate_limit::status)),
-        Method::promised("reset", 1, |store, call| store.0.reset(call)),
-        Method::limited("getWaitTime", 1, |store, call| store.0.on(call, rate_limit::wait_time)),
-        Method::direct("setResourceConfig", 2, |store, call| store.0.limits.set_resource_config(call)),
-        Method::direct("getResourceConfig", 1, |store, call| store.0.limits.get_resource_config(call)),
-        Method::promised("getStats", 0, |store, call| store.0.on_all(call, rate_limit::stats)),
-        Method::promised("clear", 0, |store, call| store.0.store.call(call, || Ok(Some(rate_limit::clear())))),
-        Method::promised("cleanup", 0, |store, call| store.0.on_all(call, rate_limit::cleanup)),
-        Method::promised("close", 0, |store, call| store.0.store.close(call.js, |_| ())),
-        Method::direct("destroy", 0, |store, call| {
+        Method::new(Shape::Limited, "acquire", 1, |store, call| store.0.on(call, |on| rate_limit::acquire(&on))),
+        Method::new(Shape::Promised, "record", 1, |store, call| store.0.record(call)),
+        Method::new(Shape::Limited, "getStatus", 1, |store, call| store.0.on(call, rate_limit::status)),
+        Method::new(Shape::Promised, "reset", 1, |store, call| store.0.reset(call)),
+        Method::new(Shape::Limited, "getWaitTime", 1, |store, call| store.0.on(call, rate_limit::wait_time)),
+        Method::new(Shape::Direct, "setResourceConfig", 2, |store, call| store.0.limits.set_resource_config(call)),
+        Method::new(Shape::Direct, "getResourceConfig", 1, |store, call| store.0.limits.get_resource_config(call)),
+        Method::new(Shape::Promised, "getStats", 0, |store, call| store.0.on_all(call, rate_limit::stats)),
+        Method::new(Shape::Promised, "clear", 0, |store, call| {
+            store.0.store.call(call, || Ok(Some(rate_limit::clear())))
+        }),
+        Method::new(Shape::Promised, "cleanup", 0, |store, call| store.0.on_all(call, rate_limit::cleanup)),
+        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js, |_| ())),
+        Method::new(Shape::Direct, "destroy", 0, |store, call| {
             store.0.store.destroy(call.js);
             call.js.undefined()
         }),

@@ -3,8 +3,8 @@
 //! same is the holder's affair.
 //!
 //! Three statements are answered so, once they have been asked: an entry of the cache, and how many requests of a
-//! resource are in its window, for either rate limiter. A count is kept as it stands while every request of the resource is in the window; once the
-//! oldest has left, it is counted again.
+//! resource are in its window, for either rate limiter. A count is kept as it stands while every request of the resource
+//! is in the window; once the oldest has left, it is counted again.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -120,16 +120,23 @@ pub struct Database {
     flushed_at: Mutex<Option<Instant>>,
     /// Whether locks will be given back after a while.
     gives_back: AtomicBool,
-    keeps_write_lock: AtomicBool,
+    /// Whether the write lock may be kept between commits. Not beside another copy of SQLite in this process, which would
+    /// give it up: a process's locks on a file are not told apart.
+    keeps_write_lock: bool,
     waiters: Mutex<Vec<Weak<dyn Waiter>>>,
 }
 
 impl Database {
-    /// Opens a database.
+    /// Opens a database; `is_open_elsewhere` in this process, through another copy of SQLite.
     ///
     /// # Errors
     /// What SQLite refuses.
-    pub fn open(location: Location, journal_mode: JournalMode, synchronous: Synchronous) -> Result<Arc<Self>> {
+    pub fn open(
+        location: Location,
+        journal_mode: JournalMode,
+        synchronous: Synchronous,
+        is_open_elsewhere: bool,
+    ) -> Result<Arc<Self>> {
         let connection = Connection::open(&location)?;
         let database = Database {
             configured: AtomicBool::new(!matches!(location, Location::File(_))),
@@ -143,7 +150,7 @@ impl Database {
             checkpoints: Checkpoints::default(),
             flushed_at: Mutex::default(),
             gives_back: AtomicBool::new(false),
-            keeps_write_lock: AtomicBool::new(true),
+            keeps_write_lock: !is_open_elsewhere,
             waiters: Mutex::default(),
         };
         Ok(Arc::new(database))
@@ -152,12 +159,6 @@ impl Database {
     /// The file, if it is one.
     pub fn location(&self) -> &Location {
         &self.location
-    }
-
-    /// Has the write lock given back after every commit: another copy of SQLite in this process would give up a lock that
-    /// is kept, since a process's locks on a file are not told apart.
-    pub fn keep_no_write_lock(&self) {
-        self.keeps_write_lock.store(false, Ordering::Relaxed);
     }
 
     /// The journal mode that was asked for.
@@ -322,7 +323,7 @@ impl Database {
             let follows = before.is_some_and(|before| now.duration_since(before) < FOLLOWS_WITHIN);
             if follows && self.gives_back_locks_later() {
                 connection.keep_read_lock();
-                if self.keeps_write_lock.load(Ordering::Relaxed) {
+                if self.keeps_write_lock {
                     connection.keep_write_lock_if_alone();
                 }
             }

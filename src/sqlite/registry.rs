@@ -91,7 +91,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     };
     let journal_mode = options.journal_mode.unwrap_or(JournalMode::Wal);
     let Location::File(path) = &location else {
-        let database = Database::open(location, journal_mode, options.synchronous)?;
+        let database = Database::open(location, journal_mode, options.synchronous, false)?;
         database.add_store(kind, options.synchronous)?;
         return Ok(Handle { database, key: None, released: false, open_elsewhere: false });
     };
@@ -115,10 +115,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     let existing = file_key(path);
     let open_elsewhere = existing.as_ref().is_some_and(has_descriptor);
     let path = path.clone();
-    let database = Database::open(location, journal_mode, options.synchronous)?;
-    if open_elsewhere {
-        database.keep_no_write_lock();
-    }
+    let database = Database::open(location, journal_mode, options.synchronous, open_elsewhere)?;
     if let Err(error) = database.add_store(kind, options.synchronous) {
         database.close();
         if existing.is_none() {

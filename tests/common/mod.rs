@@ -28,6 +28,11 @@ pub fn open(location: &Location, kinds: &[StoreKind]) -> Connection {
     connection
 }
 
+/// A connection to a file with the cache's tables.
+pub fn open_cache(path: &Path) -> Connection {
+    open(&Location::File(path.to_owned()), &[StoreKind::Cache])
+}
+
 /// A connection with the tables of one kind of store.
 pub struct Db(RefCell<Connection>);
 
