@@ -389,22 +389,22 @@ impl Given {
             let finished = self.run_batch(batch);
             let mut has_rest = false;
             let mut wakes = false;
-            for (Queued { operation, continuation }, rows) in finished {
+            // Before whatever is called later, save for the rest of long work.
+            let mut next_in_turn = VecDeque::new();
+            let mut finished = finished.into_iter();
+            while let Some((Queued { operation, continuation }, rows)) = finished.next() {
                 wakes |= operation.wakes_waiters && rows.is_ok();
-                let in_place = operation.goes_on;
                 let answer = match rows.map(operation.outcome) {
                     Ok(Outcome::Answer(answer)) => Ok(answer),
-                    Ok(Outcome::AnswerThen(answer, next)) if in_place => {
-                        let queued = Queued { operation: next, continuation: None };
-                        self.queue.borrow_mut().push_front(queued);
-                        Ok(answer)
-                    }
                     Ok(Outcome::AnswerThen(answer, next)) => {
-                        self.enqueue(next, None);
+                        let mut later = finished.as_slice().iter().map(|(later, _)| &later.operation);
+                        if !later.any(|later| next.is_overtaken_by(later)) {
+                            next_in_turn.push_back(Queued { operation: next, continuation: None });
+                        }
                         Ok(answer)
                     }
-                    Ok(Outcome::Continue(next)) if in_place => {
-                        self.queue.borrow_mut().push_front(Queued { operation: next, continuation });
+                    Ok(Outcome::Continue(next)) if operation.goes_on => {
+                        next_in_turn.push_back(Queued { operation: next, continuation });
                         continue;
                     }
                     Ok(Outcome::Continue(next)) => {
@@ -417,6 +417,11 @@ impl Given {
                 if let Some(continuation) = continuation {
                     continuation(js, answer);
                 }
+            }
+            if !next_in_turn.is_empty() {
+                let mut queue = self.queue.borrow_mut();
+                next_in_turn.append(&mut queue);
+                *queue = next_in_turn;
             }
             if wakes {
                 self.wake(environment);

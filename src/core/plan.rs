@@ -23,6 +23,13 @@ impl Step {
     pub fn new(statement: Statement, values: impl IntoIterator<Item = Value>) -> Self {
         Step { statement, values: values.into_iter().collect() }
     }
+
+    /// Whether a later step has left nothing for this one to do: it has written anew what was stale.
+    fn is_overtaken_by(&self, later: &Step) -> bool {
+        let is_rewritten =
+            matches!((self.statement, later.statement), (Statement::CacheDeleteStale, Statement::CacheSet));
+        is_rewritten && self.values.first() == later.values.first()
+    }
 }
 
 /// What running one step gave.
@@ -98,6 +105,8 @@ pub struct Operation {
     pub goes_on: bool,
     /// Whether waiters for deduplicated requests have to look again once this is committed.
     pub wakes_waiters: bool,
+    /// Whether its answer is `undefined` whatever the rows: see [`command`](Self::command).
+    pub is_command: bool,
     /// From rows to the answer.
     pub outcome: OutcomeRule,
 }
@@ -111,7 +120,15 @@ impl fmt::Debug for Operation {
 impl Operation {
     fn new(read_only: bool, steps: impl IntoIterator<Item = Step>, outcome: OutcomeRule) -> Self {
         let steps = steps.into_iter().collect();
-        Operation { steps, read_only, weight: Weight::Light, goes_on: false, wakes_waiters: false, outcome }
+        Operation {
+            steps,
+            read_only,
+            weight: Weight::Light,
+            goes_on: false,
+            wakes_waiters: false,
+            is_command: false,
+            outcome,
+        }
     }
 
     /// Statements that only read, and the rule for their rows.
@@ -132,7 +149,8 @@ impl Operation {
 
     /// Statements that write and answer nothing.
     pub fn command(steps: impl IntoIterator<Item = Step>) -> Self {
-        Self::write(steps, |_| Outcome::Answer(Answer::Undefined))
+        let command = Self::write(steps, |_| Outcome::Answer(Answer::Undefined));
+        Operation { is_command: true, ..command }
     }
 
     /// Marks an operation that may touch any number of rows.
@@ -151,6 +169,13 @@ impl Operation {
     pub fn waking(mut self) -> Self {
         self.wakes_waiters = true;
         self
+    }
+
+    /// Whether a later operation that was carried out before this one, which follows from an earlier call, has left
+    /// nothing for it to do.
+    pub fn is_overtaken_by(&self, later: &Operation) -> bool {
+        let is_overtaken = |step: &Step| later.steps.iter().any(|later| step.is_overtaken_by(later));
+        self.steps.iter().all(is_overtaken)
     }
 
     /// The bytes of text and blobs this operation carries.

@@ -1,6 +1,8 @@
 //! A database with the queue in front of its one connection.
 //!
 //! - A light read runs at once, on the calling thread, when nothing is queued and the connection is free.
+//! - In memory, a short write that answers nothing is put aside: it is done with at once, and carried out with others,
+//!   before anything else is. Nobody can tell.
 //! - Everything else is queued in call order. The binding calls [`Database::flush`] at the end of a stretch of
 //!   JavaScript: what is queued then is committed as one transaction, on the calling thread if that is cheap (WAL,
 //!   `synchronous` normal, light, lock free), else on a background thread, which goes on until the queue is empty.
@@ -28,6 +30,10 @@ const INLINE_BYTES: usize = 1 << 20;
 /// The most operations and bytes in one background transaction, so that other processes get their turn.
 const BATCH_OPERATIONS: usize = 4_000;
 const BATCH_BYTES: usize = 16 << 20;
+
+/// The most writes that are put aside in memory, and the most bytes of one.
+const ASIDE_OPERATIONS: usize = 100;
+const ASIDE_BYTES: usize = 8 << 10;
 
 /// Somebody who waits for a deduplicated request.
 pub trait Waiter: Send + Sync {
@@ -90,6 +96,14 @@ struct Queue {
     /// Whether a background thread works on the queue.
     in_background: bool,
     closed: bool,
+}
+
+impl Queue {
+    /// Whether nothing is under way, and nobody waits for anything in the queue.
+    fn is_unawaited(&self) -> bool {
+        let is_free = !self.in_background && !self.closed && self.unprepared.is_empty();
+        is_free && self.operations.back().is_none_or(|last| last.reply.is_none())
+    }
 }
 
 /// What became of a call that was handed in.
@@ -239,6 +253,12 @@ impl Database {
         busy_timeout: Duration,
         reply: impl FnOnce() -> Reply,
     ) -> Submitted {
+        if matches!(self.location, Location::Memory) {
+            operation = match self.put_aside(operation) {
+                Ok(()) => return Submitted::Done(Ok(Answer::Undefined)),
+                Err(operation) => operation,
+            };
+        }
         while self.runs_at_once(&operation) {
             let Some(connection) = self.connection_if_idle() else {
                 break;
@@ -266,10 +286,32 @@ impl Database {
         Submitted::Queued
     }
 
-    /// Whether nothing is queued or under way in the background.
+    /// Puts a write aside, or carries out what has been put aside and gives the operation back.
+    fn put_aside(self: &Arc<Self>, operation: Operation) -> std::result::Result<(), Operation> {
+        let mut queue = lock(&self.queue);
+        if !queue.is_unawaited() {
+            return Err(operation);
+        }
+        let may_wait = operation.is_command
+            && operation.weight == Weight::Light
+            && !operation.wakes_waiters
+            && operation.payload_bytes() <= ASIDE_BYTES;
+        if may_wait && queue.operations.len() < ASIDE_OPERATIONS {
+            queue.operations.push_back(Queued { operation, reply: None, deadline: Instant::now() });
+            return Ok(());
+        }
+        if !queue.operations.is_empty() {
+            drop(queue);
+            self.flush();
+        }
+        Err(operation)
+    }
+
+    /// Whether nothing is queued or under way in the background, save what has been put aside.
     pub fn is_idle(&self) -> bool {
         let queue = lock(&self.queue);
-        !queue.in_background && queue.operations.is_empty()
+        let is_memory = matches!(self.location, Location::Memory);
+        !queue.in_background && (queue.operations.is_empty() || (is_memory && queue.is_unawaited()))
     }
 
     /// The connection, if nothing is before the caller.
@@ -294,10 +336,11 @@ impl Database {
         queue.operations.push_back(Queued { operation, reply, deadline });
     }
 
-    /// Whether something is queued that no background thread is working on.
+    /// Whether something is queued that cannot wait and that no background thread is working on.
     pub fn needs_flush(&self) -> bool {
         let queue = lock(&self.queue);
-        !queue.in_background && !queue.operations.is_empty()
+        let is_memory = matches!(self.location, Location::Memory);
+        !queue.in_background && !queue.operations.is_empty() && !(is_memory && queue.is_unawaited())
     }
 
     /// Carries out what is queued: here if that is cheap, else in the background.
@@ -321,7 +364,8 @@ impl Database {
             let now = Instant::now();
             let before = lock(&self.flushed_at).replace(now);
             let follows = before.is_some_and(|before| now.duration_since(before) < FOLLOWS_WITHIN);
-            if follows && self.gives_back_locks_later() {
+            let is_file = matches!(self.location, Location::File(_));
+            if is_file && follows && self.gives_back_locks_later() {
                 connection.keep_read_lock();
                 if self.keeps_write_lock {
                     connection.keep_write_lock_if_alone();
@@ -512,21 +556,30 @@ impl Database {
         Ok(())
     }
 
-    /// Applies the rules to what has been committed, delivers the answers, and queues what follows from them.
+    /// Applies the rules to what has been committed, delivers the answers, and queues what follows from them: before
+    /// whatever was called later, save for the rest of long work, which gives others their turn.
     fn finish(self: &Arc<Self>, finished: Vec<(Queued, Result<PlanRows>)>) {
         let mut wakes = false;
-        for (queued, rows) in finished {
+        let mut next_in_turn = VecDeque::new();
+        let mut finished = finished.into_iter();
+        while let Some((queued, rows)) = finished.next() {
             let Queued { operation, reply, deadline } = queued;
-            let goes_on = operation.goes_on;
             wakes |= operation.wakes_waiters && rows.is_ok();
             let answer = match rows.and_then(|rows| decide(operation.outcome, rows)) {
                 Ok(Outcome::Answer(answer)) => Ok(answer),
                 Ok(Outcome::AnswerThen(answer, next)) => {
-                    self.go_on(Queued { operation: next, reply: None, deadline }, goes_on);
+                    let mut later = finished.as_slice().iter().map(|(later, _)| &later.operation);
+                    if !later.any(|later| next.is_overtaken_by(later)) {
+                        next_in_turn.push_back(Queued { operation: next, reply: None, deadline });
+                    }
                     Ok(answer)
                 }
+                Ok(Outcome::Continue(next)) if operation.goes_on => {
+                    next_in_turn.push_back(Queued { operation: next, reply, deadline });
+                    continue;
+                }
                 Ok(Outcome::Continue(next)) => {
-                    self.go_on(Queued { operation: next, reply, deadline }, goes_on);
+                    self.enqueue(next, reply, deadline);
                     continue;
                 }
                 Err(error) => Err(error),
@@ -535,17 +588,11 @@ impl Database {
                 reply.deliver(answer);
             }
         }
+        if !next_in_turn.is_empty() {
+            prepend(&mut lock(&self.queue), next_in_turn);
+        }
         if wakes {
             self.wake();
-        }
-    }
-
-    /// Queues what follows from an operation: before whatever was called later, if that was the last of its batch.
-    fn go_on(&self, queued: Queued, in_place: bool) {
-        if in_place {
-            lock(&self.queue).operations.push_front(queued);
-        } else {
-            self.enqueue(queued.operation, queued.reply, queued.deadline);
         }
     }
 
