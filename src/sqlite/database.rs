@@ -98,14 +98,6 @@ struct Queue {
     closed: bool,
 }
 
-impl Queue {
-    /// Whether nothing is under way, and nobody waits for anything in the queue.
-    fn is_unawaited(&self) -> bool {
-        let is_free = !self.in_background && !self.closed && self.unprepared.is_empty();
-        is_free && self.operations.back().is_none_or(|last| last.reply.is_none())
-    }
-}
-
 /// What became of a call that was handed in.
 pub enum Submitted {
     /// It was carried out at once.
@@ -286,10 +278,19 @@ impl Database {
         Submitted::Queued
     }
 
+    /// Whether all that is queued, if anything, has been put aside: nobody waits for it, and nobody else can look.
+    fn is_put_aside(&self, queue: &Queue) -> bool {
+        matches!(self.location, Location::Memory)
+            && !queue.in_background
+            && !queue.closed
+            && queue.unprepared.is_empty()
+            && queue.operations.back().is_none_or(|last| last.reply.is_none())
+    }
+
     /// Puts a write aside, or carries out what has been put aside and gives the operation back.
     fn put_aside(self: &Arc<Self>, operation: Operation) -> std::result::Result<(), Operation> {
         let mut queue = lock(&self.queue);
-        if !queue.is_unawaited() {
+        if !self.is_put_aside(&queue) {
             return Err(operation);
         }
         let may_wait = operation.is_command
@@ -300,18 +301,15 @@ impl Database {
             queue.operations.push_back(Queued { operation, reply: None, deadline: Instant::now() });
             return Ok(());
         }
-        if !queue.operations.is_empty() {
-            drop(queue);
-            self.flush();
-        }
+        drop(queue);
+        self.flush();
         Err(operation)
     }
 
-    /// Whether nothing is queued or under way in the background, save what has been put aside.
+    /// Whether nothing is queued or under way in the background that could keep a call waiting.
     pub fn is_idle(&self) -> bool {
         let queue = lock(&self.queue);
-        let is_memory = matches!(self.location, Location::Memory);
-        !queue.in_background && (queue.operations.is_empty() || (is_memory && queue.is_unawaited()))
+        !queue.in_background && (queue.operations.is_empty() || self.is_put_aside(&queue))
     }
 
     /// The connection, if nothing is before the caller.
@@ -339,8 +337,7 @@ impl Database {
     /// Whether something is queued that cannot wait and that no background thread is working on.
     pub fn needs_flush(&self) -> bool {
         let queue = lock(&self.queue);
-        let is_memory = matches!(self.location, Location::Memory);
-        !queue.in_background && !queue.operations.is_empty() && !(is_memory && queue.is_unawaited())
+        !queue.in_background && !queue.operations.is_empty() && !self.is_put_aside(&queue)
     }
 
     /// Carries out what is queued: here if that is cheap, else in the background.
