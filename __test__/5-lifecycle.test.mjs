@@ -844,7 +844,7 @@ describe('a store that is dropped without close()', () => {
   it('has what was called before committed', async () => {
     expect(await collect('with writes pending')).toEqual({ collected: 2, descriptors: [] });
     for (const name of ['normal.db', 'full.db']) {
-      expect(rowsOf(path(name), 'SELECT count(*) FROM cache')).toEqual([[101]]);
+      expect(rowsOf(path(name), 'SELECT count(*) FROM cache')).toEqual([[110]]);
     }
   });
 
@@ -885,6 +885,7 @@ describe('the end of the process commits what was called before', () => {
   const cases = [
     [{}, 10, 30],
     [{}, 2_000_000, 3],
+    [{}, 400_000, 30],
     [{ synchronous: 'full' }, 10, 30],
     [{ synchronous: 'full' }, 2_000_000, 3],
     [{ journalMode: 'delete' }, 10, 30],

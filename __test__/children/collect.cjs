@@ -86,7 +86,8 @@ const forms = {
         const database = join(directory, `${synchronous}.db`);
         const store = watch(new SQLiteCacheStore({ database, synchronous }));
         for (let index = 0; index < 100; index++) void store.set(`key ${index}`, index, 60);
-        void store.set('big', 'x'.repeat(2_000_000), 60);
+        for (let index = 0; index < 10; index++)
+          void store.set(`big ${index}`, 'x'.repeat(900_000), 60);
       }
     })();
     await collectUntil(() => collected === 2 && descriptors().length === 0);

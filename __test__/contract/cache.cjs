@@ -414,6 +414,27 @@ module.exports = function cacheContract(kit) {
       ]);
     });
 
+    fixed('take effect in their order, however large', async () => {
+      const store = open({ maxEntrySizeBytes: 700_000 });
+      // As many in UTF-16, and in UTF-8, of either kind.
+      const large = (/** @type {number} */ n) =>
+        n + (n % 2 ? 'é'.repeat(300_000) : '🦸'.repeat(150_000));
+      const written = Array.from({ length: 30 }, (_, n) => store.set(`key ${n}`, large(n), 60));
+      const [, last, , deleted, , small, stats] = await Promise.all([
+        store.set('key 0', 'é'.repeat(350_001), 60),
+        store.get('key 29'),
+        store.delete('key 28'),
+        store.get('key 28'),
+        store.set('key 29', 'small', 60),
+        store.get('key 29'),
+        store.getStats(),
+        ...written,
+      ]);
+      expect(last === large(29)).toBe(true);
+      expect([deleted, small, stats.totalItems]).toStrictEqual([undefined, 'small', 29]);
+      for (let n = 0; n < 28; n++) expect((await store.get(`key ${n}`)) === large(n)).toBe(true);
+    });
+
     fixed('take effect in their order around an expired entry', async () => {
       const store = open();
       await store.set('key', 'old', 1);

@@ -584,6 +584,22 @@ module.exports = function dedupeContract(kit) {
   });
 
   describe('calls that are not awaited', () => {
+    fixed('take effect in their order, however large', async () => {
+      const store = open();
+      const jobs = Array.from({ length: 20 }, (_, n) => ({ hash: `job ${n}`, n }));
+      await Promise.all(jobs.map(({ hash }) => store.register(hash)));
+      const waited = store.waitFor('job 19');
+      const result = (/** @type {number} */ n) => ({ n, text: 'é'.repeat(300_000) });
+      const ended = jobs.map(({ hash, n }) => store.complete(hash, result(n)));
+      const results = jobs.map(({ hash }) => store.getResult(hash));
+      const id = store.register('job 0');
+      expect(await Promise.all(results)).toStrictEqual(jobs.map(({ n }) => result(n)));
+      expect(await waited).toStrictEqual(result(19));
+      expect(await store.isInProgress('job 0')).toBe(true);
+      expect(await store.register('job 0')).toBe(await id);
+      await Promise.all(ended);
+    });
+
     fixed('take effect in their order', async () => {
       const store = open();
       const [, id, again, busy, waited, , over, result, next, stats] = await Promise.all([

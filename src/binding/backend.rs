@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::environment::{Continuation, Environment, Queue};
 use super::given::Given;
-use super::js::{Failure, Js, Result};
+use super::js::{Failure, Js, Result, Value};
 use crate::core::plan::{Answer, Operation};
-use crate::sqlite::database::{Database, Submitted};
+use crate::sqlite::database::{Database, Queued, Submitted};
 use crate::sqlite::registry::Handle;
 
 /// A store's share in where its operations run.
@@ -47,15 +47,24 @@ impl Share {
 }
 
 impl Backend {
-    /// Hands in a call; answers what it came to, or nothing if it is queued. `continuation` is asked for only then.
+    /// Hands in a call, with the string to be read for it later if there is one; answers what it came to, or nothing if
+    /// it is queued. `continuation` is asked for only then.
     pub fn submit(
         &self,
+        js: Js,
         environment: &Environment,
         operation: Operation,
+        unread: Option<Value>,
         busy_timeout: Duration,
         continuation: impl FnOnce() -> Continuation,
     ) -> Option<Result<Answer>> {
         match self {
+            Backend::Own(database) if unread.is_some() || environment.line().is_before(database) => {
+                let reply = Some(environment.await_answer(continuation()));
+                let deadline = Instant::now() + busy_timeout;
+                environment.line().add(js, database, Queued { operation, reply, deadline }, unread);
+                None
+            }
             Backend::Own(database) => {
                 let submitted =
                     database.submit(operation, busy_timeout, || environment.await_answer(continuation()));
@@ -69,9 +78,9 @@ impl Backend {
     }
 
     /// Whether a read handed in now would be carried out at once, as far as can be told.
-    pub fn is_idle(&self) -> bool {
+    pub fn is_idle(&self, environment: &Environment) -> bool {
         match self {
-            Backend::Own(database) => database.is_idle(),
+            Backend::Own(database) => !environment.line().is_before(database) && database.is_idle(),
             Backend::Given(given) => !given.needs_flush(),
         }
     }
@@ -79,6 +88,7 @@ impl Backend {
     /// Puts an operation at the end of the queue, for the next flush.
     pub fn enqueue(
         &self,
+        js: Js,
         environment: &Environment,
         operation: Operation,
         deadline: Instant,
@@ -87,7 +97,12 @@ impl Backend {
         match self {
             Backend::Own(database) => {
                 let reply = continuation.map(|continuation| environment.await_answer(continuation));
-                database.enqueue(operation, reply, deadline);
+                let queued = Queued { operation, reply, deadline };
+                if environment.line().is_before(database) {
+                    environment.line().add(js, database, queued, None);
+                } else {
+                    database.enqueue(queued);
+                }
             }
             Backend::Given(given) => given.enqueue(operation, continuation),
         }

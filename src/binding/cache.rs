@@ -4,10 +4,10 @@ use std::rc::{Rc, Weak};
 
 use super::class::{Arguments, Class, Method, Shape};
 use super::environment::Member;
-use super::js::{Js, Result, Type, Value};
+use super::js::{Js, Result, Text, Type, Value};
 use super::options::{self, Members};
 use super::realm::Realm;
-use super::store::Store;
+use super::store::{Request, Store};
 use crate::core::cache;
 use crate::core::codec;
 use crate::core::error::StoreKind;
@@ -82,10 +82,17 @@ impl Inner {
             let hash = options::string(js, call.get(0), "hash")?;
             let ttl_seconds = options::ttl_seconds(js, call.get(2))?;
             let markers = [(Type::Undefined, codec::UNDEFINED)];
-            let text = options::json_text(call, self.store.realm(), "value", &markers)?;
+            let text = options::json_text(call, &self.store, "value", &markers)?;
+            let bytes = match &text {
+                Text::Read(text) => text.len(),
+                Text::Unread { value, .. } => js.string_bytes(*value),
+            };
             // Larger ones are passed over; what is stored under the hash stays.
-            let fits = text.len() as f64 <= self.options.max_entry_size_bytes;
-            Ok(if fits { Some(cache::set(hash, text, ttl_seconds, call.now()?)) } else { None })
+            if bytes as f64 > self.options.max_entry_size_bytes {
+                return Ok(None);
+            }
+            let (text, unread) = text.split();
+            Ok(Some(Request::new(cache::set(hash, text, ttl_seconds, call.now()?), unread)))
         })
     }
 

@@ -14,7 +14,7 @@ use super::environment::Member;
 use super::js::{Failure, Js, Reference, Result, Type, Value};
 use super::options::{self, Members};
 use super::realm::Realm;
-use super::store::{Pending, Store};
+use super::store::{Pending, Request, Store};
 use crate::core::codec;
 use crate::core::dedupe::{self, Call};
 use crate::core::error::{Error, StoreKind};
@@ -233,7 +233,7 @@ impl Inner {
         let itself = self.itself();
         self.asking.set(self.asking.get() + 1);
         self.keep_while_waiting(js);
-        let idle = self.store.backend().is_ok_and(|backend| backend.is_idle());
+        let idle = self.store.backend().is_ok_and(|backend| backend.is_idle(self.store.environment()));
         let asked_at = on.system_now;
         self.store.call_then(
             call,
@@ -492,10 +492,10 @@ impl Inner {
     }
 
     /// As [`Store::call_then`], of a call that changes jobs.
-    fn change(
+    fn change<R: Into<Request>>(
         &self,
         call: &Arguments,
-        make: impl FnOnce() -> Result<Operation>,
+        make: impl FnOnce() -> Result<R>,
         finish: impl FnOnce(Js, &Inner, Result<Answer>, Pending) + 'static,
     ) -> Value {
         // The call outlives the store's object.
@@ -563,11 +563,11 @@ impl Inner {
     }
 
     /// Ends a job. Waiters of this store get `value` itself, not a copy.
-    fn end(
+    fn end<R: Into<Request>>(
         &self,
         call: &Arguments,
         on: Call,
-        make: impl FnOnce(&Call, Option<String>) -> Operation,
+        make: impl FnOnce(&Call, Option<String>) -> R,
         settlement: fn(Value) -> Result<Value>,
     ) -> Value {
         let js = call.js;
@@ -619,11 +619,14 @@ impl Inner {
         let made = self.store.backend().and_then(|_| {
             let hash = options::string(js, call.get(0), "hash")?;
             let markers = [(Type::Undefined, codec::UNDEFINED), (Type::Null, codec::NULL)];
-            let text = options::json_text(call, self.store.realm(), "result", &markers)?;
-            Ok((self.call_at(hash, call.now()?, None), text))
+            let text = options::json_text(call, &self.store, "result", &markers)?;
+            Ok((self.call_at(hash, call.now()?, None), text.split()))
         });
         match made {
-            Ok((on, text)) => self.end(call, on, |on, registered| dedupe::complete(on, text, registered), Ok),
+            Ok((on, (text, unread))) => {
+                let make = |on: &Call, registered| Request::new(dedupe::complete(on, text, registered), unread);
+                self.end(call, on, make, Ok)
+            }
             Err(failure) => self.store.realm().rejected(js, failure),
         }
     }

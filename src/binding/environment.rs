@@ -16,9 +16,10 @@ use napi::sys;
 use slab::Slab;
 
 use super::js::{Failure, Js, Reference, Result, Value};
+use super::line::Line;
 use crate::core::error::{Error, Result as CoreResult};
 use crate::core::plan::Answer;
-use crate::sqlite::database::{Recipient, Reply};
+use crate::sqlite::database::{Database, Recipient, Reply};
 use crate::sqlite::watch::Signal as Notice;
 use crate::sqlite::{background, lock, registry};
 
@@ -56,6 +57,8 @@ pub struct Mailbox {
     /// What members are to look after.
     notices: Mutex<Vec<(usize, Notice)>>,
     signalled: AtomicBool,
+    /// Whether another turn has come for the calls that stand in line.
+    advances: AtomicBool,
     signal: Mutex<Option<Signal>>,
 }
 
@@ -90,6 +93,16 @@ impl Mailbox {
         }
     }
 
+    /// Has Node attend to the environment in another turn of the event loop, after `prepare`.
+    fn next_turn(self: Arc<Self>, prepare: fn(&Self)) {
+        // A moment later, and from another thread: Node takes signals that come while it attends to one in the same
+        // turn.
+        background::start_after(Duration::from_millis(1), move || {
+            prepare(&self);
+            self.signal();
+        });
+    }
+
     /// Tells a member something.
     pub fn notify(&self, member: usize, notice: Notice) {
         let mut notices = lock(&self.notices);
@@ -118,6 +131,7 @@ pub struct Environment {
     flush_scheduled: Cell<bool>,
     /// A function that has `flush` run as a microtask, whatever is faked: `then` of a promise that is settled.
     schedule_flush: Reference,
+    line: Line,
     /// How many promises keep the process alive.
     held: Cell<usize>,
     exiting: Cell<bool>,
@@ -154,6 +168,7 @@ impl Environment {
             answers: Mutex::default(),
             notices: Mutex::default(),
             signalled: AtomicBool::new(false),
+            advances: AtomicBool::new(false),
             signal: Mutex::new(None),
         });
         let mut function = ptr::null_mut();
@@ -208,6 +223,7 @@ impl Environment {
             unflushed: RefCell::default(),
             flush_scheduled: Cell::new(false),
             schedule_flush: js.refer(schedule_flush, true)?,
+            line: Line::default(),
             held: Cell::new(0),
             exiting: Cell::new(false),
         })
@@ -264,6 +280,26 @@ impl Environment {
         Reply::new(self.mailbox.clone(), call)
     }
 
+    /// Calls that wait for a text to be read.
+    pub fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// See [`Line::may_read`].
+    pub fn may_read(&self, database: &Database, units: usize) -> bool {
+        let was_quiet = self.line.is_quiet();
+        let may = self.exiting.get() || self.line.may_read(database, units);
+        if was_quiet && !self.line.is_quiet() {
+            self.advance_next_turn();
+        }
+        may
+    }
+
+    fn advance_next_turn(&self) {
+        let mailbox = Arc::clone(&self.mailbox);
+        mailbox.next_turn(|mailbox| mailbox.advances.store(true, Ordering::SeqCst));
+    }
+
     fn add_unflushed(&self, queue: &(impl Queue + Clone + 'static)) {
         let mut unflushed = self.unflushed.borrow_mut();
         if !unflushed.iter().any(|other| other.address() == queue.address()) {
@@ -274,10 +310,7 @@ impl Environment {
     /// Has a queue carried out in the next turn of the event loop.
     pub fn flush_next_turn(&self, queue: &(impl Queue + Clone + 'static)) {
         self.add_unflushed(queue);
-        // A moment later, and from another thread: Node takes signals that come while it attends to one in the same
-        // turn.
-        let mailbox = Arc::clone(&self.mailbox);
-        background::start_after(Duration::from_millis(1), move || mailbox.signal());
+        Arc::clone(&self.mailbox).next_turn(|_| ());
     }
 
     /// Has a queue carried out at the end of the running stretch of JavaScript.
@@ -353,6 +386,7 @@ impl Environment {
         for member in members {
             member.shut_down();
         }
+        self.line.clear();
         self.unflushed.borrow_mut().clear();
         self.calls.borrow_mut().clear();
     }
@@ -379,6 +413,12 @@ unsafe extern "C" fn on_signal(
         enter(env, |js, environment| {
             // First: what is signalled from here on calls for another turn.
             environment.mailbox.signalled.store(false, Ordering::SeqCst);
+            if environment.mailbox.advances.swap(false, Ordering::SeqCst) {
+                environment.line.advance(js, false);
+                if !environment.line.is_quiet() {
+                    environment.advance_next_turn();
+                }
+            }
             environment.flush(js);
         });
     }
@@ -392,6 +432,7 @@ unsafe extern "C" fn on_microtask(env: sys::napi_env, _info: sys::napi_callback_
 unsafe extern "C" fn on_exit(env: sys::napi_env, _info: sys::napi_callback_info) -> sys::napi_value {
     enter(env, |js, environment| {
         environment.exiting.set(true);
+        environment.line.advance(js, true);
         environment.flush(js);
         registry::drain_all();
     });

@@ -78,6 +78,29 @@ pub struct Deferred(sys::napi_deferred);
 /// A reference to an object that outlives the callback: strong with a count of 1, weak with 0.
 pub struct Reference(sys::napi_ref);
 
+/// A string, or one that is left to be read later.
+pub enum Text {
+    /// Its text.
+    Read(String),
+    /// Itself, and its length in UTF-16 units.
+    Unread {
+        /// The string.
+        value: Value,
+        /// Its length.
+        units: usize,
+    },
+}
+
+impl Text {
+    /// The text that is there, none if it is unread, and the string that is unread.
+    pub fn split(self) -> (String, Option<Value>) {
+        match self {
+            Text::Read(text) => (text, None),
+            Text::Unread { value, .. } => (String::new(), Some(value)),
+        }
+    }
+}
+
 impl Reference {
     /// To no object.
     pub const NONE: Reference = Reference(ptr::null_mut());
@@ -263,25 +286,49 @@ impl Js {
 
     /// The text of a value that is a string; lone surrogates become U+FFFD, as in better-sqlite3.
     pub fn as_string(self, value: Value) -> Option<String> {
+        match self.as_text(value, |_| true)? {
+            Text::Read(text) => Some(text),
+            Text::Unread { .. } => None,
+        }
+    }
+
+    /// As [`as_string`](Self::as_string), unless the text is long and `may_read`, which is told its length in UTF-16
+    /// units, says no.
+    pub fn as_text(self, value: Value, may_read: impl FnOnce(usize) -> bool) -> Option<Text> {
         // Hashes and names fit; so their length need not be asked for first.
         const SHORT: usize = 160;
         // A character that did not fit may have left up to three bytes free, beside the NUL's.
         let is_whole = |bytes: &Vec<u8>, room: usize| bytes.len() + 4 < room;
         let mut bytes = self.utf8(value, SHORT)?;
         if !is_whole(&bytes, SHORT) {
-            let mut length = 0;
-            // The length in UTF-16 is known; most texts are little longer in UTF-8.
-            // SAFETY: without a buffer the call only writes the length.
-            unsafe { sys::napi_get_value_string_utf16(self.env, value.0, ptr::null_mut(), 0, &mut length) };
-            let room = length + length / 16 + 8;
+            let units = self.string_units(value);
+            if !may_read(units) {
+                return Some(Text::Unread { value, units });
+            }
+            // Most texts are little longer in UTF-8.
+            let room = units + units / 16 + 8;
             bytes = self.utf8(value, room)?;
             if !is_whole(&bytes, room) {
-                // SAFETY: as above.
-                unsafe { sys::napi_get_value_string_utf8(self.env, value.0, ptr::null_mut(), 0, &mut length) };
-                bytes = self.utf8(value, length + 1)?;
+                bytes = self.utf8(value, self.string_bytes(value) + 1)?;
             }
         }
-        String::from_utf8(bytes).ok()
+        String::from_utf8(bytes).ok().map(Text::Read)
+    }
+
+    /// The length of a string in UTF-16 units, which is known.
+    pub fn string_units(self, value: Value) -> usize {
+        let mut length = 0;
+        // SAFETY: without a buffer the call only writes the length.
+        unsafe { sys::napi_get_value_string_utf16(self.env, value.0, ptr::null_mut(), 0, &mut length) };
+        length
+    }
+
+    /// The length of a string in bytes of UTF-8, which is counted.
+    pub fn string_bytes(self, value: Value) -> usize {
+        let mut length = 0;
+        // SAFETY: as in `string_units`.
+        unsafe { sys::napi_get_value_string_utf8(self.env, value.0, ptr::null_mut(), 0, &mut length) };
+        length
     }
 
     /// As much of a string in UTF-8 as fits into `room` bytes with a NUL.

@@ -9,6 +9,7 @@ pub mod environment;
 pub mod given;
 pub mod js;
 pub mod limits;
+pub mod line;
 pub mod options;
 pub mod rate_limit;
 pub mod realm;

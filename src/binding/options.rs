@@ -4,8 +4,9 @@ use std::ffi::CStr;
 use std::fmt::Arguments;
 
 use super::class;
-use super::js::{Js, Result, Type, Value};
-use super::realm::{Realm, member};
+use super::js::{Js, Result, Text, Type, Value};
+use super::realm::member;
+use super::store::Store;
 use crate::core::adaptive::Priority;
 use crate::core::error::Error;
 use crate::core::options::{
@@ -226,15 +227,20 @@ pub fn string(js: Js, value: Value, name: &str) -> Result<String> {
     js.as_string(value).ok_or_else(|| Error::argument(name, "a string", js.describe(value)).into())
 }
 
-/// The second argument as JSON text, or as the marker that stands for all of its type.
+/// The second argument as JSON text, or as the marker that stands for all of its type. A large text may be left unread,
+/// see [`Line`](super::line::Line).
 pub fn json_text(
     call: &class::Arguments,
-    realm: &Realm,
+    store: &Store,
     what: &'static str,
     markers: &[(Type, &str)],
-) -> Result<String> {
+) -> Result<Text> {
     let (js, value) = (call.js, call.get(1));
-    let text = js.as_string(call.text());
+    let text = match js.as_text(call.text(), |units| store.may_read(units)) {
+        Some(Text::Read(text)) => Some(text),
+        Some(unread) => return Ok(unread),
+        None => None,
+    };
     // A value that has a marker has no other text than this, if any.
     let marker = if text.as_ref().is_none_or(|text| text == "null") {
         let kind = js.type_of(value);
@@ -243,8 +249,12 @@ pub fn json_text(
         None
     };
     match marker.or(text) {
-        Some(text) => Ok(text),
-        None => realm.stringify(js, value)?.map_err(|reason| Error::Unserializable { what, reason }.into()),
+        Some(text) => Ok(Text::Read(text)),
+        None => {
+            let text =
+                store.realm().stringify(js, value)?.map_err(|reason| Error::Unserializable { what, reason })?;
+            Ok(Text::Read(text))
+        }
     }
 }
 

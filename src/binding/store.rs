@@ -32,6 +32,25 @@ pub struct Store {
     interval: RefCell<Option<Reference>>,
 }
 
+/// What a call asks for: an operation and, if it was made without its text, the string to be read for it later.
+pub struct Request {
+    operation: Operation,
+    unread: Option<Value>,
+}
+
+impl Request {
+    /// A request.
+    pub fn new(operation: Operation, unread: Option<Value>) -> Self {
+        Request { operation, unread }
+    }
+}
+
+impl From<Operation> for Request {
+    fn from(operation: Operation) -> Self {
+        Request::new(operation, None)
+    }
+}
+
 /// A promise that is not settled yet. It keeps the process and the realm alive.
 pub struct Pending {
     settler: Settler,
@@ -135,23 +154,23 @@ impl Store {
 
     /// The way of a call: checks that the store is open, makes the operation, and answers its answer, or the promise
     /// of it. `make` answers `None` where there is nothing to do.
-    pub fn call(&self, call: &Arguments, make: impl FnOnce() -> Result<Option<Operation>>) -> Value {
+    pub fn call<R: Into<Request>>(&self, call: &Arguments, make: impl FnOnce() -> Result<Option<R>>) -> Value {
         match self.open_and(make) {
-            Ok((backend, Some(operation))) => self.submit(call, &backend, operation, None),
+            Ok((backend, Some(request))) => self.submit(call, &backend, request.into(), None),
             Ok((_, None)) => call.js.undefined(),
             Err(failure) => self.realm.rejected(call.js, failure),
         }
     }
 
     /// As [`call`](Self::call); `finish` decides what becomes of the promise.
-    pub fn call_then(
+    pub fn call_then<R: Into<Request>>(
         &self,
         call: &Arguments,
-        make: impl FnOnce() -> Result<Operation>,
+        make: impl FnOnce() -> Result<R>,
         finish: impl FnOnce(Js, Result<Answer>, Pending) + 'static,
     ) -> Value {
         match self.open_and(make) {
-            Ok((backend, operation)) => self.submit(call, &backend, operation, Some(Box::new(finish))),
+            Ok((backend, request)) => self.submit(call, &backend, request.into(), Some(Box::new(finish))),
             Err(failure) => self.realm.rejected(call.js, failure),
         }
     }
@@ -165,16 +184,24 @@ impl Store {
         Ok((self.backend()?, made))
     }
 
+    /// Whether a text of so many UTF-16 units is to be read now; see [`Line::may_read`](super::line::Line::may_read).
+    pub fn may_read(&self, units: usize) -> bool {
+        match self.backend() {
+            Ok(Backend::Own(database)) => self.environment.may_read(&database, units),
+            _ => true,
+        }
+    }
+
     fn submit(
         &self,
         call: &Arguments,
         backend: &Backend,
-        operation: Operation,
+        Request { operation, unread }: Request,
         mut finish: Option<Finish>,
     ) -> Value {
         let js = call.js;
         let mut promise = None;
-        let answer = backend.submit(&self.environment, operation, self.busy_timeout, || {
+        let answer = backend.submit(js, &self.environment, operation, unread, self.busy_timeout, || {
             match Pending::new(js, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     promise = Some(value);
@@ -229,7 +256,7 @@ impl Store {
     /// end.
     pub fn run(&self, js: Js, operation: Operation, then: Option<Continuation>) {
         let Ok(backend) = self.backend() else { return };
-        backend.enqueue(&self.environment, operation, Instant::now() + self.busy_timeout, then);
+        backend.enqueue(js, &self.environment, operation, Instant::now() + self.busy_timeout, then);
         self.environment.flush_later(js, &backend);
     }
 
@@ -277,6 +304,7 @@ impl Store {
         if let Some(timer) = self.interval.borrow_mut().take() {
             self.realm.stop_timer(js, timer);
         }
+        self.environment.line().advance(js, true);
         self.share.borrow_mut().take()
     }
 
@@ -290,7 +318,9 @@ impl Store {
         if let Some(timer) = self.interval.borrow_mut().take() {
             js.drop_reference(timer);
         }
-        drop(self.share.borrow_mut().take());
+        if let Some(share) = self.share.borrow_mut().take() {
+            self.environment.line().end(share);
+        }
     }
 
     /// The environment ends: as [`destroy`](Self::destroy), without JavaScript.
@@ -349,7 +379,7 @@ fn to_value(
             Err(Failure::Thrown(_)) => {
                 if let (Some(backend), Some(removal)) = (backend, unreadable) {
                     // Nobody waits for it, so it waits for no lock.
-                    backend.enqueue(environment, Operation::command([removal]), Instant::now(), None);
+                    backend.enqueue(js, environment, Operation::command([removal]), Instant::now(), None);
                     environment.flush_later(js, backend);
                 }
                 js.undefined()

@@ -171,6 +171,14 @@ impl Operation {
         self
     }
 
+    /// Gives it the JSON text that it was made without.
+    pub fn give_text(&mut self, text: String) {
+        let mut values = self.steps.iter_mut().flat_map(|step| &mut step.values);
+        if let Some(value) = values.find(|value| matches!(value, Value::Json(_))) {
+            *value = Value::from_json(text);
+        }
+    }
+
     /// Whether a later operation that was carried out before this one, which follows from an earlier call, has left
     /// nothing for it to do.
     pub fn is_overtaken_by(&self, later: &Operation) -> bool {

@@ -79,11 +79,13 @@ impl Reply {
 }
 
 /// An operation in the queue.
-struct Queued {
-    operation: Operation,
-    reply: Option<Reply>,
+pub struct Queued {
+    /// The operation.
+    pub operation: Operation,
+    /// Where its answer goes, if anywhere.
+    pub reply: Option<Reply>,
     /// Until when it may wait for a lock.
-    deadline: Instant,
+    pub deadline: Instant,
 }
 
 #[derive(Default)]
@@ -267,14 +269,14 @@ impl Database {
             match decide(operation.outcome, rows) {
                 Ok(Outcome::Answer(answer)) => return Submitted::Done(Ok(answer)),
                 Ok(Outcome::AnswerThen(answer, next)) => {
-                    self.enqueue(next, None, Instant::now() + busy_timeout);
+                    self.enqueue(Queued { operation: next, reply: None, deadline: Instant::now() + busy_timeout });
                     return Submitted::Done(Ok(answer));
                 }
                 Ok(Outcome::Continue(next)) => operation = next,
                 Err(error) => return Submitted::Done(Err(error)),
             }
         }
-        self.enqueue(operation, Some(reply()), Instant::now() + busy_timeout);
+        self.enqueue(Queued { operation, reply: Some(reply()), deadline: Instant::now() + busy_timeout });
         Submitted::Queued
     }
 
@@ -322,16 +324,16 @@ impl Database {
     }
 
     /// Puts an operation at the end of the queue, for the next flush.
-    pub fn enqueue(&self, operation: Operation, reply: Option<Reply>, deadline: Instant) {
+    pub fn enqueue(&self, queued: Queued) {
         let mut queue = lock(&self.queue);
         if queue.closed {
             drop(queue);
-            if let Some(reply) = reply {
+            if let Some(reply) = queued.reply {
                 reply.deliver(Err(Error::Internal("the database is closed".to_owned())));
             }
             return;
         }
-        queue.operations.push_back(Queued { operation, reply, deadline });
+        queue.operations.push_back(queued);
     }
 
     /// Whether something is queued that cannot wait and that no background thread is working on.
@@ -576,7 +578,7 @@ impl Database {
                     continue;
                 }
                 Ok(Outcome::Continue(next)) => {
-                    self.enqueue(next, reply, deadline);
+                    self.enqueue(Queued { operation: next, reply, deadline });
                     continue;
                 }
                 Err(error) => Err(error),
@@ -665,7 +667,7 @@ impl Database {
 
     /// Queues an operation nobody waits for and has the background carry it out.
     pub fn run_in_background(self: &Arc<Self>, operation: Operation, deadline: Instant) {
-        self.enqueue(operation, None, deadline);
+        self.enqueue(Queued { operation, reply: None, deadline });
         let mut queue = lock(&self.queue);
         if !queue.closed {
             self.continue_in_background(&mut queue);
