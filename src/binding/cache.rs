@@ -4,7 +4,7 @@ use std::rc::{Rc, Weak};
 
 use super::class::{Arguments, Class, Method, Shape};
 use super::environment::Member;
-use super::js::{Js, Result, Text, Type, Value};
+use super::js::{Js, Result, Type, Value};
 use super::options::{self, Members};
 use super::realm::Realm;
 use super::store::{Request, Store};
@@ -83,12 +83,8 @@ impl Inner {
             let ttl_seconds = options::ttl_seconds(js, call.get(2))?;
             let markers = [(Type::Undefined, codec::UNDEFINED)];
             let text = options::json_text(call, &self.store, "value", &markers)?;
-            let bytes = match &text {
-                Text::Read(text) => text.len(),
-                Text::Unread { value, .. } => js.string_bytes(*value),
-            };
             // Larger ones are passed over; what is stored under the hash stays.
-            if bytes as f64 > self.options.max_entry_size_bytes {
+            if text.is_longer_than(js, self.options.max_entry_size_bytes) {
                 return Ok(None);
             }
             let (text, unread) = text.split();

@@ -97,7 +97,8 @@ impl Mailbox {
     fn next_turn(self: Arc<Self>, prepare: fn(&Self)) {
         // A moment later, and from another thread: Node takes signals that come while it attends to one in the same
         // turn.
-        background::start_after(Duration::from_millis(1), move || {
+        background::run(move || {
+            std::thread::sleep(Duration::from_micros(200));
             prepare(&self);
             self.signal();
         });

@@ -92,6 +92,15 @@ pub enum Text {
 }
 
 impl Text {
+    /// Whether it has more than so many bytes in UTF-8.
+    pub fn is_longer_than(&self, js: Js, bytes: f64) -> bool {
+        match self {
+            Text::Read(text) => text.len() as f64 > bytes,
+            // A unit takes three bytes at most.
+            Text::Unread { value, units } => (units * 3) as f64 > bytes && js.string_bytes(*value) as f64 > bytes,
+        }
+    }
+
     /// The text that is there, none if it is unread, and the string that is unread.
     pub fn split(self) -> (String, Option<Value>) {
         match self {

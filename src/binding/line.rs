@@ -13,8 +13,8 @@ use crate::sqlite::connection::Location;
 use crate::sqlite::database::{Database, Queued};
 
 /// What counts as large, and how much of it is read in one turn, in UTF-16 units.
-const LARGE: usize = 64 << 10;
-const READ_IN_A_TURN: usize = 4 << 20;
+const LARGE: usize = 16 << 10;
+const READ_IN_A_TURN: usize = 2 << 20;
 
 /// The most that stands in line: what is unread takes room in JavaScript's heap, which is bounded.
 const UNREAD_AT_MOST: usize = 128 << 20;

@@ -1,7 +1,6 @@
 //! The threads for everything that must not run on a JavaScript thread.
 
 use std::future::Future;
-use std::time::Duration;
 
 use once_cell::sync::Lazy;
 use tokio::runtime::{Builder, Runtime};
@@ -26,12 +25,4 @@ pub fn start(task: impl Future<Output = ()> + Send + 'static) -> bool {
         drop(runtime.spawn(task));
         true
     })
-}
-
-/// Runs `work`, which must be short, after a while.
-pub fn start_after(pause: Duration, work: impl FnOnce() + Send + 'static) {
-    let _ = start(async move {
-        tokio::time::sleep(pause).await;
-        work();
-    });
 }
