@@ -77,8 +77,9 @@ impl Line {
             return true;
         }
         let read = self.read.get() + units;
-        let is_first = self.places.borrow().is_empty() && read <= READ_IN_A_TURN;
-        let may_read = is_first || self.unread.get() + units > UNREAD_AT_MOST;
+        // The first of a turn is read whatever its length.
+        let is_early = self.is_quiet() || (self.places.borrow().is_empty() && read <= READ_IN_A_TURN);
+        let may_read = is_early || self.unread.get() + units > UNREAD_AT_MOST;
         if may_read {
             self.read.set(read);
         }
