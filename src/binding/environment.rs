@@ -10,7 +10,6 @@ use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
-use std::time::Duration;
 
 use napi::sys;
 use slab::Slab;
@@ -21,7 +20,7 @@ use crate::core::error::{Error, Result as CoreResult};
 use crate::core::plan::Answer;
 use crate::sqlite::database::{Database, Recipient, Reply};
 use crate::sqlite::watch::Signal as Notice;
-use crate::sqlite::{background, lock, registry};
+use crate::sqlite::{lock, registry};
 
 /// What is done with the answer to a queued call, on the JavaScript thread.
 pub type Continuation = Box<dyn FnOnce(Js, Result<Answer>)>;
@@ -57,17 +56,57 @@ pub struct Mailbox {
     /// What members are to look after.
     notices: Mutex<Vec<(usize, Notice)>>,
     signalled: AtomicBool,
-    /// Whether another turn has come for the calls that stand in line.
-    advances: AtomicBool,
     signal: Mutex<Option<Signal>>,
 }
 
-/// A thread-safe function without a JavaScript function: it only makes [`deliver_all`] run.
+/// A thread-safe function without a JavaScript function: it only makes a callback run.
+#[derive(Clone, Copy)]
 struct Signal(sys::napi_threadsafe_function);
 
 // SAFETY: Node-API allows `napi_call_threadsafe_function` from any thread, which is all that other threads do with
 // it; the mutex around it keeps them from doing so once the environment has begun to end.
 unsafe impl Send for Signal {}
+
+impl Signal {
+    /// Does not keep the process alive.
+    fn new(js: Js, callback: sys::napi_threadsafe_function_call_js) -> Result<Self> {
+        let mut function = ptr::null_mut();
+        let name = js.string("@comic-vine/sqlite-store")?;
+        // SAFETY: no JavaScript function and no data; the callback takes what it needs from the thread.
+        unsafe {
+            sys::napi_create_threadsafe_function(
+                js.raw(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                name.raw(),
+                0,
+                1,
+                ptr::null_mut(),
+                None,
+                ptr::null_mut(),
+                callback,
+                &mut function,
+            );
+            sys::napi_unref_threadsafe_function(js.raw(), function);
+        }
+        Ok(Signal(function))
+    }
+
+    /// Has the callback run.
+    ///
+    /// # Safety
+    /// The environment must not have ended.
+    unsafe fn raise(self) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            sys::napi_call_threadsafe_function(
+                self.0,
+                ptr::null_mut(),
+                sys::ThreadsafeFunctionCallMode::nonblocking,
+            )
+        };
+    }
+}
 
 impl Mailbox {
     fn raise(&self) {
@@ -81,27 +120,10 @@ impl Mailbox {
         if self.signalled.swap(true, Ordering::SeqCst) {
             return;
         }
-        if let Some(Signal(function)) = *lock(&self.signal) {
+        if let Some(signal) = *lock(&self.signal) {
             // SAFETY: the function is valid while it is in `signal`; see `Environment::end`.
-            unsafe {
-                sys::napi_call_threadsafe_function(
-                    function,
-                    ptr::null_mut(),
-                    sys::ThreadsafeFunctionCallMode::nonblocking,
-                )
-            };
+            unsafe { signal.raise() };
         }
-    }
-
-    /// Has Node attend to the environment in another turn of the event loop, after `prepare`.
-    fn next_turn(self: Arc<Self>, prepare: fn(&Self)) {
-        // A moment later, and from another thread: Node takes signals that come while it attends to one in the same
-        // turn.
-        background::run(move || {
-            std::thread::sleep(Duration::from_micros(200));
-            prepare(&self);
-            self.signal();
-        });
     }
 
     /// Tells a member something.
@@ -133,6 +155,11 @@ pub struct Environment {
     /// A function that has `flush` run as a microtask, whatever is faked: `then` of a promise that is settled.
     schedule_flush: Reference,
     line: Line,
+    /// What is to be carried out in the next turn of the event loop.
+    resting: RefCell<Vec<Box<dyn Queue>>>,
+    /// Makes [`on_turn`] run.
+    turn: Signal,
+    wants_turn: Cell<bool>,
     /// How many promises keep the process alive.
     held: Cell<usize>,
     exiting: Cell<bool>,
@@ -169,32 +196,13 @@ impl Environment {
             answers: Mutex::default(),
             notices: Mutex::default(),
             signalled: AtomicBool::new(false),
-            advances: AtomicBool::new(false),
             signal: Mutex::new(None),
         });
-        let mut function = ptr::null_mut();
-        let name = js.string("@comic-vine/sqlite-store")?;
-        // SAFETY: no JavaScript function and no data; `on_signal` takes what it needs from the thread. The cleanup
-        // hook is added after the function was made, and hooks run last-in first-out: `on_end` runs while the
-        // function is still valid.
-        unsafe {
-            sys::napi_create_threadsafe_function(
-                js.raw(),
-                ptr::null_mut(),
-                ptr::null_mut(),
-                name.raw(),
-                0,
-                1,
-                ptr::null_mut(),
-                None,
-                ptr::null_mut(),
-                Some(on_signal),
-                &mut function,
-            );
-            sys::napi_unref_threadsafe_function(js.raw(), function);
-            sys::napi_add_env_cleanup_hook(js.raw(), Some(on_end), ptr::null_mut());
-        }
-        *lock(&mailbox.signal) = Some(Signal(function));
+        let (signal, turn) = (Signal::new(js, Some(on_signal))?, Signal::new(js, Some(on_turn))?);
+        // SAFETY: `on_end` uses no data. The hook is added after the functions were made, and hooks run last-in
+        // first-out: it runs while they are still valid.
+        unsafe { sys::napi_add_env_cleanup_hook(js.raw(), Some(on_end), ptr::null_mut()) };
+        *lock(&mailbox.signal) = Some(signal);
 
         let (deferred, promise) = js.promise()?;
         js.settle(deferred, Ok(js.undefined()));
@@ -225,6 +233,9 @@ impl Environment {
             flush_scheduled: Cell::new(false),
             schedule_flush: js.refer(schedule_flush, true)?,
             line: Line::default(),
+            resting: RefCell::default(),
+            turn,
+            wants_turn: Cell::new(false),
             held: Cell::new(0),
             exiting: Cell::new(false),
         })
@@ -291,32 +302,37 @@ impl Environment {
         let was_quiet = self.line.is_quiet();
         let may = self.exiting.get() || self.line.may_read(database, units);
         if was_quiet && !self.line.is_quiet() {
-            self.advance_next_turn();
+            self.ask_for_turn();
         }
         may
     }
 
-    fn advance_next_turn(&self) {
-        let mailbox = Arc::clone(&self.mailbox);
-        mailbox.next_turn(|mailbox| mailbox.advances.store(true, Ordering::SeqCst));
+    /// Has [`on_turn`] run in the next turn of the event loop. By way of `on_signal`: Node takes a signal that comes while
+    /// it attends to the same one, and to the JavaScript that follows from it, in the same turn.
+    fn ask_for_turn(&self) {
+        self.wants_turn.set(true);
+        self.mailbox.signal();
     }
 
-    fn add_unflushed(&self, queue: &(impl Queue + Clone + 'static)) {
-        let mut unflushed = self.unflushed.borrow_mut();
-        if !unflushed.iter().any(|other| other.address() == queue.address()) {
-            unflushed.push(Box::new(queue.clone()));
+    /// Another turn has come; `is_last`: no other will.
+    fn take_turn(&self, js: Js, is_last: bool) {
+        self.line.advance(js, is_last);
+        let resting = self.resting.take();
+        resting.iter().for_each(|queue| queue.flush(js, self));
+        if !self.line.is_quiet() {
+            self.ask_for_turn();
         }
     }
 
     /// Has a queue carried out in the next turn of the event loop.
     pub fn flush_next_turn(&self, queue: &(impl Queue + Clone + 'static)) {
-        self.add_unflushed(queue);
-        Arc::clone(&self.mailbox).next_turn(|_| ());
+        add(&mut self.resting.borrow_mut(), queue);
+        self.ask_for_turn();
     }
 
     /// Has a queue carried out at the end of the running stretch of JavaScript.
     pub fn flush_later(&self, js: Js, queue: &(impl Queue + Clone + 'static)) {
-        self.add_unflushed(queue);
+        add(&mut self.unflushed.borrow_mut(), queue);
         if self.exiting.get() {
             // No microtask runs any more.
             self.flush(js);
@@ -389,7 +405,15 @@ impl Environment {
         }
         self.line.clear();
         self.unflushed.borrow_mut().clear();
+        self.resting.borrow_mut().clear();
         self.calls.borrow_mut().clear();
+    }
+}
+
+/// Adds a queue to those that are to be carried out.
+fn add(queues: &mut Vec<Box<dyn Queue>>, queue: &(impl Queue + Clone + 'static)) {
+    if !queues.iter().any(|other| other.address() == queue.address()) {
+        queues.push(Box::new(queue.clone()));
     }
 }
 
@@ -414,12 +438,24 @@ unsafe extern "C" fn on_signal(
         enter(env, |js, environment| {
             // First: what is signalled from here on calls for another turn.
             environment.mailbox.signalled.store(false, Ordering::SeqCst);
-            if environment.mailbox.advances.swap(false, Ordering::SeqCst) {
-                environment.line.advance(js, false);
-                if !environment.line.is_quiet() {
-                    environment.advance_next_turn();
-                }
+            environment.flush(js);
+            if environment.wants_turn.take() {
+                // SAFETY: within a callback of the environment.
+                unsafe { environment.turn.raise() };
             }
+        });
+    }
+}
+
+unsafe extern "C" fn on_turn(
+    env: sys::napi_env,
+    _function: sys::napi_value,
+    _context: *mut c_void,
+    _data: *mut c_void,
+) {
+    if !env.is_null() {
+        enter(env, |js, environment| {
+            environment.take_turn(js, false);
             environment.flush(js);
         });
     }
@@ -433,7 +469,7 @@ unsafe extern "C" fn on_microtask(env: sys::napi_env, _info: sys::napi_callback_
 unsafe extern "C" fn on_exit(env: sys::napi_env, _info: sys::napi_callback_info) -> sys::napi_value {
     enter(env, |js, environment| {
         environment.exiting.set(true);
-        environment.line.advance(js, true);
+        environment.take_turn(js, true);
         environment.flush(js);
         registry::drain_all();
     });
