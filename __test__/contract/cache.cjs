@@ -380,7 +380,7 @@ module.exports = function cacheContract(kit) {
         const store = open({ cleanupIntervalMs: interval });
         await store.set('key', 1, 0.001);
         await clock.advanceAsync(50);
-        expect((await store.getStats()).totalItems).toBe(1);
+        expect(await store.getStats()).toMatchObject({ totalItems: 1, expiredItems: 1 });
       });
     }
   });
