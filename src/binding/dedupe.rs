@@ -17,7 +17,7 @@ use super::realm::Realm;
 use super::store::{Pending, Request, Store};
 use crate::core::codec;
 use crate::core::dedupe::{self, Call};
-use crate::core::error::{Error, StoreKind};
+use crate::core::error::StoreKind;
 use crate::core::options::DedupeOptions;
 use crate::core::plan::{Answer, Field, Operation, Wait};
 use crate::core::value::Millis;
@@ -579,35 +579,26 @@ impl Inner {
         self.renew_while_pending();
         let ended = registered.clone();
         // Kept only if somebody may be waiting here when the job has ended.
-        let kept = if self.asking.get() > 0 || self.groups.borrow().contains_key(&on.hash) {
-            js.internal_array().and_then(|holder| {
-                js.set_element(holder, 0, call.get(1))?;
-                js.refer(holder, true)
-            })
-        } else {
-            Err(Error::Internal(String::new()).into())
-        };
+        let may_be_awaited = self.asking.get() > 0 || self.groups.borrow().contains_key(&on.hash);
+        let kept = if may_be_awaited { js.keep(call.get(1)).ok() } else { None };
         let hash = on.hash.clone();
         self.change(
             call,
             || Ok(make(&on, registered)),
             move |js, inner, answer, pending| {
+                let value = kept.and_then(|kept| js.take(kept));
                 if let Ok(Answer::Ended { changed }) = &answer {
                     if let (false, Some(job_id)) = (changed, ended) {
                         let mut registered = inner.registered.borrow_mut();
                         registered.entry(hash.clone()).or_insert(Registered::Lost(job_id));
                     }
-                    let value = kept.as_ref().ok().and_then(|kept| js.deref(kept));
-                    match value.map(|holder| js.element(holder, 0)) {
-                        Some(Ok(value)) if *changed => inner.settle_group(js, &hash, |_| settlement(value)),
+                    match value {
+                        Some(value) if *changed => inner.settle_group(js, &hash, |_| settlement(value)),
                         _ => inner.look(js, hash),
                     }
                 } else if let Some(job_id) = ended {
                     // It was not ended: it still is this store's.
                     inner.registered.borrow_mut().entry(hash).or_insert(Registered::Job(job_id));
-                }
-                if let Ok(kept) = kept {
-                    js.drop_reference(kept);
                 }
                 pending.settle(js, answer.map(|_| js.undefined()));
             },

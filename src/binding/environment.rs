@@ -417,8 +417,12 @@ fn add(queues: &mut Vec<Box<dyn Queue>>, queue: &(impl Queue + Clone + 'static))
     }
 }
 
-/// Runs `body` for the running thread's environment. A panic ends here.
+/// Runs `body` for the running thread's environment, unless it ends. A panic ends here.
 fn enter(env: sys::napi_env, body: impl FnOnce(Js, &Environment)) {
+    // A signal that comes while the environment ends has none.
+    if env.is_null() {
+        return;
+    }
     let Some(environment) = Environment::existing() else {
         return;
     };
@@ -433,18 +437,15 @@ unsafe extern "C" fn on_signal(
     _context: *mut c_void,
     _data: *mut c_void,
 ) {
-    // Null while the environment ends.
-    if !env.is_null() {
-        enter(env, |js, environment| {
-            // First: what is signalled from here on calls for another turn.
-            environment.mailbox.signalled.store(false, Ordering::SeqCst);
-            environment.flush(js);
-            if environment.wants_turn.take() {
-                // SAFETY: within a callback of the environment.
-                unsafe { environment.turn.raise() };
-            }
-        });
-    }
+    enter(env, |js, environment| {
+        // First: what is signalled from here on calls for another turn.
+        environment.mailbox.signalled.store(false, Ordering::SeqCst);
+        environment.flush(js);
+        if environment.wants_turn.take() {
+            // SAFETY: within a callback of the environment.
+            unsafe { environment.turn.raise() };
+        }
+    });
 }
 
 unsafe extern "C" fn on_turn(
@@ -453,12 +454,10 @@ unsafe extern "C" fn on_turn(
     _context: *mut c_void,
     _data: *mut c_void,
 ) {
-    if !env.is_null() {
-        enter(env, |js, environment| {
-            environment.take_turn(js, false);
-            environment.flush(js);
-        });
-    }
+    enter(env, |js, environment| {
+        environment.take_turn(js, false);
+        environment.flush(js);
+    });
 }
 
 unsafe extern "C" fn on_microtask(env: sys::napi_env, _info: sys::napi_callback_info) -> sys::napi_value {

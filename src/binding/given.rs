@@ -397,8 +397,8 @@ impl Given {
                 let answer = match rows.map(operation.outcome) {
                     Ok(Outcome::Answer(answer)) => Ok(answer),
                     Ok(Outcome::AnswerThen(answer, next)) => {
-                        let mut later = finished.as_slice().iter().map(|(later, _)| &later.operation);
-                        if !later.any(|later| next.is_overtaken_by(later)) {
+                        let later = finished.as_slice().iter().map(|(later, _)| &later.operation);
+                        if !next.is_overtaken(later) {
                             next_in_turn.push_back(Queued { operation: next, continuation: None });
                         }
                         Ok(answer)

@@ -78,6 +78,10 @@ pub struct Deferred(sys::napi_deferred);
 /// A reference to an object that outlives the callback: strong with a count of 1, weak with 0.
 pub struct Reference(sys::napi_ref);
 
+/// A value of whatever type that outlives the callback, until it is taken. Node-API has references to objects only: it
+/// lies in an array.
+pub struct Kept(Reference);
+
 /// A string, or one that is left to be read later.
 pub enum Text {
     /// Its text.
@@ -541,6 +545,20 @@ impl Js {
             // SAFETY: consumes the reference.
             unsafe { sys::napi_delete_reference(self.env, reference.0) };
         }
+    }
+
+    /// Keeps a value until it is [taken](Self::take).
+    pub fn keep(self, value: Value) -> Result<Kept> {
+        let holder = self.internal_array()?;
+        self.set_element(holder, 0, value)?;
+        self.refer(holder, true).map(Kept)
+    }
+
+    /// A value that was kept. `None` where Node-API fails.
+    pub fn take(self, Kept(reference): Kept) -> Option<Value> {
+        let value = self.deref(&reference).and_then(|holder| self.element(holder, 0).ok());
+        self.drop_reference(reference);
+        value
     }
 
     /// A function that calls `callback` with `data`.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::backend::Share;
-use super::js::{Js, Reference, Result, Value};
+use super::js::{Js, Kept, Result, Value};
 use crate::core::error::Error;
 use crate::sqlite::connection::Location;
 use crate::sqlite::database::{Database, Queued};
@@ -21,24 +21,8 @@ const UNREAD_AT_MOST: usize = 128 << 20;
 
 /// A text that is not read yet.
 struct Unread {
-    /// An array with the text: Node-API has references to objects only.
-    holder: Reference,
+    text: Kept,
     units: usize,
-}
-
-impl Unread {
-    fn of(js: Js, text: Value) -> Result<Self> {
-        let holder = js.internal_array()?;
-        js.set_element(holder, 0, text)?;
-        Ok(Unread { holder: js.refer(holder, true)?, units: js.string_units(text) })
-    }
-
-    fn read(self, js: Js) -> Option<String> {
-        let text = js.deref(&self.holder).and_then(|holder| js.element(holder, 0).ok());
-        let text = text.and_then(|text| js.as_string(text));
-        js.drop_reference(self.holder);
-        text
-    }
 }
 
 enum Place {
@@ -88,7 +72,8 @@ impl Line {
 
     /// Has a call stand in line, with the text that is to be read for it, if any.
     pub fn add(&self, js: Js, database: &Arc<Database>, call: Queued, text: Option<Value>) {
-        match text.map(|text| Unread::of(js, text)).transpose() {
+        let unread = |text| -> Result<Unread> { Ok(Unread { text: js.keep(text)?, units: js.string_units(text) }) };
+        match text.map(unread).transpose() {
             Ok(unread) => {
                 self.unread.set(self.unread.get() + unread.as_ref().map_or(0, |unread| unread.units));
                 self.places.borrow_mut().push_back((Arc::clone(database), Place::Call(call, unread)));
@@ -119,7 +104,7 @@ impl Line {
             if let Some(unread) = unread {
                 self.unread.set(self.unread.get().saturating_sub(unread.units));
                 self.read.set(self.read.get() + unread.units);
-                let Some(text) = unread.read(js) else {
+                let Some(text) = js.take(unread.text).and_then(|text| js.as_string(text)) else {
                     refuse(call);
                     continue;
                 };

@@ -179,11 +179,13 @@ impl Operation {
         }
     }
 
-    /// Whether a later operation that was carried out before this one, which follows from an earlier call, has left
-    /// nothing for it to do.
-    pub fn is_overtaken_by(&self, later: &Operation) -> bool {
-        let is_overtaken = |step: &Step| later.steps.iter().any(|later| step.is_overtaken_by(later));
-        self.steps.iter().all(is_overtaken)
+    /// Whether one of the later operations that were carried out before this one, which follows from an earlier call, has
+    /// left nothing for it to do.
+    pub fn is_overtaken<'later>(&self, mut later: impl Iterator<Item = &'later Operation>) -> bool {
+        later.any(|later| {
+            let is_overtaken = |step: &Step| later.steps.iter().any(|later| step.is_overtaken_by(later));
+            self.steps.iter().all(is_overtaken)
+        })
     }
 
     /// The bytes of text and blobs this operation carries.

@@ -231,7 +231,7 @@ impl Database {
     }
 
     /// Whether an operation may be carried out as soon as it is handed in: a light read or, where nobody else can look
-    /// and no disk is waited for, so that there is nothing in committing several together, a light write.
+    /// and no disk is waited for, a light write.
     fn runs_at_once(&self, operation: &Operation) -> bool {
         let is_private = !matches!(self.location, Location::File(_));
         operation.weight == Weight::Light
@@ -295,10 +295,8 @@ impl Database {
         if !self.is_put_aside(&queue) {
             return Err(operation);
         }
-        let may_wait = operation.is_command
-            && operation.weight == Weight::Light
-            && !operation.wakes_waiters
-            && operation.payload_bytes() <= ASIDE_BYTES;
+        let may_wait =
+            operation.is_command && operation.payload_bytes() <= ASIDE_BYTES && self.runs_at_once(&operation);
         if may_wait && queue.operations.len() < ASIDE_OPERATIONS {
             queue.operations.push_back(Queued { operation, reply: None, deadline: Instant::now() });
             return Ok(());
@@ -567,8 +565,8 @@ impl Database {
             let answer = match rows.and_then(|rows| decide(operation.outcome, rows)) {
                 Ok(Outcome::Answer(answer)) => Ok(answer),
                 Ok(Outcome::AnswerThen(answer, next)) => {
-                    let mut later = finished.as_slice().iter().map(|(later, _)| &later.operation);
-                    if !later.any(|later| next.is_overtaken_by(later)) {
+                    let later = finished.as_slice().iter().map(|(later, _)| &later.operation);
+                    if !next.is_overtaken(later) {
                         next_in_turn.push_back(Queued { operation: next, reply: None, deadline });
                     }
                     Ok(answer)
