@@ -300,10 +300,13 @@ impl Given {
     }
 
     /// Runs `work` atomically: in a transaction of its own or, within the user's, under a savepoint.
-    fn atomically<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let is_transaction = self.invoke(c"begin", &[])?;
+    fn atomically<T>(&self, work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Refusal> {
+        let is_transaction = self.invoke(c"begin", &[]).map_err(Refusal::Final)?;
         let end = |keep| self.invoke(c"end", &[is_transaction, self.js.boolean(keep)]);
-        let result = work().and_then(|value| end(true).map(|_| value));
+        let result = match work() {
+            Ok(value) => end(true).map(|_| value).map_err(Refusal::Final),
+            Err(failure) => Err(Refusal::Undone(failure)),
+        };
         if result.is_err() {
             // Some failures have rolled back already.
             let _ = end(false);
@@ -320,8 +323,8 @@ impl Given {
             let mut inner = Setup { given: self, failure: None };
             match self.atomically(|| schema::create(&mut inner, kind).map_err(Failure::from)) {
                 Ok(()) => Ok(()),
-                Err(failure) => {
-                    setup.failure = inner.failure.or(Some(failure));
+                Err(refusal) => {
+                    setup.failure = inner.failure.or(Some(refusal.into()));
                     Err(Error::Internal("the store's tables cannot be made".to_owned()))
                 }
             }
@@ -437,17 +440,16 @@ impl Given {
     fn run_batch(&self, batch: Vec<Queued>) -> Vec<(Queued, Result<PlanRows>)> {
         let writes = batch.iter().any(|queued| !queued.operation.read_only);
         if batch.len() > 1 && writes {
-            let mut began = false;
             let all = self.atomically(|| {
-                began = true;
                 let plans: Vec<&[Step]> = batch.iter().map(|queued| queued.operation.steps.as_slice()).collect();
                 self.run_all(&plans)
             });
             match all {
                 Ok(all) => return batch.into_iter().zip(all.into_iter().map(Ok)).collect(),
                 // The driver has waited for the lock as long as it is told to; not once more for each.
-                Err(failure) if !began || self.is_busy(&failure) => return refuse(batch, failure),
-                Err(_) => {}
+                Err(Refusal::Undone(failure)) if self.is_busy(&failure) => return refuse(batch, failure),
+                Err(Refusal::Undone(_)) => {}
+                Err(Refusal::Final(failure)) => return refuse(batch, failure),
             }
         }
         batch
@@ -457,7 +459,8 @@ impl Given {
                 let rows = if *read_only || steps.len() < 2 {
                     self.run(steps)
                 } else {
-                    self.atomically(|| self.run_all(&[steps])).map(|mut rows| rows.pop().unwrap_or_default())
+                    let all = self.atomically(|| self.run_all(&[steps]));
+                    all.map(|mut rows| rows.pop().unwrap_or_default()).map_err(Failure::from)
                 };
                 (queued, rows)
             })
@@ -536,6 +539,22 @@ impl Drop for Given {
         for reference in [&mut self.connection, object, run_one, run_all, is_in_transaction] {
             self.js.drop_reference(std::mem::replace(reference, Reference::NONE));
         }
+    }
+}
+
+/// Why a transaction on the connection was refused.
+enum Refusal {
+    /// A statement failed, and nothing of the transaction stands: it may be run again.
+    Undone(Failure),
+    /// It did not begin, or the commit was reported as failed and may have taken effect all the same: it must not be run
+    /// again.
+    Final(Failure),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let (Refusal::Undone(failure) | Refusal::Final(failure)) = refusal;
+        failure
     }
 }
 

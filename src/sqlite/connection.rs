@@ -52,6 +52,23 @@ enum Version {
     Shared(State),
 }
 
+/// Why a transaction was refused.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// A statement failed, and nothing of the transaction stands: it may be run again.
+    Undone(Error),
+    /// The commit was reported as failed. It may have taken effect all the same, as when a lock cannot be given back
+    /// after it. To run the transaction again could do everything twice.
+    Unclear(Error),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let (Refusal::Undone(error) | Refusal::Unclear(error)) = refusal;
+        error
+    }
+}
+
 impl From<rusqlite::Error> for Error {
     #[cold]
     fn from(error: rusqlite::Error) -> Self {
@@ -327,17 +344,18 @@ impl Connection {
     /// be refused for want of a lock.
     ///
     /// # Errors
-    /// `SQLITE_BUSY` when another connection has the lock, and whatever SQLite says to a step or to the commit. Nothing
-    /// of the transaction stands then.
-    pub fn transact(&self, writes: bool, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
+    /// `SQLITE_BUSY` when another connection has the lock, and whatever SQLite says to a step or to the commit: see
+    /// [`Refusal`].
+    pub fn transact(&self, writes: bool, plans: &[&[Step]]) -> std::result::Result<Vec<PlanRows>, Refusal> {
         let _undone = UndoneOnPanic(self);
         let before = self.version();
         let changes = self.sqlite().total_changes();
         let rows = match plans {
             // A single statement is a transaction by itself.
-            [plan] if plan.len() < 2 => self.run(plans)?,
+            [plan] if plan.len() < 2 => self.run(plans).map_err(Refusal::Unclear)?,
             _ => {
-                self.control(if writes { Control::BeginImmediate } else { Control::Begin })?;
+                self.control(if writes { Control::BeginImmediate } else { Control::Begin })
+                    .map_err(Refusal::Undone)?;
                 self.end(self.run(plans))?
             }
         };
@@ -374,11 +392,14 @@ impl Connection {
     }
 
     /// Commits if all went well, otherwise rolls back.
-    fn end<T>(&self, result: Result<T>) -> Result<T> {
-        let result = result.and_then(|value| self.control(Control::Commit).map(|()| value));
+    fn end<T>(&self, result: Result<T>) -> std::result::Result<T, Refusal> {
+        let result = match result {
+            Ok(value) => self.control(Control::Commit).map(|()| value).map_err(Refusal::Unclear),
+            Err(error) => Err(Refusal::Undone(error)),
+        };
         // Some failures have rolled back already (sqlite.org/lang_transaction.html).
         if result.is_err() && !self.sqlite().is_autocommit() {
-            self.control(Control::Rollback)?;
+            self.control(Control::Rollback).map_err(Refusal::Unclear)?;
         }
         result
     }

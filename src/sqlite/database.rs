@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use super::checkpoints::{self, Checkpoints, Due};
-use super::connection::{Connection, Location};
+use super::connection::{Connection, Location, Refusal};
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
@@ -703,7 +703,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// Runs a batch as one transaction. If one of its operations fails, nothing of it stands and each is run again in
-/// a transaction of its own, so that it alone is refused.
+/// a transaction of its own, so that it alone is refused. If the commit fails, all are refused: it may have taken effect.
 ///
 /// # Errors
 /// `SQLITE_BUSY`: what is left in `batch` has not been run.
@@ -720,8 +720,12 @@ fn run_batch(
                 finished.extend(batch.drain(..).zip(all.into_iter().map(Ok)));
                 return Ok(());
             }
-            Err(error) if error.is_busy() => return Err(error),
-            Err(_) => {}
+            Err(Refusal::Undone(error) | Refusal::Unclear(error)) if error.is_busy() => return Err(error),
+            Err(Refusal::Undone(_)) => {}
+            Err(Refusal::Unclear(error)) => {
+                finished.extend(batch.drain(..).map(|queued| (queued, Err(error.clone()))));
+                return Ok(());
+            }
         }
     }
     while let Some(queued) = batch.front() {
