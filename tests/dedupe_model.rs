@@ -59,6 +59,8 @@ enum Act {
     GetResult,
     Renew,
     Cleanup,
+    /// `close()`, which gives up what the store has claimed and registered.
+    Close,
     Die,
 }
 
@@ -115,6 +117,8 @@ struct Seat {
     /// It found the hash free, at these times, and has not claimed it yet.
     found_free: Option<(i64, i64)>,
     registered: Option<String>,
+    /// The job it ended last: to end the hash once more means that one.
+    ended: Option<String>,
 }
 
 /// What a hash has gone through.
@@ -123,6 +127,7 @@ struct Hash {
     job: Option<Job>,
     /// The claim last made, and until when it holds.
     claim: Option<i64>,
+    claimed_by: Option<usize>,
     /// Who was told to make the request and neither registered nor was overtaken, and until when that holds.
     told: Vec<(usize, i64)>,
     seats: Vec<Seat>,
@@ -219,6 +224,10 @@ fn name(hash: usize) -> String {
     format!("hash-{hash}")
 }
 
+fn owner(who: usize) -> String {
+    format!("store-{who}")
+}
+
 impl<'db> Model<'db> {
     fn new(db: &'db Db, settings: Settings, kinds: &'static [Kind], hashes: usize) -> Self {
         db.execute("DELETE FROM dedupe_jobs; DELETE FROM dedupe_leases");
@@ -241,7 +250,7 @@ impl<'db> Model<'db> {
         };
         Call {
             hash: name(hash),
-            owner: format!("store-{who}"),
+            owner: owner(who),
             options,
             now: now as f64,
             system_now: system as f64,
@@ -290,13 +299,17 @@ impl<'db> Model<'db> {
     fn enders(&self, action: Action) -> impl Fn(usize, &Job) -> bool + use<> {
         let ender = match action {
             Action::Do { who, hash, act: Act::Complete | Act::Fail } => {
+                let seat = &self.world.hashes[hash].seats[who];
                 let stands_alone =
-                    self.kinds[who] == Kind::Old || self.world.hashes[hash].seats[who].registered.is_none();
-                Some((who, hash, stands_alone))
+                    self.kinds[who] == Kind::Old || seat.registered.is_none() && seat.ended.is_none();
+                Some((who, Some(hash), stands_alone))
             }
+            Action::Do { who, act: Act::Close, .. } => Some((who, None, false)),
             _ => None,
         };
-        move |hash, job| ender.is_some_and(|(who, at, any)| at == hash && (any || job.by == who))
+        move |hash, job| {
+            ender.is_some_and(|(who, at, any)| at.is_none_or(|at| at == hash) && (any || job.by == who))
+        }
     }
 
     /// What lies in the database of a hash: its job, and until when a claim holds.
@@ -410,9 +423,16 @@ impl<'db> Model<'db> {
                 }
             }
             Act::Renew => {
-                self.db.run(dedupe::renew(&format!("store-{who}"), system as f64));
-                for job in self.world.hashes.iter_mut().filter_map(|hash| hash.job.as_mut()) {
-                    if job.by == who && job.state == State::Pending && job.lease.is_some() {
+                let jobs: Vec<(String, String)> = (self.world.hashes.iter().enumerate())
+                    .filter_map(|(hash, state)| Some((name(hash), state.seats[who].registered.clone()?)))
+                    .collect();
+                let jobs = jobs.iter().map(|(hash, job_id)| (hash, job_id));
+                self.db.run(dedupe::renew(&owner(who), jobs, system as f64));
+                for Hash { job, seats, .. } in &mut self.world.hashes {
+                    if let Some(job) = job.as_mut().filter(|job| seats[who].registered.as_ref() == Some(&job.id))
+                        && job.state == State::Pending
+                        && job.lease.is_some()
+                    {
                         job.lease = Some(system + LEASE);
                     }
                 }
@@ -423,8 +443,26 @@ impl<'db> Model<'db> {
                 let timeout = self.settings.job_timeout;
                 for hash in 0..self.world.hashes.len() {
                     self.forget_if(hash, |job, _| timeout > 0 && now - job.created_at > timeout);
-                    let claim = &mut self.world.hashes[hash].claim;
+                    let Hash { job, claim, .. } = &mut self.world.hashes[hash];
                     *claim = claim.filter(|until| *until >= system);
+                    if let Some(job) = job.as_mut().filter(|job| job.state != State::Pending) {
+                        job.lease = job.lease.filter(|until| *until >= system);
+                    }
+                }
+            }
+            Act::Close => {
+                self.db.run(dedupe::give_up(&owner(who), now as f64));
+                self.world.dead[who] = true;
+                for Hash { job, claim, claimed_by, told, seats } in &mut self.world.hashes {
+                    if let Some(job) = job.as_mut().filter(|job| job.by == who && job.lease.is_some()) {
+                        job.lease = None;
+                        if job.state == State::Pending {
+                            (job.state, job.updated_at) = (State::TimedOut, now);
+                        }
+                    }
+                    *claim = claim.filter(|_| *claimed_by != Some(who));
+                    told.retain(|(other, _)| *other != who);
+                    seats[who] = Seat::default();
                 }
             }
             Act::Die => {
@@ -476,6 +514,7 @@ impl<'db> Model<'db> {
                     }
                 }
                 state.claim = Some(system + CLAIM);
+                state.claimed_by = Some(who);
                 state.told.push((who, system + CLAIM));
             }
             (Answer::Undefined, Expected::Free) => assert!(!claims, "{context}"),
@@ -534,18 +573,22 @@ impl<'db> Model<'db> {
             state.claim = None;
             state.told.clear();
             state.seats[who].registered = Some(job_id);
+            state.seats[who].ended = None;
         } else {
             let state = &mut self.world.hashes[hash];
             assert_eq!(Some(&job_id), state.job.as_ref().map(|job| &job.id));
             state.told.retain(|(told, _)| *told != who);
             let registered = &mut state.seats[who].registered;
             *registered = registered.take().filter(|own| *own == job_id);
+            state.seats[who].ended = None;
         }
     }
 
     fn end(&mut self, who: usize, hash: usize, well: bool) {
         let World { now, ids, .. } = self.world;
-        let registered = self.world.hashes[hash].seats[who].registered.take();
+        let seat = &mut self.world.hashes[hash].seats[who];
+        let registered = seat.registered.take().or_else(|| seat.ended.clone());
+        seat.ended.clone_from(&registered);
         let call = self.call(who, hash);
         let text = format!(r#"{{"by":{who},"at":{now},"after":{ids}}}"#);
         let (operation, state) = if well {
@@ -559,7 +602,7 @@ impl<'db> Model<'db> {
         let may = job.as_ref().is_some_and(|job| {
             let own = match &registered {
                 Some(id) => job.id == *id,
-                None => job.state == State::Pending || job.by == who && job.lease.is_some(),
+                None => job.state == State::Pending,
             };
             own && !(well && matches!(job.state, State::Completed(_)))
         });
@@ -567,6 +610,14 @@ impl<'db> Model<'db> {
         if changed {
             let job = job.as_mut().unwrap();
             (job.state, job.updated_at, job.taken_over) = (state, now, false);
+        }
+        self.end_lease(hash);
+    }
+
+    /// The lease of a job that has ended ends with it.
+    fn end_lease(&mut self, hash: usize) {
+        if let Some(job) = self.world.hashes[hash].job.as_mut().filter(|job| job.state != State::Pending) {
+            job.lease = None;
         }
     }
 
@@ -581,6 +632,7 @@ impl<'db> Model<'db> {
         {
             (job.state, job.updated_at, job.taken_over) = (State::TimedOut, now, false);
         }
+        self.end_lease(hash);
     }
 
     /// 0.2.0: its `register` joins what is pending and keeps `created_at` otherwise, its `complete` and `fail` know
@@ -620,7 +672,7 @@ impl<'db> Model<'db> {
                 let job = self.world.hashes[hash].job.as_mut().unwrap();
                 (job.state, job.updated_at, job.taken_over) = (state, now, false);
             }
-            Act::Die => self.world.dead[who] = true,
+            Act::Close | Act::Die => self.world.dead[who] = true,
             _ => {}
         }
     }
@@ -693,6 +745,7 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => Just(Act::GetResult),
         2 => Just(Act::Renew),
         1 => Just(Act::Cleanup),
+        1 => Just(Act::Close),
         1 => Just(Act::Die),
     ]
 }
@@ -916,7 +969,7 @@ fn claims_in_every_order() {
 #[test]
 fn leases_in_every_order() {
     let kinds = &[Kind::Store, Kind::Store];
-    let acts = [Act::WaitFor, Act::Register, Act::Complete, Act::Renew, Act::Die];
+    let acts = [Act::WaitFor, Act::Register, Act::Complete, Act::Renew, Act::Close, Act::Die];
     let states = explore(kinds, USUAL, &all(2, &acts, &[LEASE]), 6);
     assert!(states > 500, "{states}");
 }

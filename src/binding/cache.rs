@@ -53,13 +53,13 @@ impl Class for CacheStore {
     }
 
     fn collected(&self, js: Js) {
-        self.0.store.collected(js);
+        self.0.store.collected(js, None);
     }
 }
 
 impl Member for Inner {
     fn shut_down(&self) {
-        self.store.shut_down();
+        self.store.shut_down(None);
     }
 
     fn tick(&self, js: Js) -> bool {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use hashlink::LruCache;
 use uuid::Uuid;
 
 use super::backend::Backend;
@@ -39,7 +40,12 @@ struct Inner {
     changing: Cell<usize>,
     /// The jobs this store registered and has not ended, by hash.
     registered: RefCell<HashMap<String, Registered>>,
+    /// The last jobs that this store has ended, by hash: to end one once more means that job, and none that another store
+    /// has registered since.
+    ended: RefCell<LruCache<String, String>>,
     registrations: Cell<u64>,
+    /// Whether the store may have claims or leases, which it gives up when it ends.
+    has_claimed: Cell<bool>,
     itself: Weak<Inner>,
     /// Itself while somebody waits: the promise of a `waitFor` outlives the store's object.
     kept: RefCell<Option<Rc<Inner>>>,
@@ -57,6 +63,9 @@ enum Registered {
     /// waited for here: whatever has come in its place is not this store's to end.
     Lost(String),
 }
+
+/// How many ended jobs a store remembers.
+const ENDED_JOBS: usize = 1_000;
 
 /// Those who wait for one hash.
 struct Group {
@@ -123,7 +132,9 @@ impl Class for DedupeStore {
                 asking: Cell::new(0),
                 changing: Cell::new(0),
                 registered: RefCell::default(),
+                ended: RefCell::new(LruCache::new(ENDED_JOBS)),
                 registrations: Cell::new(0),
+                has_claimed: Cell::new(false),
                 itself: itself.clone(),
                 kept: RefCell::new(None),
                 orphaned: Cell::new(false),
@@ -137,8 +148,7 @@ impl Class for DedupeStore {
         if self.0.kept.borrow().is_some() {
             self.0.orphaned.set(true);
         } else {
-            self.0.leave_connection();
-            self.0.store.collected(js);
+            self.0.end_unseen(js);
         }
     }
 }
@@ -154,12 +164,16 @@ impl Member for Inner {
                     self.look_at_all(js);
                 }
             }
-            Signal::Renew => self.store.run(js, dedupe::renew(&self.owner, watch::system_now()), None),
+            Signal::Renew => self.store.run(js, self.watch.renewal(), None),
         }
     }
 
+    fn exit(&self, js: Js) {
+        self.give_up(js);
+    }
+
     fn shut_down(&self) {
-        self.store.shut_down();
+        self.store.shut_down(self.giving_up(watch::system_now()));
     }
 
     fn tick(&self, js: Js) -> bool {
@@ -183,11 +197,30 @@ impl Inner {
         let kept = if waiting { self.itself.upgrade() } else { None };
         let before = self.kept.replace(kept);
         if !waiting && self.orphaned.replace(false) {
-            self.leave_connection();
-            self.store.collected(js);
+            self.end_unseen(js);
         }
         // The last thing: it may be the last that holds `self`.
         drop(before);
+    }
+
+    /// The store's object has been collected.
+    fn end_unseen(&self, js: Js) {
+        self.leave_connection();
+        self.store.collected(js, self.giving_up(watch::system_now()));
+    }
+
+    /// The operation that gives up the store's claims and leases, if it may have some.
+    fn giving_up(&self, now: Millis) -> Option<Operation> {
+        self.watch.remove_jobs();
+        self.has_claimed.take().then(|| dedupe::give_up(&self.owner, now))
+    }
+
+    /// Gives up the store's claims and leases, so that those who wait elsewhere take over at once.
+    fn give_up(&self, js: Js) {
+        let now = self.store.realm().now(js).unwrap_or_else(|_| watch::system_now());
+        if let Some(operation) = self.giving_up(now) {
+            self.store.run_last(js, operation);
+        }
     }
 
     fn call_at(&self, hash: String, now: Millis, waiting_since: Option<Millis>) -> Call {
@@ -235,6 +268,7 @@ impl Inner {
         self.keep_while_waiting(js);
         let idle = self.store.backend().is_ok_and(|backend| backend.is_idle(self.store.environment()));
         let asked_at = on.system_now;
+        self.has_claimed.set(true);
         self.store.call_then(
             call,
             || Ok(if idle { dedupe::wait_for(on) } else { dedupe::wait_for_in_turn(on) }),
@@ -518,6 +552,8 @@ impl Inner {
         let registered_at = on.system_now;
         let number = self.registrations.get() + 1;
         self.registrations.set(number);
+        self.has_claimed.set(true);
+        self.ended.borrow_mut().remove(&hash);
         let before = self.registered.borrow_mut().insert(hash.clone(), Registered::Asked(number));
         self.change(
             call,
@@ -527,7 +563,7 @@ impl Inner {
                     Answer::Registered { job_id, created } => {
                         if created && watch::system_now() - registered_at > dedupe::LEASE_MS / 2.0 {
                             // The lease counts from the call, and a lock was waited for.
-                            let renewal = dedupe::renew(&inner.owner, watch::system_now());
+                            let renewal = dedupe::renew(&inner.owner, [(&hash, &job_id)], watch::system_now());
                             inner.store.run(js, renewal, None);
                         }
                         let own = created || matches!(&before, Some(Registered::Job(own)) if *own == job_id);
@@ -547,19 +583,13 @@ impl Inner {
         let mut registered = self.registered.borrow_mut();
         if matches!(registered.get(&hash), Some(Registered::Asked(asked)) if *asked == number) {
             match job_id {
-                Some(job_id) => drop(registered.insert(hash, Registered::Job(job_id))),
+                Some(job_id) => {
+                    self.watch.add_job(&hash, &job_id);
+                    registered.insert(hash, Registered::Job(job_id));
+                }
                 None => drop(registered.remove(&hash)),
             }
         }
-        drop(registered);
-        self.renew_while_pending();
-    }
-
-    /// Has the leases of pending jobs renewed.
-    fn renew_while_pending(&self) {
-        let registered = self.registered.borrow();
-        let pending = registered.values().any(|job| !matches!(job, Registered::Lost(_)));
-        self.watch.set_pending_jobs(usize::from(pending));
     }
 
     /// Ends a job. Waiters of this store get `value` itself, not a copy.
@@ -574,9 +604,13 @@ impl Inner {
         // Taken out at once: what is called next is about the next job.
         let registered = match self.registered.borrow_mut().remove(&on.hash) {
             Some(Registered::Job(job_id) | Registered::Lost(job_id)) => Some(job_id),
-            Some(Registered::Asked(_)) | None => None,
+            Some(Registered::Asked(_)) => None,
+            None => self.ended.borrow_mut().get(&on.hash).cloned(),
         };
-        self.renew_while_pending();
+        self.watch.remove_job(&on.hash);
+        if let Some(job_id) = &registered {
+            self.ended.borrow_mut().insert(on.hash.clone(), job_id.clone());
+        }
         let ended = registered.clone();
         // Kept only if somebody may be waiting here when the job has ended.
         let may_be_awaited = self.asking.get() > 0 || self.groups.borrow().contains_key(&on.hash);
@@ -598,6 +632,7 @@ impl Inner {
                     }
                 } else if let Some(job_id) = ended {
                     // It was not ended: it still is this store's.
+                    inner.watch.add_job(&hash, &job_id);
                     inner.registered.borrow_mut().entry(hash).or_insert(Registered::Job(job_id));
                 }
                 pending.settle(js, answer.map(|_| js.undefined()));
@@ -656,7 +691,8 @@ impl Inner {
     fn clear(&self, call: &Arguments) -> Value {
         // At once: what is registered next is not cleared.
         self.registered.borrow_mut().clear();
-        self.renew_while_pending();
+        self.ended.borrow_mut().clear();
+        self.watch.remove_jobs();
         self.change(
             call,
             || Ok(dedupe::clear()),
@@ -671,6 +707,7 @@ impl Inner {
 
     fn close(&self, call: &Arguments) -> Value {
         let itself = self.itself();
+        self.give_up(call.js);
         self.leave_connection();
         let promise = self.store.close(call.js, move |js| {
             if let Some(inner) = itself.upgrade() {
@@ -682,6 +719,7 @@ impl Inner {
     }
 
     fn destroy(&self, call: &Arguments) -> Value {
+        self.give_up(call.js);
         self.leave_connection();
         self.store.destroy(call.js);
         self.settle_all(call.js);

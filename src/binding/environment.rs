@@ -29,6 +29,8 @@ pub type Continuation = Box<dyn FnOnce(Js, Result<Answer>)>;
 pub trait Member {
     /// Something is to be looked after.
     fn notice(&self, _js: Js, _notice: Notice) {}
+    /// The process ends: what others are to know is to be handed in.
+    fn exit(&self, _js: Js) {}
     /// The environment ends: commit, close, forget.
     fn shut_down(&self);
     /// The store's clean-up timer fired; whether it is to fire again.
@@ -395,6 +397,10 @@ impl Environment {
         unsafe { js.function(Some(on_alarm), ptr::without_provenance_mut(member), "alarm") }
     }
 
+    fn all_members(&self) -> Vec<Rc<dyn Member>> {
+        self.members.borrow().values().filter_map(Weak::upgrade).collect()
+    }
+
     fn end(&self) {
         // Waits for a thread that is calling it this moment; later ones find it gone.
         *lock(&self.mailbox.signal) = None;
@@ -468,6 +474,9 @@ unsafe extern "C" fn on_microtask(env: sys::napi_env, _info: sys::napi_callback_
 unsafe extern "C" fn on_exit(env: sys::napi_env, _info: sys::napi_callback_info) -> sys::napi_value {
     enter(env, |js, environment| {
         environment.exiting.set(true);
+        for member in environment.all_members() {
+            member.exit(js);
+        }
         environment.take_turn(js, true);
         environment.flush(js);
         registry::drain_all();

@@ -16,7 +16,9 @@ use super::js::{Failure, Js, Reference, Result, Value};
 use super::realm::Realm;
 use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
-use crate::core::plan::{Answer, Operation, Outcome, PlanRows, Step, StepRows, Weight, insert_many, inserted};
+use crate::core::plan::{
+    Answer, Operation, Outcome, PlanRows, Step, StepRows, Weight, batch_length, insert_many, inserted,
+};
 use crate::core::schema::{self, SchemaConnection, Statement};
 use crate::core::value::Value as SqlValue;
 use crate::sqlite::watch::Signal as Notice;
@@ -381,9 +383,7 @@ impl Given {
         loop {
             let batch: Vec<Queued> = {
                 let mut queue = self.queue.borrow_mut();
-                // Up to one that may go on: what it goes on with comes before later calls.
-                let last = queue.iter().position(|queued| queued.operation.goes_on);
-                let length = last.map_or(queue.len(), |last| last + 1);
+                let length = batch_length(queue.iter().map(|queued| &queued.operation), usize::MAX);
                 queue.drain(..length).collect()
             };
             if batch.is_empty() {

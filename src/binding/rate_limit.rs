@@ -67,14 +67,14 @@ impl Class for RateLimitStore {
     }
 
     fn collected(&self, js: Js) {
-        self.0.store.collected(js);
+        self.0.store.collected(js, None);
         self.0.limits.collected(js);
     }
 }
 
 impl Member for Inner {
     fn shut_down(&self) {
-        self.store.shut_down();
+        self.store.shut_down(None);
     }
 }
 

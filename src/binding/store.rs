@@ -15,6 +15,7 @@ use crate::core::error::{Error, StoreKind};
 use crate::core::options::DatabaseOptions;
 use crate::core::plan::{Answer, Operation};
 use crate::core::value::Millis;
+use crate::sqlite::database::Queued;
 use crate::sqlite::registry::{self, Closing};
 
 /// A store's connection to JavaScript and to its database.
@@ -74,6 +75,9 @@ impl Pending {
         self.realm.release(js);
     }
 }
+
+/// How long a store that ends waits for a lock to say so to others: they notice without it, later.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What remains to be done with an answer on the JavaScript thread.
 pub type Finish = Box<dyn FnOnce(Js, Result<Answer>, Pending)>;
@@ -308,9 +312,20 @@ impl Store {
         self.share.borrow_mut().take()
     }
 
-    /// The store's object has been collected: its share in the database is given back in the background, and its
-    /// timer stops when it finds it gone.
-    pub fn collected(&self, js: Js) {
+    /// Carries out the last operation of a store that ends, which nobody waits for. The end does not wait long for it.
+    pub fn run_last(&self, js: Js, operation: Operation) {
+        let Ok(backend) = self.backend() else { return };
+        backend.enqueue(js, &self.environment, operation, self.last_deadline(), None);
+        self.environment.flush_later(js, &backend);
+    }
+
+    fn last_deadline(&self) -> Instant {
+        Instant::now() + self.busy_timeout.min(LAST_PATIENCE)
+    }
+
+    /// The store's object has been collected: `last` is carried out and its share in the database given back in the
+    /// background, and its timer stops when it finds it gone.
+    pub fn collected(&self, js: Js, last: Option<Operation>) {
         self.environment.leave(self.member.get());
         if Environment::has_ended() {
             return;
@@ -318,14 +333,24 @@ impl Store {
         if let Some(timer) = self.interval.borrow_mut().take() {
             js.drop_reference(timer);
         }
-        if let Some(share) = self.share.borrow_mut().take() {
-            self.environment.line().end(share);
+        let Some(share) = self.share.borrow_mut().take() else { return };
+        match (&share, last) {
+            (Share::Own(handle), Some(last)) => handle.database().run_in_background(last, self.last_deadline()),
+            (Share::Given(given), Some(last)) => {
+                given.enqueue(last, None);
+                self.environment.flush_next_turn(&share.backend());
+            }
+            (_, None) => {}
         }
+        self.environment.line().end(share);
     }
 
-    /// The environment ends: as [`destroy`](Self::destroy), without JavaScript.
-    pub fn shut_down(&self) {
+    /// The environment ends: as [`destroy`](Self::destroy), without JavaScript. `last` is carried out before.
+    pub fn shut_down(&self, last: Option<Operation>) {
         if let Some(Share::Own(handle)) = self.share.borrow_mut().take() {
+            if let Some(operation) = last {
+                handle.database().enqueue(Queued { operation, reply: None, deadline: self.last_deadline() });
+            }
             handle.close();
         }
     }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::capacity::{self, Activity, Capacity};
+use super::housekeeping::{self, LIGHT_ROWS, OldRequests};
 use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
-use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows, delete_in_chunks};
-use super::rate_limit::{Reservations, admitted, lapse, lapse_all, names, nth_to_leave, release, until_left};
+use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows};
+use super::rate_limit::{Reservations, admitted, cleanup_old, lapse, names, nth_to_leave, release, until_left};
 use super::schema::Statement;
 use super::value::{Millis, Value};
 
@@ -78,7 +79,8 @@ struct View {
     recent_user: f64,
     /// Statements that follow from having looked.
     follow_up: Vec<Step>,
-    removals: Vec<Step>,
+    /// The requests that serve nothing any more, if there are some.
+    old: Option<OldRequests>,
     entered_high_activity: bool,
 }
 
@@ -99,11 +101,16 @@ impl View {
     }
 
     fn answer(self, answer: Answer) -> Outcome {
-        if self.follow_up.is_empty() && self.removals.is_empty() {
-            Outcome::Answer(answer)
-        } else {
-            Outcome::AnswerThen(answer, delete_in_chunks(self.follow_up, self.removals))
-        }
+        answer_then(answer, self.follow_up, self.old.into_iter().collect())
+    }
+}
+
+/// The answer and, if something follows from having looked, that.
+fn answer_then(answer: Answer, follow_up: Vec<Step>, old: Vec<OldRequests>) -> Outcome {
+    if follow_up.is_empty() && old.is_empty() {
+        Outcome::Answer(answer)
+    } else {
+        Outcome::AnswerThen(answer, housekeeping::follow_up(follow_up, old, housekeeping::done()))
     }
 }
 
@@ -140,12 +147,9 @@ impl Call {
         )
     }
 
-    fn removals(&self) -> [Step; 2] {
-        let resource = Value::from(self.resource.as_str());
-        [
-            Step::new(Statement::AdaptiveKeepActivity, [resource.clone()]),
-            Step::new(Statement::RateDeleteBefore, [resource, self.keep_from().into()]),
-        ]
+    /// What serves nothing any more.
+    fn old(&self) -> OldRequests {
+        OldRequests { resource: self.resource.clone(), before: self.keep_from(), keeps_activity: true }
     }
 
     fn is_due(&self) -> bool {
@@ -175,12 +179,7 @@ impl Call {
             capacity.background_max = capacity.background_max.min(self.limit.limit);
             capacity
         };
-        let mut removals = Vec::new();
-        if usage.optional_number(2).is_some_and(|oldest| oldest < self.keep_from()) {
-            let [keep, delete] = self.removals();
-            follow_up.push(keep);
-            removals.push(delete);
-        }
+        let has_old = usage.optional_number(2).is_some_and(|oldest| oldest < self.keep_from());
         let recent_user = activity.map_or(0.0, |step| step.number(0));
         Some(View {
             capacity,
@@ -188,7 +187,7 @@ impl Call {
             background: usage.number(1) + usage.number(4),
             recent_user,
             follow_up,
-            removals,
+            old: has_old.then(|| self.old()),
             entered_high_activity,
         })
     }
@@ -235,7 +234,7 @@ pub fn can_proceed(call: Call, priority: Priority, reservations: Option<&Reserva
     }
     call.look(false, move |call, mut view| {
         if priority == Priority::Background && view.capacity.background_paused {
-            view.removals.clear();
+            view.old = None;
         }
         let admitted = view.admits(priority, call.limit.limit);
         view.answer(Answer::Bool(admitted))
@@ -264,7 +263,7 @@ fn admit(call: Call, priority: Priority, statement: Statement, more: Vec<Value>)
         values.extend([priority.as_str().into(), share.into()]);
         values.extend(more);
         let mut steps = view.follow_up;
-        steps.extend(view.removals);
+        steps.extend(view.old.iter().flat_map(|old| old.removal(LIGHT_ROWS)));
         steps.extend([lapse(&call.resource, call.now), Step::new(statement, values)]);
         Outcome::Continue(Operation::write(steps, admitted))
     })
@@ -332,18 +331,14 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
         of_all.push(now.into());
         let of_all = Step::new(Statement::RateNthToLeaveOrLapse, of_all);
         let total_blocked = view.user + view.background >= limit;
-        let View { follow_up, removals, .. } = view;
+        let View { follow_up, old, .. } = view;
         Outcome::Continue(Operation::read([of_class, of_all], move |rows| {
             let wait = |index: usize| until_left(rows.get(index), now);
             let class_wait = if class_blocked { wait(0) } else { None };
             let total_wait = if total_blocked { wait(1) } else { None };
             let wait = class_wait.into_iter().chain(total_wait).reduce(f64::max);
             let answer = Answer::Number(wait.unwrap_or(until_recalculation));
-            if follow_up.is_empty() && removals.is_empty() {
-                Outcome::Answer(answer)
-            } else {
-                Outcome::AnswerThen(answer, delete_in_chunks(follow_up, removals))
-            }
+            answer_then(answer, follow_up, old.into_iter().collect())
         }))
     })
 }
@@ -419,7 +414,7 @@ fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
     Operation::read(steps, move |rows| {
         let unique = calls.len() as f64;
         let (mut user_activity, mut background_used, mut background_max) = (0.0, 0.0, 0.0);
-        let (mut follow_up, mut removals, mut limited) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut follow_up, mut old, mut limited) = (Vec::new(), Vec::new(), Vec::new());
         for (call, looked) in calls.into_iter().zip(rows.chunks(2)) {
             let [usage, activity] = looked else { break };
             let Some(view) = call.view(usage, Some(activity)) else {
@@ -433,7 +428,7 @@ fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
                 limited.push(call.resource);
             }
             follow_up.extend(view.follow_up);
-            removals.extend(view.removals);
+            old.extend(view.old);
         }
         let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
         let answer = Answer::Record(vec![
@@ -449,26 +444,13 @@ fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
                 ]),
             ),
         ]);
-        if follow_up.is_empty() && removals.is_empty() {
-            Outcome::Answer(answer)
-        } else {
-            Outcome::AnswerThen(answer, delete_in_chunks(follow_up, removals))
-        }
+        answer_then(answer, follow_up, old)
     })
     .heavy()
 }
 
 /// Removes the requests of all resources that serve nothing any more.
 pub fn cleanup(call: CallOnAll) -> Operation {
-    Operation::read([Step::new(Statement::RateResources, [])], move |rows| {
-        let (keeps, mut deletes): (Vec<Step>, Vec<Step>) = names(rows.first())
-            .into_iter()
-            .map(|resource| call.on(resource).removals())
-            .map(|[keep, delete]| (keep, delete))
-            .unzip();
-        deletes.push(lapse_all(call.now));
-        Outcome::Continue(delete_in_chunks(keeps, deletes))
-    })
-    .heavy()
-    .going_on()
+    let now = call.now;
+    cleanup_old(move |resource| call.on(resource).old(), now)
 }

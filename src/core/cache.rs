@@ -1,9 +1,13 @@
 //! The response cache (README, "SQLiteCacheStore").
 
 use super::codec;
-use super::plan::{Answer, Field, Operation, Outcome, Step, delete_in_chunks};
+use super::housekeeping;
+use super::plan::{Answer, Field, Operation, Outcome, Step};
 use super::schema::Statement;
 use super::value::{Millis, Value};
+
+/// From how many bytes on an entry is more than a handful of pages to remove.
+const LARGE_BYTES: usize = 64 << 10;
 
 /// Answers the value under a hash that has not expired. An expired or unreadable entry reads as absent and is
 /// removed.
@@ -19,7 +23,9 @@ pub fn get(hash: impl Into<Value>, now: Millis) -> Operation {
         let expired = expires_at.number().is_none_or(|expires_at| now >= expires_at);
         let removal = Step::new(Statement::CacheDeleteStale, [hash, expires_at]);
         if expired {
-            return Outcome::AnswerThen(Answer::Undefined, Operation::command([removal]));
+            let is_large = value.payload_bytes() > LARGE_BYTES;
+            let removal = Operation::command([removal]);
+            return Outcome::AnswerThen(Answer::Undefined, if is_large { removal.heavy() } else { removal });
         }
         match codec::text(value) {
             Some(text) if *text == *codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
@@ -65,5 +71,7 @@ pub fn stats(now: Millis) -> Operation {
 
 /// Removes the entries that have expired.
 pub fn cleanup(now: Millis) -> Operation {
-    delete_in_chunks(Vec::new(), vec![Step::new(Statement::CacheCleanup, [Value::from(now)])])
+    let find = Step::new(Statement::CacheExpired, [Value::from(now)]);
+    let remove = move |key: &Value| Step::new(Statement::CacheRemoveExpired, [key.clone(), now.into()]);
+    housekeeping::remove_found(find, remove, false, housekeeping::done())
 }

@@ -181,10 +181,8 @@ impl Copies {
             }
             (S::CacheDelete, [Value::Text(hash)]) => self.keep(hash, Entry(None)),
             (S::CacheDeleteStale, [Value::Text(hash), _]) => self.drop_entry(hash),
-            (S::CacheSet | S::CacheDelete | S::CacheDeleteStale | S::CacheClear | S::CacheCleanup, _) => {
-                self.entries.clear();
-                self.entry_bytes = 0;
-            }
+            (S::CacheSet | S::CacheDelete | S::CacheDeleteStale | S::CacheClear, _) => self.forget_entries(),
+            (S::CacheRemoveExpired, _) if rows.changes > 0 => self.forget_entries(),
             // The column's default.
             (S::RateRecord, [Value::Text(resource), at]) => self.record(resource, Some(BACKGROUND), at),
             (S::AdaptiveRecord, [Value::Text(resource), at, priority]) => {
@@ -248,12 +246,19 @@ impl Copies {
                 | S::DedupeRegister
                 | S::DedupeLease
                 | S::DedupeRenew
+                | S::DedupeEndLease
+                | S::DedupeGiveUpJobs
+                | S::DedupeGiveUpLeases
                 | S::DedupeComplete
                 | S::DedupeFail
                 | S::DedupeTimeOut
                 | S::DedupeDelete
                 | S::DedupeStats
-                | S::DedupeCleanup
+                | S::CacheExpired
+                | S::CacheRemoveExpired
+                | S::DedupeExpired
+                | S::DedupeRemoveExpired
+                | S::DedupeLeasesFrom
                 | S::DedupeCleanupLeases
                 | S::DedupeClear
                 | S::DedupeClearLeases
@@ -262,6 +267,9 @@ impl Copies {
                 | S::RateNthToLeaveOrLapse
                 | S::RateTotal
                 | S::RateResources
+                | S::RateResourcesFrom
+                | S::RateReservationsAfter
+                | S::RateCountBefore
                 | S::AdaptiveUsage
                 | S::AdaptiveActivity
                 | S::AdaptiveNthToLeave
@@ -278,9 +286,13 @@ impl Copies {
 
     /// Forgets everything: the database is in another state.
     pub fn forget(&mut self) {
+        self.forget_entries();
+        self.forget_windows();
+    }
+
+    fn forget_entries(&mut self) {
         self.entries.clear();
         self.entry_bytes = 0;
-        self.forget_windows();
     }
 
     fn forget_windows(&mut self) {

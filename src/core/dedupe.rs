@@ -9,8 +9,9 @@
 
 use super::codec;
 use super::error::Error;
+use super::housekeeping::{self, Then};
 use super::options::DedupeOptions;
-use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows, Wait, delete_in_chunks};
+use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows, Wait};
 use super::schema::Statement;
 use super::value::{Millis, Value};
 
@@ -80,6 +81,11 @@ impl<'rows> Job<'rows> {
 
     fn removal(&self, hash: &str) -> Step {
         Step::new(Statement::DedupeDelete, [Value::from(hash), self.id.clone()])
+    }
+
+    /// Removes a job that is past its time.
+    fn forget(&self, hash: &str) -> Operation {
+        Operation::command([self.removal(hash), end_lease(hash)]).waking()
     }
 
     /// What the job came to. A result that cannot be read counts as none, and the job is removed.
@@ -243,8 +249,13 @@ pub fn register(call: &Call, job_id: String) -> Operation {
 }
 
 fn end(statement: Statement, call: &Call, value: Value, registered: Option<String>) -> Operation {
-    let values = [call.hash(), value, call.now.into(), registered.into(), call.owner.as_str().into()];
-    Operation::write([Step::new(statement, values)], ended).waking()
+    let values = [call.hash(), value, call.now.into(), registered.into()];
+    Operation::write([Step::new(statement, values), end_lease(&call.hash)], ended).waking()
+}
+
+/// The statement that ends the lease of a job that has ended.
+fn end_lease(hash: &str) -> Step {
+    Step::new(Statement::DedupeEndLease, [Value::from(hash)])
 }
 
 fn ended(rows: PlanRows) -> Outcome {
@@ -265,7 +276,7 @@ pub fn fail(call: &Call, message: Option<String>, registered: Option<String>) ->
 /// Ends a pending job that is past its time.
 pub fn time_out(call: &Call) -> Operation {
     let values = [call.hash(), TIMED_OUT.into(), call.now.into(), call.options.job_timeout_ms.into()];
-    Operation::write([Step::new(Statement::DedupeTimeOut, values)], ended).waking()
+    Operation::write([Step::new(Statement::DedupeTimeOut, values), end_lease(&call.hash)], ended).waking()
 }
 
 /// Answers whether a live job is pending. A job past its time is removed.
@@ -275,10 +286,7 @@ pub fn is_in_progress(call: Call) -> Operation {
             return Outcome::Answer(Answer::Bool(false));
         };
         if call.is_past_its_time(job.created_at) {
-            return Outcome::AnswerThen(
-                Answer::Bool(false),
-                Operation::command([job.removal(&call.hash)]).waking(),
-            );
+            return Outcome::AnswerThen(Answer::Bool(false), job.forget(&call.hash));
         }
         Outcome::Answer(Answer::Bool(call.is_live(&job)))
     })
@@ -294,8 +302,7 @@ pub fn result(call: Call) -> Operation {
         let timeout = call.options.job_timeout_ms;
         // Here a job's last millisecond still counts, as in 0.2.0.
         if timeout > 0.0 && call.now - job.created_at > timeout {
-            let removal = Operation::command([job.removal(&call.hash)]).waking();
-            return Outcome::AnswerThen(Answer::Undefined, removal);
+            return Outcome::AnswerThen(Answer::Undefined, job.forget(&call.hash));
         }
         match job.status {
             "completed" => job.result(&call.hash, Answer::Null),
@@ -326,14 +333,21 @@ pub fn stats(options: &DedupeOptions, now: Millis) -> Operation {
     .heavy()
 }
 
-/// Removes the jobs past their time, whatever became of them, and leases and claims without a job.
+/// Removes the jobs past their time, whatever became of them, and leases and claims without a pending job.
 pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Operation {
-    let mut deletes = Vec::new();
-    if let Some(before) = expired_before(options, now) {
-        deletes.push(Step::new(Statement::DedupeCleanup, [Value::from(before)]));
-    }
-    deletes.push(Step::new(Statement::DedupeCleanupLeases, [Value::from(system_now)]));
-    delete_in_chunks(Vec::new(), deletes).waking()
+    let Some(before) = expired_before(options, now) else {
+        return cleanup_leases(system_now, housekeeping::done());
+    };
+    let find = Step::new(Statement::DedupeExpired, [Value::from(before)]);
+    let remove = move |key: &Value| Step::new(Statement::DedupeRemoveExpired, [key.clone(), before.into()]);
+    let then: Then = Box::new(move || Outcome::Continue(cleanup_leases(system_now, housekeeping::done())));
+    housekeeping::remove_found(find, remove, true, then)
+}
+
+fn cleanup_leases(system_now: Millis, then: Then) -> Operation {
+    let page = |from| Step::new(Statement::DedupeLeasesFrom, [from]);
+    let remove = move |first, last| Step::new(Statement::DedupeCleanupLeases, [first, last, system_now.into()]);
+    housekeeping::walk(Value::from(""), page, remove, housekeeping::next_text, then)
 }
 
 /// Removes every job.
@@ -343,7 +357,25 @@ pub fn clear() -> Operation {
         .waking()
 }
 
-/// Prolongs the leases of a store's pending jobs.
-pub fn renew(owner: &str, system_now: Millis) -> Operation {
-    Operation::command([Step::new(Statement::DedupeRenew, [Value::from(owner), (system_now + LEASE_MS).into()])])
+/// Prolongs the leases of a store's pending jobs, given by hash and id.
+pub fn renew<'jobs>(
+    owner: &str,
+    jobs: impl IntoIterator<Item = (&'jobs String, &'jobs String)>,
+    system_now: Millis,
+) -> Operation {
+    let until = system_now + LEASE_MS;
+    Operation::command(jobs.into_iter().map(|(hash, job_id)| {
+        let values = [hash, job_id].map(|text| Value::from(text.as_str()));
+        Step::new(Statement::DedupeRenew, values.into_iter().chain([owner.into(), until.into()]))
+    }))
+}
+
+/// Gives up a store's claims and leases, for others to take over at once: the store ends. Its pending jobs have failed as
+/// those of a dead owner do.
+pub fn give_up(owner: &str, now: Millis) -> Operation {
+    Operation::command([
+        Step::new(Statement::DedupeGiveUpJobs, [Value::from(owner), TIMED_OUT.into(), now.into()]),
+        Step::new(Statement::DedupeGiveUpLeases, [Value::from(owner)]),
+    ])
+    .waking()
 }

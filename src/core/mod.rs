@@ -14,6 +14,7 @@ pub mod codec;
 pub mod copies;
 pub mod dedupe;
 pub mod error;
+pub mod housekeeping;
 pub mod number;
 pub mod options;
 pub mod plan;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::error::Error;
-use super::schema::{CHUNK_ROWS, ROWS_AT_ONCE, Statement};
+use super::schema::{ROWS_AT_ONCE, Statement};
 use super::value::{Millis, Value};
 
 /// One statement of the closed set with the values of its parameters, in order.
@@ -190,39 +190,29 @@ impl Operation {
 
     /// The bytes of text and blobs this operation carries.
     pub fn payload_bytes(&self) -> usize {
-        self.steps
-            .iter()
-            .flat_map(|step| &step.values)
-            .map(|value| match value {
-                Value::Text(text) => text.len(),
-                Value::Blob(bytes) => bytes.len(),
-                Value::Json(text) => text.len(),
-                _ => 8,
-            })
-            .sum()
+        self.steps.iter().flat_map(|step| &step.values).map(Value::payload_bytes).sum()
     }
 }
 
-/// Runs `first` once, and then `deletes` again and again, each of which deletes at most
-/// [`CHUNK_ROWS`] rows, until none of them finds so many: no single transaction is
-/// long, whatever has gathered.
-pub fn delete_in_chunks(first: Vec<Step>, deletes: Vec<Step>) -> Operation {
-    let skipped = first.len();
-    let mut steps = first;
-    steps.extend(deletes.iter().cloned());
-    Operation::write(steps, move |rows| {
-        let unfinished: Vec<Step> = deletes
-            .into_iter()
-            .zip(rows.into_iter().skip(skipped))
-            .filter(|(_, result)| result.changes >= CHUNK_ROWS)
-            .map(|(step, _)| step)
-            .collect();
-        if unfinished.is_empty() {
-            Outcome::Answer(Answer::Undefined)
-        } else {
-            Outcome::Continue(delete_in_chunks(Vec::new(), unfinished).heavy())
+/// How many operations from the front of a queue make one transaction: up to one that may go on, since what it goes on
+/// with comes before later calls. One that may be any amount of work is a transaction of its own.
+pub fn batch_length<'queue>(
+    operations: impl IntoIterator<Item = &'queue Operation>,
+    bytes_at_most: usize,
+) -> usize {
+    let (mut length, mut bytes) = (0, 0);
+    for operation in operations {
+        let is_heavy = operation.weight == Weight::Heavy;
+        if is_heavy && length > 0 {
+            break;
         }
-    })
+        length += 1;
+        bytes += operation.payload_bytes();
+        if is_heavy || operation.goes_on || bytes > bytes_at_most {
+            break;
+        }
+    }
+    length
 }
 
 /// What the rule of an operation decided.

@@ -4,8 +4,9 @@
 
 use std::cell::Cell;
 
+use super::housekeeping::{self, LIGHT_ROWS, OldRequests, Then};
 use super::options::{RateLimitConfig, ResourceConfigs};
-use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows, delete_in_chunks};
+use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows};
 use super::schema::Statement;
 use super::value::{Millis, Value};
 
@@ -64,15 +65,15 @@ impl Call {
         usage.oldest.is_some_and(|oldest| oldest < self.window_start())
     }
 
-    /// The statement that removes what has left the window.
-    fn removal(&self) -> Step {
-        Step::new(Statement::RateDeleteBefore, [self.resource(), self.window_start().into()])
+    /// What has left the window.
+    fn old(&self) -> OldRequests {
+        OldRequests { resource: self.resource.clone(), before: self.window_start(), keeps_activity: false }
     }
 
     /// The answer, and then the removal of what has left the window.
     fn answer(&self, usage: &Usage, answer: Answer) -> Outcome {
         if self.has_old(usage) {
-            Outcome::AnswerThen(answer, delete_in_chunks(Vec::new(), vec![self.removal()]))
+            Outcome::AnswerThen(answer, housekeeping::follow_up(Vec::new(), vec![self.old()], housekeeping::done()))
         } else {
             Outcome::Answer(answer)
         }
@@ -93,7 +94,9 @@ impl Call {
 
     /// Runs such a statement, having removed what no longer counts.
     fn admit(&self, statement: Step) -> Operation {
-        Operation::write([self.removal(), lapse(&self.resource, self.now), statement], admitted)
+        let mut steps = self.old().removal(LIGHT_ROWS);
+        steps.extend([lapse(&self.resource, self.now), statement]);
+        Operation::write(steps, admitted)
     }
 }
 
@@ -226,27 +229,26 @@ pub fn stats(configs: ResourceConfigs, now: Millis) -> Operation {
     let steps = [Step::new(Statement::RateTotal, []), Step::new(Statement::RateResources, [])];
     Operation::read(steps, move |rows| {
         let total = rows.first().map_or(0.0, |step| step.number(0));
-        let calls = calls_on(names(rows.get(1)), &configs, now);
+        let calls = names(rows.get(1)).into_iter().map(|resource| call_on(resource, &configs, now)).collect();
         Outcome::Continue(stats_of(calls, total))
     })
     .heavy()
     .going_on()
 }
 
-fn calls_on(resources: Vec<String>, configs: &ResourceConfigs, now: Millis) -> Vec<Call> {
-    let on = |resource: String| Call { limit: configs.get(&resource), resource, now };
-    resources.into_iter().map(on).collect()
+fn call_on(resource: String, configs: &ResourceConfigs, now: Millis) -> Call {
+    Call { limit: configs.get(&resource), resource, now }
 }
 
 fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
     let steps: Vec<Step> = calls.iter().map(Call::usage).collect();
     Operation::read(steps, move |rows| {
         let unique = calls.len() as f64;
-        let (mut removals, mut limited) = (Vec::new(), Vec::new());
+        let (mut old, mut limited) = (Vec::new(), Vec::new());
         for (call, step) in calls.into_iter().zip(&rows) {
             let usage = Usage::read(Some(step));
             if call.has_old(&usage) {
-                removals.push(call.removal());
+                old.push(call.old());
             }
             if usage.count() >= call.limit.limit {
                 limited.push(call.resource);
@@ -257,28 +259,29 @@ fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
             ("uniqueResources", Field::Number(unique)),
             ("rateLimitedResources", Field::List(limited)),
         ]);
-        if removals.is_empty() {
+        if old.is_empty() {
             Outcome::Answer(answer)
         } else {
-            Outcome::AnswerThen(answer, delete_in_chunks(Vec::new(), removals))
+            Outcome::AnswerThen(answer, housekeeping::follow_up(Vec::new(), old, housekeeping::done()))
         }
     })
     .heavy()
 }
 
-/// The statement that removes places that have lapsed.
-pub(super) fn lapse_all(now: Millis) -> Step {
-    Step::new(Statement::RateLapseAll, [Value::from(now)])
+/// Removes the places that have lapsed.
+fn lapse_all(now: Millis) -> Operation {
+    let page = |after| Step::new(Statement::RateReservationsAfter, [after]);
+    let remove = move |after, last| Step::new(Statement::RateLapseAll, [after, last, now.into()]);
+    housekeeping::walk(Value::Integer(i64::MIN), page, remove, |last| last, housekeeping::done())
+}
+
+/// Removes the requests that are `old`, of all resources, and the places that have lapsed.
+pub(super) fn cleanup_old(old: impl Fn(String) -> OldRequests + Send + 'static, now: Millis) -> Operation {
+    let then: Then = Box::new(move || Outcome::Continue(lapse_all(now)));
+    housekeeping::remove_all_old(Value::from(""), old, then)
 }
 
 /// Removes what has left the windows of all resources.
 pub fn cleanup(configs: ResourceConfigs, now: Millis) -> Operation {
-    Operation::read([Step::new(Statement::RateResources, [])], move |rows| {
-        let mut removals: Vec<Step> =
-            calls_on(names(rows.first()), &configs, now).iter().map(Call::removal).collect();
-        removals.push(lapse_all(now));
-        Outcome::Continue(delete_in_chunks(Vec::new(), removals))
-    })
-    .heavy()
-    .going_on()
+    cleanup_old(move |resource| call_on(resource, &configs, now).old(), now)
 }

@@ -4,8 +4,11 @@
 use super::error::{Result, StoreKind};
 use super::value::Value;
 
-/// The most rows one step of a clean-up deletes.
-pub const CHUNK_ROWS: u64 = 500;
+/// The most rows one step of housekeeping finds or removes; the statements have it in their texts.
+pub const STEP_ROWS: u64 = 500;
+
+/// How many resources [`Statement::RateResourcesFrom`] answers at a time.
+pub const PAGE_RESOURCES: usize = 200;
 
 /// What sets up a schema: anything that runs SQL. Implemented by every kind of connection.
 pub trait SchemaConnection {
@@ -268,7 +271,18 @@ macro_rules! statements {
 
             /// Whether it may answer more than one row.
             pub const fn has_many_rows(self) -> bool {
-                matches!(self, Statement::RateResources)
+                matches!(
+                    self,
+                    Statement::RateResources
+                        | Statement::RateResourcesFrom
+                        | Statement::CacheExpired
+                        | Statement::DedupeExpired
+                )
+            }
+
+            /// Whether it removes rows.
+            pub fn removes(self) -> bool {
+                self.sql().starts_with("DELETE")
             }
         }
     };
@@ -293,8 +307,11 @@ statements! {
           (SELECT COUNT(*) FROM cache WHERE expires_at < ?1) AS c1,
           (SELECT page_count FROM pragma_page_count()) AS c2,
           (SELECT page_size FROM pragma_page_size()) AS c3";
-    /// Remove some of the expired entries. Parameters: now.
-    CacheCleanup(0) = "DELETE FROM cache WHERE rowid IN (SELECT rowid FROM cache WHERE expires_at < ?1 LIMIT 500)";
+    /// The keys and sizes of some of the expired entries. Parameters: now.
+    CacheExpired(2) = "SELECT rowid AS c0, length(value) AS c1 FROM cache WHERE expires_at < ?1
+        ORDER BY expires_at LIMIT 500";
+    /// Remove one of them, unless it has been replaced. Parameters: key, now.
+    CacheRemoveExpired(0) = "DELETE FROM cache WHERE rowid = ?1 AND expires_at < ?2";
 
     /// A job with the expiry of its lease. Parameters: hash.
     DedupeJob(7) = concat!("SELECT ", job_columns!(), ",
@@ -337,21 +354,27 @@ statements! {
         SELECT ?1, ?3, ?2, ?4 WHERE EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2)
         ON CONFLICT (hash) DO UPDATE SET
           owner = excluded.owner, job_id = excluded.job_id, expires_at = excluded.expires_at";
-    /// Prolong the leases of an owner's pending jobs. Parameters: owner, lease expiry.
-    DedupeRenew(0) = "UPDATE dedupe_leases SET expires_at = ?2
-        WHERE owner = ?1 AND job_id IS NOT NULL
-          AND EXISTS (SELECT 1 FROM dedupe_jobs j
-            WHERE j.hash = dedupe_leases.hash AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
-    /// End a job with a result. Parameters: hash, result, now, the job this store registered or NULL, owner.
+    /// Prolong the lease of a pending job. Parameters: hash, job id, owner, lease expiry.
+    DedupeRenew(0) = "UPDATE dedupe_leases SET expires_at = ?4
+        WHERE hash = ?1 AND job_id = ?2 AND owner = ?3
+          AND EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2 AND status = 'pending')";
+    /// End a job with a result. Parameters: hash, result, now, the job this store registered or NULL.
     DedupeComplete(0) = "UPDATE dedupe_jobs SET status = 'completed', result = ?2, updated_at = ?3
-        WHERE hash = ?1 AND status <> 'completed' AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
-          ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
-            WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
-    /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL, owner.
+        WHERE hash = ?1 AND status <> 'completed'
+          AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4 ELSE status = 'pending' END";
+    /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL.
     DedupeFail(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
-        WHERE hash = ?1 AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
-          ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
-            WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
+        WHERE hash = ?1 AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4 ELSE status = 'pending' END";
+    /// End the lease of a job that has ended or is gone. Parameters: hash.
+    DedupeEndLease(0) = "DELETE FROM dedupe_leases WHERE hash = ?1 AND job_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
+          WHERE j.hash = ?1 AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
+    /// End the pending jobs of an owner. Parameters: owner, message, now.
+    DedupeGiveUpJobs(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+        WHERE status = 'pending'
+          AND (hash, job_id) IN (SELECT hash, job_id FROM dedupe_leases WHERE owner = ?1 AND job_id IS NOT NULL)";
+    /// End the leases and claims of an owner. Parameters: owner.
+    DedupeGiveUpLeases(0) = "DELETE FROM dedupe_leases WHERE owner = ?1";
     /// End a pending job that is past its time. Parameters: hash, message, now, job timeout.
     DedupeTimeOut(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
         WHERE hash = ?1 AND status = 'pending' AND ?4 > 0 AND ?3 - created_at >= ?4";
@@ -364,13 +387,19 @@ statements! {
           COUNT(*) FILTER (WHERE status = 'failed') AS c3,
           COUNT(*) FILTER (WHERE created_at < ?1) AS c4
         FROM dedupe_jobs";
-    /// Remove some of the jobs created before a time. Parameters: that time.
-    DedupeCleanup(0) = "DELETE FROM dedupe_jobs
-        WHERE rowid IN (SELECT rowid FROM dedupe_jobs WHERE created_at < ?1 LIMIT 500)";
-    /// Remove some of the leases and claims that ran out and whose job is gone. Parameters: system time.
-    DedupeCleanupLeases(0) = "DELETE FROM dedupe_leases WHERE hash IN (
-          SELECT l.hash FROM dedupe_leases l WHERE l.expires_at < ?1
-            AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j WHERE j.hash = l.hash AND j.job_id = l.job_id) LIMIT 500)";
+    /// The keys and sizes of some of the jobs created before a time. Parameters: that time.
+    DedupeExpired(2) = "SELECT rowid AS c0, COALESCE(length(result), 0) AS c1 FROM dedupe_jobs WHERE created_at < ?1
+        ORDER BY created_at LIMIT 500";
+    /// Remove one of them, unless it has been replaced. Parameters: key, that time.
+    DedupeRemoveExpired(0) = "DELETE FROM dedupe_jobs WHERE rowid = ?1 AND created_at < ?2";
+    /// The last of the next leases and claims, from a hash on. Parameters: hash.
+    DedupeLeasesFrom(1) =
+        "SELECT MAX(hash) AS c0 FROM (SELECT hash FROM dedupe_leases WHERE hash >= ?1 ORDER BY hash LIMIT 500)";
+    /// Remove leases and claims that ran out and whose job, if any, is no longer pending. Parameters: first hash, last
+    /// hash, system time.
+    DedupeCleanupLeases(0) = "DELETE FROM dedupe_leases WHERE hash >= ?1 AND hash <= ?2 AND expires_at < ?3
+        AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
+          WHERE j.hash = dedupe_leases.hash AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
     /// Remove every job.
     DedupeClear(0) = "DELETE FROM dedupe_jobs";
     /// Remove every lease and claim.
@@ -407,9 +436,11 @@ statements! {
           ORDER BY expires_at LIMIT 1)";
     /// Remove a resource's places that have lapsed. Parameters: resource, now.
     RateLapse(0) = "DELETE FROM rate_limit_reservations WHERE resource = ?1 AND expires_at <= ?2";
-    /// Remove some of the places that have lapsed. Parameters: now.
-    RateLapseAll(0) = "DELETE FROM rate_limit_reservations WHERE id IN (
-          SELECT id FROM rate_limit_reservations WHERE expires_at <= ?1 LIMIT 500)";
+    /// The last of the next places held, after one. Parameters: its id.
+    RateReservationsAfter(1) = "SELECT MAX(id) AS c0 FROM (
+          SELECT id FROM rate_limit_reservations WHERE id > ?1 ORDER BY id LIMIT 500)";
+    /// Remove places that have lapsed. Parameters: the id they come after, the last one's, now.
+    RateLapseAll(0) = "DELETE FROM rate_limit_reservations WHERE id > ?1 AND id <= ?2 AND expires_at <= ?3";
     /// Give up all places held of a resource. Parameters: resource.
     RateResetReservations(0) = "DELETE FROM rate_limit_reservations WHERE resource = ?1";
     /// Give up all places held.
@@ -425,9 +456,12 @@ statements! {
         SELECT COALESCE(MAX(id), 0) + 100000, '', 0 FROM rate_limits";
     /// Remove the row that reserved ids, in the same transaction.
     RateUnmarkIds(0) = "DELETE FROM rate_limits WHERE id = (SELECT MAX(id) FROM rate_limits)";
-    /// Remove some of a resource's requests before a time. Parameters: resource, that time.
+    /// How many of a resource's requests were made before a time, counted up to 500. Parameters: resource, that time.
+    RateCountBefore(1) = "SELECT COUNT(*) AS c0 FROM (
+          SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT 500)";
+    /// Remove some of a resource's requests before a time. Parameters: resource, that time, how many at most.
     RateDeleteBefore(0) = "DELETE FROM rate_limits WHERE id IN (
-          SELECT id FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT 500)";
+          SELECT id FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT ?3)";
     /// Remove a resource's requests. Parameters: resource.
     RateReset(0) = "DELETE FROM rate_limits WHERE resource = ?1";
     /// Remove every request.
@@ -436,6 +470,13 @@ statements! {
     RateTotal(1) = "SELECT COUNT(*) AS c0 FROM rate_limits";
     /// The resources that have requests.
     RateResources(1) = "SELECT DISTINCT resource AS c0 FROM rate_limits ORDER BY resource";
+    /// Some of them, from a name on: each is looked up after the one before, however many requests it has. Parameters:
+    /// name.
+    RateResourcesFrom(1) = "WITH RECURSIVE names(name) AS (
+          SELECT MIN(resource) FROM rate_limits WHERE resource >= ?1
+          UNION ALL
+          SELECT (SELECT MIN(resource) FROM rate_limits WHERE resource > name) FROM names WHERE name IS NOT NULL)
+        SELECT name AS c0 FROM names WHERE name IS NOT NULL LIMIT 200";
 
     /// Record a request with its priority. Parameters: resource, now, priority.
     AdaptiveRecord(0) =

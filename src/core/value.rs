@@ -37,6 +37,16 @@ impl Value {
         }
     }
 
+    /// The bytes of text or of a blob.
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len(),
+            Value::Blob(bytes) => bytes.len(),
+            Value::Json(text) => text.len(),
+            Value::Null | Value::Integer(_) | Value::Real(_) => 8,
+        }
+    }
+
     /// The text in a TEXT value.
     pub fn text(&self) -> Option<&str> {
         match self {

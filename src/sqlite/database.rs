@@ -21,7 +21,7 @@ use super::connection::{Connection, Location, Refusal};
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
-use crate::core::plan::{Answer, Operation, Outcome, OutcomeRule, PlanRows, Step, Weight};
+use crate::core::plan::{Answer, Operation, Outcome, OutcomeRule, PlanRows, Step, Weight, batch_length};
 
 /// The most operations and bytes that are committed on a JavaScript thread at once: about 2 ms of work.
 const INLINE_OPERATIONS: usize = 400;
@@ -673,18 +673,9 @@ impl Database {
     }
 }
 
-/// How many operations from the front make one transaction: up to one that may go on, since what it goes on with
-/// comes before later calls.
+/// How many operations from the front make one transaction.
 fn first_batch(operations: &VecDeque<Queued>) -> usize {
-    let (mut length, mut bytes) = (0, 0);
-    for queued in operations.iter().take(BATCH_OPERATIONS) {
-        length += 1;
-        bytes += queued.operation.payload_bytes();
-        if queued.operation.goes_on || bytes > BATCH_BYTES {
-            break;
-        }
-    }
-    length
+    batch_length(operations.iter().take(BATCH_OPERATIONS).map(|queued| &queued.operation), BATCH_BYTES)
 }
 
 fn prepend(queue: &mut Queue, mut batch: VecDeque<Queued>) {

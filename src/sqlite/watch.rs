@@ -1,6 +1,7 @@
 //! What runs beside a dedupe store: looking for other processes' changes while somebody waits, and renewing the
 //! leases of the store's jobs while some are pending.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::database::{Database, Waiter};
 use super::{background, lock};
 use crate::core::dedupe;
+use crate::core::plan::Operation;
 use crate::core::value::Millis;
 
 /// The system's time, in ms since 1970.
@@ -43,7 +45,8 @@ pub struct Watch {
     /// How often somebody has begun to wait, or has looked and goes on waiting.
     asked: AtomicUsize,
     polling: AtomicBool,
-    pending_jobs: AtomicUsize,
+    /// The store's pending jobs, by hash.
+    jobs: Mutex<HashMap<String, String>>,
     renewing: AtomicBool,
     look_again_at: Mutex<Option<Millis>>,
 }
@@ -66,7 +69,7 @@ impl Watch {
             waiting: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             polling: AtomicBool::new(false),
-            pending_jobs: AtomicUsize::new(0),
+            jobs: Mutex::default(),
             renewing: AtomicBool::new(false),
             look_again_at: Mutex::new(None),
         });
@@ -87,12 +90,36 @@ impl Watch {
         }
     }
 
-    /// Says how many jobs of the store are pending.
-    pub fn set_pending_jobs(self: &Arc<Self>, pending: usize) {
-        self.pending_jobs.store(pending, Ordering::SeqCst);
-        if pending > 0 && !self.renewing.swap(true, Ordering::SeqCst) {
+    /// Has the lease of a job of the store's renewed from now on.
+    pub fn add_job(self: &Arc<Self>, hash: &str, job_id: &str) {
+        let mut jobs = lock(&self.jobs);
+        jobs.insert(hash.to_owned(), job_id.to_owned());
+        // Under the lock, as where renewing ends.
+        if !self.renewing.swap(true, Ordering::SeqCst) {
             background::start(renew(Arc::downgrade(self)));
         }
+    }
+
+    /// The store's job for a hash, if any, has ended.
+    pub fn remove_job(&self, hash: &str) {
+        lock(&self.jobs).remove(hash);
+    }
+
+    /// All jobs of the store have ended.
+    pub fn remove_jobs(&self) {
+        lock(&self.jobs).clear();
+    }
+
+    /// Whether there are jobs. If not, renewing ends until another one comes.
+    fn goes_on_renewing(&self) -> bool {
+        let jobs = lock(&self.jobs);
+        self.renewing.store(!jobs.is_empty(), Ordering::SeqCst);
+        !jobs.is_empty()
+    }
+
+    /// The operation that renews the leases of the store's jobs.
+    pub fn renewal(&self) -> Operation {
+        dedupe::renew(&self.owner, &*lock(&self.jobs), system_now())
     }
 }
 
@@ -156,7 +183,7 @@ async fn renew(watch: Weak<Watch>) {
     loop {
         tokio::time::sleep(Duration::from_millis(dedupe::LEASE_RENEWAL_MS as u64)).await;
         let Some(watch) = watch.upgrade() else { return };
-        if !goes_on(&watch.pending_jobs, &watch.renewing) {
+        if !watch.goes_on_renewing() {
             return;
         }
         let Some(database) = &watch.database else {
@@ -165,6 +192,6 @@ async fn renew(watch: Weak<Watch>) {
         };
         let Some(database) = database.upgrade() else { return };
         let deadline = Instant::now() + Duration::from_millis(dedupe::LEASE_RENEWAL_MS as u64);
-        database.run_in_background(dedupe::renew(&watch.owner, system_now()), deadline);
+        database.run_in_background(watch.renewal(), deadline);
     }
 }

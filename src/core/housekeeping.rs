@@ -1,0 +1,207 @@
+//! Housekeeping: removing what nobody needs any more, however much has gathered. It goes in steps, each a transaction that
+//! is bounded in rows and bytes, between which other calls get their turn; and it goes through the keys once.
+
+use std::collections::VecDeque;
+
+use super::plan::{Answer, Operation, Outcome, PlanRows, Step, StepRows, Steps};
+use super::schema::{PAGE_RESOURCES, STEP_ROWS, Statement};
+use super::value::{Millis, Value};
+
+/// The most bytes one step removes, unless they are of a single row.
+const STEP_BYTES: f64 = (4 << 20) as f64;
+
+/// The most old requests that are removed along with a call that has met them: a handful of pages.
+pub const LIGHT_ROWS: f64 = 100.0;
+
+/// What comes after housekeeping, or a part of it.
+pub type Then = Box<dyn FnOnce() -> Outcome + Send>;
+
+/// The end of a call that answers nothing.
+pub fn done() -> Then {
+    Box::new(|| Outcome::Answer(Answer::Undefined))
+}
+
+/// Removes the rows that `find` finds, at most [`STEP_ROWS`] at a time: it answers the key of each and its size in bytes.
+pub fn remove_found(
+    find: Step,
+    remove: impl Fn(&Value) -> Step + Send + 'static,
+    wakes_waiters: bool,
+    then: Then,
+) -> Operation {
+    Operation::read([find.clone()], move |mut rows| {
+        let found = rows.pop().unwrap_or_default().rows;
+        let may_be_more = found.len() as u64 >= STEP_ROWS;
+        let removals = found.iter().filter_map(|row| match row.as_slice() {
+            [key, bytes] => Some((vec![remove(key)], 1.0, bytes.number().unwrap_or(0.0))),
+            _ => None,
+        });
+        let steps = in_steps(removals);
+        run(steps, wakes_waiters, 0, move |removed| {
+            // What is found and cannot be removed would be found again.
+            if may_be_more && removed > 0 {
+                Outcome::Continue(remove_found(find, remove, wakes_waiters, then))
+            } else {
+                then()
+            }
+        })
+    })
+    .heavy()
+}
+
+/// Goes through a table by its key. `page` makes the statement that answers the last key of the next [`STEP_ROWS`] rows
+/// from a key on, `remove` the one that removes what is to go between two keys; `next` is the key after one.
+pub fn walk(
+    from: Value,
+    page: fn(Value) -> Step,
+    remove: impl Fn(Value, Value) -> Step + Send + 'static,
+    next: fn(Value) -> Value,
+    then: Then,
+) -> Operation {
+    Operation::read([page(from.clone())], move |rows| {
+        let last = rows.first().and_then(StepRows::first).and_then(|row| row.first()).cloned();
+        let Some(last) = last.filter(|last| *last != Value::Null) else {
+            return then();
+        };
+        let removal = remove(from, last.clone());
+        let go_on = move |_| Outcome::Continue(walk(next(last), page, remove, next, then));
+        Outcome::Continue(Operation::write([removal], go_on).heavy())
+    })
+    .heavy()
+}
+
+/// The text that comes next after another, by its bytes.
+pub fn next_text(text: Value) -> Value {
+    match text {
+        Value::Text(mut text) => {
+            text.push('\0');
+            Value::Text(text)
+        }
+        other => other,
+    }
+}
+
+/// The requests of a resource that serve nothing any more.
+#[derive(Clone, Debug)]
+pub struct OldRequests {
+    /// The resource.
+    pub resource: String,
+    /// Before when they were made.
+    pub before: Millis,
+    /// Whether it is kept when each class was last active, which they tell.
+    pub keeps_activity: bool,
+}
+
+impl OldRequests {
+    fn count(&self) -> Step {
+        Step::new(Statement::RateCountBefore, [Value::from(self.resource.as_str()), self.before.into()])
+    }
+
+    /// The statements that remove so many of them at most. The last one does, and says how many.
+    pub fn removal(&self, at_most: f64) -> Vec<Step> {
+        let resource = Value::from(self.resource.as_str());
+        let keep = self.keeps_activity.then(|| Step::new(Statement::AdaptiveKeepActivity, [resource.clone()]));
+        let delete = Step::new(Statement::RateDeleteBefore, [resource, self.before.into(), at_most.into()]);
+        keep.into_iter().chain([delete]).collect()
+    }
+}
+
+/// Removes old requests of some resources.
+pub fn remove_old(resources: Vec<OldRequests>, then: Then) -> Operation {
+    let counts: Vec<Step> = resources.iter().map(OldRequests::count).collect();
+    Operation::read(counts, move |rows| {
+        let counts = rows.iter().map(|count| count.number(0));
+        let found: Vec<(OldRequests, f64)> =
+            resources.into_iter().zip(counts).filter(|(_, count)| *count > 0.0).collect();
+        let at_most = STEP_ROWS as f64;
+        let steps = in_steps(found.iter().map(|(old, count)| (old.removal(at_most), *count, 0.0)));
+        let unfinished: Vec<OldRequests> =
+            found.into_iter().filter(|(_, count)| *count >= at_most).map(|(old, _)| old).collect();
+        run(steps, false, 0, move |removed| {
+            if unfinished.is_empty() || removed == 0 {
+                then()
+            } else {
+                Outcome::Continue(remove_old(unfinished, then))
+            }
+        })
+    })
+    .heavy()
+    .going_on()
+}
+
+/// Removes old requests of all resources, from one on in the order of their names.
+pub fn remove_all_old(from: Value, old: impl Fn(String) -> OldRequests + Send + 'static, then: Then) -> Operation {
+    Operation::read([Step::new(Statement::RateResourcesFrom, [from])], move |mut rows| {
+        let names = rows.pop().unwrap_or_default().rows.into_iter().filter_map(|mut row| row.pop());
+        let names: Vec<String> = names.filter_map(|name| name.text().map(str::to_owned)).collect();
+        let more =
+            names.last().filter(|_| names.len() >= PAGE_RESOURCES).map(|last| next_text(last.as_str().into()));
+        if names.is_empty() {
+            return then();
+        }
+        let resources = names.into_iter().map(&old).collect();
+        let then: Then = match more {
+            Some(from) => Box::new(move || Outcome::Continue(remove_all_old(from, old, then))),
+            None => then,
+        };
+        Outcome::Continue(remove_old(resources, then))
+    })
+    .heavy()
+}
+
+/// What follows from a call that has met old requests: `first`, and their removal. What is old of a single resource is
+/// mostly little, and removed along with what is committed next.
+pub fn follow_up(first: Vec<Step>, mut old: Vec<OldRequests>, then: Then) -> Operation {
+    let mut steps = first;
+    if old.len() > 1 {
+        return if steps.is_empty() {
+            remove_old(old, then)
+        } else {
+            Operation::write(steps, move |_| Outcome::Continue(remove_old(old, then))).heavy().going_on()
+        };
+    }
+    steps.extend(old.iter().flat_map(|old| old.removal(LIGHT_ROWS)));
+    Operation::write(steps, move |rows| {
+        let may_be_more = rows.last().is_some_and(|removal| removal.changes as f64 >= LIGHT_ROWS);
+        old.retain(|_| may_be_more);
+        if old.is_empty() { then() } else { Outcome::Continue(remove_old(old, then)) }
+    })
+    .going_on()
+}
+
+/// Puts removals together to steps, given the rows and bytes of each.
+fn in_steps(removals: impl Iterator<Item = (Vec<Step>, f64, f64)>) -> VecDeque<Steps> {
+    let mut steps: VecDeque<Steps> = VecDeque::new();
+    let (mut rows, mut bytes) = (0.0, 0.0);
+    for (statements, adds_rows, adds_bytes) in removals {
+        match steps.back_mut() {
+            Some(step) if rows + adds_rows <= STEP_ROWS as f64 && bytes + adds_bytes <= STEP_BYTES => {
+                step.extend(statements);
+            }
+            _ => {
+                steps.push_back(statements.into_iter().collect());
+                (rows, bytes) = (0.0, 0.0);
+            }
+        }
+        (rows, bytes) = (rows + adds_rows, bytes + adds_bytes);
+    }
+    steps
+}
+
+/// Runs steps one after the other, and says at the end how many rows they have removed.
+fn run(
+    mut steps: VecDeque<Steps>,
+    wakes_waiters: bool,
+    removed: u64,
+    then: impl FnOnce(u64) -> Outcome + Send + 'static,
+) -> Outcome {
+    let Some(step) = steps.pop_front() else {
+        return then(removed);
+    };
+    let removes: Vec<bool> = step.iter().map(|step| step.statement.removes()).collect();
+    let removal = Operation::write(step, move |rows: PlanRows| {
+        let removals = rows.iter().zip(removes).filter(|(_, removes)| *removes);
+        let removed = removed + removals.map(|(rows, _)| rows.changes).sum::<u64>();
+        run(steps, wakes_waiters, removed, then)
+    });
+    Outcome::Continue(if wakes_waiters { removal.waking() } else { removal }.heavy())
+}
