@@ -43,13 +43,14 @@ export function isolate() {
  * Runs a script of `children/` to its end. One that does not come to it is killed: `signal` is then `SIGKILL`.
  * @param {string} name
  * @param {unknown} [input]  what the script finds, as JSON, in `process.argv[2]`
- * @param {{ node?: string[], uid?: number, timeout?: number, cwd?: string }} [options]
+ * @param {{ node?: string[], uid?: number, timeout?: number, cwd?: string, env?: NodeJS.ProcessEnv }} [options]
  * @returns {Promise<Ended>}
  */
-export function run(name, input = {}, { node = [], uid, timeout = 20_000, cwd } = {}) {
+export function run(name, input = {}, { node = [], uid, timeout = 20_000, cwd, env } = {}) {
   return new Promise((resolve, reject) => {
     const started = spawn(process.execPath, [...node, child(name), JSON.stringify(input)], {
       cwd,
+      env,
       stdio: ['ignore', 'pipe', 'pipe'],
       ...(uid === undefined ? {} : { uid, gid: uid }),
     });

@@ -340,7 +340,7 @@ impl Inner {
                 group.timer = timer;
             }
         }
-        self.watch_groups();
+        self.watch_groups(js);
     }
 
     fn deadline_timer(&self, js: Js, deadline: Millis) -> Result<Reference> {
@@ -350,10 +350,23 @@ impl Inner {
         realm.start_timer(js, tick, after, false)
     }
 
-    fn watch_groups(&self) {
-        let groups = self.groups.borrow();
-        let first = groups.values().filter_map(|group| group.wait.look_again_at).reduce(f64::min);
-        self.watch.set_waiting(groups.len(), first);
+    /// Has changes watched that somebody waits for. Where nobody can watch, nobody waits.
+    fn watch_groups(&self, js: Js) {
+        let watched = {
+            let groups = self.groups.borrow();
+            let first = groups.values().filter_map(|group| group.wait.look_again_at).reduce(f64::min);
+            self.watch.set_waiting(groups.len(), first)
+        };
+        if let Err(error) = watched {
+            for group in self.groups.take().into_values() {
+                if let Some(timer) = group.timer {
+                    self.store.realm().stop_timer(js, timer);
+                }
+                for waiter in group.waiters {
+                    waiter.settle(js, Err(error.clone().into()));
+                }
+            }
+        }
     }
 
     fn look_at_all(&self, js: Js) {
@@ -469,7 +482,7 @@ impl Inner {
         if let Some(timer) = group.timer {
             self.store.realm().stop_timer(js, timer);
         }
-        self.watch_groups();
+        self.watch_groups(js);
         self.keep_while_waiting(js);
         group.waiters
     }
@@ -544,7 +557,8 @@ impl Inner {
     /// Registers a job or joins the live one; `make` is told which it is, and whether it is this store's own new one.
     fn register(&self, call: &Arguments, make: fn(String, bool) -> Answer) -> Value {
         let js = call.js;
-        let on = match self.store.backend().and_then(|_| self.arguments(call)) {
+        let on = self.store.backend().and_then(|_| self.arguments(call));
+        let on = match on.and_then(|on| Ok(Watch::ensure_renewal().map(|()| on)?)) {
             Ok(on) => on,
             Err(failure) => return self.store.realm().rejected(js, failure),
         };

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ use super::js::{Failure, Js, Reference, Result, Value};
 use super::line::Line;
 use crate::core::error::{Error, Result as CoreResult};
 use crate::core::plan::Answer;
-use crate::sqlite::database::{Database, Recipient, Reply};
+use crate::sqlite::database::{Database, Listener, Recipient, Reply};
 use crate::sqlite::watch::Signal as Notice;
 use crate::sqlite::{lock, registry};
 
@@ -57,6 +58,8 @@ pub struct Mailbox {
     answers: Mutex<Vec<(usize, CoreResult<Answer>)>>,
     /// What members are to look after.
     notices: Mutex<Vec<(usize, Notice)>>,
+    /// The files whose logs were lost.
+    lost_logs: Mutex<Vec<PathBuf>>,
     signalled: AtomicBool,
     signal: Mutex<Option<Signal>>,
 }
@@ -146,6 +149,13 @@ impl Recipient for Mailbox {
     }
 }
 
+impl Listener for Mailbox {
+    fn log_lost(&self, path: &Path) {
+        lock(&self.lost_logs).push(path.to_owned());
+        self.raise();
+    }
+}
+
 /// See the module's description.
 pub struct Environment {
     mailbox: Arc<Mailbox>,
@@ -197,6 +207,7 @@ impl Environment {
             thread: std::thread::current().id(),
             answers: Mutex::default(),
             notices: Mutex::default(),
+            lost_logs: Mutex::default(),
             signalled: AtomicBool::new(false),
             signal: Mutex::new(None),
         });
@@ -362,6 +373,9 @@ impl Environment {
     pub fn deliver_all(&self, js: Js) {
         self.mailbox.signalled.store(false, Ordering::SeqCst);
         loop {
+            for path in std::mem::take(&mut *lock(&self.mailbox.lost_logs)) {
+                warn(js, "COMIC_VINE_SQLITE_STORE_LOG_LOST", &log_lost(&path));
+            }
             let answers = std::mem::take(&mut *lock(&self.mailbox.answers));
             let notices = std::mem::take(&mut *lock(&self.mailbox.notices));
             if answers.is_empty() && notices.is_empty() {
@@ -414,6 +428,25 @@ impl Environment {
         self.resting.borrow_mut().clear();
         self.calls.borrow_mut().clear();
     }
+}
+
+/// Has the process emit a warning. One that cannot be given is not given.
+pub fn warn(js: Js, code: &str, message: &str) {
+    let warn = || -> Result<()> {
+        let process = js.get(js.global(), c"process")?;
+        let emit = js.get(process, c"emitWarning")?;
+        js.call(process, emit, &[js.string(message)?, js.string("Warning")?, js.string(code)?]).map(drop)
+    };
+    let _ = warn();
+}
+
+fn log_lost(path: &Path) -> String {
+    format!(
+        "The write-ahead log of '{}' was removed by another program, or replaced with the file, while this process had it \
+         open: up to a second of writes may be lost. The file has been opened afresh. To read an open database with `fs` \
+         in the same process drops its locks, after which others may remove its log.",
+        path.display()
+    )
 }
 
 /// Adds a queue to those that are to be carried out.

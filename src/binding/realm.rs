@@ -216,6 +216,9 @@ impl Realm {
             js.set(object, "name", js.string("SqliteError")?)?;
             js.set(object, "code", js.string(codes::name(*code))?)?;
         }
+        if *error == Error::NoThread {
+            js.set(object, "code", js.string("SQLITE_STORE_NO_THREAD")?)?;
+        }
         Ok(object)
     }
 

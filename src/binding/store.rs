@@ -2,11 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Share};
 use super::class::Arguments;
-use super::environment::{Continuation, Environment, Member};
+use super::environment::{self, Continuation, Environment, Member};
 use super::given::Given;
 use super::js::{Failure, Js, Reference, Result, Value};
 use super::options::{DatabaseOption, Members};
@@ -15,7 +16,7 @@ use crate::core::error::{Error, StoreKind};
 use crate::core::options::DatabaseOptions;
 use crate::core::plan::{Answer, Operation};
 use crate::core::value::Millis;
-use crate::sqlite::database::Queued;
+use crate::sqlite::database::{Listener, Queued};
 use crate::sqlite::registry::{self, Closing};
 
 /// A store's connection to JavaScript and to its database.
@@ -92,8 +93,11 @@ impl Store {
             DatabaseOption::Path(path) => {
                 let handle = registry::open(&path, kind, &options)?;
                 if handle.is_open_elsewhere() {
-                    warn_of_two_copies(js, &path);
+                    let code = "COMIC_VINE_SQLITE_STORE_FILE_OPEN";
+                    environment::warn(js, code, &two_copies(&path));
                 }
+                let listener: Arc<dyn Listener> = environment.mailbox().clone();
+                handle.database().add_listener(Arc::downgrade(&listener));
                 Share::Own(handle)
             }
             DatabaseOption::Connection(connection) => Share::Given(Given::open(js, connection, kind, &realm)?),
@@ -297,6 +301,10 @@ impl Store {
                     pending.settle(js, Ok(js.undefined()));
                 }));
                 let closing = handle.close_in_background(move || reply.deliver(Ok(Answer::Undefined)));
+                if closing.has_ended() {
+                    // On this thread: the system refused another.
+                    self.environment.deliver_all(js);
+                }
                 *self.closing.borrow_mut() = Some(closing);
                 promise
             }
@@ -368,20 +376,12 @@ impl Store {
 }
 
 /// Two copies of SQLite in one process on one file break each other's locks (sqlite.org/howtocorrupt.html, 2.2.1).
-/// A warning that cannot be given is not given.
-fn warn_of_two_copies(js: Js, path: &str) {
-    let message = format!(
+fn two_copies(path: &str) -> String {
+    format!(
         "'{path}' is already open in this process, through something else than a store of \
          @comic-vine/sqlite-store. Two copies of SQLite on one file in one process can corrupt it: pass the open \
          connection as `database` instead of the path."
-    );
-    let warn = || -> Result<()> {
-        let process = js.get(js.global(), c"process")?;
-        let emit = js.get(process, c"emitWarning")?;
-        let (kind, code) = (js.string("Warning")?, js.string("COMIC_VINE_SQLITE_STORE_FILE_OPEN")?);
-        js.call(process, emit, &[js.string(&message)?, kind, code]).map(drop)
-    };
-    let _ = warn();
+    )
 }
 
 /// A value that does not parse reads as absent, and its row is removed.

@@ -52,6 +52,8 @@ pub enum Error {
         /// SQLite's message.
         message: String,
     },
+    /// The work must not run on the JavaScript thread, and the system refused another one.
+    NoThread,
     /// A fault of this package.
     Internal(String),
 }
@@ -94,6 +96,9 @@ impl fmt::Display for Error {
                 write!(formatter, "Failed to serialize {what}: {reason}")
             }
             Error::JobFailed(message) | Error::Sqlite { message, .. } => formatter.write_str(message),
+            Error::NoThread => formatter.write_str(
+                "The system refused a thread for what must not run on the JavaScript thread; the call can be made again",
+            ),
             Error::Internal(message) => write!(formatter, "internal error of @comic-vine/sqlite-store: {message}"),
         }
     }

@@ -1,28 +1,110 @@
-//! The threads for everything that must not run on a JavaScript thread.
+//! The threads for everything that must not run on a JavaScript thread. The system may refuse one: whoever asks is told, and
+//! what was to be run is given back. (Tokio's own threads for blocking work are not used: it panics then, and keeps the
+//! work.)
 
+use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use once_cell::sync::Lazy;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
 
-/// One for the process. Threads for blocking work start when there is some and end when there has been none for
-/// ten seconds.
-static RUNTIME: Lazy<std::io::Result<Runtime>> =
-    Lazy::new(|| Builder::new_multi_thread().worker_threads(1).thread_name("sqlite-store").enable_time().build());
+use super::lock;
+use crate::core::error::{Error, Result};
 
-/// Runs `work` on a background thread; on this one if no thread can be had.
-pub fn run(work: impl FnOnce() + Send + 'static) {
-    match &*RUNTIME {
-        Ok(runtime) => drop(runtime.spawn_blocking(work)),
-        Err(_) => work(),
+/// Something to be run.
+pub type Work = Box<dyn FnOnce() + Send>;
+
+/// How long a thread without work stays for more.
+const KEPT_FOR: Duration = Duration::from_secs(10);
+
+struct Pool {
+    /// What no thread has taken yet.
+    waiting: VecDeque<Work>,
+    threads: usize,
+    /// How many of them have nothing to do.
+    idle: usize,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { waiting: VecDeque::new(), threads: 0, idle: 0 });
+static HAS_WORK: Condvar = Condvar::new();
+
+/// Runs `work` on a background thread.
+///
+/// # Errors
+/// Gives it back if there is no thread, and the system refuses one.
+pub fn run(work: impl FnOnce() + Send + 'static) -> std::result::Result<(), Work> {
+    let mut pool = lock(&POOL);
+    pool.waiting.push_back(Box::new(work));
+    if pool.idle >= pool.waiting.len() {
+        HAS_WORK.notify_one();
+        return Ok(());
+    }
+    match spawn(serve) {
+        Ok(()) => pool.threads += 1,
+        // One that is busy comes to it later.
+        Err(_) if pool.threads > 0 => {}
+        Err(_) => return pool.waiting.pop_back().map_or(Ok(()), Err),
+    }
+    Ok(())
+}
+
+fn spawn(main: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    thread::Builder::new().name("sqlite-store".to_owned()).spawn(main).map(drop)
+}
+
+/// What a thread of the pool does.
+fn serve() {
+    let mut pool = lock(&POOL);
+    loop {
+        if let Some(work) = pool.waiting.pop_front() {
+            drop(pool);
+            // A panic fails what it was about; the thread goes on.
+            let _ = catch_unwind(AssertUnwindSafe(work));
+            pool = lock(&POOL);
+            continue;
+        }
+        pool.idle += 1;
+        let (woken, timeout) = HAS_WORK.wait_timeout(pool, KEPT_FOR).unwrap_or_else(PoisonError::into_inner);
+        pool = woken;
+        pool.idle -= 1;
+        if timeout.timed_out() && pool.waiting.is_empty() {
+            pool.threads -= 1;
+            return;
+        }
     }
 }
 
-/// Starts a task that sleeps most of the time. Answers whether it has: there may be no thread to be had.
-pub fn start(task: impl Future<Output = ()> + Send + 'static) -> bool {
-    let runtime = RUNTIME.as_ref();
-    runtime.is_ok_and(|runtime| {
-        drop(runtime.spawn(task));
-        true
-    })
+/// Starts a task that sleeps most of the time, on a thread that all of them share.
+///
+/// # Errors
+/// [`Error::NoThread`] if that thread is not there, and the system refuses it.
+pub fn start(task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    drop(timers()?.spawn(task));
+    Ok(())
+}
+
+/// Makes sure that [`start`] will find its thread.
+///
+/// # Errors
+/// As those of [`start`].
+pub fn ensure_timers() -> Result<()> {
+    timers().map(drop)
+}
+
+fn timers() -> Result<Handle> {
+    static TIMERS: Mutex<Option<Handle>> = Mutex::new(None);
+    let mut timers = lock(&TIMERS);
+    if let Some(handle) = &*timers {
+        return Ok(handle.clone());
+    }
+    // Tried again by the next who asks: a thread that was refused may be had later.
+    let refused = |_| Error::NoThread;
+    let runtime = Builder::new_current_thread().enable_time().build().map_err(refused)?;
+    let handle = runtime.handle().clone();
+    spawn(move || runtime.block_on(std::future::pending())).map_err(refused)?;
+    *timers = Some(handle.clone());
+    Ok(handle)
 }

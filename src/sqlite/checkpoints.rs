@@ -43,6 +43,11 @@ impl Checkpoints {
         }
     }
 
+    /// The flush that was due cannot be had now.
+    pub fn put_off(&self) {
+        self.flushes.store(false, Ordering::Relaxed);
+    }
+
     /// A checkpoint has been tried, and so much of the log is in use.
     pub fn done(&self, log_bytes: u64) {
         self.done_at_bytes.store(log_bytes, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection as Sqlite, OpenFlags, ToSql};
 use smallvec::smallvec;
 
+use super::files::{Fate, Names};
 use super::statements::{Control, Statements};
 use super::vfs::{self, Locks};
 use super::wal_index::{State, WalIndex};
@@ -38,6 +39,8 @@ pub struct Connection {
     /// Once the connection has read in WAL mode.
     wal_index: Option<WalIndex>,
     locks: Option<Locks>,
+    /// The file and those beside it, likewise.
+    names: Option<Names>,
     copies: RefCell<Copies>,
     /// The version that the copies are of.
     copied: Cell<Option<Version>>,
@@ -141,6 +144,7 @@ impl Connection {
             is_private: !matches!(location, Location::File(_)),
             wal_index: None,
             locks: None,
+            names: None,
             copies: RefCell::default(),
             copied: Cell::new(None),
         })
@@ -186,6 +190,23 @@ impl Connection {
     /// How much of the write-ahead log is in use; 0 where there is none.
     pub fn log_bytes(&self) -> u64 {
         self.wal_index.as_ref().map_or(0, |index| index.state().log_bytes())
+    }
+
+    /// Whether the next commit begins the write-ahead log anew, which is flushed then even with `synchronous` normal: all of
+    /// it, if there is any, has been checkpointed, by whichever process.
+    pub fn next_commit_syncs(&self) -> bool {
+        self.wal_index.as_ref().is_some_and(WalIndex::is_checkpointed)
+    }
+
+    /// What has become of the names of a file in WAL mode.
+    pub fn fate(&self) -> Fate {
+        self.names.as_ref().map_or(Fate::AsBefore, Names::look_after)
+    }
+
+    /// Closes the connection and leaves the log as it is: neither checkpointed nor removed.
+    pub fn abandon(self) {
+        // Cannot fail on an open connection.
+        let _ = self.sqlite().set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
 
     /// Copies the write-ahead log into the database as far as other processes' reading and writing allow, so that
@@ -428,6 +449,7 @@ impl Connection {
             #[allow(unsafe_code)]
             let (index, locks) = unsafe { (WalIndex::of(self.sqlite()), Locks::of(self.sqlite())) };
             (self.wal_index, self.locks) = (index, locks);
+            self.names = self.sqlite().path().map(|path| Names::of(Path::new(path)));
         }
         Ok(())
     }

@@ -12,12 +12,14 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use super::checkpoints::{self, Checkpoints, Due};
 use super::connection::{Connection, Location, Refusal};
+use super::files::Fate;
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
@@ -51,8 +53,18 @@ const KEEP_AT_MOST: Duration = Duration::from_millis(20);
 /// How soon after another a flush comes that locks are kept for.
 const FOLLOWS_WITHIN: Duration = Duration::from_millis(1);
 
+/// How often it is looked, while writes are made, whether the log has its name still.
+const NAMES_INTERVAL: Duration = Duration::from_millis(500);
+
 /// How long a file is waited for before its journal mode is taken as another process keeps it.
 const PREPARATION_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Somebody who wants to know what befalls a database.
+pub trait Listener: Send + Sync {
+    /// The log of the database at `path` was removed by another program, or replaced with the file. What was written since
+    /// may be lost; the file has been opened afresh. Called from any thread.
+    fn log_lost(&self, path: &Path);
+}
 
 /// Where answers to queued calls go.
 pub trait Recipient: Send + Sync {
@@ -111,7 +123,7 @@ pub enum Submitted {
 /// A database: see the module's description.
 pub struct Database {
     location: Location,
-    /// `None` once closed.
+    /// `None` once closed, or while the file cannot be opened afresh.
     connection: Mutex<Option<Connection>>,
     queue: Mutex<Queue>,
     /// Whether the connection has its settings: not while another process has had the file to itself.
@@ -120,9 +132,11 @@ pub struct Database {
     commits_inline: AtomicBool,
     synchronous: Mutex<Synchronous>,
     journal_mode: JournalMode,
-    /// Whether the next commit starts the write-ahead log, which is flushed then even with `synchronous` normal:
-    /// after opening and after a checkpoint. That commit belongs on a background thread.
-    starts_log: AtomicBool,
+    /// The stores whose tables belong to it.
+    kinds: Mutex<Vec<StoreKind>>,
+    /// When it was last looked whether the log has its name still.
+    names_seen_at: Mutex<Option<Instant>>,
+    listeners: Mutex<Vec<Weak<dyn Listener>>>,
     checkpoints: Checkpoints,
     /// When the last flush carried something out.
     flushed_at: Mutex<Option<Instant>>,
@@ -154,7 +168,9 @@ impl Database {
             queue: Mutex::default(),
             synchronous: Mutex::new(synchronous),
             journal_mode,
-            starts_log: AtomicBool::new(true),
+            kinds: Mutex::default(),
+            names_seen_at: Mutex::default(),
+            listeners: Mutex::default(),
             checkpoints: Checkpoints::default(),
             flushed_at: Mutex::default(),
             gives_back: AtomicBool::new(false),
@@ -208,6 +224,12 @@ impl Database {
     /// # Errors
     /// What SQLite refuses, other than for want of a lock.
     pub fn add_store(self: &Arc<Self>, kind: StoreKind, synchronous: Synchronous) -> Result<()> {
+        {
+            let mut kinds = lock(&self.kinds);
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
         if let Some(mut connection) = self.try_connection()
             && let Some(connection) = connection.as_mut()
         {
@@ -218,7 +240,7 @@ impl Database {
         }
         let mut queue = lock(&self.queue);
         queue.unprepared.push((kind, synchronous));
-        self.continue_in_background(&mut queue);
+        self.continue_in_background(queue);
         Ok(())
     }
 
@@ -327,7 +349,7 @@ impl Database {
         if queue.closed {
             drop(queue);
             if let Some(reply) = queued.reply {
-                reply.deliver(Err(Error::Internal("the database is closed".to_owned())));
+                reply.deliver(Err(closed()));
             }
             return;
         }
@@ -347,12 +369,11 @@ impl Database {
             if queue.in_background || queue.operations.is_empty() {
                 return;
             }
-            let connection = if self.is_cheap(&queue) { self.try_connection() } else { None };
-            let Some(guard) = connection else {
-                return self.continue_in_background(&mut queue);
-            };
-            let Some(connection) = guard.as_ref() else {
-                return;
+            let guard = self.try_connection();
+            let connection = guard.as_deref().and_then(Option::as_ref);
+            let Some(connection) = connection.filter(|connection| self.is_cheap(&queue, connection)) else {
+                drop(guard);
+                return self.continue_in_background(queue);
             };
             let length = first_batch(&queue.operations);
             let mut batch: VecDeque<Queued> = queue.operations.drain(..length).collect();
@@ -369,19 +390,23 @@ impl Database {
                 }
             }
             let mut finished = Vec::with_capacity(batch.len());
+            let mut waits_for_lock = false;
             match guarded(|| run_batch(connection, &mut batch, &mut finished)) {
                 Ok(()) => {}
                 Err(error) if error.is_busy() => {
                     // Before the connection is free for others: what is left stays first in order.
                     let mut queue = lock(&self.queue);
                     prepend(&mut queue, batch);
-                    self.continue_in_background(&mut queue);
+                    waits_for_lock = true;
                 }
                 Err(error) => finished.extend(batch.drain(..).map(|queued| (queued, Err(error.clone())))),
             }
             self.finish(finished);
             self.checkpoint_if_due(connection);
             drop(guard);
+            if waits_for_lock {
+                return self.continue_in_background(lock(&self.queue));
+            }
         }
     }
 
@@ -414,30 +439,127 @@ impl Database {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
-        if !started {
+        if started.is_err() {
             self.gives_back.store(false, Ordering::SeqCst);
         }
-        started
+        started.is_ok()
     }
 
-    fn is_cheap(&self, queue: &Queue) -> bool {
-        let commits_inline = self.commits_inline.load(Ordering::Relaxed)
-            && !(self.starts_log.load(Ordering::Relaxed) && matches!(self.location, Location::File(_)));
+    fn is_cheap(&self, queue: &Queue, connection: &Connection) -> bool {
         let mut bytes = 0;
         queue.unprepared.is_empty()
             && queue.operations.len() <= INLINE_OPERATIONS
             && queue.operations.iter().all(|queued| {
                 bytes += queued.operation.payload_bytes();
-                queued.operation.weight == Weight::Light && (commits_inline || queued.operation.read_only)
+                queued.operation.weight == Weight::Light
             })
             && bytes <= INLINE_BYTES
+            && (queue.operations.iter().all(|queued| queued.operation.read_only) || self.commits_here(connection))
     }
 
-    fn continue_in_background(self: &Arc<Self>, queue: &mut Queue) {
+    /// Whether a commit may be made on a JavaScript thread: it waits for no flush, and others see it.
+    fn commits_here(&self, connection: &Connection) -> bool {
+        self.commits_inline.load(Ordering::Relaxed)
+            && !connection.next_commit_syncs()
+            && !self.has_lost_log(connection, NAMES_INTERVAL)
+    }
+
+    /// Whether what is written to the log is lost, or damages what others write. Looked at once in an `interval`.
+    fn has_lost_log(&self, connection: &Connection, interval: Duration) -> bool {
+        if !matches!(self.location, Location::File(_)) {
+            return false;
+        }
+        let mut seen_at = lock(&self.names_seen_at);
+        if seen_at.is_some_and(|seen_at| seen_at.elapsed() < interval) {
+            return false;
+        }
+        let has_lost_log = matches!(connection.fate(), Fate::LogLost | Fate::LogTaken);
+        if !has_lost_log {
+            *seen_at = Some(Instant::now());
+        }
+        has_lost_log
+    }
+
+    /// Opens the file afresh where its log is lost.
+    fn reopen_if_lost(&self, slot: &mut Option<Connection>, interval: Duration) -> Result<()> {
+        match slot.take_if(|connection| self.has_lost_log(connection, interval)) {
+            Some(lost) => self.abandon(lost),
+            None if slot.is_some() || lock(&self.queue).closed => return Ok(()),
+            // It could not be opened the last time.
+            None => {}
+        }
+        // Not before the old one is closed: connections of one process share a WAL-index.
+        *slot = Some(Connection::open(&self.location)?);
+        self.configured.store(false, Ordering::Relaxed);
+        self.commits_inline.store(false, Ordering::Relaxed);
+        let synchronous = *lock(&self.synchronous);
+        let kinds = lock(&self.kinds).iter().map(|kind| (*kind, synchronous)).collect();
+        lock(&self.queue).unprepared = kinds;
+        Ok(())
+    }
+
+    /// Closes a connection whose log is lost, and says so.
+    fn abandon(&self, connection: Connection) {
+        connection.abandon();
+        if let Location::File(path) = &self.location {
+            let listeners: Vec<_> = lock(&self.listeners).iter().filter_map(Weak::upgrade).collect();
+            for listener in listeners {
+                listener.log_lost(path);
+            }
+        }
+    }
+
+    /// Closes the connection, for the file to be opened afresh with the next call: its log is lost. Answers whether it has,
+    /// which it has not while the connection is in use.
+    pub fn let_go(&self) -> bool {
+        let connection = self.try_connection().and_then(|mut slot| slot.take());
+        connection.map(|connection| self.abandon(connection)).is_some()
+    }
+
+    /// Registers somebody who wants to know what befalls the database.
+    pub fn add_listener(&self, listener: Weak<dyn Listener>) {
+        let mut listeners = lock(&self.listeners);
+        listeners.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&listener));
+        listeners.push(listener);
+    }
+
+    /// Has a background thread carry out what is queued. If the system refuses one, it is done here as far as it can be.
+    fn continue_in_background(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        let works = self.works_in_background(&mut queue);
+        drop(queue);
+        if !works {
+            self.run_without_thread();
+        }
+    }
+
+    /// Has a background thread work on the queue; answers whether one does.
+    fn works_in_background(self: &Arc<Self>, queue: &mut Queue) -> bool {
         if !queue.in_background {
-            queue.in_background = true;
             let database = Arc::clone(self);
-            background::run(move || database.work());
+            queue.in_background = background::run(move || database.work()).is_ok();
+        }
+        queue.in_background
+    }
+
+    /// Carries out what is bounded and waits for neither a lock nor a flush, and refuses the rest.
+    fn run_without_thread(self: &Arc<Self>) {
+        let guard = self.try_connection();
+        let connection = guard.as_deref().and_then(Option::as_ref);
+        loop {
+            let mut queue = lock(&self.queue);
+            let is_prepared = queue.unprepared.is_empty();
+            let Some(queued) = queue.operations.pop_front() else { return };
+            drop(queue);
+            let Operation { weight, read_only, .. } = queued.operation;
+            let runs_here = |connection: &&Connection| {
+                is_prepared && weight == Weight::Light && (read_only || self.commits_here(connection))
+            };
+            let rows = match connection.filter(runs_here) {
+                Some(connection) => guarded(|| run_alone(connection, &queued.operation)),
+                None => Err(Error::NoThread),
+            };
+            let rows = rows.map_err(|error| if error.is_busy() { Error::NoThread } else { error });
+            self.finish(vec![(queued, rows)]);
         }
     }
 
@@ -449,12 +571,19 @@ impl Database {
     fn work_once(self: &Arc<Self>) -> bool {
         // The connection first: whoever takes operations from the queue must be the one who can run them.
         let mut guard = lock(&self.connection);
+        // Before a checkpoint, it is looked at once more: one of a log that is lost damages the file.
+        let interval = if lock(&self.queue).checkpoint { Duration::ZERO } else { NAMES_INTERVAL };
+        let reopened = self.reopen_if_lost(&mut guard, interval);
         let mut queue = lock(&self.queue);
-        let mut unprepared = std::mem::take(&mut queue.unprepared);
         let Some(connection) = guard.as_mut() else {
             queue.in_background = false;
+            let operations = std::mem::take(&mut queue.operations);
+            drop(queue);
+            let error = reopened.err().unwrap_or_else(closed);
+            self.finish(operations.into_iter().map(|queued| (queued, Err(error.clone()))).collect());
             return false;
         };
+        let mut unprepared = std::mem::take(&mut queue.unprepared);
         connection.give_back_locks();
         let checkpoint = std::mem::take(&mut queue.checkpoint);
         if queue.operations.is_empty() && unprepared.is_empty() && !checkpoint {
@@ -502,15 +631,11 @@ impl Database {
             std::thread::sleep(Duration::from_millis(1));
         }
         connection.wait_for_locks(Duration::ZERO);
-        if finished.iter().any(|(queued, rows)| !queued.operation.read_only && rows.is_ok()) {
-            self.starts_log.store(false, Ordering::Relaxed);
-        }
         // While the connection is held: whoever waits for it finds everything delivered and queued.
         self.finish(finished);
         if checkpoint {
             // One that fails is made up for by the next, or when the database is closed.
             let _ = connection.checkpoint();
-            self.starts_log.store(true, Ordering::Relaxed);
             self.checkpoints.done(connection.log_bytes());
         } else {
             self.checkpoint_if_due(connection);
@@ -599,12 +724,15 @@ impl Database {
             Due::Checkpoint => self.checkpoint_in_background(),
             Due::Flush => {
                 let database = Arc::clone(self);
-                background::run(move || {
+                let flushed = background::run(move || {
                     if let Location::File(path) = &database.location {
                         checkpoints::flush_log(path);
                     }
                     database.checkpoint_in_background();
                 });
+                if flushed.is_err() {
+                    self.checkpoints.put_off();
+                }
             }
         }
     }
@@ -613,16 +741,18 @@ impl Database {
     fn checkpoint_in_background(self: &Arc<Self>) {
         let mut queue = lock(&self.queue);
         queue.checkpoint = true;
-        self.continue_in_background(&mut queue);
+        if !self.works_in_background(&mut queue) {
+            queue.checkpoint = false;
+            self.checkpoints.put_off();
+        }
     }
 
     /// Carries out everything queued, on this thread, and waits for what a background thread has in hand.
     pub fn drain(self: &Arc<Self>) {
         loop {
             {
-                let mut queue = lock(&self.queue);
+                let queue = lock(&self.queue);
                 if queue.operations.is_empty() {
-                    queue.unprepared.clear();
                     drop(queue);
                     // Whatever a background thread had taken is done once the connection is free.
                     drop(lock(&self.connection));
@@ -641,7 +771,10 @@ impl Database {
         self.drain();
         lock(&self.queue).closed = true;
         self.drain();
-        drop(lock(&self.connection).take());
+        let Some(connection) = lock(&self.connection).take() else { return };
+        if self.has_lost_log(&connection, Duration::ZERO) {
+            self.abandon(connection);
+        }
     }
 
     /// Registers somebody who wants to know when deduplicated requests may have changed.
@@ -666,9 +799,9 @@ impl Database {
     /// Queues an operation nobody waits for and has the background carry it out.
     pub fn run_in_background(self: &Arc<Self>, operation: Operation, deadline: Instant) {
         self.enqueue(Queued { operation, reply: None, deadline });
-        let mut queue = lock(&self.queue);
+        let queue = lock(&self.queue);
         if !queue.closed {
-            self.continue_in_background(&mut queue);
+            self.continue_in_background(queue);
         }
     }
 }
@@ -676,6 +809,11 @@ impl Database {
 /// How many operations from the front make one transaction.
 fn first_batch(operations: &VecDeque<Queued>) -> usize {
     batch_length(operations.iter().take(BATCH_OPERATIONS).map(|queued| &queued.operation), BATCH_BYTES)
+}
+
+#[cold]
+fn closed() -> Error {
+    Error::Internal("the database is closed".to_owned())
 }
 
 fn prepend(queue: &mut Queue, mut batch: VecDeque<Queued>) {

@@ -8,6 +8,9 @@ pub mod checkpoints;
 pub mod codes;
 pub mod connection;
 pub mod database;
+#[allow(unsafe_code)]
+mod exclusive;
+pub mod files;
 pub mod registry;
 pub mod statements;
 #[allow(unsafe_code)]

@@ -11,21 +11,17 @@ use once_cell::sync::Lazy;
 
 use super::connection::{Connection, Location};
 use super::database::Database;
+use super::files::{Fate, FileKey, Names, file_key, has_descriptor, sidecar_paths};
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{DatabaseOptions, JournalMode};
-
-/// What tells one file from another.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct FileKey(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] PathBuf);
 
 struct Entry {
     database: Arc<Database>,
     path: PathBuf,
     /// How many stores use it.
     users: usize,
-    /// The `-wal` and `-shm` files that belong to it.
-    companions: Vec<(PathBuf, FileKey)>,
+    names: Names,
 }
 
 static OPEN: Lazy<Mutex<HashMap<FileKey, Entry>>> = Lazy::new(Mutex::default);
@@ -33,7 +29,8 @@ static OPEN: Lazy<Mutex<HashMap<FileKey, Entry>>> = Lazy::new(Mutex::default);
 /// A store's share in a database. Released explicitly or, in the background, when dropped.
 pub struct Handle {
     database: Arc<Database>,
-    key: Option<FileKey>,
+    /// Whether other stores may use the database, too: it is registered.
+    is_shared: bool,
     released: bool,
     open_elsewhere: bool,
 }
@@ -42,38 +39,16 @@ pub struct Handle {
 pub struct Closing(Arc<(Mutex<bool>, Condvar)>);
 
 impl Closing {
+    /// Whether it has come about.
+    pub fn has_ended(&self) -> bool {
+        *lock(&self.0.0)
+    }
+
     /// Waits until it has come about.
     pub fn wait(&self) {
         let (ended, changed) = &*self.0;
         drop(changed.wait_while(lock(ended), |ended| !*ended));
     }
-}
-
-#[cfg(unix)]
-fn file_key(path: &Path) -> Option<FileKey> {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).ok().map(|metadata| FileKey((metadata.dev(), metadata.ino())))
-}
-
-#[cfg(not(unix))]
-fn file_key(path: &Path) -> Option<FileKey> {
-    fs::canonicalize(path).ok().map(FileKey)
-}
-
-/// Whether the process has a descriptor of a file.
-fn has_descriptor(key: &FileKey) -> bool {
-    let Ok(descriptors) = fs::read_dir("/proc/self/fd") else { return false };
-    descriptors.flatten().any(|descriptor| file_key(&descriptor.path()).as_ref() == Some(key))
-}
-
-fn companion_paths(path: &Path) -> impl Iterator<Item = PathBuf> {
-    ["-wal", "-shm"]
-        .map(|suffix| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        })
-        .into_iter()
 }
 
 /// Opens the database at `path` for a store, or joins the one this process has open. `":memory:"` and `""` (a
@@ -93,11 +68,15 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     let Location::File(path) = &location else {
         let database = Database::open(location, journal_mode, options.synchronous, false)?;
         database.add_store(kind, options.synchronous)?;
-        return Ok(Handle { database, key: None, released: false, open_elsewhere: false });
+        return Ok(Handle { database, is_shared: false, released: false, open_elsewhere: false });
     };
 
     let mut open = lock(&OPEN);
-    if let Some(key) = file_key(path)
+    let existing = file_key(path);
+    if existing.as_ref().is_none_or(|key| !open.contains_key(key)) {
+        part_from_replaced(&mut open, path, existing.as_ref());
+    }
+    if let Some(key) = existing.clone()
         && let Some(entry) = open.get_mut(&key)
     {
         if options.journal_mode.is_some() && journal_mode != entry.database.journal_mode() {
@@ -108,11 +87,9 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
         entry.database.add_store(kind, options.synchronous)?;
         entry.users += 1;
         let database = Arc::clone(&entry.database);
-        return Ok(Handle { database, key: Some(key), released: false, open_elsewhere: false });
+        return Ok(Handle { database, is_shared: true, released: false, open_elsewhere: false });
     }
 
-    remove_abandoned_companions(&open, path);
-    let existing = file_key(path);
     let open_elsewhere = existing.as_ref().is_some_and(has_descriptor);
     let path = path.clone();
     let database = Database::open(location, journal_mode, options.synchronous, open_elsewhere)?;
@@ -127,11 +104,12 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     // The file may have been a link to one that did not exist yet.
     let path = resolve(&path);
     let key = file_key(&path);
-    if let Some(key) = key.clone() {
-        let companions = companion_paths(&path).filter_map(|path| file_key(&path).map(|key| (path, key))).collect();
-        open.insert(key, Entry { database: Arc::clone(&database), path, users: 1, companions });
+    let is_shared = key.is_some();
+    if let Some(key) = key {
+        let names = Names::of(&path);
+        open.insert(key, Entry { database: Arc::clone(&database), path, users: 1, names });
     }
-    Ok(Handle { database, key, released: false, open_elsewhere })
+    Ok(Handle { database, is_shared, released: false, open_elsewhere })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -169,22 +147,31 @@ fn resolve(path: &Path) -> PathBuf {
 
 /// When the file at `path` was removed or replaced while this process has the old one open, the `-wal` and `-shm`
 /// beside it are the old one's, which goes on with them by descriptor. A new database must not find them: it would
-/// replay the log, and truncating the shared memory would kill the process (sqlite.org/howtocorrupt.html, 4.2).
-fn remove_abandoned_companions(open: &HashMap<FileKey, Entry>, path: &Path) {
-    for entry in open.values().filter(|entry| entry.path == path) {
-        for (companion, key) in &entry.companions {
-            if file_key(companion).as_ref() == Some(key) {
-                let _ = fs::remove_file(companion);
-            }
+/// replay the log, and truncating the shared memory would kill the process (sqlite.org/howtocorrupt.html, 4.2). They are
+/// removed, unless another process has the new file open: by then they are its own. Then the stores that have the old file
+/// open go on with the new one.
+fn part_from_replaced(open: &mut HashMap<FileKey, Entry>, path: &Path, new: Option<&FileKey>) {
+    let taken: Vec<FileKey> = open
+        .iter()
+        .filter(|(_, entry)| entry.path == path && entry.names.look_after() == Fate::LogTaken)
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in taken {
+        if let Some(new) = new
+            && open.get(&key).is_some_and(|entry| entry.database.let_go())
+            && let Some(mut entry) = open.remove(&key)
+        {
+            entry.names = Names::of(path);
+            open.insert(new.clone(), entry);
         }
     }
 }
 
 /// Two processes that close a file at the same moment each see the other, and neither removes `-wal` and `-shm`
 /// then. Opening and closing once more does.
-fn remove_left_companions(path: &Path) {
+fn remove_left_sidecars(path: &Path) {
     for attempt in 1..=3 {
-        if !companion_paths(path).any(|companion| companion.exists()) {
+        if !sidecar_paths(path).iter().any(|sidecar| sidecar.exists()) {
             return;
         }
         // Processes that wait alike would meet again.
@@ -211,16 +198,18 @@ impl Handle {
         if std::mem::replace(&mut self.released, true) {
             return None;
         }
-        let Some(key) = &self.key else {
+        if !self.is_shared {
             return Some(Arc::clone(&self.database));
-        };
+        }
         let mut open = lock(&OPEN);
-        let entry = open.get_mut(key)?;
+        // Its key may have changed: the file may have been replaced.
+        let (key, entry) = open.iter_mut().find(|(_, entry)| Arc::ptr_eq(&entry.database, &self.database))?;
         entry.users -= 1;
         if entry.users > 0 {
             return None;
         }
-        open.remove(key).map(|entry| entry.database)
+        let key = key.clone();
+        open.remove(&key).map(|entry| entry.database)
     }
 
     /// Carries out what was called, and closes the database if this was its last store. Done when it returns.
@@ -242,11 +231,11 @@ impl Handle {
     pub fn close_in_background(self, done: impl FnOnce() + Send + 'static) -> Closing {
         let closing = Closing(Arc::default());
         let latch = closing.0.clone();
-        background::run(move || {
+        run_or_do(move || {
             if let Some(closed) = self.close_if_last()
                 && let Location::File(path) = closed.location()
             {
-                remove_left_companions(path);
+                remove_left_sidecars(path);
             }
             done();
             *lock(&latch.0) = true;
@@ -259,8 +248,15 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(database) = self.release() {
-            background::run(move || database.close());
+            run_or_do(move || database.close());
         }
+    }
+}
+
+/// Runs what ends a store in the background or, if the system refuses a thread, here: it cannot be left undone.
+fn run_or_do(work: impl FnOnce() + Send + 'static) {
+    if let Err(work) = background::run(work) {
+        work();
     }
 }
 

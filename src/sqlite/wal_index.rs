@@ -19,6 +19,9 @@ const COMMITS: usize = 2;
 const PAGE_SIZE: usize = 3;
 const FRAMES: usize = 4;
 
+/// Where the number of frames that have been checkpointed is: after both copies of the header.
+const CHECKPOINTED: usize = 2 * WORDS;
+
 /// The size of a block of the WAL-index, in which it is mapped.
 const BLOCK_BYTES: i32 = 32_768;
 
@@ -74,13 +77,22 @@ impl WalIndex {
         (!header.is_null() && header.is_aligned()).then_some(WalIndex { header })
     }
 
+    /// Whether all frames of the log, if there are any, have been checkpointed.
+    pub fn is_checkpointed(&self) -> bool {
+        self.word(CHECKPOINTED) == self.word(FRAMES)
+    }
+
+    fn word(&self, index: usize) -> u32 {
+        // SAFETY: the block is larger than what is read of it, aligned, and mapped (see `of`). Other processes write the
+        // words whole.
+        unsafe { &*self.header.add(index) }.load(Ordering::Relaxed)
+    }
+
     /// The state that the last commit left. One that is under way may or may not show.
     pub fn state(&self) -> State {
         let mut words = [0; WORDS];
         for (index, word) in words.iter_mut().enumerate() {
-            // SAFETY: the block is larger than the header, aligned, and mapped (see `of`). Other processes write the
-            // words whole.
-            *word = unsafe { &*self.header.add(index) }.load(Ordering::Relaxed);
+            *word = self.word(index);
         }
         fence(Ordering::Acquire);
         State(words)

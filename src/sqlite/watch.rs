@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::database::{Database, Waiter};
 use super::{background, lock};
 use crate::core::dedupe;
+use crate::core::error::Result;
 use crate::core::plan::Operation;
 use crate::core::value::Millis;
 
@@ -81,13 +82,29 @@ impl Watch {
     }
 
     /// Says how many hashes are waited for, and when the first claim or lease among them runs out.
-    pub fn set_waiting(self: &Arc<Self>, waiting: usize, look_again_at: Option<Millis>) {
+    ///
+    /// # Errors
+    /// [`Error::NoThread`](crate::core::error::Error::NoThread): nobody would look.
+    pub fn set_waiting(self: &Arc<Self>, waiting: usize, look_again_at: Option<Millis>) -> Result<()> {
         *lock(&self.look_again_at) = look_again_at;
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.waiting.store(waiting, Ordering::SeqCst);
         if waiting > 0 && !self.polling.swap(true, Ordering::SeqCst) {
-            background::start(poll(Arc::downgrade(self), self.poll_interval));
+            let started = background::start(poll(Arc::downgrade(self), self.poll_interval));
+            if started.is_err() {
+                self.polling.store(false, Ordering::SeqCst);
+            }
+            return started;
         }
+        Ok(())
+    }
+
+    /// Makes sure that leases can be renewed.
+    ///
+    /// # Errors
+    /// [`Error::NoThread`](crate::core::error::Error::NoThread).
+    pub fn ensure_renewal() -> Result<()> {
+        background::ensure_timers()
     }
 
     /// Has the lease of a job of the store's renewed from now on.
@@ -96,7 +113,11 @@ impl Watch {
         jobs.insert(hash.to_owned(), job_id.to_owned());
         // Under the lock, as where renewing ends.
         if !self.renewing.swap(true, Ordering::SeqCst) {
-            background::start(renew(Arc::downgrade(self)));
+            // Its thread is there: see `ensure_renewal`.
+            let started = background::start(renew(Arc::downgrade(self)));
+            if started.is_err() {
+                self.renewing.store(false, Ordering::SeqCst);
+            }
         }
     }
 

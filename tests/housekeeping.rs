@@ -1,0 +1,226 @@
+//! Housekeeping of much: each step is bounded in rows and bytes, keys are gone through once, and where a connection has
+//! another thread, it runs there.
+
+#![allow(clippy::unwrap_used, reason = "test helpers")]
+
+mod common;
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use comic_vine_sqlite_store::core::adaptive::{self, CallOnAll, Divisions, Priority};
+use comic_vine_sqlite_store::core::error::{Result, StoreKind};
+use comic_vine_sqlite_store::core::options::{
+    AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, ResourceConfigs, Synchronous,
+};
+use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, Weight};
+use comic_vine_sqlite_store::core::{cache, dedupe, rate_limit};
+use comic_vine_sqlite_store::sqlite::connection::Location;
+use comic_vine_sqlite_store::sqlite::database::{Database, Queued, Recipient, Reply};
+use common::{Db, TempFile};
+
+const NOW: f64 = 1_000_000.0;
+const STEP_ROWS: u64 = 500;
+const STEP_BYTES: f64 = (4 << 20) as f64;
+
+/// What the steps of a clean-up did.
+#[derive(Debug, Default)]
+struct Steps {
+    /// How many read, and how many removed something.
+    reads: usize,
+    removals: usize,
+    /// The most rows, and bytes of the cache, that one removed.
+    most_rows: u64,
+    most_bytes: f64,
+    removed: u64,
+}
+
+/// Runs a clean-up, as often as not between other calls, to its end.
+fn run(db: &Db, table: &str, size: &str, mut operation: Operation) -> Steps {
+    let mut steps = Steps::default();
+    let stored = || {
+        let rows = db.rows(&format!("SELECT COUNT(*), COALESCE(SUM({size}), 0) FROM {table}"));
+        (rows[0][0].number().unwrap() as u64, rows[0][1].number().unwrap())
+    };
+    loop {
+        let before = stored();
+        let is_read = operation.read_only;
+        let outcome = db.step(operation);
+        let after = stored();
+        let (rows, bytes) = (before.0 - after.0, before.1 - after.1);
+        steps.reads += usize::from(is_read);
+        steps.removals += usize::from(rows > 0);
+        steps.most_rows = steps.most_rows.max(rows);
+        steps.most_bytes = steps.most_bytes.max(bytes);
+        steps.removed += rows;
+        match outcome {
+            Outcome::Continue(next) => operation = next,
+            Outcome::Answer(Answer::Undefined) => return steps,
+            Outcome::Answer(other) => panic!("{other:?}"),
+            Outcome::AnswerThen(..) => panic!("nothing follows"),
+        }
+    }
+}
+
+fn configs() -> ResourceConfigs {
+    ResourceConfigs { default: RateLimitConfig { limit: 10.0, window_ms: 1_000.0 }, named: Vec::new() }
+}
+
+#[test]
+fn entries_are_removed_by_rows_and_by_bytes() {
+    let db = Db::memory(StoreKind::Cache);
+    db.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+         INSERT INTO cache SELECT 'small-' || i, zeroblob(10), 1, 0 FROM n;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30)
+         INSERT INTO cache SELECT 'large-' || i, zeroblob(1000000), 2, 0 FROM n;
+         INSERT INTO cache VALUES ('huge', zeroblob(20000000), 3, 0), ('live', zeroblob(10), 9e15, 0)",
+    );
+    let steps = run(&db, "cache", "IIF(hash = 'huge', 0, length(value))", cache::cleanup(NOW));
+    assert_eq!(steps.removed, 5_031, "{steps:?}");
+    assert!(steps.most_rows <= STEP_ROWS && steps.most_bytes <= STEP_BYTES, "{steps:?}");
+    // 5,031 keys, 500 at a time.
+    assert_eq!(steps.reads, 11, "each key is found once: {steps:?}");
+    assert_eq!(db.rows("SELECT hash FROM cache").len(), 1);
+}
+
+#[test]
+fn what_cannot_be_removed_ends_it() {
+    let db = Db::memory(StoreKind::Cache);
+    db.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+         INSERT INTO cache SELECT 'small-' || i, zeroblob(10), 1, 0 FROM n;
+         CREATE TRIGGER keep BEFORE DELETE ON cache BEGIN SELECT RAISE(IGNORE); END",
+    );
+    let steps = run(&db, "cache", "1", cache::cleanup(NOW));
+    assert_eq!((steps.reads, steps.removed), (1, 0));
+}
+
+#[test]
+fn jobs_and_leases_are_removed_in_steps() {
+    let db = Db::memory(StoreKind::Dedupe);
+    db.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+         INSERT INTO dedupe_jobs SELECT 'job-' || i, i, 'completed', zeroblob(2000), NULL, 0, 0 FROM n;
+         INSERT INTO dedupe_leases SELECT hash, 'me', job_id, 0 FROM dedupe_jobs;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+         INSERT INTO dedupe_jobs SELECT 'pending-' || i, i, 'pending', NULL, NULL, 999999, 0 FROM n;
+         INSERT INTO dedupe_leases SELECT hash, 'me', job_id, 9e15 FROM dedupe_jobs WHERE status = 'pending'",
+    );
+    let options = DedupeOptions { job_timeout_ms: 1_000.0, ..DedupeOptions::default() };
+    let jobs = run(&db, "dedupe_jobs", "length(result)", dedupe::cleanup(&options, NOW, NOW));
+    assert_eq!(jobs.removed, 3_000, "{jobs:?}");
+    assert!(jobs.most_rows <= STEP_ROWS, "{jobs:?}");
+    assert_eq!(db.number("SELECT COUNT(*) FROM dedupe_leases"), 3_000.0, "those of pending jobs stay");
+    // Ended by 0.3.0, which leaves their leases.
+    db.execute("UPDATE dedupe_jobs SET status = 'failed'; UPDATE dedupe_leases SET expires_at = 1");
+    let leases = run(&db, "dedupe_leases", "1", dedupe::cleanup(&options, NOW, NOW));
+    assert_eq!(leases.removed, 3_000, "{leases:?}");
+    assert!(leases.most_rows <= STEP_ROWS, "{leases:?}");
+}
+
+#[test]
+fn requests_of_many_resources_are_removed_in_steps() {
+    for kind in [StoreKind::RateLimit, StoreKind::Adaptive] {
+        let db = Db::memory(kind);
+        db.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+             INSERT INTO rate_limits (resource, timestamp) SELECT 'name-' || i, -1e13 FROM n;
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+             INSERT INTO rate_limits (resource, timestamp) SELECT 'many', -1e13 FROM n;
+             INSERT INTO rate_limits (resource, timestamp) SELECT 'name-7', 999999;
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+             INSERT INTO rate_limit_reservations (resource, owner, expires_at) SELECT 'name', 'me', i % 2 * 9e15 FROM n",
+        );
+        let cleanup = || match kind {
+            StoreKind::RateLimit => rate_limit::cleanup(configs(), NOW),
+            _ => adaptive::cleanup(CallOnAll {
+                configs: configs(),
+                config: AdaptiveConfig::default(),
+                divisions: Divisions::default(),
+                now: NOW,
+            }),
+        };
+        let steps = run(&db, "rate_limits", "1", cleanup());
+        assert_eq!(steps.removed, 4_000, "{steps:?}");
+        assert!(steps.most_rows <= STEP_ROWS, "{steps:?}");
+        // 2,001 names, 200 at a time, and what each page of them has; and the places held, 500 at a time.
+        assert!(steps.reads <= 2 * 11 + 4 + 5, "each name is looked up once: {steps:?}");
+        assert_eq!(db.rows("SELECT resource, timestamp FROM rate_limits").len(), 1);
+        assert_eq!(db.number("SELECT COUNT(*) FROM rate_limit_reservations"), 1_000.0);
+        let steps = run(&db, "rate_limits", "1", cleanup());
+        assert_eq!(steps.removed, 0);
+    }
+}
+
+/// Takes note of where answers come from.
+#[derive(Default)]
+struct Threads {
+    answered: Mutex<Vec<ThreadId>>,
+    changed: Condvar,
+}
+
+impl Recipient for Threads {
+    fn deliver(&self, _call: usize, answer: Result<Answer>) {
+        answer.unwrap();
+        self.answered.lock().unwrap().push(thread::current().id());
+        self.changed.notify_all();
+    }
+}
+
+/// Which thread carries an operation out that is called on this one.
+fn thread_of(database: &Arc<Database>, operation: Operation) -> ThreadId {
+    let threads = Arc::new(Threads::default());
+    let reply = Some(Reply::new(threads.clone(), 0));
+    database.enqueue(Queued { operation, reply, deadline: Instant::now() + Duration::from_secs(60) });
+    database.flush();
+    let answered = threads.answered.lock().unwrap();
+    threads.changed.wait_while(answered, |answered| answered.is_empty()).unwrap()[0]
+}
+
+#[test]
+fn it_runs_on_a_thread_of_its_own() {
+    let file = TempFile::new();
+    for location in [Location::File(file.path().to_owned()), Location::Memory] {
+        let database = Database::open(location, JournalMode::Wal, Synchronous::Normal, false).unwrap();
+        for kind in [StoreKind::Cache, StoreKind::Dedupe, StoreKind::RateLimit, StoreKind::Adaptive] {
+            database.add_store(kind, Synchronous::Normal).unwrap();
+        }
+        let here = thread::current().id();
+        // The first commit begins the log.
+        thread_of(&database, cache::set("key", "1", 0.0, 0.0));
+        assert_eq!(thread_of(&database, cache::set("key", "1", 0.0, 0.0)), here);
+        assert_eq!(thread_of(&database, rate_limit::record("issues".to_owned(), 0.0, None)), here);
+        assert_eq!(thread_of(&database, adaptive::record("volumes", Priority::User, 0.0, None)), here);
+        let call = CallOnAll {
+            configs: configs(),
+            config: AdaptiveConfig::default(),
+            divisions: Divisions::default(),
+            now: NOW,
+        };
+        let cleanups = [
+            cache::cleanup(NOW),
+            dedupe::cleanup(&DedupeOptions::default(), NOW, NOW),
+            rate_limit::cleanup(configs(), NOW),
+            adaptive::cleanup(call),
+        ];
+        for cleanup in cleanups {
+            assert_ne!(thread_of(&database, cleanup), here);
+        }
+        database.close();
+    }
+}
+
+#[test]
+fn a_large_entry_that_has_expired_is_removed_there_too() {
+    let db = Db::memory(StoreKind::Cache);
+    for (bytes, is_heavy) in [(1_000, false), (1_000_000, true)] {
+        let text = format!("\"{}\"", "x".repeat(bytes));
+        db.run(cache::set("key", text, 1.0, 0.0));
+        let Outcome::AnswerThen(Answer::Undefined, removal) = db.step(cache::get("key", NOW)) else {
+            panic!("it has expired");
+        };
+        assert_eq!(removal.weight == Weight::Heavy, is_heavy);
+    }
+}
