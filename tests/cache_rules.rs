@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome};
 use comic_vine_sqlite_store::core::{cache, codec};
-use common::{Db, members};
+use common::{Db, Value, members};
 use proptest::prelude::*;
 
 const START: f64 = 1.7e12;
@@ -33,14 +33,175 @@ fn count(db: &Db) -> f64 {
     db.number("SELECT COUNT(*) FROM cache")
 }
 
+const STORES: usize = 2;
+const HASHES: [&str; 4] = ["", "one", "two\0", "'; DROP TABLE cache; --"];
+
 #[derive(Clone, Debug)]
 enum Act {
     Set(String, f64),
     Get,
+    /// A `get` after which the store stops before it removes what it found expired.
+    Look,
+    /// It goes on and removes it.
+    GoOn,
     Delete,
     Clear,
     Cleanup,
     Stats,
+}
+
+/// After how long, which store, which hash, what.
+type Action = (i64, usize, usize, Act);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    text: String,
+    until: f64,
+    created_at: f64,
+}
+
+impl Entry {
+    fn is_served(&self, now: f64) -> bool {
+        now < self.until
+    }
+
+    fn has_expired(&self, now: f64) -> bool {
+        self.until < now
+    }
+
+    /// Whether a clean-up removes it. TODAY: one that was created later than `now` is like any other, and is served
+    /// for as long as the clock was set back, and its own time besides.
+    fn is_cleaned_up(&self, now: f64) -> bool {
+        self.has_expired(now)
+    }
+}
+
+/// What lies in the database: hash, value, expiry, creation.
+type Row = (String, Vec<u8>, f64, f64);
+
+struct Model<'db> {
+    db: &'db Db,
+    /// The world's time, and how far the stores' clocks are ahead of it.
+    now: f64,
+    ahead: [i64; STORES],
+    map: HashMap<&'static str, Entry>,
+    /// What each store has found expired and not removed yet: its hash, its expiry, and the removal.
+    found: [Option<(&'static str, f64, Operation)>; STORES],
+}
+
+impl<'db> Model<'db> {
+    fn new(db: &'db Db, ahead: [i64; STORES]) -> Self {
+        db.run(cache::clear());
+        Model { db, now: START, ahead, map: HashMap::new(), found: Default::default() }
+    }
+
+    fn stored(&self) -> Vec<Row> {
+        let rows = self.db.rows("SELECT hash, value, expires_at, created_at FROM cache ORDER BY hash");
+        rows.into_iter()
+            .map(|row| {
+                let [hash, Value::Blob(value), until, created_at] = row.as_slice() else { panic!("{row:?}") };
+                let number = |value: &Value| value.number().unwrap();
+                (hash.text().unwrap().to_owned(), value.clone(), number(until), number(created_at))
+            })
+            .collect()
+    }
+
+    fn expected(&self) -> Vec<Row> {
+        let row = |(hash, entry): (&&str, &Entry)| {
+            (String::from(*hash), codec::encode(&entry.text), entry.until, entry.created_at)
+        };
+        let mut rows: Vec<Row> = self.map.iter().map(row).collect();
+        rows.sort_by(|one, other| one.0.cmp(&other.0));
+        rows
+    }
+
+    fn apply(&mut self, (after, store, hash, act): Action) {
+        self.now += after as f64;
+        let now = self.now + self.ahead[store] as f64;
+        let (db, hash) = (self.db, HASHES[hash]);
+        let before = self.stored();
+        match act.clone() {
+            Act::Set(text, ttl) => {
+                db.run(cache::set(hash, text.as_str(), ttl, now));
+                self.map.insert(hash, Entry { text, until: now + ttl.max(0.0) * 1_000.0, created_at: now });
+            }
+            Act::Get => {
+                self.map.retain(|kept, entry| *kept != hash || entry.is_served(now));
+                let answer = get(db, hash, now);
+                assert_eq!(answer, self.map.get(hash).map(|entry| entry.text.clone()));
+                never_serves_what_has_expired(&before, hash, now, answer.as_deref());
+            }
+            Act::Look => match (db.step(cache::get(hash, now)), self.map.get(hash)) {
+                (Outcome::AnswerThen(Answer::Undefined, removal), Some(entry)) => {
+                    assert!(!entry.is_served(now), "{entry:?}");
+                    self.found[store] = Some((hash, entry.until, removal));
+                }
+                (Outcome::Answer(Answer::Json { text, .. }), Some(entry)) => {
+                    assert!(entry.is_served(now) && entry.text == *text, "{entry:?}");
+                    never_serves_what_has_expired(&before, hash, now, Some(&text));
+                }
+                (Outcome::Answer(Answer::Undefined), None) => {}
+                (_, entry) => panic!("another answer than {entry:?}"),
+            },
+            Act::GoOn => {
+                if let Some((hash, until, removal)) = self.found[store].take() {
+                    db.run(removal);
+                    self.map.retain(|kept, entry| *kept != hash || entry.until != until);
+                }
+            }
+            Act::Delete => {
+                db.run(cache::delete(hash));
+                self.map.remove(hash);
+            }
+            Act::Clear => {
+                db.run(cache::clear());
+                self.map.clear();
+            }
+            Act::Cleanup => {
+                db.run(cache::cleanup(now));
+                self.map.retain(|_, entry| !entry.is_cleaned_up(now));
+                let after = self.stored();
+                let spared = |row: &&Row| row.2 >= now && row.3 <= now;
+                assert!(before.iter().filter(spared).all(|row| after.contains(row)), "{before:?} {after:?}");
+            }
+            Act::Stats => {
+                let expired = self.map.values().filter(|entry| entry.has_expired(now)).count();
+                let mut stats = members(db.run(cache::stats(now)));
+                let (expired_items, total) = (stats.number("expiredItems"), stats.number("totalItems"));
+                assert_eq!(expired_items, expired as f64);
+                assert_eq!(total, self.map.len() as f64);
+                assert_eq!(total, before.len() as f64);
+                assert_eq!(expired_items, before.iter().filter(|row| row.2 < now).count() as f64);
+                assert!(stats.number("databaseSizeKB") > 0.0);
+            }
+        }
+        assert_eq!(count(self.db), self.map.len() as f64);
+        assert_eq!(self.stored(), self.expected(), "after {act:?} of {hash:?} by {store} at {now}");
+    }
+
+    /// Once all clocks are past an expiry, the entry is absent and goes, whatever the clocks showed before.
+    fn settle(mut self) {
+        let finite = self.stored().into_iter().map(|row| row.2).filter(|until| *until < 1e15);
+        let last = finite.fold(self.now, f64::max);
+        let behind = -self.ahead.into_iter().min().unwrap();
+        self.apply(((last - self.now).ceil() as i64 + behind + 1, 0, 0, Act::Stats));
+        for (hash, name) in HASHES.iter().enumerate() {
+            let endless = self.map.get(name).is_some_and(|entry| entry.until >= 1e15);
+            self.apply((0, 0, hash, Act::Get));
+            assert_eq!(self.map.contains_key(name), endless);
+        }
+        for store in 0..STORES {
+            self.apply((0, store, 0, Act::Cleanup));
+        }
+        assert!(self.stored().iter().all(|row| row.2 >= 1e15));
+    }
+}
+
+fn never_serves_what_has_expired(rows: &[Row], hash: &str, now: f64, answer: Option<&str>) {
+    let Some(answer) = answer else { return };
+    let row = rows.iter().find(|row| row.0 == hash).unwrap();
+    assert!(now < row.2, "{answer} at {now} of {row:?}");
+    assert_eq!(row.1, codec::encode(answer));
 }
 
 fn acts() -> impl Strategy<Value = Act> {
@@ -53,6 +214,8 @@ fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => (text, ttl).prop_map(|(text, ttl)| Act::Set(text, ttl)),
         8 => Just(Act::Get),
+        2 => Just(Act::Look),
+        2 => Just(Act::GoOn),
         2 => Just(Act::Delete),
         1 => Just(Act::Clear),
         1 => Just(Act::Cleanup),
@@ -60,50 +223,36 @@ fn acts() -> impl Strategy<Value = Act> {
     ]
 }
 
+fn forward() -> impl Strategy<Value = i64> + Clone {
+    prop_oneof![2 => 0..2i64, 1 => prop::sample::select(vec![999, 1_000, 2_000]), 1 => 0..3_000i64]
+}
+
+fn actions(after: impl Strategy<Value = i64>) -> impl Strategy<Value = Vec<Action>> {
+    prop::collection::vec((after, 0..STORES, 0..HASHES.len(), acts()), 1..60)
+}
+
 #[test]
 fn every_answer_is_that_of_a_map() {
     let db = Db::memory(StoreKind::Cache);
-    let after = prop_oneof![2 => 0..2i64, 1 => prop::sample::select(vec![999, 1_000, 2_000]), 1 => 0..3_000i64];
-    let actions = prop::collection::vec((after, 0..4usize, acts()), 1..60);
-    proptest!(common::random(400), |(actions in actions)| {
-        let hashes = ["", "one", "two\0", "'; DROP TABLE cache; --"];
-        let mut map: HashMap<&str, (String, f64)> = HashMap::new();
-        let mut now = START;
-        db.run(cache::clear());
-        for (after, hash, act) in actions {
-            now += after as f64;
-            let hash = hashes[hash];
-            match act {
-                Act::Set(text, ttl) => {
-                    db.run(cache::set(hash, text.as_str(), ttl, now));
-                    map.insert(hash, (text, now + ttl.max(0.0) * 1_000.0));
-                }
-                Act::Get => {
-                    map.retain(|kept, (_, until)| *kept != hash || now < *until);
-                    assert_eq!(get(&db, hash, now), map.get(hash).map(|(text, _)| text.clone()));
-                }
-                Act::Delete => {
-                    db.run(cache::delete(hash));
-                    map.remove(hash);
-                }
-                Act::Clear => {
-                    db.run(cache::clear());
-                    map.clear();
-                }
-                Act::Cleanup => {
-                    db.run(cache::cleanup(now));
-                    map.retain(|_, (_, until)| now <= *until);
-                }
-                Act::Stats => {
-                    let expired = map.values().filter(|(_, until)| *until < now).count();
-                    let mut stats = members(db.run(cache::stats(now)));
-                    assert_eq!(stats.number("expiredItems"), expired as f64);
-                    assert_eq!(stats.number("totalItems"), map.len() as f64);
-                    assert!(stats.number("databaseSizeKB") > 0.0);
-                }
-            }
-            assert_eq!(count(&db), map.len() as f64);
+    proptest!(common::random(400), |(actions in actions(forward()))| {
+        let mut model = Model::new(&db, [0; STORES]);
+        for action in actions {
+            model.apply(action);
         }
+        model.settle();
+    });
+}
+
+#[test]
+fn every_answer_is_that_of_a_map_when_time_goes_back() {
+    let db = Db::memory(StoreKind::Cache);
+    let actions = actions(common::back_and_forth(forward()));
+    proptest!(common::random(300), |(ahead in common::clocks(), actions in actions)| {
+        let mut model = Model::new(&db, ahead);
+        for action in actions {
+            model.apply(action);
+        }
+        model.settle();
     });
 }
 

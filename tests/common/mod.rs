@@ -14,6 +14,8 @@ use comic_vine_sqlite_store::core::plan::{Answer, Field, Operation, Outcome, Ste
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 pub use comic_vine_sqlite_store::core::value::Value;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
+use proptest::prelude::{Strategy, any, prop};
+use proptest::strategy::Union;
 use proptest::test_runner::{Config, RngSeed};
 
 /// A connection with the tables of some kinds of store; to a file, with the settings that a path has by default.
@@ -215,4 +217,25 @@ pub fn random(cases: u32) -> Config {
         failure_persistence: None,
         ..given
     }
+}
+
+const HOUR: i64 = 3_600_000;
+
+/// Steps of time, some of them back: mostly by a little, as when a clock is adjusted, or as far as steps go forward,
+/// seldom by hours, as when it was wrong.
+pub fn back_and_forth(forward: impl Strategy<Value = i64> + Clone + 'static) -> impl Strategy<Value = i64> + Clone {
+    let back = forward.clone().prop_map(|ms| -ms);
+    Union::new_weighted(vec![
+        (12, forward.boxed()),
+        (2, (-5..0i64).boxed()),
+        (3, back.boxed()),
+        (1, prop::sample::select(vec![-5 * HOUR, -HOUR, HOUR, 4 * HOUR]).boxed()),
+    ])
+}
+
+/// How far the clock of each store is ahead of the world's. Half of the time all clocks agree.
+pub fn clocks<const STORES: usize>() -> impl Strategy<Value = [i64; STORES]> {
+    let ahead = || prop::sample::select(vec![0, 0, 1, -1, 50, -300, 999, 1_000, 1_001, 60_000, -HOUR]);
+    let differing = prop::collection::vec(ahead(), STORES);
+    (any::<bool>(), differing).prop_map(|(agree, ahead)| std::array::from_fn(|i| if agree { 0 } else { ahead[i] }))
 }
