@@ -5,32 +5,44 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::options::{RateLimitConfig, ResourceConfigs};
+use comic_vine_sqlite_store::core::plan::{Operation, Outcome};
 use comic_vine_sqlite_store::core::rate_limit::{self, Call, Ids, Reservations};
-use common::{Db, boolean, members, number};
+use common::{Db, Value, boolean, members, number};
 use proptest::prelude::*;
 
-const START: i64 = 1_000_000;
+const START: i64 = 1_700_000_000_000;
 const RESOURCES: [&str; 2] = ["issues", "volumes"];
 
+const STORES: usize = 3;
+
 /// What one resource has seen.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Resource {
+    /// Requests that are stored.
     requests: Vec<f64>,
     /// Places held: by whom and until when. Lapsed ones stay until somebody else wants a place.
     places: Vec<(usize, f64)>,
+    /// All requests since the last reset.
+    history: Vec<f64>,
 }
 
 impl Resource {
+    /// What a call at `now` goes by. TODAY: a time later than `now` is taken as it is, so a request counts, and a place
+    /// is held, for as long as the clock was set back, and its own span besides.
+    fn as_of(&self, _now: f64) -> Self {
+        self.clone()
+    }
+
     fn recorded(&self, limit: RateLimitConfig, now: f64) -> usize {
-        self.requests.iter().filter(|at| now - **at <= limit.window_ms).count()
+        self.as_of(now).requests.iter().filter(|at| now - **at <= limit.window_ms).count()
     }
 
     fn held(&self, now: f64) -> usize {
-        self.places.iter().filter(|(_, until)| now < *until).count()
+        self.as_of(now).places.iter().filter(|(_, until)| now < *until).count()
     }
 
     fn count(&self, limit: RateLimitConfig, now: f64) -> f64 {
@@ -39,6 +51,32 @@ impl Resource {
 
     fn is_free(&self, limit: RateLimitConfig, now: f64) -> bool {
         self.count(limit, now) < limit.limit
+    }
+
+    /// How long a request at `now` has to wait: until fewer than the limit are left in the window.
+    fn wait(&self, limit: RateLimitConfig, now: f64) -> f64 {
+        if limit.limit == 0.0 {
+            return limit.window_ms;
+        }
+        if self.is_free(limit, now) {
+            return 0.0;
+        }
+        let Resource { requests, places, .. } = self.as_of(now);
+        let in_window = requests.into_iter().filter(|at| now - at <= limit.window_ms);
+        let held = places.into_iter().map(|(_, until)| until).filter(|until| now < *until);
+        let mut ends: Vec<f64> = in_window.map(|at| at + limit.window_ms).chain(held).collect();
+        ends.sort_by(|one, other| other.total_cmp(one));
+        (ends[limit.limit.ceil() as usize - 1] - now).max(1.0)
+    }
+
+    fn record(&mut self, now: f64) {
+        self.requests.push(now);
+        self.history.push(now);
+    }
+
+    /// Removes the requests made before the start of a window.
+    fn sweep(&mut self, start: f64) {
+        self.requests.retain(|at| start <= *at);
     }
 
     fn lapse(&mut self, now: f64) {
@@ -55,17 +93,21 @@ impl Resource {
 
     /// The most requests that any window holds.
     fn fullest(&self, limit: RateLimitConfig) -> usize {
-        self.requests.iter().map(|at| self.recorded_until(limit, *at)).max().unwrap_or(0)
+        self.history.iter().map(|at| self.recorded_until(limit, *at)).max().unwrap_or(0)
     }
 
     fn recorded_until(&self, limit: RateLimitConfig, end: f64) -> usize {
-        self.requests.iter().filter(|at| **at <= end && end - **at <= limit.window_ms).count()
+        self.history.iter().filter(|at| **at <= end && end - **at <= limit.window_ms).count()
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
     CanProceed,
+    /// A `canProceed` after which the store stops before it removes what has left the window.
+    Look,
+    /// It goes on and removes it.
+    GoOn,
     WaitTime,
     Status,
     Stats,
@@ -75,25 +117,66 @@ enum Act {
     Reserve,
     /// Records in the place taken.
     Redeem,
+    /// Records where places are held, in one if the store has one.
+    RecordAsHolder,
+    Lower,
+    Raise,
     Reset,
+    Clear,
     Cleanup,
 }
 
 /// After how long, which store, which resource, what.
 type Action = (i64, usize, usize, Act);
 
+/// What lies in the database: requests, and places held.
+#[derive(Debug, PartialEq)]
+struct Stored {
+    requests: Vec<(String, f64)>,
+    places: Vec<(String, String, f64)>,
+}
+
+impl Stored {
+    fn in_order(mut self) -> Self {
+        self.requests.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
+        let key = |place: &(String, String, f64)| (place.0.clone(), place.1.clone());
+        self.places.sort_by(|one, other| key(one).cmp(&key(other)).then(one.2.total_cmp(&other.2)));
+        self
+    }
+
+    /// How many requests and places of a resource count at `now`.
+    fn count(&self, on: usize, limit: RateLimitConfig, now: f64) -> f64 {
+        let counts = |at: f64| now - limit.window_ms <= at;
+        let recorded = self.requests.iter().filter(|(of, at)| of == RESOURCES[on] && counts(*at)).count();
+        let held = self.places.iter().filter(|(of, _, until)| of == RESOURCES[on] && now < *until).count();
+        (recorded + held) as f64
+    }
+}
+
 struct Model<'db> {
     db: &'db Db,
     limits: [RateLimitConfig; 2],
     reserve_for: f64,
+    /// The world's time, and how far the stores' clocks are ahead of it.
     now: f64,
+    ahead: [i64; STORES],
     resources: [Resource; 2],
+    /// What each store has found to have left a window and not removed yet: the window's resource and start.
+    found: [Option<(usize, f64, Operation)>; STORES],
 }
 
 impl<'db> Model<'db> {
     fn new(db: &'db Db, limits: [RateLimitConfig; 2], reserve_for: f64) -> Self {
         db.run(rate_limit::clear());
-        Model { db, limits, reserve_for, now: START as f64, resources: Default::default() }
+        Model {
+            db,
+            limits,
+            reserve_for,
+            now: START as f64,
+            ahead: [0; STORES],
+            resources: Default::default(),
+            found: Default::default(),
+        }
     }
 
     fn configs(&self) -> ResourceConfigs {
@@ -101,28 +184,77 @@ impl<'db> Model<'db> {
         ResourceConfigs { default: self.limits[0], named }
     }
 
-    fn call(&self, on: usize) -> Call {
-        Call { resource: RESOURCES[on].to_owned(), limit: self.limits[on], now: self.now }
+    /// The time by a store's clock.
+    fn time(&self, who: usize) -> f64 {
+        self.now + self.ahead[who] as f64
+    }
+
+    fn call(&self, who: usize, on: usize) -> Call {
+        Call { resource: RESOURCES[on].to_owned(), limit: self.limits[on], now: self.time(who) }
+    }
+
+    fn stored(&self) -> Stored {
+        let text = |value: &Value| value.text().unwrap().to_owned();
+        let requests = self.db.rows("SELECT resource, timestamp FROM rate_limits");
+        let places = self.db.rows("SELECT resource, owner, expires_at FROM rate_limit_reservations");
+        Stored {
+            requests: requests.iter().map(|row| (text(&row[0]), row[1].number().unwrap())).collect(),
+            places: places.iter().map(|row| (text(&row[0]), text(&row[1]), row[2].number().unwrap())).collect(),
+        }
+        .in_order()
+    }
+
+    fn expected(&self) -> Stored {
+        let mut expected = Stored { requests: Vec::new(), places: Vec::new() };
+        for (resource, name) in self.resources.iter().zip(RESOURCES) {
+            expected.requests.extend(resource.requests.iter().map(|at| (name.to_owned(), *at)));
+            let place = |(who, until): &(usize, f64)| (name.to_owned(), format!("store-{who}"), *until);
+            expected.places.extend(resource.places.iter().map(place));
+        }
+        expected.in_order()
     }
 
     fn apply(&mut self, (after, who, on, act): Action) {
         self.now += after as f64;
-        let (now, limit, resource) = (self.now, self.limits[on], &self.resources[on]);
+        let (now, limit, resource) = (self.time(who), self.limits[on], &self.resources[on]);
+        let start = now - limit.window_ms;
         let free = resource.is_free(limit, now);
         let places = Reservations { owner: format!("store-{who}"), for_ms: self.reserve_for };
+        let before = self.stored();
         match act {
             Act::CanProceed => {
-                let answer = self.db.run(rate_limit::can_proceed(self.call(on), None));
+                let answer = self.db.run(rate_limit::can_proceed(self.call(who, on), None));
                 assert_eq!(boolean(answer), free);
+                self.resources[on].sweep(start);
             }
-            Act::WaitTime => self.check_wait(on),
+            Act::Look => {
+                let old = resource.requests.iter().any(|at| *at < start);
+                match self.db.step(rate_limit::can_proceed(self.call(who, on), None)) {
+                    Outcome::Answer(answer) => assert_eq!((boolean(answer), false), (free, old)),
+                    Outcome::AnswerThen(answer, removal) => {
+                        assert_eq!((boolean(answer), true), (free, old));
+                        self.found[who] = Some((on, start, removal));
+                    }
+                    Outcome::Continue(_) => panic!("it answers"),
+                }
+            }
+            Act::GoOn => {
+                if let Some((on, start, removal)) = self.found[who].take() {
+                    self.db.run(removal);
+                    self.resources[on].sweep(start);
+                }
+            }
+            Act::WaitTime => self.check_wait(who, on),
             Act::Status => {
-                let mut status = members(self.db.run(rate_limit::status(self.call(on))));
+                let mut status = members(self.db.run(rate_limit::status(self.call(who, on))));
                 let remaining = (limit.limit - resource.count(limit, now)).max(0.0);
-                assert_eq!(status.number("remaining"), remaining);
+                let answered = status.number("remaining");
+                assert_eq!(answered, remaining);
                 assert_eq!(remaining > 0.0, free);
+                assert!((0.0..=limit.limit).contains(&answered), "{answered}");
                 assert_eq!(status.number("resetTime"), now + limit.window_ms);
                 assert_eq!(status.number("limit"), limit.limit);
+                self.resources[on].sweep(start);
             }
             Act::Stats => {
                 let limited = |on: &usize| {
@@ -133,52 +265,98 @@ impl<'db> Model<'db> {
                 let expected: Vec<&str> = (0..2).filter(limited).map(|on| RESOURCES[on]).collect();
                 let mut stats = members(self.db.run(rate_limit::stats(self.configs(), now)));
                 assert_eq!(stats.list("rateLimitedResources"), expected);
+                let names: HashSet<&str> = before.requests.iter().map(|(of, _)| of.as_str()).collect();
+                assert_eq!(stats.number("totalRequests"), before.requests.len() as f64);
+                assert_eq!(stats.number("uniqueResources"), names.len() as f64);
+                for (resource, limit) in self.resources.iter_mut().zip(self.limits) {
+                    resource.sweep(now - limit.window_ms);
+                }
             }
             Act::Acquire => {
-                assert_eq!(boolean(self.db.run(rate_limit::acquire(&self.call(on)))), free);
-                let resource = &mut self.resources[on];
-                resource.lapse(now);
-                resource.requests.extend(free.then_some(now));
+                assert_eq!(boolean(self.db.run(rate_limit::acquire(&self.call(who, on)))), free);
+                self.admit(who, on, free, |resource| resource.record(now));
             }
             Act::Record => {
                 self.db.run(rate_limit::record(RESOURCES[on].to_owned(), now, None));
-                self.resources[on].requests.push(now);
+                self.resources[on].record(now);
             }
             Act::Reserve => {
-                let answer = self.db.run(rate_limit::can_proceed(self.call(on), Some(&places)));
+                let answer = self.db.run(rate_limit::can_proceed(self.call(who, on), Some(&places)));
                 assert_eq!(boolean(answer), free);
-                let resource = &mut self.resources[on];
-                resource.lapse(now);
-                resource.places.extend(free.then_some((who, now + self.reserve_for)));
+                let until = now + self.reserve_for;
+                self.admit(who, on, free, |resource| resource.places.push((who, until)));
             }
             Act::Redeem => {
                 if self.resources[on].release(who) {
                     self.db.run(rate_limit::record(RESOURCES[on].to_owned(), now, Some(&places)));
-                    self.resources[on].requests.push(now);
+                    self.resources[on].record(now);
                 }
             }
+            Act::RecordAsHolder => {
+                self.resources[on].release(who);
+                self.db.run(rate_limit::record(RESOURCES[on].to_owned(), now, Some(&places)));
+                self.resources[on].record(now);
+            }
+            Act::Lower => self.limits[on].limit = (limit.limit / 2.0).floor(),
+            Act::Raise => self.limits[on].limit += 2.0,
             Act::Reset => {
                 self.db.run(rate_limit::reset(RESOURCES[on]));
                 self.resources[on] = Resource::default();
+            }
+            Act::Clear => {
+                self.db.run(rate_limit::clear());
+                self.resources = Default::default();
             }
             Act::Cleanup => {
                 self.db.run(rate_limit::cleanup(self.configs(), now));
                 let mut kept = 0;
                 for (resource, limit) in self.resources.iter_mut().zip(self.limits) {
+                    resource.sweep(now - limit.window_ms);
                     resource.lapse(now);
                     kept += resource.recorded(limit, now);
                 }
                 assert_eq!(self.db.number("SELECT COUNT(*) FROM rate_limits"), kept as f64);
                 let held: usize = self.resources.iter().map(|resource| resource.places.len()).sum();
                 assert_eq!(self.db.number("SELECT COUNT(*) FROM rate_limit_reservations"), held as f64);
+                self.cleanup_spares_what_counts(now, &before);
             }
+        }
+        let stored = self.stored();
+        assert_eq!(stored, self.expected(), "after {act:?} of {who} at {now}");
+    }
+
+    /// A request was recorded or a place taken, if there was one.
+    fn admit(&mut self, who: usize, on: usize, free: bool, change: impl FnOnce(&mut Resource)) {
+        let (now, limit, resource) = (self.time(who), self.limits[on], &mut self.resources[on]);
+        resource.sweep(now - limit.window_ms);
+        resource.lapse(now);
+        if free {
+            change(resource);
+            // Whatever the clock shows: as counted at that time, no window has more than the limit.
+            let count = self.stored().count(on, limit, now);
+            assert!(count <= limit.limit.ceil(), "{count} of {limit:?} at {now}");
+        }
+    }
+
+    fn cleanup_spares_what_counts(&self, now: f64, before: &Stored) {
+        let after = self.stored();
+        for (resource, at) in &before.requests {
+            let on = RESOURCES.iter().position(|name| name == resource).unwrap();
+            let counts = (now - self.limits[on].window_ms..=now).contains(at);
+            assert!(!counts || after.requests.contains(&(resource.clone(), *at)), "{at} at {now}");
+        }
+        for place in &before.places {
+            let is_held = now < place.2 && place.2 <= now + self.reserve_for;
+            assert!(!is_held || after.places.contains(place), "{place:?} at {now}");
         }
     }
 
     /// 0 exactly if a request may be made now; otherwise a place is free when it is over, and not before.
-    fn check_wait(&self, on: usize) {
-        let (now, limit, resource) = (self.now, self.limits[on], &self.resources[on]);
-        let wait = number(self.db.run(rate_limit::wait_time(self.call(on))));
+    fn check_wait(&mut self, who: usize, on: usize) {
+        let (now, limit, resource) = (self.time(who), self.limits[on], &self.resources[on]);
+        let wait = number(self.db.run(rate_limit::wait_time(self.call(who, on))));
+        assert!(wait.is_finite() && wait >= 0.0, "{wait}");
+        assert_eq!(wait, resource.wait(limit, now));
         if limit.limit == 0.0 {
             assert_eq!(wait, limit.window_ms);
             return;
@@ -189,8 +367,33 @@ impl<'db> Model<'db> {
             assert!(resource.is_free(limit, now + wait + 1.0), "{wait}");
             assert!(!resource.is_free(limit, now + wait - 1.0), "{wait}");
         }
+        let may = boolean(self.db.run(rate_limit::can_proceed(self.call(who, on), None)));
+        assert_eq!(wait == 0.0, may, "{wait}");
+        self.resources[on].sweep(now - limit.window_ms);
+    }
+
+    /// Once all clocks are past all that was stored, whoever comes gets a place, and nothing is left.
+    fn settle(mut self) {
+        let Stored { requests, places } = self.stored();
+        let longest = self.limits[0].window_ms.max(self.limits[1].window_ms);
+        let ends = requests.iter().map(|(_, at)| at + longest).chain(places.iter().map(|place| place.2));
+        let behind = -self.ahead.into_iter().min().unwrap();
+        self.now = ends.fold(self.now, f64::max).ceil() + behind as f64 + 1.0;
+        for who in 0..STORES {
+            for on in 0..2 {
+                self.apply((0, who, on, Act::WaitTime));
+                self.apply((0, who, on, Act::CanProceed));
+                let limit = self.limits[on];
+                assert_eq!(self.resources[on].is_free(limit, self.time(who)), limit.limit > 0.0);
+            }
+        }
+        self.apply((0, 0, 0, Act::Cleanup));
+        assert_eq!(self.stored(), Stored { requests: Vec::new(), places: Vec::new() });
     }
 }
+
+/// Windows that steps of time meet the ends of.
+const EDGES: &[i64] = &[1, 2, 7, 50];
 
 fn rows_of(on: usize) -> String {
     format!("SELECT 1 FROM rate_limits WHERE resource = '{}'", RESOURCES[on])
@@ -203,29 +406,64 @@ fn limits() -> impl Strategy<Value = [RateLimitConfig; 2]> {
         1 => Just(2.5),
         1 => Just(f64::INFINITY),
     ];
-    let window_ms = prop_oneof![8 => (1..300u32).prop_map(f64::from), 1 => Just(0.0), 1 => Just(99.5)];
+    let window_ms = prop_oneof![
+        6 => (1..300u32).prop_map(f64::from),
+        3 => prop::sample::select(EDGES).prop_map(|ms| ms as f64),
+        1 => Just(0.0),
+        1 => Just(99.5),
+    ];
     let one = (limit, window_ms).prop_map(|(limit, window_ms)| RateLimitConfig { limit, window_ms });
     [one.clone(), one]
 }
 
-fn actions(acts: Vec<Act>) -> impl Strategy<Value = Vec<Action>> {
-    let after = prop_oneof![3 => 0..3i64, 2 => 0..100i64, 1 => 100..400i64];
-    prop::collection::vec((after, 0..3usize, 0..2usize, prop::sample::select(acts)), 1..60)
+fn reservations() -> impl Strategy<Value = i64> {
+    prop_oneof![1..200i64, prop::sample::select(EDGES)]
+}
+
+fn forward() -> impl Strategy<Value = i64> + Clone {
+    prop_oneof![3 => 0..3i64, 2 => 0..100i64, 1 => 100..400i64, 1 => prop::sample::select(EDGES)]
+}
+
+fn actions(after: impl Strategy<Value = i64>, acts: Vec<Act>) -> impl Strategy<Value = Vec<Action>> {
+    prop::collection::vec((after, 0..STORES, 0..2usize, prop::sample::select(acts)), 1..60)
+}
+
+fn all_acts() -> Vec<Act> {
+    use Act::{
+        Acquire, CanProceed, Cleanup, Clear, GoOn, Look, Lower, Raise, Record, RecordAsHolder, Redeem, Reserve,
+        Reset, Stats, Status, WaitTime,
+    };
+    let mut acts = [WaitTime, Acquire, Record, Reserve, Redeem].repeat(2);
+    acts.extend([CanProceed, Look, GoOn, Status, Stats, RecordAsHolder, Lower, Raise, Reset, Clear, Cleanup]);
+    acts
 }
 
 #[test]
 fn every_answer_is_that_of_a_window_kept_in_a_list() {
-    use Act::{Acquire, CanProceed, Cleanup, Record, Redeem, Reserve, Reset, Stats, Status, WaitTime};
     let db = Db::memory(StoreKind::RateLimit);
-    let acts = vec![
-        CanProceed, WaitTime, WaitTime, Status, Stats, Acquire, Acquire, Record, Record, Reserve, Redeem, Reset,
-        Cleanup,
-    ];
-    proptest!(common::random(600), |(limits in limits(), reserve_for in 1..200u32, actions in actions(acts))| {
-        let mut model = Model::new(&db, limits, f64::from(reserve_for));
+    let actions = actions(forward(), all_acts());
+    proptest!(common::random(600), |(limits in limits(), reserve_for in reservations(), actions in actions)| {
+        let mut model = Model::new(&db, limits, reserve_for as f64);
         for action in actions {
             model.apply(action);
         }
+        model.settle();
+    });
+}
+
+#[test]
+fn every_answer_is_that_of_a_window_kept_in_a_list_when_time_goes_back() {
+    let db = Db::memory(StoreKind::RateLimit);
+    let actions = actions(common::back_and_forth(forward()), all_acts());
+    proptest!(common::random(600), |(
+        limits in limits(), reserve_for in reservations(), ahead in common::clocks(), actions in actions,
+    )| {
+        let mut model = Model::new(&db, limits, reserve_for as f64);
+        model.ahead = ahead;
+        for action in actions {
+            model.apply(action);
+        }
+        model.settle();
     });
 }
 
@@ -234,8 +472,8 @@ fn no_window_holds_more_than_the_limit() {
     use Act::{Acquire, Cleanup, Redeem, Reserve, Status, WaitTime};
     let db = Db::memory(StoreKind::RateLimit);
     let acts = vec![Acquire, Acquire, Reserve, Reserve, Redeem, Redeem, WaitTime, Status, Cleanup];
-    proptest!(common::random(400), |(limits in limits(), reserve_for in 1..200u32, actions in actions(acts))| {
-        let mut model = Model::new(&db, limits, f64::from(reserve_for));
+    proptest!(common::random(400), |(limits in limits(), reserve_for in reservations(), actions in actions(forward(), acts))| {
+        let mut model = Model::new(&db, limits, reserve_for as f64);
         for action in actions {
             model.apply(action);
             for (resource, limit) in model.resources.iter().zip(limits) {
@@ -254,9 +492,9 @@ fn waiting_as_long_as_told_is_enough() {
         let mut model = Model::new(&db, [limit; 2], 0.0);
         for pause in pauses {
             model.now += pause as f64;
-            let wait = number(db.run(rate_limit::wait_time(model.call(0))));
+            let wait = number(db.run(rate_limit::wait_time(model.call(0, 0))));
             model.now += if wait > 0.0 { wait + 1.0 } else { 0.0 };
-            assert!(boolean(db.run(rate_limit::acquire(&model.call(0)))), "after {wait}");
+            assert!(boolean(db.run(rate_limit::acquire(&model.call(0, 0)))), "after {wait}");
         }
     });
 }
