@@ -297,29 +297,6 @@ fn limits() -> impl Strategy<Value = RateLimitConfig> {
     (limit, window_ms).prop_map(|(limit, window_ms)| RateLimitConfig { limit, window_ms })
 }
 
-prop_compose! {
-    fn configs()(
-        monitoring_window_ms in prop::sample::select(vec![60_000.0, 100_000.0, 900_000.0]),
-        (moderate, high) in (1..6u32).prop_flat_map(|moderate| (Just(moderate), moderate + 1..12)),
-        recalculation_interval_ms in prop::sample::select(vec![1.0, 1_000.0, 30_000.0, 300_000.0]),
-        sustained_inactivity_threshold_ms in prop::sample::select(vec![60_000.0, 600_000.0, 1_800_000.0]),
-        background_pause_on_increasing_trend: bool,
-        max_user_scaling in 0.5f64..4.0,
-        min_user_reserved in 0..10u32,
-    ) -> AdaptiveConfig {
-        AdaptiveConfig {
-            monitoring_window_ms,
-            high_activity_threshold: f64::from(high),
-            moderate_activity_threshold: f64::from(moderate),
-            recalculation_interval_ms,
-            sustained_inactivity_threshold_ms,
-            background_pause_on_increasing_trend,
-            max_user_scaling,
-            min_user_reserved: f64::from(min_user_reserved),
-        }
-    }
-}
-
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     let after = prop_oneof![
         4 => 0..2_000i64,
@@ -349,7 +326,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 fn hours_of_requests_are_divided_as_their_whole_history_says() {
     let db = Db::memory(StoreKind::Adaptive);
     proptest!(common::random(250), |(
-        limit in limits(), config in configs(), reserve_for in 1..100_000u32, actions in actions(),
+        limit in limits(), config in common::adaptive_configs(), reserve_for in 1..100_000u32, actions in actions(),
     )| {
         let mut model = Model::new(&db, limit, config, f64::from(reserve_for));
         for action in actions {

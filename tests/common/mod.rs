@@ -9,12 +9,12 @@ use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use comic_vine_sqlite_store::core::error::StoreKind;
-use comic_vine_sqlite_store::core::options::{JournalMode, Synchronous};
+use comic_vine_sqlite_store::core::options::{AdaptiveConfig, JournalMode, Synchronous};
 use comic_vine_sqlite_store::core::plan::{Answer, Field, Operation, Outcome, Step, Weight};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 pub use comic_vine_sqlite_store::core::value::Value;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
-use proptest::prelude::{Strategy, any, prop};
+use proptest::prelude::{Just, Strategy, any, prop, prop_compose};
 use proptest::strategy::Union;
 use proptest::test_runner::{Config, RngSeed};
 
@@ -238,4 +238,28 @@ pub fn clocks<const STORES: usize>() -> impl Strategy<Value = [i64; STORES]> {
     let ahead = || prop::sample::select(vec![0, 0, 1, -1, 50, -300, 999, 1_000, 1_001, 60_000, -HOUR]);
     let differing = prop::collection::vec(ahead(), STORES);
     (any::<bool>(), differing).prop_map(|(agree, ahead)| std::array::from_fn(|i| if agree { 0 } else { ahead[i] }))
+}
+
+prop_compose! {
+    /// Ways to divide a limit.
+    pub fn adaptive_configs()(
+        monitoring_window_ms in prop::sample::select(vec![60_000.0, 100_000.0, 900_000.0]),
+        (moderate, high) in (1..6u32).prop_flat_map(|moderate| (Just(moderate), moderate + 1..12)),
+        recalculation_interval_ms in prop::sample::select(vec![1.0, 1_000.0, 30_000.0, 300_000.0]),
+        sustained_inactivity_threshold_ms in prop::sample::select(vec![60_000.0, 600_000.0, 1_800_000.0]),
+        background_pause_on_increasing_trend: bool,
+        max_user_scaling in 0.5f64..4.0,
+        min_user_reserved in 0..10u32,
+    ) -> AdaptiveConfig {
+        AdaptiveConfig {
+            monitoring_window_ms,
+            high_activity_threshold: f64::from(high),
+            moderate_activity_threshold: f64::from(moderate),
+            recalculation_interval_ms,
+            sustained_inactivity_threshold_ms,
+            background_pause_on_increasing_trend,
+            max_user_scaling,
+            min_user_reserved: f64::from(min_user_reserved),
+        }
+    }
 }
