@@ -24,8 +24,8 @@ const STORES: usize = 3;
 const RESOURCES: [&str; 2] = ["issues", "volumes"];
 
 /// What a call at `now` takes a time in the past to be. TODAY: one that is later than `now` is taken as it is. So a
-/// request counts, as activity too, a place is held, and a division holds, for as long as the clock was set back, and its own span
-/// besides.
+/// request counts, also as activity, a place is held, and a division holds, for as long as the clock was set back, and
+/// their own span besides.
 fn seen(at: f64, _now: f64) -> f64 {
     at
 }

@@ -141,7 +141,12 @@ const scenarios = {
     await ended;
     const seen = {
       isInProgress: await store.isInProgress('job'),
-      leases: (await rowsOf(path, "SELECT COUNT(*) FROM dedupe_leases WHERE hash <> 'job'"))[0][0],
+      leases: (
+        await rowsOf(
+          path,
+          "SELECT COUNT(*) FROM dedupe_leases WHERE hash <> 'job' AND expires_at > 0",
+        )
+      )[0][0],
       waiter: await waiting,
     };
     worker.kill();

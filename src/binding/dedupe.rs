@@ -173,7 +173,7 @@ impl Member for Inner {
     }
 
     fn shut_down(&self) {
-        self.store.shut_down(self.giving_up(watch::system_now()));
+        self.store.shut_down(self.giving_up());
     }
 
     fn tick(&self, js: Js) -> bool {
@@ -206,19 +206,18 @@ impl Inner {
     /// The store's object has been collected.
     fn end_unseen(&self, js: Js) {
         self.leave_connection();
-        self.store.collected(js, self.giving_up(watch::system_now()));
+        self.store.collected(js, self.giving_up());
     }
 
     /// The operation that gives up the store's claims and leases, if it may have some.
-    fn giving_up(&self, now: Millis) -> Option<Operation> {
+    fn giving_up(&self) -> Option<Operation> {
         self.watch.remove_jobs();
-        self.has_claimed.take().then(|| dedupe::give_up(&self.owner, now))
+        self.has_claimed.take().then(|| dedupe::give_up(&self.owner))
     }
 
     /// Gives up the store's claims and leases, so that those who wait elsewhere take over at once.
     fn give_up(&self, js: Js) {
-        let now = self.store.realm().now(js).unwrap_or_else(|_| watch::system_now());
-        if let Some(operation) = self.giving_up(now) {
+        if let Some(operation) = self.giving_up() {
             self.store.run_last(js, operation);
         }
     }

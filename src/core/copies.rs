@@ -247,8 +247,7 @@ impl Copies {
                 | S::DedupeLease
                 | S::DedupeRenew
                 | S::DedupeEndLease
-                | S::DedupeGiveUpJobs
-                | S::DedupeGiveUpLeases
+                | S::DedupeGiveUp
                 | S::DedupeComplete
                 | S::DedupeFail
                 | S::DedupeTimeOut

@@ -370,12 +370,8 @@ pub fn renew<'jobs>(
     }))
 }
 
-/// Gives up a store's claims and leases, for others to take over at once: the store ends. Its pending jobs have failed as
-/// those of a dead owner do.
-pub fn give_up(owner: &str, now: Millis) -> Operation {
-    Operation::command([
-        Step::new(Statement::DedupeGiveUpJobs, [Value::from(owner), TIMED_OUT.into(), now.into()]),
-        Step::new(Statement::DedupeGiveUpLeases, [Value::from(owner)]),
-    ])
-    .waking()
+/// Gives up a store's claims and leases, for others to take over at once: the store ends. Its pending jobs stay, as those of
+/// a dead owner do.
+pub fn give_up(owner: &str) -> Operation {
+    Operation::command([Step::new(Statement::DedupeGiveUp, [Value::from(owner)])]).waking()
 }

@@ -369,12 +369,8 @@ statements! {
     DedupeEndLease(0) = "DELETE FROM dedupe_leases WHERE hash = ?1 AND job_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
           WHERE j.hash = ?1 AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
-    /// End the pending jobs of an owner. Parameters: owner, message, now.
-    DedupeGiveUpJobs(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
-        WHERE status = 'pending'
-          AND (hash, job_id) IN (SELECT hash, job_id FROM dedupe_leases WHERE owner = ?1 AND job_id IS NOT NULL)";
-    /// End the leases and claims of an owner. Parameters: owner.
-    DedupeGiveUpLeases(0) = "DELETE FROM dedupe_leases WHERE owner = ?1";
+    /// Have the leases and claims of an owner run out. Parameters: owner.
+    DedupeGiveUp(0) = "UPDATE dedupe_leases SET expires_at = 0 WHERE owner = ?1";
     /// End a pending job that is past its time. Parameters: hash, message, now, job timeout.
     DedupeTimeOut(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
         WHERE hash = ?1 AND status = 'pending' AND ?4 > 0 AND ?3 - created_at >= ?4";
