@@ -755,7 +755,7 @@ fn actions(after: impl Strategy<Value = i64>) -> impl Strategy<Value = Vec<Actio
 fn every_answer_is_that_of_lists() {
     let db = Db::memory(StoreKind::Adaptive);
     let actions = actions(forward());
-    proptest!(common::random(200), |(
+    proptest!(common::random(150), |(
         limits in limits(), config in common::adaptive_configs(), reserve_for in reservations(), actions in actions,
     )| {
         let mut model = Model::new(&db, limits, config, reserve_for as f64);
@@ -770,7 +770,7 @@ fn every_answer_is_that_of_lists() {
 fn every_answer_is_that_of_lists_when_time_goes_back() {
     let db = Db::memory(StoreKind::Adaptive);
     let actions = actions(common::back_and_forth(forward()));
-    proptest!(common::random(300), |(
+    proptest!(common::random(250), |(
         limits in limits(), config in common::adaptive_configs(), reserve_for in reservations(),
         ahead in common::clocks(), actions in actions,
     )| {

@@ -247,7 +247,7 @@ fn every_answer_is_that_of_a_map() {
 fn every_answer_is_that_of_a_map_when_time_goes_back() {
     let db = Db::memory(StoreKind::Cache);
     let actions = actions(common::back_and_forth(forward()));
-    proptest!(common::random(300), |(ahead in common::clocks(), actions in actions)| {
+    proptest!(common::random(200), |(ahead in common::clocks(), actions in actions)| {
         let mut model = Model::new(&db, ahead);
         for action in actions {
             model.apply(action);

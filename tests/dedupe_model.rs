@@ -946,7 +946,7 @@ fn clocks() -> impl Strategy<Value = Vec<(i64, i64)>> {
 fn random_histories_keep_the_rules_when_time_goes_back() {
     let db = Db::memory(StoreKind::Dedupe);
     let actions = prop::collection::vec(actions(common::back_and_forth(forward())), 1..60);
-    proptest!(common::random(500), |(settings in settings(), clocks in clocks(), actions in actions)| {
+    proptest!(common::random(300), |(settings in settings(), clocks in clocks(), actions in actions)| {
         let mut model = Model::new(&db, settings, KINDS, 2).with_clocks(clocks);
         for action in actions {
             model.apply(action);

@@ -455,7 +455,7 @@ fn every_answer_is_that_of_a_window_kept_in_a_list() {
 fn every_answer_is_that_of_a_window_kept_in_a_list_when_time_goes_back() {
     let db = Db::memory(StoreKind::RateLimit);
     let actions = actions(common::back_and_forth(forward()), all_acts());
-    proptest!(common::random(600), |(
+    proptest!(common::random(400), |(
         limits in limits(), reserve_for in reservations(), ahead in common::clocks(), actions in actions,
     )| {
         let mut model = Model::new(&db, limits, reserve_for as f64);
