@@ -1,5 +1,6 @@
 //! Housekeeping: removing what nobody needs any more, however much has gathered. It goes in steps, each a transaction that
-//! is bounded in rows and bytes, between which other calls get their turn; and it goes through the keys once.
+//! is bounded in rows and bytes, between which other calls get their turn; and it goes through the keys once. What a step
+//! finds is removed, as far as one transaction may, before any later call.
 
 use std::collections::VecDeque;
 
@@ -46,6 +47,7 @@ pub fn remove_found(
         })
     })
     .heavy()
+    .going_on()
 }
 
 /// Goes through a table by its key. `page` makes the statement that answers the last key of the next [`STEP_ROWS`] rows
@@ -67,6 +69,7 @@ pub fn walk(
         Outcome::Continue(Operation::write([removal], go_on).heavy())
     })
     .heavy()
+    .going_on()
 }
 
 /// The text that comes next after another, by its bytes.
@@ -146,6 +149,7 @@ pub fn remove_all_old(from: Value, old: impl Fn(String) -> OldRequests + Send + 
         Outcome::Continue(remove_old(resources, then))
     })
     .heavy()
+    .going_on()
 }
 
 /// What follows from a call that has met old requests: `first`, and their removal. What is old of a single resource is
