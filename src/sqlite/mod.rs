@@ -19,6 +19,9 @@ mod vfs;
 mod wal_index;
 pub mod watch;
 
+#[cfg(feature = "faults")]
+pub use self::vfs::faults;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks a mutex. A panic under a lock leaves data that is whole (every critical section here is a few assignments

@@ -15,7 +15,7 @@ use std::ptr;
 use rusqlite::{Connection, ffi};
 
 use super::others::Others;
-use super::{Layered, fetch, layered, main_file, method, methods, shm_map, unfetch};
+use super::{Layered, fetch, layered, main_file, method, methods, shm_map, system_file, unfetch};
 
 const CHECKPOINT_LOCK: c_int = 1;
 const WRITE_LOCK: c_int = 0;
@@ -203,7 +203,7 @@ impl Locks {
         }
         let main = file.as_ptr().cast::<Main>();
         // SAFETY: those are the methods of a `Main`.
-        let others = unsafe { Others::of((*main).system(), connection.path()?) };
+        let others = unsafe { Others::of(system_file((*main).system()), connection.path()?) };
         Some(Locks { main, others })
     }
 

@@ -2,6 +2,8 @@
 //! costs is calls to the operating system, and the layer spares most of them: those that write the log ([`log`]), and
 //! those that lock and unlock again ([`locks`]). All else is the system's VFS's own.
 
+#[cfg(feature = "faults")]
+pub mod faults;
 mod locks;
 mod log;
 mod others;
@@ -28,10 +30,10 @@ pub fn name() -> Option<&'static CStr> {
 }
 
 fn register() -> bool {
-    // SAFETY: finds the default VFS, which is never unregistered, and registers a copy of it, which is leaked, as it
-    // must live as long as SQLite. The copy's methods are the original's, which use of it only `pAppData`, the same.
+    // SAFETY: the system's VFS is never unregistered; registers a copy of it, which is leaked, as it must live as long as
+    // SQLite. The copy's methods are the original's, which use of it only `pAppData`, the same.
     unsafe {
-        let Some(system) = ffi::sqlite3_vfs_find(ptr::null()).as_ref() else { return false };
+        let Some(system) = system_vfs().as_ref() else { return false };
         let layer = ffi::sqlite3_vfs {
             szOsFile: system.szOsFile + size_of::<Log>().max(size_of::<Main>()) as c_int,
             pNext: ptr::null_mut(),
@@ -41,6 +43,27 @@ fn register() -> bool {
         };
         ffi::sqlite3_vfs_register(Box::into_raw(Box::new(layer)), 0) == ffi::SQLITE_OK
     }
+}
+
+/// The operating system's VFS; in tests, with faults in between. Null if SQLite has none.
+fn system_vfs() -> *mut ffi::sqlite3_vfs {
+    #[cfg(feature = "faults")]
+    if let Some(faults) = faults::vfs() {
+        return faults;
+    }
+    // SAFETY: looks it up by no name; it is never unregistered.
+    unsafe { ffi::sqlite3_vfs_find(ptr::null()) }
+}
+
+/// The operating system's own file, of one that its VFS has opened for the layer.
+///
+/// # Safety
+/// It must be an open file of [`system_vfs`].
+unsafe fn system_file(file: *mut ffi::sqlite3_file) -> *mut ffi::sqlite3_file {
+    #[cfg(feature = "faults")]
+    // SAFETY: by the caller's promise; without the faults' VFS there is nothing behind.
+    let file = if faults::vfs().is_some() { unsafe { faults::behind(file) } } else { file };
+    file
 }
 
 /// The open file of a connection's database, which may be of any VFS.
@@ -68,7 +91,7 @@ unsafe extern "C" fn open(
     // SAFETY: what SQLite passes is passed on, to the VFS that the layer was made of; `file` has room for a file of the
     // layer's and the system's file object.
     unsafe {
-        let system = ffi::sqlite3_vfs_find(ptr::null());
+        let system = system_vfs();
         let Some(open) = (*system).xOpen else { return ffi::SQLITE_CANTOPEN };
         if flags & ffi::SQLITE_OPEN_WAL != 0 {
             open_layered::<Log>(file, |inner| open(system, name, inner, flags, out_flags))
