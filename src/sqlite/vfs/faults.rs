@@ -14,6 +14,7 @@ use std::fmt;
 use std::mem::size_of;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use once_cell::sync::Lazy;
@@ -138,6 +139,8 @@ impl FileKind {
 /// Which calls fail.
 #[derive(Clone, Copy, Debug)]
 pub enum Plan {
+    /// None.
+    Nothing,
     /// Any, at random. A third of the methods, by the seed, never fail, so that frequent faults do not hide rare ones;
     /// one that fails may go on failing for a while.
     Random {
@@ -222,6 +225,8 @@ impl Random {
 
 /// A plan that is armed, and what has come of it.
 struct Armed {
+    /// Tells it from one that was armed later.
+    number: u64,
     plan: Plan,
     random: Random,
     is_on: bool,
@@ -235,8 +240,10 @@ struct Armed {
 
 impl Armed {
     fn new(plan: Plan) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
         let seed = if let Plan::Random { seed, .. } = plan { seed } else { 0 };
         Armed {
+            number: COUNT.fetch_add(1, Ordering::Relaxed),
             plan,
             random: Random::new(seed),
             is_on: true,
@@ -253,7 +260,7 @@ impl Armed {
             return None;
         }
         let counts = match self.plan {
-            Plan::Random { .. } => true,
+            Plan::Nothing | Plan::Random { .. } => true,
             Plan::Nth { method: planned, file: of, .. } => planned == method && of.is_none_or(|of| of == file),
         };
         let calls = &mut self.calls[method as usize];
@@ -261,7 +268,7 @@ impl Armed {
         let call = *calls;
         let manner = match self.plan {
             Plan::Nth { nth, manner, .. } if counts && nth == call => manner,
-            Plan::Nth { .. } => return None,
+            Plan::Nothing | Plan::Nth { .. } => return None,
             Plan::Random { seed, one_in, at_most } => self.chance(method, seed, one_in, at_most)?,
         };
         let code = *self.random.of(method.codes());
@@ -320,6 +327,10 @@ impl Site {
         Some((Site::of(Path::new(database)), kind))
     }
 
+    fn is_armed(&self) -> bool {
+        lock(&self.0).is_some()
+    }
+
     fn strike(&self, method: Method, file: FileKind) -> Option<Fault> {
         lock(&self.0).as_mut()?.strike(method, file)
     }
@@ -327,20 +338,24 @@ impl Site {
 
 /// Faults that are armed for a database, until this is dropped.
 #[must_use = "the faults end when it is dropped"]
-pub struct Faults(Arc<Site>);
+pub struct Faults {
+    site: Arc<Site>,
+    number: u64,
+}
 
 /// Arms a plan for the database at `path`, whether it is open already or not, in place of one that was armed before.
 pub fn arm(path: &Path, plan: Plan) -> Faults {
     let resolved = path.parent().and_then(|directory| directory.canonicalize().ok()).zip(path.file_name());
     let path = resolved.map_or_else(|| path.to_owned(), |(directory, name)| directory.join(name));
-    let site = Site::of(&path);
-    *lock(&site.0) = Some(Armed::new(plan));
-    Faults(site)
+    let (site, armed) = (Site::of(&path), Armed::new(plan));
+    let number = armed.number;
+    *lock(&site.0) = Some(armed);
+    Faults { site, number }
 }
 
 impl Faults {
     fn with<T: Default>(&self, look: impl FnOnce(&mut Armed) -> T) -> T {
-        lock(&self.0.0).as_mut().map(look).unwrap_or_default()
+        lock(&self.site.0).as_mut().filter(|armed| armed.number == self.number).map(look).unwrap_or_default()
     }
 
     /// No more faults, or again.
@@ -366,7 +381,7 @@ impl Faults {
 
 impl Drop for Faults {
     fn drop(&mut self) {
-        *lock(&self.0.0) = None;
+        lock(&self.site.0).take_if(|armed| armed.number == self.number);
     }
 }
 
@@ -415,7 +430,7 @@ impl Faulty {
     }
 
     fn is_armed(&self) -> bool {
-        self.site.as_ref().is_some_and(|site| lock(&site.0).is_some())
+        self.site.as_ref().is_some_and(|site| site.is_armed())
     }
 
     fn hides_failed_writes(&self) -> bool {
@@ -594,8 +609,10 @@ unsafe extern "C" fn delete(_faults: *mut ffi::sqlite3_vfs, name: *const c_char,
     unsafe {
         let system = ffi::sqlite3_vfs_find(ptr::null());
         let Some(delete) = (*system).xDelete else { return ffi::SQLITE_IOERR_DELETE };
-        let fault = Site::find(name).and_then(|(site, kind)| site.strike(Method::Delete, kind));
-        match fault {
+        let found = Site::find(name);
+        let sync_directory =
+            if found.as_ref().is_some_and(|(site, _)| site.is_armed()) { 0 } else { sync_directory };
+        match found.and_then(|(site, kind)| site.strike(Method::Delete, kind)) {
             None => delete(system, name, sync_directory),
             Some(Fault { manner: Manner::After, code, .. }) => {
                 delete(system, name, sync_directory);
