@@ -368,8 +368,8 @@ impl Model {
                 let [hash, id, status, result, has_lease] = row.as_slice() else { unreachable!() };
                 let hash = hash.text().and_then(|hash| hash.strip_prefix("hash-")).unwrap().parse().unwrap();
                 let job = job_number(id.text().unwrap());
-                if has_lease.number() != Some(1.0) {
-                    return Err(format!("job {job} was registered without its lease"));
+                if has_lease.number() != Some(f64::from(u8::from(status.text() == Some("pending")))) {
+                    return Err(format!("job {job} is there, or has ended, without its lease"));
                 }
                 let state = match status.text().unwrap() {
                     "pending" => State::Pending(job),
@@ -515,8 +515,8 @@ struct Run {
 
 fn options(random: &mut Random) -> DatabaseOptions {
     DatabaseOptions {
-        journal_mode: Some(*random.of(&[JournalMode::Wal, JournalMode::Wal, JournalMode::Delete])),
-        synchronous: *random.of(&[Synchronous::Normal, Synchronous::Normal, Synchronous::Full]),
+        journal_mode: Some(*random.of(&[JournalMode::Wal, JournalMode::Delete])),
+        synchronous: *random.of(&[Synchronous::Normal, Synchronous::Full]),
         ..DatabaseOptions::default()
     }
 }
@@ -944,7 +944,7 @@ fn keep_what_was_acknowledged() {
     println!("in {:.1} s", started.elapsed().as_secs_f64());
     let mut failures = failures.into_inner().unwrap();
     failures.sort();
-    for (_, failure) in &failures {
+    for (_, failure) in failures.iter().take(5) {
         println!("{failure}\n");
     }
     let seeds: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
