@@ -4,27 +4,14 @@
  * fresh clone and uses nothing but what comes with Node.
  */
 
-import { existsSync, readdirSync, statSync, utimesSync } from 'node:fs';
+import { existsSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { install, npm } from './npm.mjs';
+import { changed, sourcesChanged } from './sources.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const lib = join(root, 'lib');
-
-const SOURCES = ['src', 'Cargo.toml', 'Cargo.lock', 'build.rs', '.cargo', 'rust-toolchain.toml'];
-
-/**
- * @param {string} path
- * @returns {number} when the file was last changed, for a directory the newest in it; 0 if there is none
- */
-function changed(path) {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (!stat) return 0;
-  if (!stat.isDirectory()) return stat.mtimeMs;
-  // The directory's own time counts too: it is what a deleted file changes.
-  return Math.max(stat.mtimeMs, ...readdirSync(path).map((name) => changed(join(path, name))));
-}
 
 /** The binary that this platform loads. */
 function binaryPath() {
@@ -49,7 +36,7 @@ install(root, '--include=dev');
 
 const binary = binaryPath();
 const built = existsSync(join(lib, 'binding.js')) ? changed(binary) : 0;
-if (built < Math.max(...SOURCES.map((name) => changed(join(root, name))))) {
+if (built < sourcesChanged(root)) {
   const start = new Date();
   npm(root, built ? 'sources are newer than the addon' : 'the addon is not built', 'run', 'build');
   if (!existsSync(binary)) {

@@ -6,6 +6,8 @@ pub mod cache;
 pub mod class;
 pub mod dedupe;
 pub mod environment;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod given;
 pub mod js;
 pub mod limits;
