@@ -422,7 +422,7 @@ fn rows(database: &Plain, sql: &str) -> Result<Vec<Vec<Value>>, String> {
 enum Mistake {
     /// A failed write of the log is reported as done.
     HiddenWrite,
-    /// A refused call is carried out again, as if it could not have taken effect.
+    /// A refused request is recorded again, as if it could not have taken effect.
     RunAgain,
     /// A call is acknowledged before it is known whether it was committed.
     EarlyAnswer,
@@ -757,7 +757,10 @@ impl Run {
             let mut answer = self.inbox.take(number)?;
             if answer.is_err() && call.act.writes() {
                 match self.mistake {
-                    Some(Mistake::RunAgain) if !self.stores.is_empty() => {
+                    Some(Mistake::RunAgain)
+                        if matches!(call.act, Act::Record { .. } | Act::Acquire { .. })
+                            && !self.stores.is_empty() =>
+                    {
                         self.submit(number, call);
                         self.flush();
                         answer = self.inbox.take(number)?;
@@ -815,6 +818,13 @@ impl Run {
             return Err("calls are still refused without faults".to_owned());
         }
         Ok(())
+    }
+
+    /// No lock is left that keeps others out: of this process, as the same SQLite sees to them.
+    fn leaves_no_lock(&self) -> Result<(), String> {
+        let other = Plain::open(self.file.path()).map_err(|error| error.to_string())?;
+        let locked = other.busy_timeout(HUNG).and_then(|()| other.execute_batch("BEGIN EXCLUSIVE; COMMIT"));
+        locked.map_err(|error| format!("others are kept out: {error}"))
     }
 
     fn check(&mut self) -> Result<(), String> {
@@ -877,16 +887,19 @@ impl Run {
         self.note("no more faults".to_owned());
         self.settle()?;
         self.works()?;
+        self.leaves_no_lock()?;
         self.close()?;
         self.check()
     }
 
     fn arm(&mut self, plan: Plan, file: &Path) {
+        self.note(format!("{plan:?}"));
         let faults = faults::arm(file, plan);
         if self.mistake == Some(Mistake::HiddenWrite) {
             faults.hide_failed_writes();
         }
         self.faults = Some(faults);
+        self.traced_faults = 0;
     }
 }
 
@@ -966,7 +979,7 @@ fn a_failed_write_that_is_reported_as_done_is_found() {
 }
 
 #[test]
-fn a_refused_call_that_is_carried_out_again_is_found() {
+fn a_refused_request_that_is_recorded_again_is_found() {
     assert!(is_found(Mistake::RunAgain));
 }
 
@@ -1027,6 +1040,7 @@ fn commit_in(run: &mut Run, during: During, plan: Plan, path: &Path) -> Result<b
         // The same once more.
         batch(run)?;
         run.works()?;
+        run.leaves_no_lock()?;
         if run.tally.refused > refused {
             return Err("calls are still refused".to_owned());
         }
