@@ -297,8 +297,9 @@ async function fill(stores, legacy) {
 /**
  * @param {Record<string, any>} stores
  * @param {boolean} legacy
+ * @param {boolean} isInProgress  whether the job that was left pending is
  */
-async function expectServed(stores, legacy) {
+async function expectServed(stores, legacy, isInProgress) {
   vi.setSystemTime(START + 100);
   const cache = open(stores, 'SQLiteCacheStore');
   expect(await cache.getStats()).toMatchObject({ totalItems: 4, expiredItems: 1 });
@@ -318,7 +319,7 @@ async function expectServed(stores, legacy) {
     failedJobs: 1,
     expiredJobs: 0,
   });
-  expect(await dedupe.isInProgress('pending')).toBe(true);
+  expect(await dedupe.isInProgress('pending')).toBe(isInProgress);
   expect(await dedupe.getResult('completed')).toStrictEqual({ a: ['\ud800'] });
   expect(await dedupe.waitFor('completed')).toStrictEqual({ a: ['\ud800'] });
   expect(await dedupe.getResult('null')).toBeNull();
@@ -361,7 +362,8 @@ describe('a file', () => {
             (/** @type {any} */ { name }) => name === 'priority',
           ),
         ).toBe(!legacy);
-        await expectServed(served, legacy);
+        // A store of ours gives its jobs up when it ends, which 0.2.0 does not look at.
+        await expectServed(served, legacy, maker !== 'ours' || server !== 'ours');
       });
     }
   }

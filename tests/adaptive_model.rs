@@ -657,7 +657,8 @@ impl<'db> Model<'db> {
         self.db.run(adaptive::cleanup(self.on_all(who)));
         for on in 0..2 {
             let keep_from = self.keep_from(on, now);
-            if !self.resources[on].requests.is_empty() {
+            // What is not old tells itself when it was made.
+            if self.resources[on].requests.iter().any(|(at, _)| *at < keep_from) {
                 self.follow(on, &[FollowUp::KeepActivity, FollowUp::DeleteBefore(keep_from)]);
             }
             self.resources[on].lapse(now);

@@ -18,6 +18,7 @@ export const corrections = {
   fresh: 'a job registered again starts anew',
   ownJob: 'a job that is over is ended again only by the store that registered it',
   ownTimeout: 'a timeout ends only the job it was set for',
+  givenUp: 'a job of a store that has ended passes on at once',
   deadline: 'waiters wait until the end of the job, not longer',
   noTimeout: 'a job timeout of 0 is none',
   cleanup: 'the cleanup interval removes finished jobs, too',
@@ -134,6 +135,8 @@ export class CorrectedDedupe extends Corrected {
   static destroyed = 'Dedupe store has been destroyed';
   /** Jobs this store registered. @type {Set<string>} */
   registered = new Set();
+  /** Ids of jobs whose store has ended. @type {Set<string>} */
+  givenUp = new Set();
   /** When the jobs end that waiters wait for. @type {Map<string, number>} */
   deadlines = new Map();
   inTimers = false;
@@ -184,9 +187,11 @@ export class CorrectedDedupe extends Corrected {
       .get(hash);
   }
 
-  /** @param {any} row */
-  isDead(row) {
-    return this.timeout > 0 && Date.now() - row.created_at >= this.timeout;
+  /** Which correction has a pending job be nobody's, if one does. @param {any} row @param {'waitForDead' | 'registerDead'} past */
+  deadBy(row, past) {
+    if (row?.status !== 'pending') return undefined;
+    if (this.timeout > 0 && Date.now() - row.created_at >= this.timeout) return past;
+    return this.givenUp.has(row.job_id) ? 'givenUp' : undefined;
   }
 
   /**
@@ -199,8 +204,9 @@ export class CorrectedDedupe extends Corrected {
     const { sqlite } = this.store;
     const row = typeof hash === 'string' ? this.row(hash) : undefined;
     if (method === 'waitFor') {
-      if (row?.status === 'pending' && this.isDead(row)) {
-        this.count('waitForDead');
+      const dead = this.deadBy(row, 'waitForDead');
+      if (dead) {
+        this.count(dead);
         return resolved(undefined);
       }
       if (row?.status === 'pending' && !this.deadlines.has(hash))
@@ -217,9 +223,10 @@ export class CorrectedDedupe extends Corrected {
       return outcome;
     }
     if (method === 'register') {
-      if (row?.status === 'pending' && this.isDead(row)) {
+      const dead = this.deadBy(row, 'registerDead');
+      if (dead) {
         sqlite.prepare("UPDATE dedupe_jobs SET status = 'failed' WHERE hash = ?").run(hash);
-        this.count('registerDead');
+        this.count(dead);
       }
       const outcome = await ask();
       if (
@@ -236,6 +243,12 @@ export class CorrectedDedupe extends Corrected {
       }
       if (row?.job_id !== outcome.value) this.registered.add(hash);
       return outcome;
+    }
+    if (method === 'isInProgress') {
+      const outcome = await ask();
+      if (outcome.value !== true || !this.givenUp.has(row.job_id)) return outcome;
+      this.count('givenUp');
+      return resolved(false);
     }
     if (method === 'complete' || method === 'fail') {
       const foreign = row && row.status !== 'pending' && !this.registered.has(hash);
@@ -269,6 +282,10 @@ export class CorrectedDedupe extends Corrected {
 
   async closing() {
     this.settleAll('close');
+    for (const hash of this.registered) {
+      const row = this.row(hash);
+      if (row?.status === 'pending') this.givenUp.add(row.job_id);
+    }
   }
 
   /** @param {'clear' | 'close'} cause */
