@@ -479,7 +479,9 @@ impl<'db> Model<'db> {
         let View { capacity, mut follow_ups, user, background } = self.view(who, on);
         if priority == Background && capacity.background_paused {
             // Nothing is removed then.
-            follow_ups.retain(|follow_up| !matches!(follow_up, FollowUp::DeleteBefore(_)));
+            let removes =
+                |follow_up: &FollowUp| matches!(follow_up, FollowUp::KeepActivity | FollowUp::DeleteBefore(_));
+            follow_ups.retain(|follow_up| !removes(follow_up));
         }
         let outcome = self.db.step(adaptive::can_proceed(self.call(who, on), priority, None));
         let (Outcome::Answer(Answer::Bool(answer)) | Outcome::AnswerThen(Answer::Bool(answer), _)) = outcome else {

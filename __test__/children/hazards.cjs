@@ -15,7 +15,7 @@ const {
 
 const MIB = 1024 * 1024;
 
-/** @param {Promise<unknown>} call what it came to */
+/** What a call came to. @param {Promise<unknown>} call @returns {Promise<{ value?: any, code?: string, message?: string }>} */
 const outcome = (call) =>
   call.then(
     (value) => ({ value: value ?? null }),
@@ -192,8 +192,8 @@ const scenarios = {
     writeFileSync(flag, '');
     /** @param {() => Promise<unknown>} call */
     const told = async (call) => {
-      const result = await Promise.race([outcome(call()), sleep(4_000, { hangs: true })]);
-      return result.hangs ? 'hangs' : (result.code ?? result.message ?? 'resolved');
+      const result = await Promise.race([outcome(call()), sleep(20_000, { code: 'hangs' })]);
+      return result.code ?? /** @type {any} */ (result).message ?? 'resolved';
     };
     const calls = {
       set: () => cache.set('a', 1, 100),
@@ -310,6 +310,7 @@ const scenarios = {
       `EXEC INSERT INTO cache VALUES ('peer-${i}', CAST('"1"' AS BLOB), 9e15, 0)`;
     const other = peer(path);
     await other.call('EXEC VACUUM', ...Array.from({ length: 50 }, (_, i) => insert(i)));
+    /** @type {number | null} */
     let noticed = null;
     if (action === 'write') {
       for (let i = 0; i < 200 && warnings.length === 0; i++) {
