@@ -8,6 +8,9 @@
  * - After `close()` or `destroy()` they reject with an `Error`: `Cache store has been destroyed`, `Dedupe store has been
  *   destroyed` or `Rate limit store has been destroyed`.
  * - A failure of SQLite rejects with a {@link SqliteError}.
+ * - What must not run on the JavaScript thread (a flush, a wait for a lock, clean-up, statistics) runs on another one. While
+ *   the system refuses the process a thread, such a call rejects with an `Error` whose `code` is
+ *   `'SQLITE_STORE_NO_THREAD'`; the next call tries again.
  * - Calls on stores of one database take effect in call order, awaited or not. When the promise of a call that writes
  *   resolves, what it wrote is committed and visible to every process.
  *
@@ -394,7 +397,7 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
   /** Ends the job of `hash`, found as in {@link complete}, with `error`. Resolves when it is committed. */
   fail(hash: string, error: Error): Promise<void>;
 
-  /** Resolves to whether a job of `hash` is pending and alive. */
+  /** Resolves to whether a job of `hash` is pending and alive: its store has not ended, nor its process died. */
   isInProgress(hash: string): Promise<boolean>;
 
   /**
