@@ -416,9 +416,9 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
   clear(): Promise<void>;
 
   /**
-   * Commits what was called before, settles those who wait with `undefined`, stops the timers and lets go of the file;
-   * the last store on a file leaves no `-wal` and `-shm`. A connection that was handed in stays open. Resolves when that
-   * is done; may be called again.
+   * Commits what was called before, settles those who wait with `undefined`, gives up the jobs that this store has
+   * pending so that others take over at once, stops the timers and lets go of the file; the last store on a file leaves
+   * no `-wal` and `-shm`. A connection that was handed in stays open. Resolves when that is done; may be called again.
    */
   close(): Promise<void>;
 
