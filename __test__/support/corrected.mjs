@@ -282,6 +282,7 @@ export class CorrectedDedupe extends Corrected {
 
   async closing() {
     this.settleAll('close');
+    if (!this.store.sqlite.open) return;
     for (const hash of this.registered) {
       const row = this.row(hash);
       if (row?.status === 'pending') this.givenUp.add(row.job_id);
