@@ -14,6 +14,7 @@ import { cases } from './cases.mjs';
 import { chart } from './chart.mjs';
 import { coldStart } from './cold-start.mjs';
 import { floor } from './floor.mjs';
+import { instructions } from './instructions.mjs';
 import { machine } from './machine.mjs';
 import { processes } from './processes.mjs';
 import { readable, report } from './report.mjs';
@@ -30,7 +31,16 @@ const { values: options } = parseArgs({
 });
 const rounds = Number(options.rounds);
 const isChosen = ({ name = '' }) => name.includes(options.only);
-const others = { stalls, cleanup, processes, 'cold start': coldStart, memory, disk };
+const others = {
+  stalls,
+  cleanup,
+  processes,
+  'cold start': coldStart,
+  memory,
+  disk,
+  waiting,
+  instructions,
+};
 
 install(
   fileURLToPath(new URL('.', import.meta.url)),

@@ -96,7 +96,7 @@ export function report({ sections, machine, rounds }) {
     ...sections.flatMap((section) => [
       `## ${section.title}`,
       section.about,
-      tableOf(section),
+      section.rows.length > 0 ? tableOf(section) : '',
       ...section.rows.flatMap(({ name, note }) => (note ? [`${name}: ${note}`] : [])),
     ]),
   ];
