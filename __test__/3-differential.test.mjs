@@ -216,7 +216,9 @@ const stores = [
 for (const database of /** @type {const} */ (['path', ':memory:'])) {
   describe(`random calls, ${database}, seed ${SEED}`, () => {
     for (const [name, rounds, Corrected] of stores) {
-      it(`${name} answers as 0.2.0 does`, { timeout: 300_000 }, async () => {
+      it(`${name} answers as 0.2.0 does`, {
+        timeout: 300_000 * Math.max(1, ROUNDS / 80),
+      }, async () => {
         // What never settles is waited for once, not at every step of the search for a short example.
         let seconds = 5;
         await fc.assert(

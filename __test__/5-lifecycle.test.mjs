@@ -927,7 +927,8 @@ describe('what keeps the process alive', () => {
     const started = performance.now();
     const { code, stdout } = await run('alive.cjs', { path: path('stores.db'), form: 'idle' });
     expect({ code, stdout }).toEqual({ code: 0, stdout: '1' });
-    expect(performance.now() - started).toBeLessThan(3_000);
+    // Kept alive by a timer of ours it would not end, or not before the job timeout, 5 min.
+    expect(performance.now() - started).toBeLessThan(20_000);
   });
 
   it.each([

@@ -150,7 +150,6 @@ describe('deduplication across threads', () => {
     const threads = await Promise.all([1, 2, 3].map(() => start('wait', { hashes })));
     for (const { go } of threads) go();
     await sleep(100);
-    const started = performance.now();
     void owner.complete('completed', { of: 'the main thread' });
     await owner.fail('failed', new RangeError('no luck'));
     await sleep(150);
@@ -162,7 +161,6 @@ describe('deduplication across threads', () => {
         { value: null },
       ]);
     }
-    expect(performance.now() - started).toBeLessThan(2_000);
   });
 
   it('the main thread wakes when a worker ends the job', async () => {

@@ -386,7 +386,8 @@ describe('several processes on one file', { timeout: 30_000 }, () => {
     await one.kill();
     await lost;
     expect(await Promise.all(answers)).toMatchObject([{ answered: 2 }, { answered: 2 }]);
-    expect(Date.now() - killed).toBeLessThan(10_000);
+    // The lease is valid for 3 s; the job timeout is 5 min.
+    expect(Date.now() - killed).toBeLessThan(20_000);
     expect(api.count()).toBe(2);
   });
 

@@ -7,8 +7,8 @@ import { open } from './peers.mjs';
 import { HOUR_SECONDS, values } from './values.mjs';
 
 const ROUNDS = 15;
-const LIMIT_MS = 15;
-const TOTAL = 'load, open and first get';
+/** At most so long, in ms. */
+const LIMITS = { load: 10, 'load, open and first get': 15 };
 const peers = ['ours', '0.2.0', 'hand-written'];
 
 /** @returns {Promise<import('./report.mjs').Section>} */
@@ -29,19 +29,19 @@ export const coldStart = () =>
         peers.map((peer) => [peer, median(runs[peer].map((times) => times[name]))]),
       ),
     }));
-    const found = rows.find(({ name }) => name === TOTAL)?.values.ours ?? Number.NaN;
     return {
       title: 'Cold start',
       about: `A fresh process each time, the start of Node.js not counted; the file exists and holds an entry of 5 KB. Median of ${ROUNDS} alternating rounds.`,
       unit: 'ms',
       rows,
-      verdicts: [
-        {
-          name: `cold start: ${TOTAL}`,
-          wanted: `under ${LIMIT_MS} ms`,
+      verdicts: Object.entries(LIMITS).map(([name, limit]) => {
+        const found = rows.find((row) => row.name === name)?.values.ours ?? Number.NaN;
+        return {
+          name: `cold start: ${name}`,
+          wanted: `under ${limit} ms`,
           found: `${found.toFixed(1)} ms`,
-          reached: found < LIMIT_MS,
-        },
-      ],
+          reached: found < limit,
+        };
+      }),
     };
   });

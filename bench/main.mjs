@@ -21,6 +21,7 @@ import { readable, report } from './report.mjs';
 import { disk, memory } from './space.mjs';
 import { cleanup, stalls } from './stalls.mjs';
 import { timeCase, sections as timedSections } from './timed.mjs';
+import { waiting } from './waiting.mjs';
 
 const { values: options } = parseArgs({
   options: {

@@ -20,6 +20,7 @@ const forms = {
     const key = `${Math.random()}`;
     void dedupe.waitFor('the job of the main thread');
     for (let round = 0; ; round++) {
+      if (round === 10) parentPort?.postMessage('at it');
       void cache.set(key, { round }, 1_000);
       void adaptive.record('of the workers', 'user');
       void dedupe.register(`${key}:${round}`);
@@ -87,19 +88,22 @@ async function main() {
   };
   for (let time = 0; time < times; time++) {
     const worker = new Worker(__filename, { workerData: { path, form } });
+    const said = new Promise((resolve) => {
+      worker.once('message', resolve);
+    });
     if (form === 'mixed') {
       await new Promise((resolve) => {
         worker.once('online', resolve);
       });
+      // Every other one has made calls, however long it takes to come to that.
+      if (time % 2) await said;
       const end = performance.now() + random[time];
       while (performance.now() < end) {
         goOn();
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
     } else {
-      await new Promise((resolve) => {
-        worker.once('message', resolve);
-      });
+      await said;
     }
     goOn();
     const code = await worker.terminate();

@@ -485,13 +485,13 @@ module.exports = function states(runner, driver, stores) {
         const outcome = await outcomeOf(store, cell);
         if (cell.writes) expectRefused(outcome, /locked|busy/i);
         else expectDone(outcome, cell);
-        // One timeout, and for what is not prepared yet perhaps another.
-        expect(performance.now() - start).toBeLessThan(1_000);
+        // One timeout of 50 ms, and for what is not prepared yet perhaps another. The drivers' own is 5 s.
+        expect(performance.now() - start).toBeLessThan(2_500);
       });
 
       if (readable) {
         it('20 writes at once wait once, not 20 times', async () => {
-          const store = storeOf(openLocked(200), cells[0]);
+          const store = storeOf(openLocked(400), cells[0]);
           const start = performance.now();
           const outcomes = await Promise.all(
             Array.from({ length: 20 }, (_, i) =>
@@ -499,7 +499,8 @@ module.exports = function states(runner, driver, stores) {
             ),
           );
           for (const outcome of outcomes) expectRefused(outcome, /locked|busy/i);
-          expect(performance.now() - start).toBeLessThan(2_000);
+          // 400 ms, not 8,000.
+          expect(performance.now() - start).toBeLessThan(4_000);
         });
       }
     });

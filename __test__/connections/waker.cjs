@@ -1,6 +1,6 @@
 'use strict';
 // A process whose 0.2.0 store, on its own connection, registers jobs and completes them when told: node waker.cjs <path>.
-// Each line on stdin is a hash; it is registered at once, said so, and completed 100 ms later, which is said with the time.
+// Each line on stdin is a hash; it is registered at once, said so, and completed 100 ms later, which is said too.
 
 const { createInterface } = require('node:readline');
 const Database = require('better-sqlite3');
@@ -15,7 +15,7 @@ async function main() {
     process.stdout.write('registered\n');
     await new Promise((resolve) => setTimeout(resolve, 100));
     await store.complete(hash, { hash });
-    process.stdout.write(`${Date.now()}\n`);
+    process.stdout.write('completed\n');
   }
   await store.close();
   connection.close();

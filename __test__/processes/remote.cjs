@@ -73,16 +73,18 @@ function ownClock() {
 }
 
 let longest = 0;
+let turns = 0;
 let watching = false;
 
 /** Measures how long the event loop stands still, by the gaps in a chain of timers. */
 function watchLoop() {
-  longest = 0;
+  [longest, turns] = [0, 0];
   watching = true;
   let last = ownClock();
   const look = () => {
     const now = ownClock();
     longest = Math.max(longest, now - last);
+    turns++;
     last = now;
     if (watching) setTimeout(look, 1);
   };
@@ -113,6 +115,8 @@ const commands = {
   },
   watchLoop,
   longestStall,
+  /** How many timers in a row have fired since `watchLoop`. */
+  turns: () => turns,
   /** Makes an unmodified client on stores, each given by its number; answers the client's. */
   async client(/** @type {string} */ baseUrl, /** @type {Record<string, number>} */ numbers) {
     const { ComicVine } = await import('@comic-vine/client');

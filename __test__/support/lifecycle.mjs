@@ -150,7 +150,7 @@ export function randomSource(name) {
  * @param {number} [milliseconds]
  * @returns {Promise<T>}
  */
-export function soon(promise, milliseconds = 5_000) {
+export function soon(promise, milliseconds = 20_000) {
   return new Promise((resolve, reject) => {
     const timer = realSetTimeout(
       () => reject(new Error(`not settled within ${milliseconds} ms`)),
@@ -167,7 +167,7 @@ export const sleep = (milliseconds) =>
   });
 
 /** Waits until `condition` holds. @param {() => boolean} condition */
-export async function until(condition, milliseconds = 5_000) {
+export async function until(condition, milliseconds = 20_000) {
   const end = process.hrtime.bigint() + BigInt(milliseconds) * 1_000_000n;
   while (!condition()) {
     if (process.hrtime.bigint() > end) throw new Error(`not so within ${milliseconds} ms`);
