@@ -193,10 +193,11 @@ describe('several processes on one file', () => {
     });
     for (const output of outputs) expect((await output.next()).value).toBe('ready');
     const exits = children.map((child) => once(child, 'exit'));
-    for (const child of children) child.stdin.end('go\n');
+    for (const child of children) child.stdin.write('go\n');
     const reports = (await Promise.all(outputs.map((output) => output.next()))).map(({ value }) =>
       JSON.parse(value),
     );
+    for (const child of children) child.stdin.end();
     for (const exit of exits) expect(await exit).toEqual([0, null]);
 
     for (const { wrong } of reports) expect(wrong).toEqual([]);

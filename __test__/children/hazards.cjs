@@ -191,8 +191,16 @@ const scenarios = {
     const rate = new SQLiteRateLimitStore({ database: path });
     writeFileSync(flag, '');
     /** @param {() => Promise<unknown>} call */
-    const told = async (call) => {
-      const result = await Promise.race([outcome(call()), sleep(20_000, { code: 'hangs' })]);
+    const told = async (call, isBounded = false) => {
+      let result = await Promise.race([
+        outcome(call()),
+        sleep(20_000, { code: 'hangs' }, { ref: false }),
+      ]);
+      // The other process may have the lock for a moment, to renew its lease: the next call is to work.
+      for (let i = 0; i < 20 && isBounded && result.code === 'SQLITE_STORE_NO_THREAD'; i++) {
+        await sleep(20);
+        result = await outcome(call());
+      }
       return result.code ?? /** @type {any} */ (result).message ?? 'resolved';
     };
     const calls = {
@@ -209,7 +217,10 @@ const scenarios = {
     };
     /** @type {Record<string, unknown>} */
     const refused = {};
-    for (const [name, call] of Object.entries(calls)) refused[name] = await told(call);
+    const bounded = ['set', 'get', 'large', 'record', 'canProceed', 'waitFor', 'again'];
+    for (const [name, call] of Object.entries(calls)) {
+      refused[name] = await told(call, bounded.includes(name));
+    }
     // Nobody would look when it ends.
     refused.waitForAnother = await told(() => dedupe.waitFor('held'));
     rmSync(flag);

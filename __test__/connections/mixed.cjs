@@ -1,6 +1,6 @@
 'use strict';
 // One of several processes on one file: makes calls on all four stores, checks what it can at once, and tells what
-// must be in the file at the end. node mixed.cjs <JSON: version, by, path, id, calls, seed>; starts when its stdin says so.
+// must be in the file at the end. node mixed.cjs <JSON: version, by, path, id, calls, seed>; starts when its stdin says so, and ends with it.
 
 const { isDeepStrictEqual } = require('node:util');
 const Database = require('better-sqlite3');
@@ -168,11 +168,13 @@ async function main() {
     }
     await Promise.all(group);
   }
+  const told = { entries: [...entries], jobs: [...jobs], shared, recorded, wrong };
+  process.stdout.write(`${JSON.stringify(told)}\n`);
+  // A store that ends gives up its jobs: not before all have told.
+  process.stdin.resume();
+  await new Promise((resolve) => process.stdin.once('end', resolve));
   for (const store of [cache, dedupe, rate, adaptive]) await store.close();
   connection?.close();
-  process.stdout.write(
-    JSON.stringify({ entries: [...entries], jobs: [...jobs], shared, recorded, wrong }),
-  );
 }
 
 main();
