@@ -11,8 +11,8 @@ const PEERS = ['ours', 'hand-written'];
 
 /**
  * By the names of the cases: how many calls warm up, and how many are counted. Reads are compiled for good after 15,000.
- * Writes need several checkpoints among those that are counted: ours come every 16 MiB of the log, which is about 3,500
- * calls of `set`, and SQLite's own every 4 MB.
+ * Among the writes that are counted are to be whole rounds from one checkpoint to the next: ours come every 16 MiB of the
+ * log, which is about 3,500 calls of `set`, and SQLite's own every 4 MB.
  */
 const CALLS = {
   'get hit, 100 B': 15_000,
