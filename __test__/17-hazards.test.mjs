@@ -34,6 +34,10 @@ describe('leases', () => {
     expect(await ask('leases')).toEqual({ leases: 1 });
   });
 
+  it('are renewed of a job that was registered twice at once, and of no store that has ended', async () => {
+    expect(await ask('registrations')).toEqual({ isRenewed: true, ends: 0 });
+  });
+
   it.each([
     ['close', false],
     ['destroy', false],
@@ -97,6 +101,13 @@ describe('a file', () => {
       own: ['first', 'second'],
       integrity: 'ok',
     });
+  });
+
+  it.each([
+    [false, ['before', 'meanwhile']],
+    [true, ['after', 'before', 'meanwhile']],
+  ])('that is moved keeps its log, moved back: %s', async (back, rows) => {
+    expect(await ask('moved', { back })).toEqual({ warnings: [], rows });
   });
 
   it('whose log is removed under it is opened afresh, and the process is warned', async () => {

@@ -342,6 +342,59 @@ const scenarios = {
     return { warnings, noticed, integrity, peers, sure };
   },
 
+  /** The file is moved while a store has it open, and moved back or not. */
+  async moved({ path, back }) {
+    /** @type {string[]} */
+    const warnings = [];
+    process.on('warning', (/** @type {any} */ { code }) => warnings.push(code));
+    const store = new SQLiteCacheStore({ database: path });
+    await store.set('before', 1, 1_000);
+    renameSync(path, `${path}.moved`);
+    // Later than names are looked at.
+    await sleep(600);
+    await store.set('meanwhile', 2, 1_000);
+    if (back) {
+      renameSync(`${path}.moved`, path);
+      await sleep(600);
+      await store.set('after', 3, 1_000);
+    }
+    await store.close();
+    await turn();
+    if (!back) {
+      // Whoever moved the file by hand moves its log, too.
+      renameSync(`${path}-wal`, `${path}.moved-wal`);
+      rmSync(`${path}-shm`);
+      renameSync(`${path}.moved`, path);
+      renameSync(`${path}.moved-wal`, `${path}-wal`);
+    }
+    return { warnings, rows: (await rowsOf(path, 'SELECT hash FROM cache ORDER BY hash')).flat() };
+  },
+
+  /** Leases of jobs that are registered twice at once, and of a store that ends while it registers. */
+  async registrations({ path }) {
+    const cache = new SQLiteCacheStore({ database: path });
+    const store = new SQLiteDedupeStore({ database: path });
+    await Promise.all([store.registerOrJoin('twice'), store.registerOrJoin('twice')]);
+    const ends = new SQLiteDedupeStore({ database: path });
+    const registration = outcome(ends.register('ends'));
+    await ends.close();
+    await registration;
+    const { call, end } = peer(path);
+    const lease = async (/** @type {string} */ hash) =>
+      (await call(`SELECT expires_at FROM dedupe_leases WHERE hash = '${hash}'`))[0][0];
+    const first = await lease('twice');
+    let isRenewed = false;
+    for (let i = 0; i < 400 && !isRenewed; i++) {
+      await sleep(25);
+      isRenewed = (await lease('twice')) > first;
+    }
+    const seen = { isRenewed, ends: await lease('ends') };
+    end();
+    await store.close();
+    await cache.close();
+    return seen;
+  },
+
   /** A schema with an expression of thousands of terms, in one of the stores' tables or in another. */
   async deepExpression({ path, terms, table }) {
     const deep = `(x${'+0'.repeat(terms)})`;

@@ -55,8 +55,8 @@ struct Inner {
 
 /// A job this store registered.
 enum Registered {
-    /// By the call of this number, which is not answered yet: it may join another's job.
-    Asked(u64),
+    /// By the call of this number, which is not answered yet: it may join another's job, or that of an earlier call.
+    Asked(u64, Option<String>),
     /// This one.
     Job(String),
     /// This one, which was no longer there when it was to be ended, or one of another store that failed while it was
@@ -173,6 +173,8 @@ impl Member for Inner {
     }
 
     fn shut_down(&self) {
+        // Nobody looks any more.
+        let _ = self.watch.set_waiting(0, None);
         self.store.shut_down(self.giving_up());
     }
 
@@ -567,7 +569,7 @@ impl Inner {
         self.registrations.set(number);
         self.has_claimed.set(true);
         self.ended.borrow_mut().remove(&hash);
-        let before = self.registered.borrow_mut().insert(hash.clone(), Registered::Asked(number));
+        let before = self.registered.borrow_mut().insert(hash.clone(), Registered::Asked(number, None));
         self.change(
             call,
             || Ok(dedupe::register(&on, Uuid::new_v4().to_string())),
@@ -580,7 +582,7 @@ impl Inner {
                             inner.store.run(js, renewal, None);
                         }
                         let own = created || matches!(&before, Some(Registered::Job(own)) if *own == job_id);
-                        inner.registration_answered(hash, number, own.then(|| job_id.clone()));
+                        inner.registration_answered(hash, number, &job_id, own);
                         make(job_id, created)
                     }
                     other => other,
@@ -591,17 +593,30 @@ impl Inner {
         )
     }
 
-    /// Takes note of a registration, unless a later call on the hash has gone past it.
-    fn registration_answered(&self, hash: String, number: u64, job_id: Option<String>) {
+    /// Takes note of a registration: the job is this store's `own`, or another's that it has joined. A later call on the
+    /// hash decides what becomes of it.
+    fn registration_answered(&self, hash: String, number: u64, job_id: &str, own: bool) {
         let mut registered = self.registered.borrow_mut();
-        if matches!(registered.get(&hash), Some(Registered::Asked(asked)) if *asked == number) {
-            match job_id {
-                Some(job_id) => {
-                    self.watch.add_job(&hash, &job_id);
-                    registered.insert(hash, Registered::Job(job_id));
+        match registered.get_mut(&hash) {
+            Some(Registered::Asked(asked, created)) if *asked == number => {
+                if own || created.as_deref() == Some(job_id) {
+                    registered.insert(hash.clone(), Registered::Job(job_id.to_owned()));
+                    drop(registered);
+                    self.renew(&hash, job_id);
+                } else {
+                    registered.remove(&hash);
                 }
-                None => drop(registered.remove(&hash)),
             }
+            // One that is not answered yet: it will join this one.
+            Some(Registered::Asked(_, created)) if own => *created = Some(job_id.to_owned()),
+            _ => {}
+        }
+    }
+
+    /// Has the lease of a job renewed, unless the store has ended.
+    fn renew(&self, hash: &str, job_id: &str) {
+        if self.store.backend().is_ok() {
+            self.watch.add_job(hash, job_id);
         }
     }
 
@@ -617,11 +632,11 @@ impl Inner {
         // Taken out at once: what is called next is about the next job.
         let registered = match self.registered.borrow_mut().remove(&on.hash) {
             Some(Registered::Job(job_id) | Registered::Lost(job_id)) => Some(job_id),
-            Some(Registered::Asked(_)) => None,
+            Some(Registered::Asked(_, created)) => created,
             None => self.ended.borrow_mut().get(&on.hash).cloned(),
         };
         self.watch.remove_job(&on.hash);
-        if let Some(job_id) = &registered {
+        if let Some(job_id) = registered.as_ref().filter(|job_id| !job_id.is_empty()) {
             self.ended.borrow_mut().insert(on.hash.clone(), job_id.clone());
         }
         let ended = registered.clone();
@@ -645,7 +660,7 @@ impl Inner {
                     }
                 } else if let Some(job_id) = ended {
                     // It was not ended: it still is this store's.
-                    inner.watch.add_job(&hash, &job_id);
+                    inner.renew(&hash, &job_id);
                     inner.registered.borrow_mut().entry(hash).or_insert(Registered::Job(job_id));
                 }
                 pending.settle(js, answer.map(|_| js.undefined()));

@@ -152,7 +152,7 @@ impl Recipient for Mailbox {
 impl Listener for Mailbox {
     fn log_lost(&self, path: &Path) {
         lock(&self.lost_logs).push(path.to_owned());
-        self.raise();
+        self.signal();
     }
 }
 
@@ -443,7 +443,8 @@ pub fn warn(js: Js, code: &str, message: &str) {
 fn log_lost(path: &Path) -> String {
     format!(
         "The write-ahead log of '{}' was removed by another program, or replaced with the file, while this process had it \
-         open: up to a second of writes may be lost. The file has been opened afresh. To read an open database with `fs` \
+         open: up to a second of writes may be lost, or all since the last checkpoint if it was removed by hand. The file has \
+         been opened afresh. To read an open database with `fs` \
          in the same process drops its locks, after which others may remove its log.",
         path.display()
     )

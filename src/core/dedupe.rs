@@ -373,5 +373,5 @@ pub fn renew<'jobs>(
 /// Gives up a store's claims and leases, for others to take over at once: the store ends. Its pending jobs stay, as those of
 /// a dead owner do.
 pub fn give_up(owner: &str) -> Operation {
-    Operation::command([Step::new(Statement::DedupeGiveUp, [Value::from(owner)])]).waking()
+    Operation::command([Step::new(Statement::DedupeGiveUp, [Value::from(owner)])]).heavy().waking()
 }

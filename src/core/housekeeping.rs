@@ -64,8 +64,12 @@ pub fn walk(
         let Some(last) = last.filter(|last| *last != Value::Null) else {
             return then();
         };
-        let removal = remove(from, last.clone());
-        let go_on = move |_| Outcome::Continue(walk(next(last), page, remove, next, then));
+        let after = next(last.clone());
+        // A key that has no next one, of another program's.
+        let has_next = after != from;
+        let removal = remove(from, last);
+        let go_on =
+            move |_| if has_next { Outcome::Continue(walk(after, page, remove, next, then)) } else { then() };
         Outcome::Continue(Operation::write([removal], go_on).heavy())
     })
     .heavy()
@@ -78,6 +82,10 @@ pub fn next_text(text: Value) -> Value {
         Value::Text(mut text) => {
             text.push('\0');
             Value::Text(text)
+        }
+        Value::Blob(mut bytes) => {
+            bytes.push(0);
+            Value::Blob(bytes)
         }
         other => other,
     }
@@ -134,14 +142,15 @@ pub fn remove_old(resources: Vec<OldRequests>, then: Then) -> Operation {
 /// Removes old requests of all resources, from one on in the order of their names.
 pub fn remove_all_old(from: Value, old: impl Fn(String) -> OldRequests + Send + 'static, then: Then) -> Operation {
     Operation::read([Step::new(Statement::RateResourcesFrom, [from])], move |mut rows| {
-        let names = rows.pop().unwrap_or_default().rows.into_iter().filter_map(|mut row| row.pop());
-        let names: Vec<String> = names.filter_map(|name| name.text().map(str::to_owned)).collect();
-        let more =
-            names.last().filter(|_| names.len() >= PAGE_RESOURCES).map(|last| next_text(last.as_str().into()));
+        let names: Vec<Value> =
+            rows.pop().unwrap_or_default().rows.into_iter().filter_map(|mut row| row.pop()).collect();
+        let more = names.last().filter(|_| names.len() >= PAGE_RESOURCES).cloned().map(next_text);
+        // What is no text is another program's.
+        let texts = names.iter().filter_map(Value::text).map(str::to_owned);
+        let resources: Vec<OldRequests> = texts.map(&old).collect();
         if names.is_empty() {
             return then();
         }
-        let resources = names.into_iter().map(&old).collect();
         let then: Then = match more {
             Some(from) => Box::new(move || Outcome::Continue(remove_all_old(from, old, then))),
             None => then,

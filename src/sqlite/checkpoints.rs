@@ -5,6 +5,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::files::sidecar_paths;
+
 /// By how much the log grows before it is checkpointed. SQLite's own default is 1000 pages, 4 MB.
 const INTERVAL_BYTES: u64 = 16 << 20;
 
@@ -57,8 +59,7 @@ impl Checkpoints {
 
 /// Flushes the log of a database to the disk. What is not, the checkpoint flushes.
 pub fn flush_log(database: &Path) {
-    let mut log = database.to_owned().into_os_string();
-    log.push("-wal");
+    let [log, _] = sidecar_paths(database);
     // What is written meanwhile is little, the second time.
     for _ in 0..2 {
         // No locks are lost when the file is closed: there are none on it.

@@ -198,15 +198,28 @@ impl Connection {
         self.wal_index.as_ref().is_some_and(WalIndex::is_checkpointed)
     }
 
-    /// What has become of the names of a file in WAL mode.
+    /// What has become of the log of a file in WAL mode.
     pub fn fate(&self) -> Fate {
-        self.names.as_ref().map_or(Fate::AsBefore, Names::look_after)
+        let is_shared = || self.locks.as_ref().is_none_or(Locks::are_shared);
+        self.names.as_ref().map_or(Fate::Sound, |names| names.fate(is_shared))
     }
 
-    /// Closes the connection and leaves the log as it is: neither checkpointed nor removed.
+    /// See [`Names::part`].
+    pub fn part_from_replaced(&self) {
+        if let Some(names) = &self.names {
+            names.part();
+        }
+    }
+
+    /// Closes the connection, whose log is lost, and leaves the log as it is: neither checkpointed nor removed.
     pub fn abandon(self) {
         // Cannot fail on an open connection.
         let _ = self.sqlite().set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        let names = self.names.clone();
+        drop(self);
+        if let Some(names) = names {
+            names.remove_index();
+        }
     }
 
     /// Copies the write-ahead log into the database as far as other processes' reading and writing allow, so that
@@ -438,20 +451,28 @@ impl Connection {
     /// # Errors
     /// What SQLite refuses: `SQLITE_BUSY` while another process writes, `SQLITE_NOTADB`, `SQLITE_READONLY`.
     pub fn prepare_store(&mut self, kind: StoreKind) -> Result<()> {
-        if !schema::is_complete(self, kind)? {
+        let is_complete = schema::is_complete(self, kind)?;
+        // It has read. Before anything that may be refused.
+        self.find_log();
+        if !is_complete {
             self.control(Control::BeginImmediate)?;
             let created = schema::create(self, kind);
             self.end(created)?;
+            self.find_log();
         }
+        Ok(())
+    }
+
+    /// Finds the WAL-index of a file in WAL mode, if that is mapped by now, and what belongs to it.
+    fn find_log(&mut self) {
         if !self.is_private && self.wal_index.is_none() && self.is_wal() {
-            // SAFETY: used only by this connection's methods; it has read above, and leaves WAL mode for no other:
-            // `configure` comes before.
+            // SAFETY: used only by this connection's methods; it has read, and leaves WAL mode for no other: `configure`
+            // comes before.
             #[allow(unsafe_code)]
             let (index, locks) = unsafe { (WalIndex::of(self.sqlite()), Locks::of(self.sqlite())) };
             (self.wal_index, self.locks) = (index, locks);
             self.names = self.sqlite().path().map(|path| Names::of(Path::new(path)));
         }
-        Ok(())
     }
 
     /// Keeps the lock that reading takes, from the next transaction on, so that one soon after is quicker. Meanwhile

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoints::{self, Checkpoints, Due};
 use super::connection::{Connection, Location, Refusal};
-use super::files::Fate;
+use super::files::{self, Fate, FileKey};
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
@@ -132,6 +132,8 @@ pub struct Database {
     commits_inline: AtomicBool,
     synchronous: Mutex<Synchronous>,
     journal_mode: JournalMode,
+    /// What tells the file that is open from others.
+    file_key: Mutex<Option<FileKey>>,
     /// The stores whose tables belong to it.
     kinds: Mutex<Vec<StoreKind>>,
     /// When it was last looked whether the log has its name still.
@@ -161,6 +163,7 @@ impl Database {
     ) -> Result<Arc<Self>> {
         let connection = Connection::open(&location)?;
         let database = Database {
+            file_key: Mutex::new(key_of(&location)),
             configured: AtomicBool::new(!matches!(location, Location::File(_))),
             commits_inline: AtomicBool::new(!matches!(location, Location::File(_))),
             location,
@@ -224,24 +227,30 @@ impl Database {
     /// # Errors
     /// What SQLite refuses, other than for want of a lock.
     pub fn add_store(self: &Arc<Self>, kind: StoreKind, synchronous: Synchronous) -> Result<()> {
-        {
-            let mut kinds = lock(&self.kinds);
-            if !kinds.contains(&kind) {
-                kinds.push(kind);
-            }
-        }
         if let Some(mut connection) = self.try_connection()
             && let Some(connection) = connection.as_mut()
         {
             match self.prepare_store(connection, kind, synchronous, false) {
                 Err(error) if error.is_busy() => {}
-                done => return done,
+                Ok(()) => {
+                    self.add_kind(kind);
+                    return Ok(());
+                }
+                refused => return refused,
             }
         }
+        self.add_kind(kind);
         let mut queue = lock(&self.queue);
         queue.unprepared.push((kind, synchronous));
         self.continue_in_background(queue);
         Ok(())
+    }
+
+    fn add_kind(&self, kind: StoreKind) {
+        let mut kinds = lock(&self.kinds);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
     }
 
     fn try_connection(&self) -> Option<MutexGuard<'_, Option<Connection>>> {
@@ -473,7 +482,7 @@ impl Database {
         if seen_at.is_some_and(|seen_at| seen_at.elapsed() < interval) {
             return false;
         }
-        let has_lost_log = matches!(connection.fate(), Fate::LogLost | Fate::LogTaken);
+        let has_lost_log = connection.fate() != Fate::Sound;
         if !has_lost_log {
             *seen_at = Some(Instant::now());
         }
@@ -490,17 +499,22 @@ impl Database {
         }
         // Not before the old one is closed: connections of one process share a WAL-index.
         *slot = Some(Connection::open(&self.location)?);
+        *lock(&self.file_key) = key_of(&self.location);
         self.configured.store(false, Ordering::Relaxed);
         self.commits_inline.store(false, Ordering::Relaxed);
         let synchronous = *lock(&self.synchronous);
-        let kinds = lock(&self.kinds).iter().map(|kind| (*kind, synchronous)).collect();
-        lock(&self.queue).unprepared = kinds;
+        let kinds = lock(&self.kinds).clone();
+        lock(&self.queue).unprepared.extend(kinds.into_iter().map(|kind| (kind, synchronous)));
+        // What they wait for may have changed, and the new connection's counter does not tell.
+        self.wake();
         Ok(())
     }
 
     /// Closes a connection whose log is lost, and says so.
     fn abandon(&self, connection: Connection) {
         connection.abandon();
+        // Whoever opens what is there now is to use this database.
+        *lock(&self.file_key) = key_of(&self.location);
         if let Location::File(path) = &self.location {
             let listeners: Vec<_> = lock(&self.listeners).iter().filter_map(Weak::upgrade).collect();
             for listener in listeners {
@@ -509,11 +523,21 @@ impl Database {
         }
     }
 
-    /// Closes the connection, for the file to be opened afresh with the next call: its log is lost. Answers whether it has,
-    /// which it has not while the connection is in use.
-    pub fn let_go(&self) -> bool {
-        let connection = self.try_connection().and_then(|mut slot| slot.take());
-        connection.map(|connection| self.abandon(connection)).is_some()
+    /// What tells the file that is open from others.
+    pub fn file_key(&self) -> Option<FileKey> {
+        lock(&self.file_key).clone()
+    }
+
+    /// See [`Connection::part_from_replaced`]. If the log is taken for the new file's by now, the connection is closed, for
+    /// that to be opened with the next call. Nothing is done while the connection is in use.
+    pub fn part_from_replaced(&self) {
+        let Some(mut slot) = self.try_connection() else { return };
+        if let Some(connection) = slot.as_ref() {
+            connection.part_from_replaced();
+        }
+        if let Some(lost) = slot.take_if(|connection| connection.fate() == Fate::Taken) {
+            self.abandon(lost);
+        }
     }
 
     /// Registers somebody who wants to know what befalls the database.
@@ -565,14 +589,18 @@ impl Database {
 
     /// What a background thread does: batch after batch until nothing is queued.
     fn work(self: Arc<Self>) {
-        while self.work_once() {}
+        // A panic, which nothing is known to bring about, fails what was in hand; later calls are to work.
+        if catch_unwind(AssertUnwindSafe(|| while self.work_once() {})).is_err() {
+            lock(&self.queue).in_background = false;
+        }
     }
 
     fn work_once(self: &Arc<Self>) -> bool {
         // The connection first: whoever takes operations from the queue must be the one who can run them.
         let mut guard = lock(&self.connection);
         // Before a checkpoint, it is looked at once more: one of a log that is lost damages the file.
-        let interval = if lock(&self.queue).checkpoint { Duration::ZERO } else { NAMES_INTERVAL };
+        let checkpoint = std::mem::take(&mut lock(&self.queue).checkpoint);
+        let interval = if checkpoint { Duration::ZERO } else { NAMES_INTERVAL };
         let reopened = self.reopen_if_lost(&mut guard, interval);
         let mut queue = lock(&self.queue);
         let Some(connection) = guard.as_mut() else {
@@ -585,7 +613,6 @@ impl Database {
         };
         let mut unprepared = std::mem::take(&mut queue.unprepared);
         connection.give_back_locks();
-        let checkpoint = std::mem::take(&mut queue.checkpoint);
         if queue.operations.is_empty() && unprepared.is_empty() && !checkpoint {
             queue.in_background = false;
             return false;
@@ -616,7 +643,10 @@ impl Database {
                 finished.extend(late.into_iter().map(|queued| {
                     // A read may have waited for nothing but the writes before it.
                     let is_read = queued.operation.read_only;
-                    let rows = if is_read { run_alone(connection, &queued.operation) } else { Err(error.clone()) };
+                    let rows = match is_read {
+                        true => guarded(|| run_alone(connection, &queued.operation)),
+                        false => Err(error.clone()),
+                    };
                     (queued, rows)
                 }));
                 // Now: others may wait for the lock longer.
@@ -671,10 +701,20 @@ impl Database {
         unprepared: &mut Vec<(StoreKind, Synchronous)>,
         has_waited: bool,
     ) -> Result<()> {
-        while let Some((kind, synchronous)) = unprepared.last() {
-            self.prepare_store(connection, *kind, *synchronous, has_waited)?;
+        let mut refused = Vec::new();
+        while let Some((kind, synchronous)) = unprepared.last().copied() {
+            match self.prepare_store(connection, kind, synchronous, has_waited) {
+                Err(error) if error.is_busy() => {
+                    unprepared.append(&mut refused);
+                    return Err(error);
+                }
+                // Its calls say so; those of other stores are to work.
+                Err(_) => refused.push((kind, synchronous)),
+                Ok(()) => {}
+            }
             unprepared.pop();
         }
+        *unprepared = refused;
         Ok(())
     }
 
@@ -809,6 +849,10 @@ impl Database {
 /// How many operations from the front make one transaction.
 fn first_batch(operations: &VecDeque<Queued>) -> usize {
     batch_length(operations.iter().take(BATCH_OPERATIONS).map(|queued| &queued.operation), BATCH_BYTES)
+}
+
+fn key_of(location: &Location) -> Option<FileKey> {
+    if let Location::File(path) = location { files::file_key(path) } else { None }
 }
 
 #[cold]

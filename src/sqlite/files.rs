@@ -61,19 +61,16 @@ impl NamedFile {
     }
 }
 
-/// What has become of the names of a database's files.
+/// What has become of the log of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// They are those of the files still.
-    AsBefore,
-    /// The database's file has its name, but the log or the WAL-index has lost it: another program has removed it, and no
-    /// other process sees what is written to it.
-    LogLost,
-    /// The database's file itself was removed or replaced. Its log goes on without a name.
-    Replaced,
-    /// It was replaced, and its log is taken for the new file's by other processes, which have that open: what is written
-    /// here would be read as theirs (sqlite.org/howtocorrupt.html, 4.2).
-    LogTaken,
+    /// It is the database's still, by its name or, where the file was moved or removed, without one.
+    Sound,
+    /// Another program has removed it: nobody else sees what is written to it.
+    Lost,
+    /// The file was replaced, and the log is taken for the new file's by other processes, which have that open: what is
+    /// written here would be read as theirs (sqlite.org/howtocorrupt.html, 4.2).
+    Taken,
 }
 
 impl Names {
@@ -85,19 +82,45 @@ impl Names {
         }
     }
 
-    /// Finds out what has become of them. Where the database was replaced, the names of its log and WAL-index are removed
-    /// so that nobody takes them for the new file's; unless somebody has that open and may have done so.
-    pub fn look_after(&self) -> Fate {
+    /// What has become of the log. `is_shared` says whether other processes have the database open: they share its
+    /// WAL-index even if that has lost its name.
+    pub fn fate(&self, is_shared: impl FnOnce() -> bool) -> Fate {
+        let [log, index] = &self.sidecars;
         if self.database.is_as_before() {
-            let are_sidecars_as_before = self.sidecars.iter().all(NamedFile::is_as_before);
-            return if are_sidecars_as_before { Fate::AsBefore } else { Fate::LogLost };
+            let is_lost = !log.is_as_before() || (!index.is_as_before() && !is_shared());
+            return if is_lost { Fate::Lost } else { Fate::Sound };
         }
-        let named = || self.sidecars.iter().filter(|sidecar| sidecar.key.is_some() && sidecar.is_as_before());
-        let remove = || named().for_each(|sidecar| drop(fs::remove_file(&sidecar.path)));
-        if named().next().is_none() || exclusive::while_unused(&self.database.path, remove) {
-            Fate::Replaced
+        // A file that was moved may come back, and finds its log where that was.
+        let is_replaced = file_key(&self.database.path).is_some();
+        if is_replaced
+            && self.named_sidecars().next().is_some()
+            && !exclusive::while_unused(&self.database.path, || ())
+        {
+            Fate::Taken
         } else {
-            Fate::LogTaken
+            Fate::Sound
         }
+    }
+
+    /// Where the file was removed or replaced, has its log and WAL-index go on without names, so that a new file does not
+    /// find them: it would replay the log, and truncating the shared memory would kill the process. Not if somebody has the
+    /// new file open: by then they are its own.
+    pub fn part(&self) {
+        if !self.database.is_as_before() {
+            let remove = || self.named_sidecars().for_each(|sidecar| drop(fs::remove_file(&sidecar.path)));
+            exclusive::while_unused(&self.database.path, remove);
+        }
+    }
+
+    /// The WAL-index of a log that is lost describes no other log.
+    pub fn remove_index(&self) {
+        let [log, index] = &self.sidecars;
+        if !log.is_as_before() && index.key.is_some() && index.is_as_before() {
+            let _ = fs::remove_file(&index.path);
+        }
+    }
+
+    fn named_sidecars(&self) -> impl Iterator<Item = &NamedFile> {
+        self.sidecars.iter().filter(|sidecar| sidecar.key.is_some() && sidecar.is_as_before())
     }
 }

@@ -1,7 +1,6 @@
 //! One connection per file and process. Files are told apart by device and inode, so two names of one file share a
 //! connection, and a path whose file was replaced is opened afresh.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
@@ -11,7 +10,7 @@ use once_cell::sync::Lazy;
 
 use super::connection::{Connection, Location};
 use super::database::Database;
-use super::files::{Fate, FileKey, Names, file_key, has_descriptor, sidecar_paths};
+use super::files::{FileKey, file_key, has_descriptor, sidecar_paths};
 use super::{background, lock};
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{DatabaseOptions, JournalMode};
@@ -21,10 +20,9 @@ struct Entry {
     path: PathBuf,
     /// How many stores use it.
     users: usize,
-    names: Names,
 }
 
-static OPEN: Lazy<Mutex<HashMap<FileKey, Entry>>> = Lazy::new(Mutex::default);
+static OPEN: Lazy<Mutex<Vec<Entry>>> = Lazy::new(Mutex::default);
 
 /// A store's share in a database. Released explicitly or, in the background, when dropped.
 pub struct Handle {
@@ -73,12 +71,10 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
 
     let mut open = lock(&OPEN);
     let existing = file_key(path);
-    if existing.as_ref().is_none_or(|key| !open.contains_key(key)) {
-        part_from_replaced(&mut open, path, existing.as_ref());
+    if find(&mut open, existing.as_ref()).is_none() {
+        part_from_replaced(&open, path);
     }
-    if let Some(key) = existing.clone()
-        && let Some(entry) = open.get_mut(&key)
-    {
+    if let Some(entry) = find(&mut open, existing.as_ref()) {
         if options.journal_mode.is_some() && journal_mode != entry.database.journal_mode() {
             return Err(Error::Contradiction(
                 "journalMode must be the same for all stores on one file, got another than the file is open with",
@@ -103,13 +99,8 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     }
     // The file may have been a link to one that did not exist yet.
     let path = resolve(&path);
-    let key = file_key(&path);
-    let is_shared = key.is_some();
-    if let Some(key) = key {
-        let names = Names::of(&path);
-        open.insert(key, Entry { database: Arc::clone(&database), path, users: 1, names });
-    }
-    Ok(Handle { database, is_shared, released: false, open_elsewhere })
+    open.push(Entry { database: Arc::clone(&database), path, users: 1 });
+    Ok(Handle { database, is_shared: true, released: false, open_elsewhere })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -145,25 +136,17 @@ fn resolve(path: &Path) -> PathBuf {
     path
 }
 
+/// The entry of a file: of what its connection has open now, which changes when a file is opened afresh.
+fn find<'open>(open: &'open mut [Entry], key: Option<&FileKey>) -> Option<&'open mut Entry> {
+    open.iter_mut().find(|entry| key.is_some() && entry.database.file_key().as_ref() == key)
+}
+
 /// When the file at `path` was removed or replaced while this process has the old one open, the `-wal` and `-shm`
-/// beside it are the old one's, which goes on with them by descriptor. A new database must not find them: it would
-/// replay the log, and truncating the shared memory would kill the process (sqlite.org/howtocorrupt.html, 4.2). They are
-/// removed, unless another process has the new file open: by then they are its own. Then the stores that have the old file
-/// open go on with the new one.
-fn part_from_replaced(open: &mut HashMap<FileKey, Entry>, path: &Path, new: Option<&FileKey>) {
-    let taken: Vec<FileKey> = open
-        .iter()
-        .filter(|(_, entry)| entry.path == path && entry.names.look_after() == Fate::LogTaken)
-        .map(|(key, _)| key.clone())
-        .collect();
-    for key in taken {
-        if let Some(new) = new
-            && open.get(&key).is_some_and(|entry| entry.database.let_go())
-            && let Some(mut entry) = open.remove(&key)
-        {
-            entry.names = Names::of(path);
-            open.insert(new.clone(), entry);
-        }
+/// beside it are the old one's, which goes on with them by descriptor. A new database must not find them. Where another
+/// process has the new file open, they are its own by now: the stores that have the old file open go on with the new one.
+fn part_from_replaced(open: &[Entry], path: &Path) {
+    for entry in open.iter().filter(|entry| entry.path == path) {
+        entry.database.part_from_replaced();
     }
 }
 
@@ -202,14 +185,9 @@ impl Handle {
             return Some(Arc::clone(&self.database));
         }
         let mut open = lock(&OPEN);
-        // Its key may have changed: the file may have been replaced.
-        let (key, entry) = open.iter_mut().find(|(_, entry)| Arc::ptr_eq(&entry.database, &self.database))?;
-        entry.users -= 1;
-        if entry.users > 0 {
-            return None;
-        }
-        let key = key.clone();
-        open.remove(&key).map(|entry| entry.database)
+        let index = open.iter().position(|entry| Arc::ptr_eq(&entry.database, &self.database))?;
+        open[index].users -= 1;
+        (open[index].users == 0).then(|| open.swap_remove(index).database)
     }
 
     /// Carries out what was called, and closes the database if this was its last store. Done when it returns.
@@ -262,7 +240,7 @@ fn run_or_do(work: impl FnOnce() + Send + 'static) {
 
 /// Carries out everything queued for any file, on this thread: for the end of the process.
 pub fn drain_all() {
-    let databases: Vec<_> = lock(&OPEN).values().map(|entry| Arc::clone(&entry.database)).collect();
+    let databases: Vec<_> = lock(&OPEN).iter().map(|entry| Arc::clone(&entry.database)).collect();
     for database in databases {
         database.drain();
     }

@@ -223,6 +223,11 @@ impl Locks {
         }
     }
 
+    /// Whether another process has the file open, or it cannot be told.
+    pub fn are_shared(&self) -> bool {
+        self.others.as_ref().is_none_or(Others::have_it_open)
+    }
+
     /// Gives the locks back, now and at the end of transactions to come.
     pub fn give_back(&self) {
         // SAFETY: see `of`.
