@@ -20,7 +20,7 @@ const CALLS = {
   'set, 100 B': 7_000,
   'canProceed, 50 in the window': 15_000,
   record: 7_000,
-  'dedupe waitFor + register + complete': 1_000,
+  'dedupe waitFor + register + complete': 3_000,
 };
 
 /** All compiling and collecting is done by the JavaScript thread, when as much has been called and allocated. */

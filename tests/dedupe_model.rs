@@ -120,8 +120,6 @@ struct Seat {
     /// It found the hash free, at these times, and has not claimed it yet.
     found_free: Option<(i64, i64)>,
     registered: Option<String>,
-    /// The job it ended last: to end the hash once more means that one.
-    ended: Option<String>,
 }
 
 /// What a hash has gone through.
@@ -391,9 +389,8 @@ impl<'db> Model<'db> {
         let clears = matches!(action, Action::Do { act: Act::Clear, .. });
         let ender = match action {
             Action::Do { who, hash, act: Act::Complete | Act::Fail } => {
-                let seat = &self.world.hashes[hash].seats[who];
                 let stands_alone =
-                    self.kinds[who] == Kind::Old || seat.registered.is_none() && seat.ended.is_none();
+                    self.kinds[who] == Kind::Old || self.world.hashes[hash].seats[who].registered.is_none();
                 Some((who, Some(hash), stands_alone))
             }
             Action::Do { who, act: Act::Close, .. } => Some((who, None, false)),
@@ -548,10 +545,6 @@ impl<'db> Model<'db> {
                     state.claim = state.claim(system).filter(|until| *until >= system);
                     // Whoever was told by a claim that was removed has had its time, by that clock.
                     state.told.retain(|(_, until)| *until >= system);
-                    // That of a job which 0.2.0 has ended.
-                    if let Some(job) = state.job.as_mut().filter(|job| job.state != State::Pending) {
-                        job.lease = job.lease.filter(|until| *until >= system);
-                    }
                 }
             }
             Act::Close => {
@@ -707,22 +700,18 @@ impl<'db> Model<'db> {
             state.claim = None;
             state.told.clear();
             state.seats[who].registered = Some(job_id);
-            state.seats[who].ended = None;
         } else {
             let state = &mut self.world.hashes[hash];
             assert_eq!(Some(&job_id), state.job.as_ref().map(|job| &job.id));
             state.told.retain(|(told, _)| *told != who);
             let registered = &mut state.seats[who].registered;
             *registered = registered.take().filter(|own| *own == job_id);
-            state.seats[who].ended = None;
         }
     }
 
     fn end(&mut self, who: usize, hash: usize, well: bool) {
         let (ids, (now, _)) = (self.world.ids, self.times(who));
-        let seat = &mut self.world.hashes[hash].seats[who];
-        let registered = seat.registered.take().or_else(|| seat.ended.clone());
-        seat.ended.clone_from(&registered);
+        let registered = self.world.hashes[hash].seats[who].registered.take();
         let call = self.call(who, hash);
         let text = format!(r#"{{"by":{who},"at":{now},"after":{ids}}}"#);
         let (operation, state) = if well {
@@ -736,7 +725,7 @@ impl<'db> Model<'db> {
         let may = job.as_ref().is_some_and(|job| {
             let own = match &registered {
                 Some(id) => job.id == *id,
-                None => job.state == State::Pending,
+                None => job.state == State::Pending || job.by == who && job.lease.is_some(),
             };
             own && !(well && matches!(job.state, State::Completed(_)))
         });
@@ -751,7 +740,7 @@ impl<'db> Model<'db> {
     /// The lease of a job that has ended ends with it.
     fn end_lease(&mut self, hash: usize) {
         if let Some(job) = self.world.hashes[hash].job.as_mut().filter(|job| job.state != State::Pending) {
-            job.lease = None;
+            job.lease = job.lease.map(|_| 0);
         }
     }
 

@@ -362,7 +362,7 @@ impl Model {
             }
         }
         if kinds.contains(&StoreKind::Dedupe) {
-            let sql = "SELECT j.hash, j.job_id, j.status, j.result, l.job_id IS j.job_id
+            let sql = "SELECT j.hash, j.job_id, j.status, j.result, l.job_id IS j.job_id AND l.expires_at > 0
               FROM dedupe_jobs j LEFT JOIN dedupe_leases l ON l.hash = j.hash";
             for row in rows(database, sql)? {
                 let [hash, id, status, result, has_lease] = row.as_slice() else { unreachable!() };

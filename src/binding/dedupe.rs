@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use hashlink::LruCache;
 use uuid::Uuid;
 
 use super::backend::Backend;
@@ -40,9 +39,6 @@ struct Inner {
     changing: Cell<usize>,
     /// The jobs this store registered and has not ended, by hash.
     registered: RefCell<HashMap<String, Registered>>,
-    /// The last jobs that this store has ended, by hash: to end one once more means that job, and none that another store
-    /// has registered since.
-    ended: RefCell<LruCache<String, String>>,
     registrations: Cell<u64>,
     /// Whether the store may have claims or leases, which it gives up when it ends.
     has_claimed: Cell<bool>,
@@ -63,9 +59,6 @@ enum Registered {
     /// waited for here: whatever has come in its place is not this store's to end.
     Lost(String),
 }
-
-/// How many ended jobs a store remembers.
-const ENDED_JOBS: usize = 1_000;
 
 /// Those who wait for one hash.
 struct Group {
@@ -132,7 +125,6 @@ impl Class for DedupeStore {
                 asking: Cell::new(0),
                 changing: Cell::new(0),
                 registered: RefCell::default(),
-                ended: RefCell::new(LruCache::new(ENDED_JOBS)),
                 registrations: Cell::new(0),
                 has_claimed: Cell::new(false),
                 itself: itself.clone(),
@@ -568,7 +560,6 @@ impl Inner {
         let number = self.registrations.get() + 1;
         self.registrations.set(number);
         self.has_claimed.set(true);
-        self.ended.borrow_mut().remove(&hash);
         let before = self.registered.borrow_mut().insert(hash.clone(), Registered::Asked(number, None));
         self.change(
             call,
@@ -633,12 +624,9 @@ impl Inner {
         let registered = match self.registered.borrow_mut().remove(&on.hash) {
             Some(Registered::Job(job_id) | Registered::Lost(job_id)) => Some(job_id),
             Some(Registered::Asked(_, created)) => created,
-            None => self.ended.borrow_mut().get(&on.hash).cloned(),
+            None => None,
         };
         self.watch.remove_job(&on.hash);
-        if let Some(job_id) = registered.as_ref().filter(|job_id| !job_id.is_empty()) {
-            self.ended.borrow_mut().insert(on.hash.clone(), job_id.clone());
-        }
         let ended = registered.clone();
         // Kept only if somebody may be waiting here when the job has ended.
         let may_be_awaited = self.asking.get() > 0 || self.groups.borrow().contains_key(&on.hash);
@@ -719,7 +707,6 @@ impl Inner {
     fn clear(&self, call: &Arguments) -> Value {
         // At once: what is registered next is not cleared.
         self.registered.borrow_mut().clear();
-        self.ended.borrow_mut().clear();
         self.watch.remove_jobs();
         self.change(
             call,

@@ -249,7 +249,7 @@ pub fn register(call: &Call, job_id: String) -> Operation {
 }
 
 fn end(statement: Statement, call: &Call, value: Value, registered: Option<String>) -> Operation {
-    let values = [call.hash(), value, call.now.into(), registered.into()];
+    let values = [call.hash(), value, call.now.into(), registered.into(), call.owner.as_str().into()];
     Operation::write([Step::new(statement, values), end_lease(&call.hash)], ended).waking()
 }
 
@@ -333,7 +333,7 @@ pub fn stats(options: &DedupeOptions, now: Millis) -> Operation {
     .heavy()
 }
 
-/// Removes the jobs past their time, whatever became of them, and leases and claims without a pending job.
+/// Removes the jobs past their time, whatever became of them, and leases and claims without a job.
 pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Operation {
     let Some(before) = expired_before(options, now) else {
         return cleanup_leases(system_now, housekeeping::done());

@@ -358,15 +358,19 @@ statements! {
     DedupeRenew(0) = "UPDATE dedupe_leases SET expires_at = ?4
         WHERE hash = ?1 AND job_id = ?2 AND owner = ?3
           AND EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2 AND status = 'pending')";
-    /// End a job with a result. Parameters: hash, result, now, the job this store registered or NULL.
+    /// End a job with a result. Parameters: hash, result, now, the job this store registered or NULL, owner.
     DedupeComplete(0) = "UPDATE dedupe_jobs SET status = 'completed', result = ?2, updated_at = ?3
-        WHERE hash = ?1 AND status <> 'completed'
-          AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4 ELSE status = 'pending' END";
-    /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL.
+        WHERE hash = ?1 AND status <> 'completed' AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
+          ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
+            WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
+    /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL, owner.
     DedupeFail(0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
-        WHERE hash = ?1 AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4 ELSE status = 'pending' END";
-    /// End the lease of a job that has ended or is gone. Parameters: hash.
-    DedupeEndLease(0) = "DELETE FROM dedupe_leases WHERE hash = ?1 AND job_id IS NOT NULL
+        WHERE hash = ?1 AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
+          ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
+            WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
+    /// Have the lease of a job run out that has ended or is gone. The row stays with the job's, and tells whose it was.
+    /// Parameters: hash.
+    DedupeEndLease(0) = "UPDATE dedupe_leases SET expires_at = 0 WHERE hash = ?1 AND job_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
           WHERE j.hash = ?1 AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
     /// Have the leases and claims of an owner run out. Parameters: owner.
@@ -391,11 +395,10 @@ statements! {
     /// The last of the next leases and claims, from a hash on. Parameters: hash.
     DedupeLeasesFrom(1) =
         "SELECT MAX(hash) AS c0 FROM (SELECT hash FROM dedupe_leases WHERE hash >= ?1 ORDER BY hash LIMIT 500)";
-    /// Remove leases and claims that ran out and whose job, if any, is no longer pending. Parameters: first hash, last
-    /// hash, system time.
+    /// Remove leases and claims that ran out and whose job is gone. Parameters: first hash, last hash, system time.
     DedupeCleanupLeases(0) = "DELETE FROM dedupe_leases WHERE hash >= ?1 AND hash <= ?2 AND expires_at < ?3
         AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
-          WHERE j.hash = dedupe_leases.hash AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
+          WHERE j.hash = dedupe_leases.hash AND j.job_id = dedupe_leases.job_id)";
     /// Remove every job.
     DedupeClear(0) = "DELETE FROM dedupe_jobs";
     /// Remove every lease and claim.
