@@ -14,6 +14,8 @@ export default defineConfig({
   test: {
     // One process per file: what a test does to the process (signals, leaks, a crash) stays in its file.
     pool: 'forks',
+    // By default one core is left free, which on two halves the work done.
+    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 30_000,
     projects: [
