@@ -6,8 +6,10 @@
  *   node scripts/runtimes.mjs install    only installs them
  */
 
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { install } from './npm.mjs';
@@ -16,23 +18,37 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = join(root, '__test__/runtimes');
 
 /**
- * Runs a program, its output passed on.
- * @param {string} title
- * @param {string} program
- * @param {string[]} args
- * @param {{ env?: Record<string, string> }} [options]
- * @returns {boolean} whether it ended well
+ * @typedef {object} Suite
+ * @property {string} title
+ * @property {string} [program]  absent where there is none for this platform
+ * @property {string[]} args
+ * @property {Record<string, string>} env
  */
-function run(title, program, args, { env } = {}) {
-  console.log(`runtimes: ${title}`);
-  const { status, signal, error } = spawnSync(program, args, {
+
+/**
+ * Runs a suite, and passes its output on when it has ended: several run side by side.
+ * @param {Suite} suite
+ * @returns {Promise<boolean>} whether all tests passed
+ */
+async function run({ title, program, args, env }) {
+  if (!program) {
+    console.error(`runtimes: ${title}: there is none for this platform`);
+    return false;
+  }
+  const child = spawn(program, args, {
     cwd: root,
     env: { ...process.env, ...env },
-    stdio: ['ignore', 'inherit', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
-  if (status === 0) return true;
-  console.error(`runtimes: ${title} failed: ${error ?? signal ?? `exit code ${status}`}`);
-  return false;
+  /** @type {Buffer[]} */
+  const output = [];
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk) => output.push(chunk));
+  const [status, signal] = await once(child, 'close');
+  console.log(`runtimes: ${title}`);
+  process.stdout.write(Buffer.concat(output));
+  if (status !== 0) console.error(`runtimes: ${title} failed: ${signal ?? `exit code ${status}`}`);
+  return status === 0;
 }
 
 /** A Node of at least 22.13: this one, or the one that is installed as a package. */
@@ -55,45 +71,28 @@ function bun() {
 // None of the packages needs its scripts, and some refuse an older Node than the one they are run with.
 install(folder, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error');
 if (process.argv[2] !== 'install') {
-  /** @type {[string, () => boolean][]} */
-  const suites = [
-    [
-      'Node 22 or newer: node:sqlite, better-sqlite3 13, better-sqlite3-multiple-ciphers',
-      () => {
-        const node = newerNode();
-        if (!node) throw new Error('there is none for this platform');
-        const vitest = join(root, 'node_modules/vitest/vitest.mjs');
-        return run(
-          'Vitest under Node 22 or newer',
-          node,
-          [vitest, 'run', '--project', 'tests', '__test__/14-connections.test.mjs'],
-          {
-            env: {
-              DRIVERS: 'node:sqlite,better-sqlite3 13,better-sqlite3-multiple-ciphers',
-              // Child processes of the tests find the same Node.
-              PATH: `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH}`,
-            },
-          },
-        );
-      },
-    ],
-    [
-      'Bun: bun:sqlite',
-      () => {
-        const program = bun();
-        if (!program) throw new Error('there is none for this platform');
-        return run('bun test', program, ['test', './__test__/connections/bun.mjs']);
-      },
-    ],
-  ];
-  const failed = suites.filter(([title, suite]) => {
-    try {
-      return !suite();
-    } catch (error) {
-      console.error(`runtimes: ${title}: ${error.message}`);
-      return true;
-    }
+  const node = newerNode();
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+  const separator = process.platform === 'win32' ? ';' : ':';
+  /** @type {Suite[]} */
+  const suites = ['node:sqlite', 'better-sqlite3 13', 'better-sqlite3-multiple-ciphers'].map(
+    (driver) => ({
+      title: `Node 22 or newer: ${driver}`,
+      program: node,
+      args: [vitest, 'run', '__test__/14-connections.test.mjs'],
+      // Child processes of the tests find the same Node.
+      env: { DRIVERS: driver, PATH: `${dirname(node ?? '')}${separator}${process.env.PATH}` },
+    }),
+  );
+  suites.push({
+    title: 'Bun: bun:sqlite',
+    program: bun(),
+    args: ['test', './__test__/connections/bun.mjs'],
+    env: {},
   });
-  for (const [title] of failed) console.error(`runtimes: failed: ${title}`);
-  process.exitCode = failed.length > 0 ? 1 : 0;
+  const queue = suites.values();
+  const worker = async () => {
+    for (const suite of queue) if (!(await run(suite))) process.exitCode = 1;
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
 }

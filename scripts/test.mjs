@@ -35,8 +35,7 @@ const parts = {
   package: () => npm(root, 'package', 'run', 'test:package'),
   rust: () => npm(root, 'rust', 'run', 'test:rust'),
   jest: () => npm(root, 'jest', 'run', 'test:jest'),
-  'vitest tests': () => npm(root, 'vitest', 'run', 'test:node', '--', '--project', 'tests'),
-  'vitest quiet': () => npm(root, 'vitest', 'run', 'test:node', '--', '--project', 'quiet'),
+  vitest: () => npm(root, 'vitest', 'run', 'test:node'),
 };
 
 let part = '';

@@ -592,13 +592,13 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
       return limit === 0 ? outcome : this.wait(resource, priority, windowMs, outcome);
     const free = this.isFree(resource, priority);
     if (free !== outcome.value) {
-      this.count(free ? 'freePlaces' : 'total');
-      if (
-        free
-          ? this.sharesOf(resource).user !== 0 || priority !== 'user'
-          : this.inWindow(resource).length < limit
-      )
-        throw new Error('no reason for another answer');
+      const { user, background, userReserved, backgroundMax } = this.sharesOf(resource);
+      // What was divided for a lower limit holds until it is divided anew.
+      const narrowed = priority === 'user' ? user < userReserved : background < backgroundMax;
+      if (free && user === 0 && priority === 'user') this.count('freePlaces');
+      else if (!free && this.inWindow(resource).length >= limit) this.count('total');
+      else if (!free && narrowed) this.count('shares');
+      else throw new Error('no reason for another answer');
     }
     return resolved(free);
   }
