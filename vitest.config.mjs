@@ -8,7 +8,8 @@ export default defineConfig({
     // By default one core is left free, which on two halves the work done. Where processes wait for each other, more
     // files than cores are worth it.
     maxWorkers: 3,
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    // For what hangs: a busy machine may take ten times as long as an idle one.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 });

@@ -210,7 +210,7 @@ describe('the blocks of the README', () => {
 
   it.each(programs)(
     'run: $heading (line $line)',
-    { timeout: 60_000 },
+    { timeout: 300_000 },
     async ({ code, directory, program, runner }) => {
       const command = COMMANDS[/** @type {keyof typeof COMMANDS} */ (runner)](program);
       const { status, output, stdout } = await run(command, path.join(project, directory));

@@ -5,7 +5,7 @@ const { spawnSync } = require('node:child_process');
 const { mkdtempSync, readFileSync, rmSync } = require('node:fs');
 const { tmpdir } = require('node:os');
 const { join } = require('node:path');
-const { START, stateOf, turn } = require('../support/kit.cjs');
+const { outcomeOf, START, stateOf, turn } = require('../support/kit.cjs');
 const { connect, drivers } = require('./drivers.cjs');
 
 const realNow = performance.now.bind(performance);
@@ -203,7 +203,7 @@ module.exports = function sharing(runner, driver, stores) {
       connection.close();
       await clock.advanceAsync(10_000);
       // It cannot look any more, and the time of its job is over.
-      const waited = await stateOf(waiter);
+      const waited = await outcomeOf(waiter);
       expect(waited.status).toBe('resolved');
       if (waited.value !== undefined) expect(waited.value).toBeInstanceOf(Error);
       for (const store of all) expect(await store.close()).toBeUndefined();
@@ -261,7 +261,7 @@ module.exports = function sharing(runner, driver, stores) {
           const waiters = [one, other, third].map((store) => store.waitFor(hash));
           for (const waiter of waiters) expect((await stateOf(waiter)).status).toBe('pending');
           await end(hash);
-          for (const waiter of waiters) expect(await stateOf(waiter)).toMatchObject(expected);
+          for (const waiter of waiters) expect(await outcomeOf(waiter)).toMatchObject(expected);
         }
       }
     });
@@ -279,7 +279,7 @@ module.exports = function sharing(runner, driver, stores) {
     });
 
     /** @param {Promise<any>} waiter */
-    async function wokenWithin(waiter, ms = 1_000) {
+    async function wokenWithin(waiter, ms = 10_000) {
       const start = realNow();
       for (;;) {
         const state = await stateOf(waiter);

@@ -2,7 +2,7 @@
 // Objects that stand for a connection, more or less, and things that are none. The same under Vitest and Bun's test runner.
 
 const { EventEmitter } = require('node:events');
-const { stateOf } = require('../support/kit.cjs');
+const { outcomeOf } = require('../support/kit.cjs');
 const { connect } = require('./drivers.cjs');
 
 const names = [
@@ -73,8 +73,10 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
         it(`${title}: ${name} goes on as on an empty database`, async () => {
           const store = new stores[name]({ database: connection });
           for (const [, call] of callsOf(store))
-            expect((await stateOf(call())).status).toBe('resolved');
-          for (const state of await Promise.all(callsOf(store).map(([, call]) => stateOf(call()))))
+            expect((await outcomeOf(call())).status).toBe('resolved');
+          for (const state of await Promise.all(
+            callsOf(store).map(([, call]) => outcomeOf(call())),
+          ))
             expect(state.status).toBe('resolved');
           if (name === 'SQLiteCacheStore') expect(await store.get('name')).toBeUndefined();
           if (name === 'SQLiteRateLimitStore') expect(await store.canProceed('name')).toBe(true);
@@ -169,9 +171,9 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
           for (const [, call] of callsOf(store)) {
             const promise = call();
             expect(promise).toBeInstanceOf(Promise);
-            expect((await stateOf(promise)).status).not.toBe('pending');
+            expect((await outcomeOf(promise)).status).not.toBe('pending');
           }
-          const states = await Promise.all(callsOf(store).map(([, call]) => stateOf(call())));
+          const states = await Promise.all(callsOf(store).map(([, call]) => outcomeOf(call())));
           expect(states.filter(({ status }) => status === 'pending')).toEqual([]);
           store.destroy();
           await store.close();
@@ -244,7 +246,7 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
         });
         cache = new stores.SQLiteCacheStore({ database: meddler });
         const calls = [cache.set('a', 1, 60), cache.set('b', 2, 60), cache.get('a')];
-        const states = await Promise.all(calls.map(stateOf));
+        const states = await Promise.all(calls.map(outcomeOf));
         expect(states.map(({ status }) => status)).not.toContain('pending');
         await expect(cache.get('a')).rejects.toThrow('Cache store has been destroyed');
         expect(Number(connection.prepare('SELECT COUNT(*) AS c0 FROM cache').get().c0)).toBe(2);
@@ -264,7 +266,7 @@ module.exports = function standIns({ describe, it, expect }, driver, stores) {
       });
       const cache = new stores.SQLiteCacheStore({ database: meddler });
       const calls = [cache.set('a', 1, 60), cache.set('b', 2, 60), cache.get('a')];
-      for (const { status } of await Promise.all(calls.map(stateOf)))
+      for (const { status } of await Promise.all(calls.map(outcomeOf)))
         expect(status).not.toBe('pending');
       cache.destroy();
     });

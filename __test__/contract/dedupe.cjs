@@ -5,8 +5,20 @@ const { notStrings, unserializable, values } = require('../support/values.cjs');
 
 /** @param {import('../support/kit.cjs').Kit} kit */
 module.exports = function dedupeContract(kit) {
-  const { describe, it, fixed, shared, sharedFixed, expect, clock, START, Store, stateOf, turn } =
-    kit;
+  const {
+    describe,
+    it,
+    fixed,
+    shared,
+    sharedFixed,
+    expect,
+    clock,
+    START,
+    Store,
+    outcomeOf,
+    stateOf,
+    turn,
+  } = kit;
   const destroyed = 'Dedupe store has been destroyed';
   const pending = { status: 'pending' };
   const nothing = { status: 'resolved', value: undefined };
@@ -199,7 +211,7 @@ module.exports = function dedupeContract(kit) {
 
   describe('waiters', () => {
     it('get undefined at once without a job', async () => {
-      expect(await stateOf(open().waitFor('absent'))).toStrictEqual(nothing);
+      expect(await outcomeOf(open().waitFor('absent'))).toStrictEqual(nothing);
     });
 
     for (const value of [{ a: [1] }, 'text', 0, false, null, undefined]) {
@@ -239,7 +251,7 @@ module.exports = function dedupeContract(kit) {
       await turn();
       await store.complete('job', 'result');
       for (const waiter of waiters)
-        expect(await stateOf(waiter)).toStrictEqual({ status: 'resolved', value: 'result' });
+        expect(await outcomeOf(waiter)).toStrictEqual({ status: 'resolved', value: 'result' });
     });
 
     it('of one job do not see another', async () => {
@@ -249,7 +261,7 @@ module.exports = function dedupeContract(kit) {
       const [a, b] = [store.waitFor('a'), store.waitFor('b')];
       await turn();
       await store.complete('b', 'b');
-      expect(await stateOf(b)).toStrictEqual({ status: 'resolved', value: 'b' });
+      expect(await outcomeOf(b)).toStrictEqual({ status: 'resolved', value: 'b' });
       expect(await stateOf(a)).toStrictEqual(pending);
     });
 
@@ -261,7 +273,7 @@ module.exports = function dedupeContract(kit) {
       await clock.advanceAsync(999);
       expect(await stateOf(waiter)).toStrictEqual(pending);
       await clock.advanceAsync(1);
-      expect(await stateOf(waiter)).toStrictEqual(nothing);
+      expect(await outcomeOf(waiter)).toStrictEqual(nothing);
       expect(await store.isInProgress('job')).toBe(false);
     });
 
@@ -273,7 +285,7 @@ module.exports = function dedupeContract(kit) {
       await clock.advanceAsync(299_999);
       expect(await stateOf(waiter)).toStrictEqual(pending);
       await clock.advanceAsync(1);
-      expect(await stateOf(waiter)).toStrictEqual(nothing);
+      expect(await outcomeOf(waiter)).toStrictEqual(nothing);
     });
 
     fixed('that came late are not kept past the end of the job', async () => {
@@ -285,14 +297,14 @@ module.exports = function dedupeContract(kit) {
       await clock.advanceAsync(399);
       expect(await stateOf(waiter)).toStrictEqual(pending);
       await clock.advanceAsync(1);
-      expect(await stateOf(waiter)).toStrictEqual(nothing);
+      expect(await outcomeOf(waiter)).toStrictEqual(nothing);
     });
 
     fixed('do not wait for a dead job', async () => {
       const store = open({ jobTimeoutMs: 1_000 });
       const id = await store.register('job');
       clock.set(START + 1_000);
-      expect(await stateOf(store.waitFor('job'))).toStrictEqual(nothing);
+      expect(await outcomeOf(store.waitFor('job'))).toStrictEqual(nothing);
       expect(await store.register('job')).not.toBe(id);
     });
 
@@ -302,7 +314,7 @@ module.exports = function dedupeContract(kit) {
       const waiter = store.waitFor('job');
       await turn();
       await store.clear();
-      expect(await stateOf(waiter)).toStrictEqual(nothing);
+      expect(await outcomeOf(waiter)).toStrictEqual(nothing);
     });
 
     for (const end of ['close', 'destroy']) {
@@ -312,8 +324,8 @@ module.exports = function dedupeContract(kit) {
         const waiters = [store.waitFor('job'), store.waitFor('job')];
         await turn();
         await store[end]();
-        expect(await stateOf(waiters[0])).toStrictEqual(nothing);
-        expect(await stateOf(waiters[1])).toStrictEqual(nothing);
+        expect(await outcomeOf(waiters[0])).toStrictEqual(nothing);
+        expect(await outcomeOf(waiters[1])).toStrictEqual(nothing);
       });
     }
   });
@@ -528,7 +540,7 @@ module.exports = function dedupeContract(kit) {
   describe('claims', () => {
     fixed('make the second waiter wait for the job of the first', async () => {
       const store = kit.open();
-      expect(await stateOf(store.waitFor('job'))).toStrictEqual(nothing);
+      expect(await outcomeOf(store.waitFor('job'))).toStrictEqual(nothing);
       const second = store.waitFor('job');
       expect(await stateOf(second)).toStrictEqual(pending);
       await store.register('job');
@@ -573,13 +585,13 @@ module.exports = function dedupeContract(kit) {
       const second = store.waitFor('job');
       expect(await stateOf(second)).toStrictEqual(pending);
       await store.close();
-      expect(await stateOf(second)).toStrictEqual(nothing);
+      expect(await outcomeOf(second)).toStrictEqual(nothing);
     });
 
     it('are off at 0', async () => {
       const store = open();
       for (let i = 0; i < 3; i++)
-        expect(await stateOf(store.waitFor('job'))).toStrictEqual(nothing);
+        expect(await outcomeOf(store.waitFor('job'))).toStrictEqual(nothing);
     });
   });
 

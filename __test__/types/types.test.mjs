@@ -99,7 +99,7 @@ const lenient = { types: ['node'], skipLibCheck: true };
 
 const types = /** @type {const} */ (['module', 'commonjs']);
 describe.each(types)('a consumer of type %s', (type) => {
-  const limit = 60_000;
+  const limit = 300_000;
 
   test('written against 0.2.0 compiles against 0.2.0', { timeout: limit }, async () => {
     const install = { ...client, 'drizzle-orm': drizzleOf020 };
@@ -159,7 +159,7 @@ describe.each(types)('a consumer of type %s', (type) => {
   });
 });
 
-test('a bundler’s consumer compiles', { timeout: 60_000 }, async () => {
+test('a bundler’s consumer compiles', { timeout: 300_000 }, async () => {
   const options = { module: 'esnext', moduleResolution: 'bundler', types: ['node'] };
   const files = ['consumer.ts'];
   expect(await compile({ type: 'module', files, install: client, options })).toBe('');
