@@ -11,15 +11,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, process};
 
-use comic_vine_sqlite_store::core::adaptive::{self, Divisions, Priority};
+use std::sync::Arc;
+
+use comic_vine_sqlite_store::core::adaptive::{self, Priority};
+use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::options::{
     AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
 };
 use comic_vine_sqlite_store::core::plan::{Operation, Outcome, Step, StepRows};
 use comic_vine_sqlite_store::core::schema::Statement;
-use comic_vine_sqlite_store::core::{cache, dedupe, rate_limit};
+use comic_vine_sqlite_store::core::{cache, rate_limit};
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
+use comic_vine_sqlite_store::sqlite::divisions::SharedDivisions;
 use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 use rusqlite::Connection as Sqlite;
 use rusqlite::config::DbConfig;
@@ -176,7 +180,7 @@ fn rate_limit_store(criterion: &mut Criterion) {
 fn adaptive_store(criterion: &mut Criterion) {
     let directory = Directory::new();
     let sqlite = connect(&directory.0, StoreKind::Adaptive);
-    let divisions = Divisions::default();
+    let divisions = Arc::new(SharedDivisions::default());
     let reset = || run(&sqlite, &adaptive::reset("recorded", divisions.clone()));
     let count = Cell::new(0_u32);
     criterion.bench_function("adaptive canProceed + record", |bencher| {

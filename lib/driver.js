@@ -208,7 +208,22 @@ module.exports = function driver(connection) {
     },
 
     /**
-     * Ends what `begin` began: keeps what was done since, or undoes it.
+     * Begins a transaction that reads. Answers whether it did: not within the application's, nor while the application
+     * steps through rows, where some drivers refuse.
+     */
+    beginRead() {
+      check();
+      if (inTransaction() === true) return false;
+      try {
+        connection.exec('BEGIN');
+        return true;
+      } catch {
+        return false;
+      }
+    },
+
+    /**
+     * Ends what `begin` or `beginRead` began: keeps what was done since, or undoes it.
      * @param {boolean} isTransaction what `begin` answered
      * @param {boolean} keep
      */

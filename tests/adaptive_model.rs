@@ -7,13 +7,13 @@
 
 mod common;
 
-use comic_vine_sqlite_store::core::adaptive::{self, Call, CallOnAll, Divisions, Priority};
+use comic_vine_sqlite_store::core::adaptive::{self, Call, CallOnAll, Priority};
 use comic_vine_sqlite_store::core::capacity::{self, Activity, Capacity};
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
 use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome};
 use comic_vine_sqlite_store::core::rate_limit::Reservations;
-use common::{Db, Value, boolean, members, number};
+use common::{Db, Divisions, Value, boolean, members, number};
 use proptest::prelude::*;
 
 use Priority::{Background, User};

@@ -5,13 +5,13 @@
 
 mod common;
 
-use comic_vine_sqlite_store::core::adaptive::{self, Call, CallOnAll, Divisions, Priority};
+use comic_vine_sqlite_store::core::adaptive::{self, Call, CallOnAll, Priority};
 use comic_vine_sqlite_store::core::capacity::{self, Activity, Capacity};
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
 use comic_vine_sqlite_store::core::plan::Outcome;
 use comic_vine_sqlite_store::core::rate_limit::Reservations;
-use common::{Db, TempFile, boolean, members, number};
+use common::{Db, Divisions, TempFile, boolean, members, number};
 use proptest::prelude::*;
 
 const START: f64 = 1.7e12;

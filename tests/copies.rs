@@ -5,7 +5,7 @@
 
 mod common;
 
-use comic_vine_sqlite_store::core::adaptive::{self, Divisions, Priority};
+use comic_vine_sqlite_store::core::adaptive::{self, Priority};
 use comic_vine_sqlite_store::core::cache;
 use comic_vine_sqlite_store::core::copies::MAX_ENTRY_BYTES;
 use comic_vine_sqlite_store::core::error::StoreKind;
@@ -14,7 +14,7 @@ use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, PlanRows};
 use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
-use common::TempFile;
+use common::{Divisions, TempFile};
 use proptest::prelude::*;
 
 const START: f64 = 1_000_000.0;

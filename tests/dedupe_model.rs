@@ -12,7 +12,7 @@ mod common;
 use std::collections::HashSet;
 
 use comic_vine_sqlite_store::core::codec;
-use comic_vine_sqlite_store::core::dedupe::{self, Call, LEASE_MS};
+use comic_vine_sqlite_store::core::dedupe::rules::{self as dedupe, Call, LEASE_MS};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::options::DedupeOptions;
 use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, StepRows};

@@ -19,18 +19,18 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use comic_vine_sqlite_store::core::adaptive::{self, Divisions, Priority};
+use comic_vine_sqlite_store::core::adaptive::{self, Priority};
+use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::options::{
     AdaptiveConfig, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
 };
 use comic_vine_sqlite_store::core::plan::{Answer, Field, Operation};
-use comic_vine_sqlite_store::core::rate_limit::Ids;
-use comic_vine_sqlite_store::core::{cache, codec, dedupe, rate_limit};
+use comic_vine_sqlite_store::core::{cache, codec, rate_limit};
 use comic_vine_sqlite_store::sqlite::database::{Recipient, Reply, Submitted};
 use comic_vine_sqlite_store::sqlite::faults::{self, Fault, Faults, Manner, Method, Plan, Random};
 use comic_vine_sqlite_store::sqlite::registry::{self, Handle};
-use common::{TempFile, Value};
+use common::{Divisions, TempFile, Value};
 use rusqlite::Connection as Plain;
 use rusqlite::types::ValueRef;
 
@@ -506,7 +506,6 @@ struct Run {
     /// How many of them the model knows the answers of.
     settled: usize,
     jobs: Vec<Vec<u64>>,
-    ids: Ids,
     divisions: Divisions,
     tally: Tally,
     trace: Vec<String>,
@@ -537,7 +536,6 @@ impl Run {
             calls: Vec::new(),
             settled: 0,
             jobs: vec![Vec::new(); HASHES],
-            ids: Ids::default(),
             divisions: Divisions::default(),
             tally: Tally::default(),
             trace: Vec::new(),
@@ -689,12 +687,8 @@ impl Run {
             Act::ClearCache => cache::clear(),
             Act::CleanCache => cache::cleanup(now),
             Act::CacheStats => cache::stats(now),
-            Act::Record { resource } if is_adaptive => {
-                self.ids.look_after(adaptive::record(resource.name(), priority, now, None))
-            }
-            Act::Record { resource } => {
-                self.ids.look_after(rate_limit::record(resource.name().to_owned(), now, None))
-            }
+            Act::Record { resource } if is_adaptive => adaptive::record(resource.name(), priority, now, None),
+            Act::Record { resource } => rate_limit::record(resource.name().to_owned(), now, None),
             Act::Acquire { resource } if is_adaptive => adaptive::acquire(
                 adaptive::Call {
                     resource: resource.name().to_owned(),

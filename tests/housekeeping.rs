@@ -7,18 +7,19 @@ mod common;
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use comic_vine_sqlite_store::core::adaptive::{self, CallOnAll, Divisions, Priority};
+use comic_vine_sqlite_store::core::adaptive::{self, CallOnAll, Priority};
+use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Result, StoreKind};
 use comic_vine_sqlite_store::core::options::{
     AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, ResourceConfigs, Synchronous,
 };
 use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, Weight};
-use comic_vine_sqlite_store::core::{cache, dedupe, rate_limit};
+use comic_vine_sqlite_store::core::{cache, rate_limit};
 use comic_vine_sqlite_store::sqlite::connection::Location;
-use comic_vine_sqlite_store::sqlite::database::{Database, Queued, Recipient, Reply};
-use common::{Db, TempFile};
+use comic_vine_sqlite_store::sqlite::database::{Database, Recipient, Reply};
+use common::{Db, Divisions, TempFile};
 
 const NOW: f64 = 1_000_000.0;
 const STEP_ROWS: u64 = 500;
@@ -172,7 +173,7 @@ impl Recipient for Threads {
 fn thread_of(database: &Arc<Database>, operation: Operation) -> ThreadId {
     let threads = Arc::new(Threads::default());
     let reply = Some(Reply::new(threads.clone(), 0));
-    database.enqueue(Queued { operation, reply, deadline: Instant::now() + Duration::from_secs(60) });
+    database.enqueue(operation, reply, Duration::from_secs(60));
     database.flush();
     let answered = threads.answered.lock().unwrap();
     threads.changed.wait_while(answered, |answered| answered.is_empty()).unwrap()[0]
@@ -182,7 +183,7 @@ fn thread_of(database: &Arc<Database>, operation: Operation) -> ThreadId {
 fn it_runs_on_a_thread_of_its_own() {
     let file = TempFile::new();
     for location in [Location::File(file.path().to_owned()), Location::Memory] {
-        let database = Database::open(location, JournalMode::Wal, Synchronous::Normal, false).unwrap();
+        let database = Database::open(location, JournalMode::Wal, Synchronous::Normal).unwrap();
         for kind in [StoreKind::Cache, StoreKind::Dedupe, StoreKind::RateLimit, StoreKind::Adaptive] {
             database.add_store(kind, Synchronous::Normal).unwrap();
         }

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::options::{RateLimitConfig, ResourceConfigs};
 use comic_vine_sqlite_store::core::plan::{Operation, Outcome};
-use comic_vine_sqlite_store::core::rate_limit::{self, Call, Ids, Reservations};
+use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
 use common::{Db, Value, boolean, members, number};
 use proptest::prelude::*;
 
@@ -542,59 +542,17 @@ fn a_cleanup_of_any_size_leaves_what_counts() {
     assert_eq!(db.number("SELECT COUNT(*) FROM rate_limit_reservations"), 296.0);
 }
 
-/// What SQLite keeps of the highest id is not written with each request, whatever else gives ids: version 0.2.0,
-/// `acquire`, statements of many rows.
+/// `id` is AUTOINCREMENT, which forbids it (sqlite.org/autoinc.html).
 #[test]
-fn ids_are_reserved_ahead_of_requests() {
-    const MOST_UNTIL_RESERVED: usize = 1_000;
+fn no_id_is_given_twice() {
     let db = Db::memory(StoreKind::RateLimit);
-    let ids = Ids::default();
-    let highest = || db.number("SELECT COALESCE(MAX(id), 0) FROM rate_limits");
-    let given = || db.number("SELECT seq FROM sqlite_sequence WHERE name = 'rate_limits'");
-    let record = |times: usize| {
-        for _ in 0..times {
-            let id = highest() + 1.0;
-            db.run(ids.look_after(rate_limit::record("issues".to_owned(), START as f64, None)));
-            assert_eq!(highest(), id);
-        }
+    let record = || {
+        db.run(rate_limit::record("issues".to_owned(), START as f64, None));
+        db.number("SELECT MAX(id) FROM rate_limits")
     };
-    let expect_reserved = || {
-        let mut written = 0;
-        for _ in 0..3 * MOST_UNTIL_RESERVED {
-            let before = given();
-            record(1);
-            assert!(highest() < before, "{} of {before}", highest());
-            written += usize::from(given() != before);
-        }
-        assert!(written <= 3, "{written}");
-    };
-    record(1);
-    expect_reserved();
-    for _ in 0..3 {
-        let before = given();
-        db.execute("INSERT INTO rate_limits (resource, timestamp) VALUES ('issues', 0), ('issues', 0)");
-        assert_eq!([highest(), given()], [before + 2.0; 2]);
-        record(MOST_UNTIL_RESERVED);
-        expect_reserved();
-    }
-    let of_issues = db.number("SELECT COUNT(*) FROM rate_limits WHERE resource = 'issues'");
-    assert_eq!(of_issues, (1 + 4 * 3_000 + 3 * (2 + 1_000)) as f64);
-    assert_eq!(db.number("SELECT COUNT(*) FROM rate_limits"), of_issues);
+    assert_eq!([record(), record()], [1.0, 2.0]);
     db.run(rate_limit::clear());
-    expect_reserved();
-}
-
-/// A table that another program made, of which SQLite keeps no highest id.
-#[test]
-fn ids_need_not_be_reserved() {
-    let db = Db::memory(StoreKind::Cache);
-    db.execute(
-        "CREATE TABLE rate_limits (id INTEGER PRIMARY KEY, resource TEXT NOT NULL, timestamp INTEGER NOT NULL)",
-    );
-    let ids = Ids::default();
-    for id in 1..=2_500 {
-        db.run(ids.look_after(rate_limit::record("issues".to_owned(), START as f64, None)));
-        assert_eq!(db.number("SELECT MAX(id) FROM rate_limits"), f64::from(id));
-    }
-    assert_eq!(db.number("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'sqlite_sequence'"), 0.0);
+    assert_eq!(record(), 3.0);
+    db.run(rate_limit::reset("issues"));
+    assert_eq!(record(), 4.0);
 }

@@ -34,7 +34,7 @@ fn none_is_prepared_anew_for_other_values() {
             connection.transact(true, &[&[Step::new(*statement, values)]]).unwrap();
         }
         // The first time for the schema.
-        let anew = connection.preparations_anew();
+        let anew = connection.preparations_anew().unwrap();
         assert_eq!(*first.get_or_insert(anew), anew, "round {round}");
     }
 }

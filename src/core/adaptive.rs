@@ -1,8 +1,8 @@
 //! The adaptive rate limiter (README, "SqliteAdaptiveRateLimitStore"): one limit, divided between users and
 //! background work by [`capacity`](super::capacity) from the history in the database, which all processes share.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::Arc;
 
 use super::capacity::{self, Activity, Capacity};
 use super::housekeeping::{self, LIGHT_ROWS, OldRequests};
@@ -33,26 +33,15 @@ impl Priority {
 
 /// The divisions a store has computed, by resource, with the time of the computation. Each holds for
 /// `recalculation_interval_ms`.
-#[derive(Clone, Debug, Default)]
-pub struct Divisions(Arc<Mutex<HashMap<String, (Capacity, Millis)>>>);
+pub trait Divisions: fmt::Debug + Send + Sync {
+    /// A resource's.
+    fn get(&self, resource: &str) -> Option<(Capacity, Millis)>;
 
-impl Divisions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Capacity, Millis)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// Keeps one.
+    fn set(&self, resource: &str, division: (Capacity, Millis));
 
-    /// When a resource's division was computed; the start of the epoch if never.
-    fn computed_at(&self, resource: &str) -> Millis {
-        self.lock().get(resource).map_or(0.0, |(_, at)| *at)
-    }
-
-    fn forget(&self, resource: &str) {
-        self.lock().remove(resource);
-    }
-
-    fn forget_all(&self) {
-        self.lock().clear();
-    }
+    /// Forgets a resource's, or all.
+    fn forget(&self, resource: Option<&str>);
 }
 
 /// One call on a resource: what it is about and when it was made.
@@ -65,7 +54,7 @@ pub struct Call {
     /// How limits are divided.
     pub config: AdaptiveConfig,
     /// The store's divisions.
-    pub divisions: Divisions,
+    pub divisions: Arc<dyn Divisions>,
     /// The time of the call.
     pub now: Millis,
 }
@@ -153,7 +142,8 @@ impl Call {
     }
 
     fn is_due(&self) -> bool {
-        self.now - self.divisions.computed_at(&self.resource) >= self.config.recalculation_interval_ms
+        let computed_at = self.divisions.get(&self.resource).map_or(0.0, |(_, at)| at);
+        self.now - computed_at >= self.config.recalculation_interval_ms
     }
 
     /// Makes the view from the rows of [`usage`](Self::usage) and, if they were asked for,
@@ -169,10 +159,10 @@ impl Call {
                 let statement = if was_high { Statement::AdaptiveLeaveHigh } else { Statement::AdaptiveEnterHigh };
                 follow_up.push(Step::new(statement, [Value::from(self.resource.as_str())]));
             }
-            self.divisions.lock().insert(self.resource.clone(), (capacity.clone(), self.now));
+            self.divisions.set(&self.resource, (capacity.clone(), self.now));
             capacity
         } else {
-            let computed = self.divisions.lock().get(&self.resource).map(|(capacity, _)| capacity.clone());
+            let computed = self.divisions.get(&self.resource).map(|(capacity, _)| capacity);
             let mut capacity = computed.unwrap_or_else(|| Capacity::initial(self.limit.limit));
             // The limit may have been lowered since.
             capacity.user_reserved = capacity.user_reserved.min(self.limit.limit);
@@ -344,24 +334,24 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
 }
 
 /// Forgets a resource's requests and activity.
-pub fn reset(resource: &str, divisions: Divisions) -> Operation {
+pub fn reset(resource: &str, divisions: Arc<dyn Divisions>) -> Operation {
     let resource = resource.to_owned();
     let name = Value::from(resource.as_str());
     let steps = [Statement::RateReset, Statement::RateResetReservations, Statement::AdaptiveForget]
         .map(|statement| Step::new(statement, [name.clone()]));
     Operation::write(steps, move |_| {
-        divisions.forget(&resource);
+        divisions.forget(Some(&resource));
         Outcome::Answer(Answer::Undefined)
     })
     .heavy()
 }
 
 /// Forgets every request and all activity.
-pub fn clear(divisions: Divisions) -> Operation {
+pub fn clear(divisions: Arc<dyn Divisions>) -> Operation {
     let steps = [Statement::RateClear, Statement::RateClearReservations, Statement::AdaptiveForgetAll]
         .map(|statement| Step::new(statement, []));
     Operation::write(steps, move |_| {
-        divisions.forget_all();
+        divisions.forget(None);
         Outcome::Answer(Answer::Undefined)
     })
     .heavy()
@@ -375,7 +365,7 @@ pub struct CallOnAll {
     /// How limits are divided.
     pub config: AdaptiveConfig,
     /// The store's divisions.
-    pub divisions: Divisions,
+    pub divisions: Arc<dyn Divisions>,
     /// The time of the call.
     pub now: Millis,
 }

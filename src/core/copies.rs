@@ -234,8 +234,6 @@ impl Copies {
                 | S::CacheSetMany
                 | S::RateRecordMany
                 | S::AdaptiveRecordMany
-                | S::RateReserveIds
-                | S::RateUnmarkIds
                 | S::CacheStats
                 | S::DedupeJob
                 | S::DedupeLook

@@ -58,6 +58,18 @@ pub enum Error {
     Internal(String),
 }
 
+/// Whether an error was for want of a lock.
+pub trait IsBusy {
+    /// Whether another connection held the lock, so that trying again may help.
+    fn is_busy(&self) -> bool;
+}
+
+impl IsBusy for Error {
+    fn is_busy(&self) -> bool {
+        matches!(self, Error::Sqlite { code, .. } if code & 0xff == 5)
+    }
+}
+
 impl Error {
     /// An argument that is not what it has to be.
     #[cold]
@@ -65,9 +77,10 @@ impl Error {
         Error::Argument { name: name.into(), expected, received: received.into() }
     }
 
-    /// Whether another connection held the lock, so that trying again may help.
-    pub fn is_busy(&self) -> bool {
-        matches!(self, Error::Sqlite { code, .. } if code & 0xff == 5)
+    /// Code of ours panicked.
+    #[cold]
+    pub fn panic() -> Self {
+        Error::Internal("a panic".to_owned())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::error::Error;
-use super::schema::{ROWS_AT_ONCE, Statement};
+use super::schema::Statement;
 use super::value::{Millis, Value};
 
 /// One statement of the closed set with the values of its parameters, in order.
@@ -64,21 +64,6 @@ pub type PlanRows = SmallVec<[StepRows; 1]>;
 /// The statements of a plan. Most plans are one.
 pub type Steps = SmallVec<[Step; 1]>;
 
-/// Plans at the front of a list that each insert one row in the same way, as many as one statement inserts: that
-/// statement, and the plans.
-pub fn insert_many<'all, 'plan>(plans: &'all [&'plan [Step]]) -> Option<(Statement, &'all [&'plan [Step]])> {
-    let [first] = plans.first()? else { return None };
-    let many = first.statement.many()?;
-    let plans = plans.get(..ROWS_AT_ONCE)?;
-    let all_alike = plans.iter().all(|plan| matches!(plan, [step] if step.statement == first.statement));
-    all_alike.then_some((many, plans))
-}
-
-/// What each of those plans gives.
-pub fn inserted() -> PlanRows {
-    PlanRows::from_iter([StepRows { rows: Vec::new(), changes: 1 }])
-}
-
 /// How much work an operation may be, which decides the thread it runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
@@ -105,8 +90,6 @@ pub struct Operation {
     pub goes_on: bool,
     /// Whether waiters for deduplicated requests have to look again once this is committed.
     pub wakes_waiters: bool,
-    /// Whether its answer is `undefined` whatever the rows: see [`command`](Self::command).
-    pub is_command: bool,
     /// From rows to the answer.
     pub outcome: OutcomeRule,
 }
@@ -120,15 +103,7 @@ impl fmt::Debug for Operation {
 impl Operation {
     fn new(read_only: bool, steps: impl IntoIterator<Item = Step>, outcome: OutcomeRule) -> Self {
         let steps = steps.into_iter().collect();
-        Operation {
-            steps,
-            read_only,
-            weight: Weight::Light,
-            goes_on: false,
-            wakes_waiters: false,
-            is_command: false,
-            outcome,
-        }
+        Operation { steps, read_only, weight: Weight::Light, goes_on: false, wakes_waiters: false, outcome }
     }
 
     /// Statements that only read, and the rule for their rows.
@@ -149,8 +124,7 @@ impl Operation {
 
     /// Statements that write and answer nothing.
     pub fn command(steps: impl IntoIterator<Item = Step>) -> Self {
-        let command = Self::write(steps, |_| Outcome::Answer(Answer::Undefined));
-        Operation { is_command: true, ..command }
+        Self::write(steps, |_| Outcome::Answer(Answer::Undefined))
     }
 
     /// Marks an operation that may touch any number of rows.
@@ -171,14 +145,6 @@ impl Operation {
         self
     }
 
-    /// Gives it the JSON text that it was made without.
-    pub fn give_text(&mut self, text: String) {
-        let mut values = self.steps.iter_mut().flat_map(|step| &mut step.values);
-        if let Some(value) = values.find(|value| matches!(value, Value::Json(_))) {
-            *value = Value::from_json(text);
-        }
-    }
-
     /// Whether one of the later operations that were carried out before this one, which follows from an earlier call, has
     /// left nothing for it to do.
     pub fn is_overtaken<'later>(&self, mut later: impl Iterator<Item = &'later Operation>) -> bool {
@@ -192,27 +158,6 @@ impl Operation {
     pub fn payload_bytes(&self) -> usize {
         self.steps.iter().flat_map(|step| &step.values).map(Value::payload_bytes).sum()
     }
-}
-
-/// How many operations from the front of a queue make one transaction: up to one that may go on, since what it goes on
-/// with comes before later calls. One that may be any amount of work is a transaction of its own.
-pub fn batch_length<'queue>(
-    operations: impl IntoIterator<Item = &'queue Operation>,
-    bytes_at_most: usize,
-) -> usize {
-    let (mut length, mut bytes) = (0, 0);
-    for operation in operations {
-        let is_heavy = operation.weight == Weight::Heavy;
-        if is_heavy && length > 0 {
-            break;
-        }
-        length += 1;
-        bytes += operation.payload_bytes();
-        if is_heavy || operation.goes_on || bytes > bytes_at_most {
-            break;
-        }
-    }
-    length
 }
 
 /// What the rule of an operation decided.

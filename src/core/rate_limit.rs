@@ -2,8 +2,6 @@
 //! `window_ms` old, a place held for one until it is recorded or lapses, and one more may be made while fewer than
 //! `limit` count.
 
-use std::cell::Cell;
-
 use super::housekeeping::{self, LIGHT_ROWS, OldRequests, Then};
 use super::options::{RateLimitConfig, ResourceConfigs};
 use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows};
@@ -136,24 +134,6 @@ pub fn record(resource: String, now: Millis, reservations: Option<&Reservations>
     steps.extend(reservations.map(|reservations| release(&resource, reservations, None)));
     steps.push(Step::new(Statement::RateRecord, [resource.into(), now.into()]));
     Operation::command(steps)
-}
-
-/// Keeps ids reserved for the requests that a store records.
-#[derive(Debug, Default)]
-pub struct Ids(Cell<u32>);
-
-impl Ids {
-    /// After how many requests ids are reserved again; far more are.
-    const RESERVE_EVERY: u32 = 1_000;
-
-    /// The operation that records a request, with what is to be done for the ids of others.
-    pub fn look_after(&self, mut record: Operation) -> Operation {
-        if self.0.replace((self.0.get() + 1) % Self::RESERVE_EVERY) == 0 {
-            let reserve = [Statement::RateReserveIds, Statement::RateUnmarkIds];
-            record.steps.extend(reserve.map(|statement| Step::new(statement, [])));
-        }
-        record
-    }
 }
 
 /// Answers what remains of a resource's limit.

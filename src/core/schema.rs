@@ -223,13 +223,6 @@ macro_rules! claim {
     };
 }
 
-/// The id of the next request.
-macro_rules! next_id {
-    () => {
-        "(SELECT COALESCE(MAX(id), 0) + 1 FROM rate_limits)"
-    };
-}
-
 impl Statement {
     /// The statement that does what [`ROWS_AT_ONCE`] of this one do, given the values of all of them in order: one
     /// that inserts a row.
@@ -444,17 +437,10 @@ statements! {
     RateResetReservations(0) = "DELETE FROM rate_limit_reservations WHERE resource = ?1";
     /// Give up all places held.
     RateClearReservations(0) = "DELETE FROM rate_limit_reservations";
-    /// Record a request. Parameters: resource, now. Says which id it has: see
-    /// [`RateReserveIds`](Statement::RateReserveIds).
-    RateRecord(0) = concat!("INSERT INTO rate_limits (id, resource, timestamp) VALUES (", next_id!(), ", ?1, ?2)");
+    /// Record a request. Parameters: resource, now.
+    RateRecord(0) = "INSERT INTO rate_limits (resource, timestamp) VALUES (?, ?)";
     /// Record requests. Parameters: those of [`RateRecord`](Statement::RateRecord), of each.
     RateRecordMany(0) = concat!("INSERT INTO rate_limits (resource, timestamp) VALUES ", rows!("(?, ?)"));
-    /// Give out an id far above those of all requests. `id` is AUTOINCREMENT, so SQLite keeps the highest that it ever
-    /// gave in a table of its own; an insert below that leaves that page alone, a fifth of what it writes else.
-    RateReserveIds(0) = "INSERT INTO rate_limits (id, resource, timestamp)
-        SELECT COALESCE(MAX(id), 0) + 100000, '', 0 FROM rate_limits";
-    /// Remove the row that reserved ids, in the same transaction.
-    RateUnmarkIds(0) = "DELETE FROM rate_limits WHERE id = (SELECT MAX(id) FROM rate_limits)";
     /// How many of a resource's requests were made before a time, counted up to 500. Parameters: resource, that time.
     RateCountBefore(1) = "SELECT COUNT(*) AS c0 FROM (
           SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT 500)";
@@ -479,7 +465,7 @@ statements! {
 
     /// Record a request with its priority. Parameters: resource, now, priority.
     AdaptiveRecord(0) =
-        concat!("INSERT INTO rate_limits (id, resource, timestamp, priority) VALUES (", next_id!(), ", ?1, ?2, ?3)");
+        "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?, ?, ?)";
     /// Record requests with their priorities. Parameters: those of [`AdaptiveRecord`](Statement::AdaptiveRecord), of
     /// each.
     AdaptiveRecordMany(0) = concat!("INSERT INTO rate_limits (resource, timestamp, priority) VALUES ", rows!("(?, ?, ?)"));

@@ -2,16 +2,15 @@
 //! what was to be run is given back. (Tokio's own threads for blocking work are not used: it panics then, and keeps the
 //! work.)
 
+use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 
-use super::lock;
 use crate::core::error::{Error, Result};
 
 /// Something to be run.
@@ -36,7 +35,7 @@ static HAS_WORK: Condvar = Condvar::new();
 /// # Errors
 /// Gives it back if there is no thread, and the system refuses one.
 pub fn run(work: impl FnOnce() + Send + 'static) -> std::result::Result<(), Work> {
-    let mut pool = lock(&POOL);
+    let mut pool = POOL.lock();
     pool.waiting.push_back(Box::new(work));
     if pool.idle >= pool.waiting.len() {
         HAS_WORK.notify_one();
@@ -57,18 +56,17 @@ fn spawn(main: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
 
 /// What a thread of the pool does.
 fn serve() {
-    let mut pool = lock(&POOL);
+    let mut pool = POOL.lock();
     loop {
         if let Some(work) = pool.waiting.pop_front() {
             drop(pool);
             // A panic fails what it was about; the thread goes on.
             let _ = catch_unwind(AssertUnwindSafe(work));
-            pool = lock(&POOL);
+            pool = POOL.lock();
             continue;
         }
         pool.idle += 1;
-        let (woken, timeout) = HAS_WORK.wait_timeout(pool, KEPT_FOR).unwrap_or_else(PoisonError::into_inner);
-        pool = woken;
+        let timeout = HAS_WORK.wait_for(&mut pool, KEPT_FOR);
         pool.idle -= 1;
         if timeout.timed_out() && pool.waiting.is_empty() {
             pool.threads -= 1;
@@ -96,7 +94,7 @@ pub fn ensure_timers() -> Result<()> {
 
 fn timers() -> Result<Handle> {
     static TIMERS: Mutex<Option<Handle>> = Mutex::new(None);
-    let mut timers = lock(&TIMERS);
+    let mut timers = TIMERS.lock();
     if let Some(handle) = &*timers {
         return Ok(handle.clone());
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::files::sidecar_paths;
+use super::os::sidecars::sidecar_paths;
 
 /// By how much the log grows before it is checkpointed. SQLite's own default is 1000 pages, 4 MB.
 const INTERVAL_BYTES: u64 = 16 << 20;

@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
-use rusqlite::{Connection as Sqlite, OpenFlags, ToSql};
+use rusqlite::{Connection as Sqlite, OpenFlags, StatementStatus, ToSql};
 use smallvec::smallvec;
 
-use super::files::{Fate, Names};
-use super::statements::{Control, Statements};
-use super::vfs::{self, Locks};
-use super::wal_index::{State, WalIndex};
+use super::os::sidecars::{Fate, Names};
+use super::wal;
+use super::wal::wal_index::{State, WalIndex};
 use crate::core::codec;
 use crate::core::copies::Copies;
-use crate::core::error::{Error, Result, StoreKind};
+use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
-use crate::core::plan::{PlanRows, Step, StepRows, insert_many, inserted};
+use crate::core::plan::{PlanRows, Step, StepRows};
 use crate::core::schema::{self, SchemaConnection, Statement};
 use crate::core::value::Value;
+use crate::engine::executor::{Refusal, TransactionResult};
+use crate::engine::grouping::{group, ungroup};
 
 /// Where a database lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,16 +35,38 @@ pub enum Location {
 
 /// A connection. Used by one thread at a time: whoever holds it.
 pub struct Connection {
-    statements: Statements,
+    sqlite: Sqlite,
     is_private: bool,
     /// Once the connection has read in WAL mode.
     wal_index: Option<WalIndex>,
-    locks: Option<Locks>,
     /// The file and those beside it, likewise.
     names: Option<Names>,
     copies: RefCell<Copies>,
     /// The version that the copies are of.
     copied: Cell<Option<Version>>,
+}
+
+/// What begins and ends a transaction.
+#[derive(Clone, Copy)]
+enum Control {
+    Begin,
+    /// Takes the write lock.
+    BeginImmediate,
+    Commit,
+    Rollback,
+}
+
+impl Control {
+    const COUNT: usize = 4;
+
+    const fn sql(self) -> &'static str {
+        match self {
+            Control::Begin => "BEGIN",
+            Control::BeginImmediate => "BEGIN IMMEDIATE",
+            Control::Commit => "COMMIT",
+            Control::Rollback => "ROLLBACK",
+        }
+    }
 }
 
 /// Which version of the database a connection sees: equal only if nothing has been committed in between.
@@ -53,23 +76,6 @@ enum Version {
     Private(u64),
     /// Of a file in WAL mode.
     Shared(State),
-}
-
-/// Why a transaction was refused.
-#[derive(Clone, Debug)]
-pub enum Refusal {
-    /// A statement failed, and nothing of the transaction stands: it may be run again.
-    Undone(Error),
-    /// The commit was reported as failed. It may have taken effect all the same, as when a lock cannot be given back
-    /// after it. To run the transaction again could do everything twice.
-    Unclear(Error),
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        let (Refusal::Undone(error) | Refusal::Unclear(error)) = refusal;
-        error
-    }
 }
 
 impl From<rusqlite::Error> for Error {
@@ -127,11 +133,13 @@ impl Connection {
         let sqlite = match location {
             Location::Memory => Sqlite::open_in_memory_with_flags(flags)?,
             Location::Temporary => Sqlite::open_with_flags("", flags)?,
-            Location::File(path) => match vfs::name() {
+            Location::File(path) => match wal::vfs_name() {
                 Some(name) => Sqlite::open_with_flags_and_vfs(path, flags, name)?,
                 None => Sqlite::open_with_flags(path, flags)?,
             },
         };
+        // All of them stay prepared, and `PRAGMA data_version`.
+        sqlite.set_prepared_statement_cache_capacity(Statement::ALL.len() + Control::COUNT + 1);
         // The VFS asks for it. What a transaction changes is bounded, and kept in memory until it is committed.
         sqlite.execute_batch("PRAGMA cache_spill = OFF")?;
         // A statement's plan is for all values: making another for each takes longer than running it, and clearing what was
@@ -140,10 +148,9 @@ impl Connection {
         // rusqlite's own default is 5 s; here only a background thread may wait, and it says how long.
         sqlite.busy_timeout(Duration::ZERO)?;
         Ok(Connection {
-            statements: Statements::new(sqlite),
+            sqlite,
             is_private: !matches!(location, Location::File(_)),
             wal_index: None,
-            locks: None,
             names: None,
             copies: RefCell::default(),
             copied: Cell::new(None),
@@ -179,12 +186,18 @@ impl Connection {
         }
         self.set_synchronous(synchronous)?;
         // Checkpoints run on a background thread.
-        Ok(self.sqlite().execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;")?)
+        Ok(self.sqlite.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;")?)
     }
 
-    /// How often SQLite has prepared statements anew, which it does when the schema has changed.
-    pub fn preparations_anew(&self) -> i32 {
-        self.statements.preparations_anew()
+    /// How often SQLite has prepared the stores' statements anew (sqlite.org/c3ref/c_stmtstatus_counter.html).
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    pub fn preparations_anew(&self) -> Result<i32> {
+        let count = |statement: &Statement| {
+            Ok(self.sqlite.prepare_cached(statement.sql())?.get_status(StatementStatus::RePrepare))
+        };
+        Statement::ALL.iter().map(count).sum()
     }
 
     /// How much of the write-ahead log is in use; 0 where there is none.
@@ -200,8 +213,7 @@ impl Connection {
 
     /// What has become of the log of a file in WAL mode.
     pub fn fate(&self) -> Fate {
-        let is_shared = || self.locks.as_ref().is_none_or(Locks::are_shared);
-        self.names.as_ref().map_or(Fate::Sound, |names| names.fate(is_shared))
+        self.names.as_ref().map_or(Fate::Sound, Names::fate)
     }
 
     /// See [`Names::part`].
@@ -214,7 +226,7 @@ impl Connection {
     /// Closes the connection, whose log is lost, and leaves the log as it is: neither checkpointed nor removed.
     pub fn abandon(self) {
         // Cannot fail on an open connection.
-        let _ = self.sqlite().set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        let _ = self.sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         let names = self.names.clone();
         drop(self);
         if let Some(names) = names {
@@ -230,7 +242,7 @@ impl Connection {
     /// What SQLite refuses.
     pub fn checkpoint(&self) -> Result<()> {
         const LARGE_PAGES: i64 = 16_384;
-        let checkpoint = |sql: &str| self.sqlite().query_row(sql, [], |row| row.get::<_, i64>(1));
+        let checkpoint = |sql: &str| self.sqlite.query_row(sql, [], |row| row.get::<_, i64>(1));
         if checkpoint("PRAGMA wal_checkpoint(PASSIVE)")? > LARGE_PAGES {
             self.wait_for_locks(Duration::from_millis(100));
             let restarted = checkpoint("PRAGMA wal_checkpoint(RESTART)");
@@ -249,7 +261,7 @@ impl Connection {
             Synchronous::Normal => "PRAGMA synchronous = NORMAL",
             Synchronous::Full => "PRAGMA synchronous = FULL",
         };
-        Ok(self.sqlite().execute_batch(level)?)
+        Ok(self.sqlite.execute_batch(level)?)
     }
 
     /// Whether the journal is a write-ahead log.
@@ -262,7 +274,7 @@ impl Connection {
             Some(value) => format!("PRAGMA {name} = {value}"),
             None => format!("PRAGMA {name}"),
         };
-        Ok(self.sqlite().query_row(&sql, [], |row| row.get(0))?)
+        Ok(self.sqlite.query_row(&sql, [], |row| row.get(0))?)
     }
 
     /// A number that changes whenever another connection has changed the database
@@ -271,31 +283,23 @@ impl Connection {
     /// # Errors
     /// What SQLite refuses.
     pub fn data_version(&self) -> Result<i64> {
-        self.statements
-            .with_control(Control::DataVersion, |statement| Ok(statement.query_row([], |row| row.get(0))?))
+        Ok(self.sqlite.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
     }
 
     /// How long the next statements may wait for a lock.
     pub fn wait_for_locks(&self, at_most: Duration) {
         // Cannot fail on an open connection.
-        let _ = self.sqlite().busy_timeout(at_most);
+        let _ = self.sqlite.busy_timeout(at_most);
     }
 
     /// Runs the steps of plans in order, in the transaction that is open, if any.
     fn run(&self, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
-        let mut rest = plans;
-        let mut rows = Vec::with_capacity(plans.len());
-        while let Some((plan, others)) = rest.split_first() {
-            if let Some((statement, inserts)) = insert_many(rest) {
-                self.execute(statement, inserts.iter().copied().flatten().flat_map(|step| &step.values))?;
-                rows.extend(inserts.iter().map(|_| inserted()));
-                rest = &rest[inserts.len()..];
-            } else {
-                rows.push(plan.iter().map(|step| self.run_step(step)).collect::<Result<_>>()?);
-                rest = others;
-            }
+        if let [[step]] = plans {
+            return Ok(vec![smallvec![self.run_step(step)?]]);
         }
-        Ok(rows)
+        let groups = group(plans);
+        let rows = groups.iter().map(|group| self.execute(group.statement, group.values()));
+        Ok(ungroup(plans, &groups, rows.collect::<Result<_>>()?))
     }
 
     fn run_step(&self, step: &Step) -> Result<StepRows> {
@@ -307,26 +311,23 @@ impl Connection {
         statement: Statement,
         values: impl IntoIterator<Item = &'values Value>,
     ) -> Result<StepRows> {
-        self.statements.with(statement, |statement| {
-            for (index, value) in values.into_iter().enumerate() {
-                statement.raw_bind_parameter(index + 1, value)?;
+        let mut prepared = self.sqlite.prepare_cached(statement.sql())?;
+        for (index, value) in values.into_iter().enumerate() {
+            prepared.raw_bind_parameter(index + 1, value)?;
+        }
+        let columns = statement.columns();
+        let mut found = Vec::new();
+        let mut rows = prepared.raw_query();
+        while let Some(row) = rows.next()? {
+            let mut values = Vec::with_capacity(columns);
+            for column in 0..columns {
+                values.push(Value::from(row.get_ref(column)?));
             }
-            let columns = statement.column_count();
-            let mut found = Vec::new();
-            let mut rows = statement.raw_query();
-            while let Some(row) = rows.next()? {
-                let mut values = Vec::with_capacity(columns);
-                for column in 0..columns {
-                    values.push(Value::from(row.get_ref(column)?));
-                }
-                found.push(values);
-            }
-            drop(rows);
-            // What was bound is not kept: it may be large.
-            statement.clear_bindings();
-            let changes = if columns == 0 { self.sqlite().changes() } else { 0 };
-            Ok(StepRows { rows: found, changes })
-        })
+            found.push(values);
+        }
+        drop(rows);
+        let changes = if columns == 0 { self.sqlite.changes() } else { 0 };
+        Ok(StepRows { rows: found, changes })
     }
 
     /// Runs a plan that only reads, all its steps on one state of the database: on copies of what was read before, if
@@ -339,7 +340,7 @@ impl Connection {
             let rows = if Copies::cover(step.statement) { self.read_or_copy(step)? } else { self.run_step(step)? };
             return Ok(smallvec![rows]);
         }
-        Ok(self.transact(false, &[steps])?.pop().unwrap_or_default())
+        Ok(self.transact(false, &[steps]).map_err(Refusal::into_error)?.pop().unwrap_or_default())
     }
 
     /// Whether a plan that only reads would be answered by copies now.
@@ -369,7 +370,7 @@ impl Connection {
     /// The version of the database as the last commit left it; `None` where that cannot be told without a lock.
     fn version(&self) -> Option<Version> {
         if self.is_private {
-            return Some(Version::Private(self.sqlite().total_changes()));
+            return Some(Version::Private(self.sqlite.total_changes()));
         }
         self.wal_index.as_ref().map(|index| Version::Shared(index.state()))
     }
@@ -380,21 +381,21 @@ impl Connection {
     /// # Errors
     /// `SQLITE_BUSY` when another connection has the lock, and whatever SQLite says to a step or to the commit: see
     /// [`Refusal`].
-    pub fn transact(&self, writes: bool, plans: &[&[Step]]) -> std::result::Result<Vec<PlanRows>, Refusal> {
+    pub fn transact(&self, writes: bool, plans: &[&[Step]]) -> TransactionResult<Error> {
         let _undone = UndoneOnPanic(self);
         let before = self.version();
-        let changes = self.sqlite().total_changes();
+        let changes = self.sqlite.total_changes();
         let rows = match plans {
             // A single statement is a transaction by itself.
-            [plan] if plan.len() < 2 => self.run(plans).map_err(Refusal::Unclear)?,
+            [plan] if plan.len() < 2 => self.run(plans).map_err(|error| refused(error, Refusal::Unclear))?,
             _ => {
                 self.control(if writes { Control::BeginImmediate } else { Control::Begin })
-                    .map_err(Refusal::Undone)?;
+                    .map_err(|error| refused(error, Refusal::Undone))?;
                 self.end(self.run(plans))?
             }
         };
         if writes {
-            let changed = self.sqlite().total_changes() > changes;
+            let changed = self.sqlite.total_changes() > changes;
             self.follow(before, changed, plans.iter().copied().flatten().zip(rows.iter().flatten()));
         }
         Ok(rows)
@@ -426,24 +427,22 @@ impl Connection {
     }
 
     /// Commits if all went well, otherwise rolls back.
-    fn end<T>(&self, result: Result<T>) -> std::result::Result<T, Refusal> {
+    fn end<T>(&self, result: Result<T>) -> std::result::Result<T, Refusal<Error>> {
         let result = match result {
-            Ok(value) => self.control(Control::Commit).map(|()| value).map_err(Refusal::Unclear),
-            Err(error) => Err(Refusal::Undone(error)),
+            Ok(value) => {
+                self.control(Control::Commit).map(|()| value).map_err(|error| refused(error, Refusal::Unclear))
+            }
+            Err(error) => Err(refused(error, Refusal::Undone)),
         };
         // Some failures have rolled back already (sqlite.org/lang_transaction.html).
-        if result.is_err() && !self.sqlite().is_autocommit() {
+        if result.is_err() && !self.sqlite.is_autocommit() {
             self.control(Control::Rollback).map_err(Refusal::Unclear)?;
         }
         result
     }
 
     fn control(&self, control: Control) -> Result<()> {
-        self.statements.with_control(control, |statement| Ok(statement.raw_execute().map(drop)?))
-    }
-
-    fn sqlite(&self) -> &Sqlite {
-        self.statements.connection()
+        Ok(self.sqlite.prepare_cached(control.sql())?.raw_execute().map(drop)?)
     }
 
     /// Makes the tables and indexes of a store where they are missing.
@@ -457,7 +456,7 @@ impl Connection {
         if !is_complete {
             self.control(Control::BeginImmediate)?;
             let created = schema::create(self, kind);
-            self.end(created)?;
+            self.end(created).map_err(Refusal::into_error)?;
             self.find_log();
         }
         Ok(())
@@ -469,35 +468,16 @@ impl Connection {
             // SAFETY: used only by this connection's methods; it has read, and leaves WAL mode for no other: `configure`
             // comes before.
             #[allow(unsafe_code)]
-            let (index, locks) = unsafe { (WalIndex::of(self.sqlite()), Locks::of(self.sqlite())) };
-            (self.wal_index, self.locks) = (index, locks);
-            self.names = self.sqlite().path().map(|path| Names::of(Path::new(path)));
+            let index = unsafe { WalIndex::of(&self.sqlite) };
+            self.wal_index = index;
+            self.names = self.sqlite.path().map(|path| Names::of(Path::new(path)));
         }
     }
+}
 
-    /// Keeps the lock that reading takes, from the next transaction on, so that one soon after is quicker. Meanwhile
-    /// checkpoints of other processes do not get past what was read.
-    pub fn keep_read_lock(&self) {
-        if let Some(locks) = &self.locks {
-            locks.keep_read();
-        }
-    }
-
-    /// Likewise the lock that writing takes, unless another process has the file open. One that opens it meanwhile waits
-    /// to write until the lock is given back. No other connection of this process may have the file open.
-    pub fn keep_write_lock_if_alone(&self) {
-        if let Some(locks) = &self.locks {
-            locks.keep_write_if_alone();
-        }
-    }
-
-    /// Ends what [`keep_read_lock`](Self::keep_read_lock) and
-    /// [`keep_write_lock_if_alone`](Self::keep_write_lock_if_alone) began.
-    pub fn give_back_locks(&self) {
-        if let Some(locks) = &self.locks {
-            locks.give_back();
-        }
-    }
+/// A refusal for want of a lock, which left nothing, or another.
+pub(super) fn refused(error: Error, other: fn(Error) -> Refusal<Error>) -> Refusal<Error> {
+    if error.is_busy() { Refusal::Busy(error) } else { other(error) }
 }
 
 /// Rolls back what a panic leaves open, and with it another's turn to write.
@@ -505,7 +485,7 @@ struct UndoneOnPanic<'connection>(&'connection Connection);
 
 impl Drop for UndoneOnPanic<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() && !self.0.sqlite().is_autocommit() {
+        if std::thread::panicking() && !self.0.sqlite.is_autocommit() {
             let _ = self.0.control(Control::Rollback);
         }
     }
@@ -513,11 +493,11 @@ impl Drop for UndoneOnPanic<'_> {
 
 impl SchemaConnection for Connection {
     fn execute_script(&mut self, sql: &str) -> Result<()> {
-        Ok(self.sqlite().execute_batch(sql)?)
+        Ok(self.sqlite.execute_batch(sql)?)
     }
 
     fn query(&mut self, sql: &str) -> Result<Vec<Vec<Value>>> {
-        let mut statement = self.sqlite().prepare(sql)?;
+        let mut statement = self.sqlite.prepare(sql)?;
         let columns = statement.column_count();
         let rows =
             statement.query_map([], |row| (0..columns).map(|column| Ok(row.get_ref(column)?.into())).collect())?;

@@ -3,15 +3,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
 use std::time::Duration;
 
 use once_cell::sync::Lazy;
 
+use super::background;
 use super::connection::{Connection, Location};
 use super::database::Database;
-use super::files::{FileKey, file_key, has_descriptor, sidecar_paths};
-use super::{background, lock};
+use super::os::file_key::{FileKey, file_key, has_descriptor};
+use super::os::sidecars::sidecar_paths;
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{DatabaseOptions, JournalMode};
 
@@ -39,13 +42,13 @@ pub struct Closing(Arc<(Mutex<bool>, Condvar)>);
 impl Closing {
     /// Whether it has come about.
     pub fn has_ended(&self) -> bool {
-        *lock(&self.0.0)
+        *self.0.0.lock()
     }
 
     /// Waits until it has come about.
     pub fn wait(&self) {
         let (ended, changed) = &*self.0;
-        drop(changed.wait_while(lock(ended), |ended| !*ended));
+        changed.wait_while(&mut ended.lock(), |ended| !*ended);
     }
 }
 
@@ -64,12 +67,12 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     };
     let journal_mode = options.journal_mode.unwrap_or(JournalMode::Wal);
     let Location::File(path) = &location else {
-        let database = Database::open(location, journal_mode, options.synchronous, false)?;
+        let database = Database::open(location, journal_mode, options.synchronous)?;
         database.add_store(kind, options.synchronous)?;
         return Ok(Handle { database, is_shared: false, released: false, open_elsewhere: false });
     };
 
-    let mut open = lock(&OPEN);
+    let mut open = OPEN.lock();
     let existing = file_key(path);
     if find(&mut open, existing.as_ref()).is_none() {
         part_from_replaced(&open, path);
@@ -88,7 +91,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
 
     let open_elsewhere = existing.as_ref().is_some_and(has_descriptor);
     let path = path.clone();
-    let database = Database::open(location, journal_mode, options.synchronous, open_elsewhere)?;
+    let database = Database::open(location, journal_mode, options.synchronous)?;
     if let Err(error) = database.add_store(kind, options.synchronous) {
         database.close();
         if existing.is_none() {
@@ -184,7 +187,7 @@ impl Handle {
         if !self.is_shared {
             return Some(Arc::clone(&self.database));
         }
-        let mut open = lock(&OPEN);
+        let mut open = OPEN.lock();
         let index = open.iter().position(|entry| Arc::ptr_eq(&entry.database, &self.database))?;
         open[index].users -= 1;
         (open[index].users == 0).then(|| open.swap_remove(index).database)
@@ -216,7 +219,7 @@ impl Handle {
                 remove_left_sidecars(path);
             }
             done();
-            *lock(&latch.0) = true;
+            *latch.0.lock() = true;
             latch.1.notify_all();
         });
         closing
@@ -240,7 +243,7 @@ fn run_or_do(work: impl FnOnce() + Send + 'static) {
 
 /// Carries out everything queued for any file, on this thread: for the end of the process.
 pub fn drain_all() {
-    let databases: Vec<_> = lock(&OPEN).iter().map(|entry| Arc::clone(&entry.database)).collect();
+    let databases: Vec<_> = OPEN.lock().iter().map(|entry| Arc::clone(&entry.database)).collect();
     for database in databases {
         database.drain();
     }

@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::background;
 use super::database::{Database, Waiter};
-use super::{background, lock};
-use crate::core::dedupe;
+use crate::core::dedupe::rules;
 use crate::core::error::Result;
 use crate::core::plan::Operation;
 use crate::core::value::Millis;
@@ -86,7 +88,7 @@ impl Watch {
     /// # Errors
     /// [`Error::NoThread`](crate::core::error::Error::NoThread): nobody would look.
     pub fn set_waiting(self: &Arc<Self>, waiting: usize, look_again_at: Option<Millis>) -> Result<()> {
-        *lock(&self.look_again_at) = look_again_at;
+        *self.look_again_at.lock() = look_again_at;
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.waiting.store(waiting, Ordering::SeqCst);
         if waiting > 0 && !self.polling.swap(true, Ordering::SeqCst) {
@@ -109,7 +111,7 @@ impl Watch {
 
     /// Has the lease of a job of the store's renewed from now on.
     pub fn add_job(self: &Arc<Self>, hash: &str, job_id: &str) {
-        let mut jobs = lock(&self.jobs);
+        let mut jobs = self.jobs.lock();
         jobs.insert(hash.to_owned(), job_id.to_owned());
         // Under the lock, as where renewing ends.
         if !self.renewing.swap(true, Ordering::SeqCst) {
@@ -123,24 +125,24 @@ impl Watch {
 
     /// The store's job for a hash, if any, has ended.
     pub fn remove_job(&self, hash: &str) {
-        lock(&self.jobs).remove(hash);
+        self.jobs.lock().remove(hash);
     }
 
     /// All jobs of the store have ended.
     pub fn remove_jobs(&self) {
-        lock(&self.jobs).clear();
+        self.jobs.lock().clear();
     }
 
     /// Whether there are jobs. If not, renewing ends until another one comes.
     fn goes_on_renewing(&self) -> bool {
-        let jobs = lock(&self.jobs);
+        let jobs = self.jobs.lock();
         self.renewing.store(!jobs.is_empty(), Ordering::SeqCst);
         !jobs.is_empty()
     }
 
     /// The operation that renews the leases of the store's jobs.
     pub fn renewal(&self) -> Operation {
-        dedupe::renew(&self.owner, &*lock(&self.jobs), system_now())
+        rules::renew(&self.owner, &*self.jobs.lock(), system_now())
     }
 }
 
@@ -193,7 +195,7 @@ async fn poll(watch: Weak<Watch>, interval: Duration) {
                 changed
             }
         };
-        let due = lock(&watch.look_again_at).is_some_and(|at| at <= system_now());
+        let due = watch.look_again_at.lock().is_some_and(|at| at <= system_now());
         if changed || due {
             watch.wake();
         }
@@ -202,7 +204,7 @@ async fn poll(watch: Weak<Watch>, interval: Duration) {
 
 async fn renew(watch: Weak<Watch>) {
     loop {
-        tokio::time::sleep(Duration::from_millis(dedupe::LEASE_RENEWAL_MS as u64)).await;
+        tokio::time::sleep(Duration::from_millis(rules::LEASE_RENEWAL_MS as u64)).await;
         let Some(watch) = watch.upgrade() else { return };
         if !watch.goes_on_renewing() {
             return;
@@ -212,7 +214,6 @@ async fn renew(watch: Weak<Watch>) {
             continue;
         };
         let Some(database) = database.upgrade() else { return };
-        let deadline = Instant::now() + Duration::from_millis(dedupe::LEASE_RENEWAL_MS as u64);
-        database.run_in_background(watch.renewal(), deadline);
+        database.run_in_background(watch.renewal(), Duration::from_millis(rules::LEASE_RENEWAL_MS as u64));
     }
 }

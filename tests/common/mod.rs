@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use comic_vine_sqlite_store::core::error::StoreKind;
@@ -14,9 +15,13 @@ use comic_vine_sqlite_store::core::plan::{Answer, Field, Operation, Outcome, Ste
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 pub use comic_vine_sqlite_store::core::value::Value;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
+use comic_vine_sqlite_store::sqlite::divisions::SharedDivisions;
 use proptest::prelude::{Just, Strategy, any, prop, prop_compose};
 use proptest::strategy::Union;
 use proptest::test_runner::{Config, RngSeed};
+
+/// How an adaptive store divided limits last.
+pub type Divisions = Arc<SharedDivisions>;
 
 /// A connection with the tables of some kinds of store; to a file, with the settings that a path has by default.
 pub fn open(location: &Location, kinds: &[StoreKind]) -> Connection {
@@ -45,6 +50,11 @@ impl Db {
 
     pub fn file(file: &TempFile, kind: StoreKind) -> Self {
         Self::open(&Location::File(file.0.clone()), kind)
+    }
+
+    /// In memory, with the tables of some kinds.
+    pub fn with(kinds: &[StoreKind]) -> Self {
+        Db(RefCell::new(open(&Location::Memory, kinds)))
     }
 
     fn open(location: &Location, kind: StoreKind) -> Self {

@@ -1,0 +1,377 @@
+//! The deduplication of requests (README, "SQLiteDedupeStore").
+//!
+//! A hash goes through: absent → *claimed* (somebody was told to make the request, by `waitFor`) → *pending*
+//! (registered, with a lease while its owner lives) → completed or failed. A claim, a lease and a job each have an
+//! end, so nobody waits for the dead.
+//!
+//! Two clocks: a job's times are the caller's (`now`, which tests fake); leases and claims tell whether a process
+//! lives, so they are in system time.
+
+use crate::core::codec;
+use crate::core::error::Error;
+use crate::core::housekeeping::{self, Then};
+use crate::core::options::DedupeOptions;
+use crate::core::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows, Wait};
+use crate::core::schema::Statement;
+use crate::core::value::{Millis, Value};
+
+/// How long a lease is valid without renewal, in ms: a dead owner's job is taken over after at most this long.
+pub const LEASE_MS: Millis = 4_000.0;
+
+/// How often an owner renews its leases, in ms.
+pub const LEASE_RENEWAL_MS: Millis = 1_000.0;
+
+/// The error recorded for a job past its time.
+const TIMED_OUT: &str = "Job timed out";
+
+/// One call on a hash.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The hash.
+    pub hash: String,
+    /// The store that calls.
+    pub owner: String,
+    /// The store's options.
+    pub options: DedupeOptions,
+    /// The time of the call, by the caller's clock.
+    pub now: Millis,
+    /// The time of the call, in system time.
+    pub system_now: Millis,
+    /// Since when the caller has been waiting, if it has.
+    pub waiting_since: Option<Millis>,
+}
+
+enum State {
+    /// The job has ended and answers the call.
+    Ended(Box<Outcome>),
+    /// There is something to wait for.
+    Live(Wait),
+    /// Nothing: the caller may make the request.
+    Absent,
+}
+
+struct Job<'rows> {
+    id: &'rows Value,
+    status: &'rows str,
+    result: &'rows Value,
+    error: &'rows Value,
+    created_at: Millis,
+    updated_at: Millis,
+    lease_expires_at: Option<Millis>,
+}
+
+impl<'rows> Job<'rows> {
+    fn read(step: Option<&'rows StepRows>) -> Option<Self> {
+        let [id, status, result, error, created_at, updated_at, lease, ..] = step?.first()? else {
+            return None;
+        };
+        if *id == Value::Null {
+            return None;
+        }
+        Some(Job {
+            id,
+            status: status.text().unwrap_or_default(),
+            result,
+            error,
+            created_at: created_at.number().unwrap_or_default(),
+            updated_at: updated_at.number().unwrap_or_default(),
+            lease_expires_at: lease.number(),
+        })
+    }
+
+    fn removal(&self, hash: &str) -> Step {
+        Step::new(Statement::DedupeDelete, [Value::from(hash), self.id.clone()])
+    }
+
+    /// Removes a job that is past its time.
+    fn forget(&self, hash: &str) -> Operation {
+        Operation::command([self.removal(hash), end_lease(hash)]).waking()
+    }
+
+    /// What the job came to. A result that cannot be read counts as none, and the job is removed.
+    fn result(&self, hash: &str, null: Answer) -> Outcome {
+        if *self.result == Value::Null {
+            return Outcome::Answer(Answer::Undefined);
+        }
+        let removal = self.removal(hash);
+        match codec::text(self.result.clone()) {
+            Some(text) if *text == *codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
+            Some(text) if *text == *codec::NULL => Outcome::Answer(null),
+            Some(text) => Outcome::Answer(Answer::Json { text, unreadable: Some(removal) }),
+            None => Outcome::AnswerThen(Answer::Undefined, Operation::command([removal])),
+        }
+    }
+}
+
+impl Call {
+    fn hash(&self) -> Value {
+        Value::from(self.hash.as_str())
+    }
+
+    fn job(&self) -> Step {
+        Step::new(Statement::DedupeJob, [self.hash()])
+    }
+
+    /// The job, and a claim.
+    fn look(&self) -> Step {
+        Step::new(Statement::DedupeLook, [self.hash()])
+    }
+
+    /// A claim: the hash, whose it is, until when, and the time.
+    fn claim(&self) -> [Value; 4] {
+        let until = self.system_now + self.options.claim_timeout_ms;
+        [self.hash(), self.owner.as_str().into(), until.into(), self.system_now.into()]
+    }
+
+    fn is_past_its_time(&self, created_at: Millis) -> bool {
+        self.options.job_timeout_ms > 0.0 && self.now - created_at >= self.options.job_timeout_ms
+    }
+
+    fn is_live(&self, job: &Job<'_>) -> bool {
+        job.status == "pending"
+            && !self.is_past_its_time(job.created_at)
+            && job.lease_expires_at.is_none_or(|at| at > self.system_now)
+    }
+
+    /// How long results are served: never longer than a job may take.
+    fn result_ttl_ms(&self) -> Millis {
+        match self.options.job_timeout_ms {
+            timeout if timeout > 0.0 => self.options.result_ttl_ms.min(timeout),
+            _ => self.options.result_ttl_ms,
+        }
+    }
+
+    fn state(&self, look: Option<&StepRows>) -> State {
+        let Some(job) = Job::read(look) else {
+            return self.claim_state(look);
+        };
+        let asked_before = self.waiting_since.is_some_and(|since| since <= job.updated_at);
+        match job.status {
+            "pending" if self.is_live(&job) => State::Live(Wait {
+                deadline: (self.options.job_timeout_ms > 0.0)
+                    .then_some(job.created_at + self.options.job_timeout_ms),
+                look_again_at: job.lease_expires_at,
+            }),
+            "completed" if asked_before || self.now - job.updated_at < self.result_ttl_ms() => {
+                State::Ended(Box::new(job.result(&self.hash, Answer::Undefined)))
+            }
+            "failed" if asked_before && job.error.text() != Some(TIMED_OUT) => {
+                let message = job.error.text().unwrap_or_default().to_owned();
+                State::Ended(Box::new(Outcome::Answer(Answer::Rejection(Error::JobFailed(message)))))
+            }
+            _ => self.claim_state(look),
+        }
+    }
+
+    fn claim_state(&self, look: Option<&StepRows>) -> State {
+        match look.and_then(|look| look.optional_number(7)) {
+            Some(expires_at) if self.options.claim_timeout_ms > 0.0 && expires_at > self.system_now => {
+                State::Live(Wait { deadline: None, look_again_at: Some(expires_at) })
+            }
+            _ => State::Absent,
+        }
+    }
+}
+
+/// Answers a served result; waits for a live job or claim; otherwise claims the hash and answers `undefined`. Writes
+/// only if it claims.
+pub fn wait_for(call: Call) -> Operation {
+    Operation::read([call.look()], move |rows| match call.state(rows.first()) {
+        State::Ended(outcome) => *outcome,
+        State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
+        State::Absent if call.options.claim_timeout_ms <= 0.0 => Outcome::Answer(Answer::Undefined),
+        State::Absent if Job::read(rows.first()).is_some() => Outcome::Continue(claim(call)),
+        State::Absent => Outcome::Continue(claim_new(call)),
+    })
+    .going_on()
+}
+
+/// The same in one operation, which writes: for a call that cannot be carried out at once anyhow.
+pub fn wait_for_in_turn(call: Call) -> Operation {
+    if call.options.claim_timeout_ms > 0.0 { claim(call) } else { wait_for(call) }
+}
+
+/// Claims a hash that had no job when it was looked at. One statement; if it has one by now, all of [`claim`]'s.
+fn claim_new(call: Call) -> Operation {
+    let attempt = Step::new(Statement::DedupeClaimNew, call.claim());
+    Operation::write([attempt], move |rows| match rows.first().and_then(StepRows::first) {
+        Some(_) => Outcome::Answer(Answer::Claimed),
+        None => Outcome::Continue(claim(call)),
+    })
+    .going_on()
+}
+
+fn claim(call: Call) -> Operation {
+    let allowed = [call.now, call.options.job_timeout_ms, call.result_ttl_ms()].map(Value::from);
+    let attempt = Step::new(Statement::DedupeClaim, call.claim().into_iter().chain(allowed));
+    // The claim takes the place of a dead owner's lease, by which the job was known to be dead.
+    let abandon = Step::new(
+        Statement::DedupeAbandon,
+        [call.hash(), TIMED_OUT.into(), call.now.into(), call.system_now.into()],
+    );
+    Operation::write([abandon, attempt, call.look()], move |rows| {
+        if rows.get(1).is_some_and(|step| step.first().is_some()) {
+            return Outcome::Answer(Answer::Claimed);
+        }
+        match call.state(rows.get(2)) {
+            State::Ended(outcome) => *outcome,
+            State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
+            State::Absent => Outcome::Answer(Answer::Undefined),
+        }
+    })
+}
+
+/// Registers a job under `job_id`, or joins the live one; answers the id of the one that is pending then.
+pub fn register(call: &Call, job_id: String) -> Operation {
+    let steps = [
+        Step::new(
+            Statement::DedupeRegister,
+            [
+                call.hash(),
+                job_id.as_str().into(),
+                call.now.into(),
+                call.options.job_timeout_ms.into(),
+                call.system_now.into(),
+            ],
+        ),
+        Step::new(
+            Statement::DedupeLease,
+            [call.hash(), job_id.as_str().into(), call.owner.as_str().into(), (call.system_now + LEASE_MS).into()],
+        ),
+        Step::new(Statement::DedupeJobId, [call.hash()]),
+    ];
+    Operation::write(steps, move |rows| {
+        let pending = rows.get(2).and_then(StepRows::first).and_then(|row| row.first()?.text().map(str::to_owned));
+        let pending = pending.unwrap_or_else(|| job_id.clone());
+        Outcome::Answer(Answer::Registered { created: pending == job_id, job_id: pending })
+    })
+    .waking()
+}
+
+fn end(statement: Statement, call: &Call, value: Value, registered: Option<String>) -> Operation {
+    let values = [call.hash(), value, call.now.into(), registered.into(), call.owner.as_str().into()];
+    Operation::write([Step::new(statement, values), end_lease(&call.hash)], ended).waking()
+}
+
+/// The statement that ends the lease of a job that has ended.
+fn end_lease(hash: &str) -> Step {
+    Step::new(Statement::DedupeEndLease, [Value::from(hash)])
+}
+
+fn ended(rows: PlanRows) -> Outcome {
+    Outcome::Answer(Answer::Ended { changed: rows.first().is_some_and(|step| step.changes > 0) })
+}
+
+/// Ends a job with a result (a JSON text or a marker): the job this store registered, or, if it registered none,
+/// a pending one.
+pub fn complete(call: &Call, text: impl Into<String>, registered: Option<String>) -> Operation {
+    end(Statement::DedupeComplete, call, Value::from_json(text), registered)
+}
+
+/// Ends a job with an error's message: the job this store registered, or, if it registered none, a pending one.
+pub fn fail(call: &Call, message: Option<String>, registered: Option<String>) -> Operation {
+    end(Statement::DedupeFail, call, message.into(), registered)
+}
+
+/// Ends a pending job that is past its time.
+pub fn time_out(call: &Call) -> Operation {
+    let values = [call.hash(), TIMED_OUT.into(), call.now.into(), call.options.job_timeout_ms.into()];
+    Operation::write([Step::new(Statement::DedupeTimeOut, values), end_lease(&call.hash)], ended).waking()
+}
+
+/// Answers whether a live job is pending. A job past its time is removed.
+pub fn is_in_progress(call: Call) -> Operation {
+    Operation::read([call.job()], move |rows| {
+        let Some(job) = Job::read(rows.first()) else {
+            return Outcome::Answer(Answer::Bool(false));
+        };
+        if call.is_past_its_time(job.created_at) {
+            return Outcome::AnswerThen(Answer::Bool(false), job.forget(&call.hash));
+        }
+        Outcome::Answer(Answer::Bool(call.is_live(&job)))
+    })
+    .going_on()
+}
+
+/// Answers the result of a completed job that is within the job timeout. A job past its time is removed.
+pub fn result(call: Call) -> Operation {
+    Operation::read([call.job()], move |rows| {
+        let Some(job) = Job::read(rows.first()) else {
+            return Outcome::Answer(Answer::Undefined);
+        };
+        let timeout = call.options.job_timeout_ms;
+        // Here a job's last millisecond still counts, as in 0.2.0.
+        if timeout > 0.0 && call.now - job.created_at > timeout {
+            return Outcome::AnswerThen(Answer::Undefined, job.forget(&call.hash));
+        }
+        match job.status {
+            "completed" => job.result(&call.hash, Answer::Null),
+            _ => Outcome::Answer(Answer::Undefined),
+        }
+    })
+    .going_on()
+}
+
+/// Before when a job must have been created to be past its time.
+fn expired_before(options: &DedupeOptions, now: Millis) -> Option<Millis> {
+    (options.job_timeout_ms > 0.0).then_some(now - options.job_timeout_ms)
+}
+
+/// Answers how many jobs there are, by status, and how many are past their time.
+pub fn stats(options: &DedupeOptions, now: Millis) -> Operation {
+    let before = expired_before(options, now).unwrap_or(f64::NEG_INFINITY);
+    Operation::read([Step::new(Statement::DedupeStats, [Value::from(before)])], |rows| {
+        let number = |column| Field::Number(rows.first().map_or(0.0, |step| step.number(column)));
+        Outcome::Answer(Answer::Record(vec![
+            ("totalJobs", number(0)),
+            ("pendingJobs", number(1)),
+            ("completedJobs", number(2)),
+            ("failedJobs", number(3)),
+            ("expiredJobs", number(4)),
+        ]))
+    })
+    .heavy()
+}
+
+/// Removes the jobs past their time, whatever became of them, and leases and claims without a job.
+pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Operation {
+    let Some(before) = expired_before(options, now) else {
+        return cleanup_leases(system_now, housekeeping::done());
+    };
+    let find = Step::new(Statement::DedupeExpired, [Value::from(before)]);
+    let remove = move |key: &Value| Step::new(Statement::DedupeRemoveExpired, [key.clone(), before.into()]);
+    let then: Then = Box::new(move || Outcome::Continue(cleanup_leases(system_now, housekeeping::done())));
+    housekeeping::remove_found(find, remove, true, then)
+}
+
+fn cleanup_leases(system_now: Millis, then: Then) -> Operation {
+    let page = |from| Step::new(Statement::DedupeLeasesFrom, [from]);
+    let remove = move |first, last| Step::new(Statement::DedupeCleanupLeases, [first, last, system_now.into()]);
+    housekeeping::walk(Value::from(""), page, remove, housekeeping::next_text, then)
+}
+
+/// Removes every job.
+pub fn clear() -> Operation {
+    Operation::command([Step::new(Statement::DedupeClear, []), Step::new(Statement::DedupeClearLeases, [])])
+        .heavy()
+        .waking()
+}
+
+/// Prolongs the leases of a store's pending jobs, given by hash and id.
+pub fn renew<'jobs>(
+    owner: &str,
+    jobs: impl IntoIterator<Item = (&'jobs String, &'jobs String)>,
+    system_now: Millis,
+) -> Operation {
+    let until = system_now + LEASE_MS;
+    Operation::command(jobs.into_iter().map(|(hash, job_id)| {
+        let values = [hash, job_id].map(|text| Value::from(text.as_str()));
+        Step::new(Statement::DedupeRenew, values.into_iter().chain([owner.into(), until.into()]))
+    }))
+}
+
+/// Gives up a store's claims and leases, for others to take over at once: the store ends. Its pending jobs stay, as those of
+/// a dead owner do.
+pub fn give_up(owner: &str) -> Operation {
+    Operation::command([Step::new(Statement::DedupeGiveUp, [Value::from(owner)])]).heavy().waking()
+}

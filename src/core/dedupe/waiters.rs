@@ -1,0 +1,541 @@
+//! Who waits in a store for which hash, and which jobs are the store's own: a state machine. Events go in, actions come
+//! out; whoever holds it performs them, in order, and tells it what its operations answered.
+//!
+//! All that wait for one hash are a *group*, which looks again when something has changed or is due.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::rules::{self, Call, LEASE_MS};
+use crate::core::error::{Error, IsBusy};
+use crate::core::options::DedupeOptions;
+use crate::core::plan::{Answer, Field, Operation, Wait};
+use crate::core::value::Millis;
+
+/// The time of an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// By the caller's clock, which tests fake.
+    pub caller: Millis,
+    /// By the system's.
+    pub system: Millis,
+}
+
+/// What a store is told: calls, with the other ends of their promises, and what else happens. `W` is a promise's other end,
+/// `V` what a job was ended with, `E` why an operation failed.
+#[allow(missing_docs, reason = "the fields say it")]
+pub enum Event<W, V, E> {
+    /// `waitFor`. Whether it would be carried out at once.
+    WaitFor { hash: String, at_once: bool, waiter: W },
+    /// `register`, or `registerOrJoin`, which `tells_owner`.
+    Register { hash: String, job_id: String, tells_owner: bool, waiter: W },
+    /// `complete` or `fail`. The `value` goes to those who wait in this store as it is.
+    End { hash: String, ending: Ending, value: Option<V>, waiter: W },
+    /// `clear`.
+    Clear { waiter: W },
+    /// Something that is waited for may have changed, or is due.
+    Changed,
+    /// The [next deadline](Waiters::next_deadline) has come.
+    Deadline,
+    /// An operation was answered.
+    Answered { asked: Asked<W, V>, answer: Result<Answer, E> },
+    /// Nobody can look whether something has changed.
+    Unwatched(E),
+    /// The store has ended.
+    Closed,
+}
+
+/// How a job is ended.
+pub enum Ending {
+    /// With a JSON text or a marker.
+    Completed(String),
+    /// With an error's message.
+    Failed(Option<String>),
+}
+
+/// What is to be done.
+#[allow(missing_docs, reason = "the fields say it")]
+pub enum Action<W, V, E> {
+    /// Carry out an operation, and tell what it [answered](Event::Answered).
+    Run { operation: Operation, asked: Asked<W, V> },
+    /// Settle a promise.
+    Settle { waiter: W, answer: Result<Answer, E> },
+    /// Settle promises, if any, with what a job was ended with: rejected if it failed. The value is needed no longer.
+    SettleAll { waiters: Vec<W>, value: V, failed: bool },
+    /// Look whether something has changed while any hash is waited for; see [`Waiters::watched`].
+    Watch,
+    /// Renew the lease of a job of the store's from now on.
+    Renew { hash: String, job_id: String },
+    /// Renew that of no job of a hash, or of none at all, any more.
+    EndRenewal(Option<String>),
+}
+
+/// What an operation was carried out for.
+pub struct Asked<W, V>(Purpose<W, V>);
+
+enum Purpose<W, V> {
+    Wait { hash: String, since: Millis, asked_at: Millis, waiter: W },
+    Look { hash: String, asked_at: Millis },
+    TimeOut { hash: String, since: Millis, waiters: Vec<W> },
+    Register(Registration, W),
+    End { hash: String, owned: Option<Owned>, value: Option<V>, failed: bool, waiter: W },
+    Clear { waiter: W },
+    Renew,
+}
+
+struct Registration {
+    hash: String,
+    number: u64,
+    /// What the store had of the hash before.
+    before: Option<Owned>,
+    asked_at: Millis,
+    tells_owner: bool,
+}
+
+/// A job this store registered.
+enum Owned {
+    /// By the call of this number, which is not answered yet: it may join another's job, or that of an earlier call.
+    Asked(u64, Option<String>),
+    /// This one.
+    Job(String),
+    /// This one, which was no longer there when it was to be ended, or one of another store that failed while it was
+    /// waited for here: whatever has come in its place is not this store's to end.
+    Lost(String),
+}
+
+impl Owned {
+    /// The job, if that is known.
+    fn job_id(&self) -> Option<String> {
+        match self {
+            Owned::Job(job_id) | Owned::Lost(job_id) => Some(job_id.clone()),
+            Owned::Asked(_, created) => created.clone(),
+        }
+    }
+}
+
+/// Those who wait for one hash.
+struct Group<W> {
+    since: Millis,
+    waiters: Vec<W>,
+    wait: Wait,
+    /// Whether it is looking, and whether something changed meanwhile.
+    looking: bool,
+    look_again: bool,
+}
+
+const UNKNOWN: Wait = Wait { deadline: None, look_again_at: None };
+
+/// See the module's description.
+pub struct Waiters<W> {
+    options: DedupeOptions,
+    /// The store's name in leases and claims.
+    owner: String,
+    groups: BTreeMap<String, Group<W>>,
+    /// Calls of `waitFor` that are not answered yet, which may become waiters.
+    asking: usize,
+    /// Calls that change jobs and are not answered yet.
+    changing: usize,
+    owned: HashMap<String, Owned>,
+    registrations: u64,
+    /// Whether the store may have claims or leases, which it gives up when it ends.
+    has_claimed: bool,
+    closed: bool,
+}
+
+impl<W> Waiters<W> {
+    /// Of a store that has just been made.
+    pub fn new(owner: String, options: DedupeOptions) -> Self {
+        Waiters {
+            options,
+            owner,
+            groups: BTreeMap::new(),
+            asking: 0,
+            changing: 0,
+            owned: HashMap::new(),
+            registrations: 0,
+            has_claimed: false,
+            closed: false,
+        }
+    }
+
+    /// A call of the store's on a hash.
+    pub fn call(&self, hash: &str, now: Now, waiting_since: Option<Millis>) -> Call {
+        Call {
+            hash: hash.to_owned(),
+            owner: self.owner.clone(),
+            options: self.options,
+            now: now.caller,
+            system_now: now.system,
+            waiting_since,
+        }
+    }
+
+    /// Whether somebody waits, or may soon.
+    pub fn is_waiting(&self) -> bool {
+        self.asking > 0 || !self.groups.is_empty()
+    }
+
+    /// Whether somebody may be waiting for a hash when what is called now has been carried out.
+    pub fn may_wait_for(&self, hash: &str) -> bool {
+        self.asking > 0 || self.groups.contains_key(hash)
+    }
+
+    /// How many hashes are waited for, and when the first claim or lease among them runs out, in system time.
+    pub fn watched(&self) -> (usize, Option<Millis>) {
+        let first = self.groups.values().filter_map(|group| group.wait.look_again_at).reduce(f64::min);
+        (self.groups.len(), first)
+    }
+
+    /// When the first job that is waited for is past its time, by the caller's clock.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.groups.values().filter_map(|group| group.wait.deadline).reduce(f64::min)
+    }
+
+    /// The store ends: nobody looks any more, and no lease is renewed. What was called before may still be answered, until
+    /// the store [has ended](Event::Closed).
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// The operation that gives up the store's claims and leases, if it may have some.
+    pub fn give_up(&mut self) -> Option<Operation> {
+        std::mem::take(&mut self.has_claimed).then(|| rules::give_up(&self.owner))
+    }
+
+    /// Forgets what it could not end: long ago, by now.
+    pub fn forget_lost(&mut self) {
+        self.owned.retain(|_, owned| !matches!(owned, Owned::Lost(_)));
+    }
+
+    /// Takes note of an event; answers what is to be done.
+    pub fn on_event<V, E: Clone + From<Error> + IsBusy>(
+        &mut self,
+        event: Event<W, V, E>,
+        now: Now,
+    ) -> Vec<Action<W, V, E>> {
+        let mut step = Step { state: self, now, actions: Vec::new() };
+        match event {
+            Event::WaitFor { hash, at_once, waiter } => step.wait_for(hash, at_once, waiter),
+            Event::Register { hash, job_id, tells_owner, waiter } => {
+                step.register(hash, job_id, tells_owner, waiter);
+            }
+            Event::End { hash, ending, value, waiter } => step.end(hash, ending, value, waiter),
+            Event::Clear { waiter } => step.clear(waiter),
+            Event::Changed => step.look_at_all(),
+            Event::Deadline => step.end_late_jobs(),
+            Event::Answered { asked: Asked(purpose), answer } => step.answered(purpose, answer),
+            Event::Unwatched(error) => step.settle_all(&Err(error)),
+            Event::Closed => step.settle_all(&Ok(Answer::Undefined)),
+        }
+        step.actions
+    }
+}
+
+/// One event: the state, and what is to be done so far.
+struct Step<'state, W, V, E> {
+    state: &'state mut Waiters<W>,
+    now: Now,
+    actions: Vec<Action<W, V, E>>,
+}
+
+impl<W, V, E: Clone + From<Error> + IsBusy> Step<'_, W, V, E> {
+    fn run(&mut self, operation: Operation, purpose: Purpose<W, V>) {
+        self.actions.push(Action::Run { operation, asked: Asked(purpose) });
+    }
+
+    fn settle(&mut self, waiter: W, answer: Result<Answer, E>) {
+        self.actions.push(Action::Settle { waiter, answer });
+    }
+
+    fn wait_for(&mut self, hash: String, at_once: bool, waiter: W) {
+        // Joining at once would go past calls that are still to end or clear what the group waits for.
+        if self.state.changing == 0
+            && let Some(group) = self.state.groups.get_mut(&hash)
+        {
+            return group.waiters.push(waiter);
+        }
+        self.state.asking += 1;
+        self.state.has_claimed = true;
+        let call = self.state.call(&hash, self.now, None);
+        let operation = if at_once { rules::wait_for(call) } else { rules::wait_for_in_turn(call) };
+        let Now { caller: since, system: asked_at } = self.now;
+        self.run(operation, Purpose::Wait { hash, since, asked_at, waiter });
+    }
+
+    fn register(&mut self, hash: String, job_id: String, tells_owner: bool, waiter: W) {
+        self.state.has_claimed = true;
+        self.state.changing += 1;
+        self.state.registrations += 1;
+        let number = self.state.registrations;
+        let before = self.state.owned.insert(hash.clone(), Owned::Asked(number, None));
+        let operation = rules::register(&self.state.call(&hash, self.now, None), job_id);
+        let asked_at = self.now.system;
+        let registration = Registration { hash, number, before, asked_at, tells_owner };
+        self.run(operation, Purpose::Register(registration, waiter));
+    }
+
+    fn end(&mut self, hash: String, ending: Ending, value: Option<V>, waiter: W) {
+        // Taken out at once: what is called next is about the next job.
+        let owned = match self.state.owned.remove(&hash) {
+            Some(Owned::Asked(_, created)) => created.map(Owned::Job),
+            owned => owned,
+        };
+        let job_id = owned.as_ref().and_then(Owned::job_id);
+        self.actions.push(Action::EndRenewal(Some(hash.clone())));
+        self.state.changing += 1;
+        let call = self.state.call(&hash, self.now, None);
+        let (operation, failed) = match ending {
+            Ending::Completed(text) => (rules::complete(&call, text, job_id), false),
+            Ending::Failed(message) => (rules::fail(&call, message, job_id), true),
+        };
+        self.run(operation, Purpose::End { hash, owned, value, failed, waiter });
+    }
+
+    fn clear(&mut self, waiter: W) {
+        // At once: what is registered next is not cleared.
+        self.state.owned.clear();
+        self.actions.push(Action::EndRenewal(None));
+        self.state.changing += 1;
+        self.run(rules::clear(), Purpose::Clear { waiter });
+    }
+
+    fn answered(&mut self, purpose: Purpose<W, V>, answer: Result<Answer, E>) {
+        match purpose {
+            Purpose::Wait { hash, since, asked_at, waiter } => {
+                self.state.asking = self.state.asking.saturating_sub(1);
+                match answer {
+                    _ if self.state.closed => self.settle(waiter, Ok(Answer::Undefined)),
+                    Ok(Answer::Wait(wait)) => self.wait(&hash, since, wait, [waiter]),
+                    Ok(Answer::Claimed) if self.is_stale_claim(asked_at) => {
+                        self.wait(&hash, since, UNKNOWN, [waiter]);
+                        self.look(hash);
+                    }
+                    answer => self.settle(waiter, answer),
+                }
+            }
+            Purpose::Look { hash, asked_at } => self.looked(hash, asked_at, answer),
+            Purpose::TimeOut { hash, since, waiters } => {
+                let is_over = !matches!(answer, Ok(Answer::Ended { changed: false }));
+                if is_over || self.state.closed {
+                    waiters.into_iter().for_each(|waiter| self.settle(waiter, Ok(Answer::Undefined)));
+                } else {
+                    // Another job has come in its place.
+                    self.wait(&hash, since, UNKNOWN, waiters);
+                    self.look(hash);
+                }
+            }
+            Purpose::Register(registration, waiter) => {
+                self.changed();
+                let answer = match answer {
+                    Ok(Answer::Registered { job_id, created }) => {
+                        Ok(self.registered(registration, job_id, created))
+                    }
+                    answer => answer,
+                };
+                self.settle(waiter, answer);
+            }
+            Purpose::End { hash, owned, value, failed, waiter } => {
+                self.changed();
+                let settled = answer.as_ref().map(|_| Answer::Undefined).map_err(E::clone);
+                self.ended(hash, owned, value, failed, answer);
+                self.settle(waiter, settled);
+            }
+            Purpose::Clear { waiter } => {
+                self.changed();
+                if answer.is_ok() {
+                    self.settle_all(&Ok(Answer::Undefined));
+                }
+                self.settle(waiter, answer);
+            }
+            Purpose::Renew => {}
+        }
+    }
+
+    fn changed(&mut self) {
+        self.state.changing = self.state.changing.saturating_sub(1);
+    }
+
+    /// Whether a claim made for a call at `asked_at` has run for so long, while a lock was waited for, that another
+    /// may have taken its place.
+    fn is_stale_claim(&self, asked_at: Millis) -> bool {
+        const USUAL_DELAY_MS: Millis = 50.0;
+        self.now.system - asked_at > (self.state.options.claim_timeout_ms / 2.0).max(USUAL_DELAY_MS)
+    }
+
+    /// Adds waiters to the group of their hash.
+    fn wait(&mut self, hash: &str, since: Millis, wait: Wait, waiters: impl IntoIterator<Item = W>) {
+        let group = self.state.groups.entry(hash.to_owned()).or_insert_with(|| Group {
+            since,
+            waiters: Vec::new(),
+            wait: UNKNOWN,
+            looking: false,
+            look_again: false,
+        });
+        group.waiters.extend(waiters);
+        group.wait = wait;
+        self.actions.push(Action::Watch);
+    }
+
+    fn look_at_all(&mut self) {
+        let hashes: Vec<String> = self.state.groups.keys().cloned().collect();
+        for hash in hashes {
+            self.look(hash);
+        }
+    }
+
+    /// Has a group find out what has become of its hash.
+    fn look(&mut self, hash: String) {
+        let Some(group) = self.state.groups.get_mut(&hash).filter(|_| !self.state.closed) else { return };
+        if group.looking {
+            group.look_again = true;
+            return;
+        }
+        group.looking = true;
+        let since = group.since;
+        let operation = rules::wait_for(self.state.call(&hash, self.now, Some(since)));
+        let asked_at = self.now.system;
+        self.run(operation, Purpose::Look { hash, asked_at });
+    }
+
+    fn looked(&mut self, hash: String, asked_at: Millis, answer: Result<Answer, E>) {
+        let is_stale = self.is_stale_claim(asked_at);
+        let Some(group) = self.state.groups.get_mut(&hash) else { return };
+        group.looking = false;
+        let look_again = std::mem::take(&mut group.look_again);
+        match answer {
+            Ok(Answer::Wait(wait)) => {
+                group.wait = wait;
+                self.actions.push(Action::Watch);
+                if look_again {
+                    self.look(hash);
+                }
+            }
+            Ok(Answer::Claimed) if is_stale => self.look(hash),
+            // One of them makes the request; the others wait for that one.
+            Ok(Answer::Claimed) => {
+                let first = group.waiters.remove(0);
+                if group.waiters.is_empty() {
+                    self.take_group(&hash);
+                } else {
+                    self.look(hash);
+                }
+                self.settle(first, Ok(Answer::Undefined));
+            }
+            // A lock held elsewhere: it looks again with the next change.
+            Err(error) if error.is_busy() => {}
+            Ok(Answer::Rejection(error)) => {
+                // Those who waited will say that their request has failed: that was this job, and not the next.
+                self.state.owned.entry(hash.clone()).or_insert_with(|| Owned::Lost(String::new()));
+                self.settle_group(&hash, &Err(error.into()));
+            }
+            // Each waiter gets a value of its own, as if it had asked alone.
+            answer @ (Ok(Answer::Json { .. }) | Err(_)) => self.settle_group(&hash, &answer),
+            Ok(_) => self.settle_group(&hash, &Ok(Answer::Undefined)),
+        }
+    }
+
+    /// Dissolves a group; its waiters are to be settled.
+    fn take_group(&mut self, hash: &str) -> Vec<W> {
+        let Some(group) = self.state.groups.remove(hash) else { return Vec::new() };
+        self.actions.push(Action::Watch);
+        group.waiters
+    }
+
+    fn settle_group(&mut self, hash: &str, answer: &Result<Answer, E>) {
+        for waiter in self.take_group(hash) {
+            let answer = match answer {
+                Ok(Answer::Json { text, unreadable }) => {
+                    Ok(Answer::Json { text: text.clone(), unreadable: unreadable.clone() })
+                }
+                Ok(_) => Ok(Answer::Undefined),
+                Err(error) => Err(error.clone()),
+            };
+            self.settle(waiter, answer);
+        }
+    }
+
+    fn settle_all(&mut self, answer: &Result<Answer, E>) {
+        let hashes: Vec<String> = self.state.groups.keys().cloned().collect();
+        for hash in hashes {
+            self.settle_group(&hash, answer);
+        }
+    }
+
+    /// The jobs past their time have failed, and nobody waits for them any longer. Where another job has come in the place
+    /// of one, its waiters go on with that.
+    fn end_late_jobs(&mut self) {
+        let now = self.now.caller;
+        let is_late = |group: &Group<W>| group.wait.deadline.is_some_and(|deadline| deadline <= now);
+        let late = self.state.groups.iter().filter(|(_, group)| is_late(group));
+        let late: Vec<(String, Millis)> = late.map(|(hash, group)| (hash.clone(), group.since)).collect();
+        for (hash, since) in late {
+            let waiters = self.take_group(&hash);
+            let operation = rules::time_out(&self.state.call(&hash, self.now, None));
+            self.run(operation, Purpose::TimeOut { hash, since, waiters });
+        }
+    }
+
+    /// Takes note of a registration: the job is this store's own, or another's that it has joined. A later call on the hash
+    /// decides what becomes of it.
+    fn registered(&mut self, registration: Registration, job_id: String, created: bool) -> Answer {
+        let Registration { hash, number, before, asked_at, tells_owner } = registration;
+        if created && self.now.system - asked_at > LEASE_MS / 2.0 {
+            // The lease counts from the call, and a lock was waited for.
+            self.run(rules::renew(&self.state.owner, [(&hash, &job_id)], self.now.system), Purpose::Renew);
+        }
+        let own = created || matches!(&before, Some(Owned::Job(own)) if *own == job_id);
+        match self.state.owned.get_mut(&hash) {
+            Some(Owned::Asked(asked, earlier)) if *asked == number => {
+                if own || earlier.as_deref() == Some(job_id.as_str()) {
+                    self.renew(&hash, &job_id);
+                    self.state.owned.insert(hash, Owned::Job(job_id.clone()));
+                } else {
+                    self.state.owned.remove(&hash);
+                }
+            }
+            // One that is not answered yet: it will join this one.
+            Some(Owned::Asked(_, earlier)) if own => *earlier = Some(job_id.clone()),
+            _ => {}
+        }
+        if tells_owner {
+            Answer::Record(vec![("jobId", Field::Text(job_id)), ("isOwner", Field::Bool(created))])
+        } else {
+            Answer::Text(job_id)
+        }
+    }
+
+    /// Has the lease of a job renewed, unless the store has ended.
+    fn renew(&mut self, hash: &str, job_id: &str) {
+        if !self.state.closed {
+            self.actions.push(Action::Renew { hash: hash.to_owned(), job_id: job_id.to_owned() });
+        }
+    }
+
+    fn ended(
+        &mut self,
+        hash: String,
+        owned: Option<Owned>,
+        value: Option<V>,
+        failed: bool,
+        answer: Result<Answer, E>,
+    ) {
+        let changed = matches!(answer, Ok(Answer::Ended { changed: true }));
+        let gives_value = changed && value.is_some();
+        // Those of this store get the value itself, not a copy.
+        let waiters = if gives_value { self.take_group(&hash) } else { Vec::new() };
+        self.actions.extend(value.map(|value| Action::SettleAll { waiters, value, failed }));
+        if answer.is_ok() {
+            if let (false, Some(job_id)) = (changed, owned.as_ref().and_then(Owned::job_id)) {
+                self.state.owned.entry(hash.clone()).or_insert(Owned::Lost(job_id));
+            }
+            if !gives_value {
+                self.look(hash);
+            }
+        } else if let Some(owned) = owned {
+            // It was not ended: it still is what it was.
+            if let Owned::Job(job_id) = &owned {
+                self.renew(&hash, job_id);
+            }
+            self.state.owned.entry(hash).or_insert(owned);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Operations that are carried out as one transaction. If one of them fails, nothing of it stands and each is run again in a
+//! transaction of its own, so that it alone is refused. If the commit fails, all are refused: it may have taken effect.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use super::call::{Call, apply_outcome};
+use super::executor::{Executor, Refusal, Transaction, TransactionResult};
+
+use crate::core::error::Error;
+use crate::core::plan::{Answer, Outcome, PlanRows};
+
+/// Operations taken from the queue, until all of them have come to an end.
+pub struct Batch<R, E> {
+    /// What has not come to an end.
+    calls: VecDeque<Call<R>>,
+    /// Whether they are still to be run together.
+    together: bool,
+    finished: Vec<(Call<R>, Result<PlanRows, E>)>,
+}
+
+/// What has come of operations.
+pub struct Completion<R, E> {
+    /// The answers, in call order, and where they go.
+    pub answers: Vec<(R, Result<Answer, E>)>,
+    /// Whether waiters for deduplicated requests have to look again.
+    pub wakes_waiters: bool,
+    /// What follows from them before later calls, and what after.
+    pub(super) next_in_turn: VecDeque<Call<R>>,
+    pub(super) rest: VecDeque<Call<R>>,
+}
+
+impl<R, E> Default for Completion<R, E> {
+    fn default() -> Self {
+        Completion {
+            answers: Vec::new(),
+            wakes_waiters: false,
+            next_in_turn: VecDeque::new(),
+            rest: VecDeque::new(),
+        }
+    }
+}
+
+/// How far a batch has come.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress<E> {
+    /// All of it has come to an end.
+    Done,
+    /// A transaction is under way.
+    Running,
+    /// Another connection has the lock. What is left may be run again.
+    Busy(E),
+}
+
+impl<R, E> Default for Batch<R, E> {
+    fn default() -> Self {
+        Batch { calls: VecDeque::new(), together: false, finished: Vec::new() }
+    }
+}
+
+impl<R, E: Clone> Batch<R, E> {
+    pub(super) fn new(calls: VecDeque<Call<R>>) -> Self {
+        Batch { finished: Vec::with_capacity(calls.len()), together: calls.len() > 1, calls }
+    }
+
+    /// Operations each of which is a transaction of its own.
+    pub(super) fn alone(calls: VecDeque<Call<R>>) -> Self {
+        Batch { together: false, ..Self::new(calls) }
+    }
+
+    /// Runs what is left, as far as it can be.
+    pub fn run(&mut self, executor: &mut impl Executor<Error = E>) -> Progress<E> {
+        while !self.calls.is_empty() {
+            let count = if self.together { self.calls.len() } else { 1 };
+            let operations = self.calls.iter().take(count).map(|call| &call.operation);
+            let writes = operations.clone().any(|operation| !operation.read_only);
+            let plans: SmallVec<[_; 1]> = operations.map(|operation| operation.steps.as_slice()).collect();
+            let result = executor.run(Transaction { plans: &plans, writes });
+            drop(plans);
+            let Some(result) = result else { return Progress::Running };
+            if let Some(busy) = self.take_result(result) {
+                return Progress::Busy(busy);
+            }
+        }
+        Progress::Done
+    }
+
+    /// Takes note of what became of the transaction that was run; answers the error if that was for want of a lock. Goes
+    /// on with [`run`](Self::run).
+    pub fn take_result(&mut self, result: TransactionResult<E>) -> Option<E> {
+        match result {
+            Err(Refusal::Busy(error)) => return Some(error),
+            Ok(rows) if self.together => self.finished.extend(self.calls.drain(..).zip(rows.into_iter().map(Ok))),
+            Ok(mut rows) => self.end_first(Ok(rows.pop().unwrap_or_default())),
+            Err(Refusal::Undone(_)) if self.together => self.together = false,
+            Err(Refusal::Unclear(error)) if self.together => self.refuse(&error),
+            Err(Refusal::Undone(error) | Refusal::Unclear(error)) => self.end_first(Err(error)),
+        }
+        None
+    }
+
+    fn end_first(&mut self, result: Result<PlanRows, E>) {
+        self.finished.extend(self.calls.pop_front().map(|call| (call, result)));
+    }
+
+    /// Refuses what is left.
+    pub fn refuse(&mut self, error: &E) {
+        self.refuse_if(error, |_| true);
+    }
+
+    /// What is left.
+    pub fn calls(&self) -> impl Iterator<Item = &Call<R>> {
+        self.calls.iter()
+    }
+
+    /// Takes out what matches, of what is left.
+    pub(super) fn take_if(&mut self, matches: impl FnMut(&Call<R>) -> bool) -> VecDeque<Call<R>> {
+        take_if(&mut self.calls, matches)
+    }
+
+    /// Applies the rules to what has come to an end.
+    pub fn complete(&mut self) -> Completion<R, E>
+    where
+        E: From<Error>,
+    {
+        let mut completion = Completion::default();
+        let mut finished = std::mem::take(&mut self.finished).into_iter();
+        while let Some((Call { operation, reply, deadline }, rows)) = finished.next() {
+            completion.wakes_waiters |= operation.wakes_waiters && rows.is_ok();
+            let may_continue = operation.goes_on;
+            let answer = match apply_outcome(operation, rows) {
+                Ok(Outcome::Answer(answer)) => Ok(answer),
+                Ok(Outcome::AnswerThen(answer, next)) => {
+                    let later = finished.as_slice().iter().map(|(later, _)| &later.operation);
+                    if !next.is_overtaken(later) {
+                        completion.next_in_turn.push_back(Call { operation: next, reply: None, deadline });
+                    }
+                    Ok(answer)
+                }
+                Ok(Outcome::Continue(next)) => {
+                    let list = if may_continue { &mut completion.next_in_turn } else { &mut completion.rest };
+                    list.push_back(Call { operation: next, reply, deadline });
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            completion.answers.extend(reply.map(|reply| (reply, answer)));
+        }
+        completion
+    }
+
+    /// Refuses what matches, of what is left.
+    pub fn refuse_if(&mut self, error: &E, matches: impl FnMut(&Call<R>) -> bool) {
+        let refused = take_if(&mut self.calls, matches);
+        self.finished.extend(refused.into_iter().map(|call| (call, Err(error.clone()))));
+    }
+
+    /// Whether nothing is left.
+    pub fn is_over(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// What is left, in order.
+    pub(super) fn into_calls(self) -> VecDeque<Call<R>> {
+        self.calls
+    }
+}
+
+/// Takes out of a list what matches. Both stay in order.
+pub(super) fn take_if<T>(list: &mut VecDeque<T>, matches: impl FnMut(&T) -> bool) -> VecDeque<T> {
+    let (taken, left) = std::mem::take(list).into_iter().partition(matches);
+    *list = left;
+    taken
+}

@@ -1,0 +1,51 @@
+//! Calls, and what their operations come to.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::core::error::Error;
+use crate::core::plan::{Answer, Operation, Outcome, PlanRows};
+
+/// A point in time, since an origin of the caller's choice.
+pub type Time = Duration;
+
+/// A call that waits for its turn.
+pub struct Call<R> {
+    /// What it asks for.
+    pub operation: Operation,
+    /// Where its answer goes, if anywhere.
+    pub reply: Option<R>,
+    /// Until when it may wait for a lock; without one, as long as the connection does.
+    pub deadline: Option<Time>,
+}
+
+/// What an operation came to that was run at once.
+pub enum AtOnce<E> {
+    /// Its answer, and an operation that follows from it and that nobody waits for.
+    Answered(Result<Answer, E>, Option<Operation>),
+    /// It was not run, or goes on with this one, which was not.
+    Queue(Operation),
+}
+
+/// Runs an operation, and what it goes on with, as far as `run` does.
+pub fn run_at_once<E: From<Error>>(
+    mut operation: Operation,
+    mut run: impl FnMut(&Operation) -> Option<Result<PlanRows, E>>,
+) -> AtOnce<E> {
+    loop {
+        let Some(rows) = run(&operation) else { return AtOnce::Queue(operation) };
+        match apply_outcome(operation, rows) {
+            Ok(Outcome::Answer(answer)) => return AtOnce::Answered(Ok(answer), None),
+            Ok(Outcome::AnswerThen(answer, next)) => return AtOnce::Answered(Ok(answer), Some(next)),
+            Ok(Outcome::Continue(next)) => operation = next,
+            Err(error) => return AtOnce::Answered(Err(error), None),
+        }
+    }
+}
+
+/// Applies an operation's rule. One that panics fails its own call and no other.
+pub(super) fn apply_outcome<E: From<Error>>(operation: Operation, rows: Result<PlanRows, E>) -> Result<Outcome, E> {
+    let rows = rows?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| (operation.outcome)(rows)));
+    outcome.map_err(|_| E::from(Error::panic()))
+}

@@ -1,0 +1,97 @@
+//! `SQLiteCacheStore`.
+
+use std::rc::{Rc, Weak};
+
+use super::class::{Arguments, Class, Method, Shape};
+use super::environment::Member;
+use super::js::{Js, Result, Type, Value};
+use super::options::{self, Members};
+use super::realm::Realm;
+use super::store::Store;
+use crate::core::cache;
+use crate::core::codec;
+use crate::core::error::StoreKind;
+use crate::core::options::CacheOptions;
+use crate::core::plan::Operation;
+
+/// The class.
+pub struct CacheStore(Rc<Inner>);
+
+struct Inner {
+    store: Store,
+    options: CacheOptions,
+}
+
+impl Class for CacheStore {
+    const NAME: &'static str = "SQLiteCacheStore";
+    const EXPECTED: &'static str = "an SQLiteCacheStore";
+    const METHODS: &'static [Method<Self>] = &[
+        Method::new(Shape::Parsed, "get", 1, |store, call| store.0.get(call)),
+        Method::new(Shape::Stringified, "set", 3, |store, call| store.0.set(call)),
+        Method::new(Shape::Promised, "delete", 1, |store, call| store.0.delete(call)),
+        Method::new(Shape::Promised, "clear", 0, |store, call| store.0.run(call, || Ok(cache::clear()))),
+        Method::new(Shape::Promised, "getStats", 0, |store, call| {
+            store.0.run(call, || Ok(cache::stats(call.now()?)))
+        }),
+        Method::new(Shape::Promised, "cleanup", 0, |store, call| {
+            store.0.run(call, || Ok(cache::cleanup(call.now()?)))
+        }),
+        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js, |_| ())),
+        Method::new(Shape::Direct, "destroy", 0, |store, call| {
+            store.0.store.destroy(call.js);
+            call.js.undefined()
+        }),
+    ];
+
+    fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
+        let members = Members::of_options(js, options)?;
+        let options = members.cache()?;
+        let inner = Rc::new(Inner { store: Store::open(js, StoreKind::Cache, realm, &members)?, options });
+        let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
+        inner.store.join(js, member, options.cleanup_interval_ms)?;
+        Ok(CacheStore(inner))
+    }
+
+    fn collected(&self, js: Js) {
+        self.0.store.collected(js, None);
+    }
+}
+
+impl Member for Inner {
+    fn shut_down(&self) {
+        self.store.shut_down(None);
+    }
+
+    fn tick(&self, js: Js) -> bool {
+        self.store.clean(js, cache::cleanup)
+    }
+}
+
+impl Inner {
+    fn run(&self, call: &Arguments, make: impl FnOnce() -> Result<Operation>) -> Value {
+        self.store.call(call, || make().map(Some))
+    }
+
+    fn get(&self, call: &Arguments) -> Value {
+        self.run(call, || Ok(cache::get(options::string(call.js, call.get(0), "hash")?, call.now()?)))
+    }
+
+    fn set(&self, call: &Arguments) -> Value {
+        let js = call.js;
+        self.store.call(call, || {
+            let hash = options::string(js, call.get(0), "hash")?;
+            let ttl_seconds = options::ttl_seconds(js, call.get(2))?;
+            let markers = [(Type::Undefined, codec::UNDEFINED)];
+            let text = options::json_text(call, self.store.realm(), "value", &markers)?;
+            // Larger ones are passed over; what is stored under the hash stays.
+            if text.len() as f64 > self.options.max_entry_size_bytes {
+                return Ok(None);
+            }
+            Ok(Some(cache::set(hash, text, ttl_seconds, call.now()?)))
+        })
+    }
+
+    fn delete(&self, call: &Arguments) -> Value {
+        self.run(call, || Ok(cache::delete(options::string(call.js, call.get(0), "hash")?)))
+    }
+}

@@ -1,0 +1,362 @@
+//! `SQLiteDedupeStore`: performs what [`Waiters`] decides.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::backend::Backend;
+use super::class::{Arguments, Class, Method, Shape};
+use super::environment::Member;
+use super::js::{Failure, Js, Kept, Reference, Result, Type, Value};
+use super::options::{self, Members};
+use super::realm::Realm;
+use super::store::{Pending, Store};
+use crate::core::codec;
+use crate::core::dedupe::rules::{self, Call};
+use crate::core::dedupe::waiters::{Action, Ending, Event, Now, Waiters};
+use crate::core::error::StoreKind;
+use crate::core::options::DedupeOptions;
+use crate::core::plan::Operation;
+use crate::core::value::Millis;
+use crate::sqlite::watch::{self, Signal, Watch};
+
+/// The class.
+pub struct DedupeStore(Rc<Inner>);
+
+struct Inner {
+    store: Store,
+    options: DedupeOptions,
+    waiters: RefCell<Waiters<Pending>>,
+    watch: Arc<Watch>,
+    /// The timer of the next deadline, and that.
+    timer: RefCell<Option<(Millis, Reference)>>,
+    itself: Weak<Inner>,
+    /// Itself while somebody waits: the promise of a `waitFor` outlives the store's object.
+    kept: RefCell<Option<Rc<Inner>>>,
+    /// The store's object has been collected while somebody waited.
+    orphaned: Cell<bool>,
+}
+
+impl Class for DedupeStore {
+    const NAME: &'static str = "SQLiteDedupeStore";
+    const EXPECTED: &'static str = "an SQLiteDedupeStore";
+    const METHODS: &'static [Method<Self>] = &[
+        Method::new(Shape::Promised, "waitFor", 1, |store, call| store.0.wait_for(call)),
+        Method::new(Shape::Promised, "register", 1, |store, call| store.0.register(call, false)),
+        Method::new(Shape::Promised, "registerOrJoin", 1, |store, call| store.0.register(call, true)),
+        Method::new(Shape::Stringified, "complete", 2, |store, call| store.0.complete(call)),
+        Method::new(Shape::Promised, "fail", 2, |store, call| store.0.fail(call)),
+        Method::new(Shape::Promised, "isInProgress", 1, |store, call| {
+            store.0.on(call, |on| Ok(rules::is_in_progress(on)))
+        }),
+        Method::new(Shape::Parsed, "getResult", 1, |store, call| store.0.on(call, |on| Ok(rules::result(on)))),
+        Method::new(Shape::Promised, "getStats", 0, |store, call| store.0.stats(call)),
+        Method::new(Shape::Promised, "cleanup", 0, |store, call| store.0.cleanup(call)),
+        Method::new(Shape::Promised, "clear", 0, |store, call| store.0.clear(call)),
+        Method::new(Shape::Promised, "close", 0, |store, call| store.0.close(call)),
+        Method::new(Shape::Direct, "destroy", 0, |store, call| store.0.destroy(call)),
+    ];
+
+    fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
+        let members = Members::of_options(js, options)?;
+        let options = members.dedupe()?;
+        let store = Store::open(js, StoreKind::Dedupe, realm, &members)?;
+        let owner = Uuid::new_v4().to_string();
+        let backend = store.backend()?;
+        let mailbox = Arc::clone(store.environment().mailbox());
+        let inner = Rc::new_cyclic(|itself: &Weak<Inner>| {
+            let member: Weak<dyn Member> = itself.clone() as Weak<dyn Member>;
+            let number = store.environment().join(member);
+            store.joined_as(number);
+            let notify = Box::new(move |signal| mailbox.notify(number, signal));
+            let database = match &backend {
+                Backend::Own(database) => Some(database),
+                Backend::Given(given) => {
+                    given.add_watcher(number);
+                    None
+                }
+            };
+            Inner {
+                watch: Watch::new(database, owner.clone(), options.poll_interval_ms, notify),
+                store,
+                options,
+                waiters: RefCell::new(Waiters::new(owner, options)),
+                timer: RefCell::new(None),
+                itself: itself.clone(),
+                kept: RefCell::new(None),
+                orphaned: Cell::new(false),
+            }
+        });
+        inner.store.start_cleaning(js, options.cleanup_interval_ms)?;
+        Ok(DedupeStore(inner))
+    }
+
+    fn collected(&self, js: Js) {
+        if self.0.kept.borrow().is_some() {
+            self.0.orphaned.set(true);
+        } else {
+            self.0.end_unseen(js);
+        }
+    }
+}
+
+impl Member for Inner {
+    fn notice(&self, js: Js, notice: Signal) {
+        match notice {
+            Signal::Changed => self.dispatch(js, Event::Changed),
+            Signal::Poll => {
+                if let Ok(Backend::Given(given)) = self.store.backend()
+                    && given.has_changed()
+                {
+                    self.dispatch(js, Event::Changed);
+                }
+            }
+            Signal::Renew => self.store.run(js, self.watch.renewal(), None),
+        }
+    }
+
+    fn exit(&self, js: Js) {
+        self.give_up(js);
+    }
+
+    fn shut_down(&self) {
+        // Nobody looks any more.
+        let _ = self.watch.set_waiting(0, None);
+        self.store.shut_down(self.giving_up());
+    }
+
+    fn tick(&self, js: Js) -> bool {
+        self.waiters.borrow_mut().forget_lost();
+        self.store.clean(js, |now| rules::cleanup(&self.options, now, watch::system_now()))
+    }
+
+    fn alarm(&self, js: Js) {
+        if let Some((_, timer)) = self.timer.take() {
+            js.drop_reference(timer);
+        }
+        self.dispatch(js, Event::Deadline);
+    }
+}
+
+impl Inner {
+    /// The time of a call.
+    fn now(call: &Arguments) -> Result<Now> {
+        Ok(Now { caller: call.now()?, system: watch::system_now() })
+    }
+
+    /// Tells the waiters what happens, and does what they answer.
+    fn dispatch(&self, js: Js, event: Event<Pending, Kept, Failure>) {
+        let system = watch::system_now();
+        self.dispatch_at(js, event, Now { caller: self.store.realm().now(js).unwrap_or(system), system });
+    }
+
+    fn dispatch_at(&self, js: Js, event: Event<Pending, Kept, Failure>, now: Now) {
+        // It may be the last that anybody waits for.
+        let Some(itself) = self.itself.upgrade() else { return };
+        let actions = self.waiters.borrow_mut().on_event(event, now);
+        let mut watches = false;
+        for action in actions {
+            match action {
+                Action::Run { operation, asked } => {
+                    let inner = Rc::clone(&itself);
+                    self.store.perform(js, operation, move |js, answer| {
+                        inner.dispatch(js, Event::Answered { asked, answer });
+                    });
+                }
+                Action::Settle { waiter, answer } => {
+                    let value = self.store.to_value(js, answer);
+                    waiter.settle(js, value);
+                }
+                Action::SettleAll { waiters, value, failed } => {
+                    let value = js.take(value).unwrap_or_else(|| js.undefined());
+                    for waiter in waiters {
+                        waiter.settle(js, if failed { Err(Failure::Thrown(value)) } else { Ok(value) });
+                    }
+                }
+                Action::Watch => watches = true,
+                Action::Renew { hash, job_id } => self.watch.add_job(&hash, &job_id),
+                Action::EndRenewal(Some(hash)) => self.watch.remove_job(&hash),
+                Action::EndRenewal(None) => self.watch.remove_jobs(),
+            }
+        }
+        if watches {
+            self.watch_changes(js);
+        }
+        self.keep_while_waiting(js);
+    }
+
+    /// Has changes watched that somebody waits for, and the next deadline. Where nobody can watch, nobody waits.
+    fn watch_changes(&self, js: Js) {
+        let (waiting, first) = self.waiters.borrow().watched();
+        if let Err(error) = self.watch.set_waiting(waiting, first) {
+            return self.dispatch(js, Event::Unwatched(error.into()));
+        }
+        let deadline = self.waiters.borrow().next_deadline();
+        if self.timer.borrow().as_ref().map(|(deadline, _)| *deadline) == deadline {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            self.store.realm().stop_timer(js, timer);
+        }
+        // Without a timer the job's end still wakes those who wait.
+        let start = |deadline| self.deadline_timer(js, deadline).ok().map(|timer| (deadline, timer));
+        let timer = deadline.and_then(start);
+        *self.timer.borrow_mut() = timer;
+    }
+
+    fn deadline_timer(&self, js: Js, deadline: Millis) -> Result<Reference> {
+        let realm = self.store.realm();
+        let after = (deadline - realm.now(js)?).max(0.0);
+        let tick = self.store.environment().alarm(js, self.store.member())?;
+        realm.start_timer(js, tick, after, false)
+    }
+
+    /// Lives on while somebody waits, and no longer.
+    fn keep_while_waiting(&self, js: Js) {
+        let waiting = self.waiters.borrow().is_waiting();
+        let kept = if waiting { self.itself.upgrade() } else { None };
+        let before = self.kept.replace(kept);
+        if !waiting && self.orphaned.replace(false) {
+            self.end_unseen(js);
+        }
+        // The last thing: it may be the last that holds `self`.
+        drop(before);
+    }
+
+    /// The store's object has been collected.
+    fn end_unseen(&self, js: Js) {
+        self.leave_connection();
+        self.store.collected(js, self.giving_up());
+    }
+
+    /// The operation that gives up the store's claims and leases, if it may have some.
+    fn giving_up(&self) -> Option<Operation> {
+        self.watch.remove_jobs();
+        self.waiters.borrow_mut().give_up()
+    }
+
+    /// Gives up the store's claims and leases, so that those who wait elsewhere take over at once.
+    fn give_up(&self, js: Js) {
+        if let Some(operation) = self.giving_up() {
+            self.store.run_last(js, operation);
+        }
+    }
+
+    fn leave_connection(&self) {
+        if let Ok(Backend::Given(given)) = self.store.backend() {
+            given.remove_watcher(self.store.member());
+        }
+    }
+
+    /// A call on a hash that is answered by its operation alone.
+    fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Value {
+        self.store.call(call, || {
+            let hash = options::string(call.js, call.get(0), "hash")?;
+            let now = Self::now(call)?;
+            let call = self.waiters.borrow().call(&hash, now, None);
+            make(call).map(Some)
+        })
+    }
+
+    /// A call that the waiters are told of; `make` is given its time and the other end of its promise.
+    fn tell(
+        &self,
+        call: &Arguments,
+        make: impl FnOnce() -> Result<Box<dyn FnOnce(Pending) -> Event<Pending, Kept, Failure>>>,
+    ) -> Value {
+        let js = call.js;
+        let told = (|| {
+            self.store.backend()?;
+            let make = make()?;
+            let now = Self::now(call)?;
+            // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
+            self.store.backend()?;
+            let (pending, promise) = Pending::new(js, self.store.environment(), self.store.realm())?;
+            self.dispatch_at(js, make(pending), now);
+            Ok(promise)
+        })();
+        told.unwrap_or_else(|failure| self.store.realm().rejected(js, failure))
+    }
+
+    fn wait_for(&self, call: &Arguments) -> Value {
+        self.tell(call, || {
+            let hash = options::string(call.js, call.get(0), "hash")?;
+            let at_once = self.store.backend()?.is_idle();
+            Ok(Box::new(move |waiter| Event::WaitFor { hash, at_once, waiter }))
+        })
+    }
+
+    /// Registers a job or joins the live one; the answer may tell whether it is this store's own new one.
+    fn register(&self, call: &Arguments, tells_owner: bool) -> Value {
+        self.tell(call, || {
+            let hash = options::string(call.js, call.get(0), "hash")?;
+            Watch::ensure_renewal()?;
+            let job_id = Uuid::new_v4().to_string();
+            Ok(Box::new(move |waiter| Event::Register { hash, job_id, tells_owner, waiter }))
+        })
+    }
+
+    fn end(&self, call: &Arguments, ending: impl FnOnce() -> Result<Ending>) -> Value {
+        self.tell(call, || {
+            let hash = options::string(call.js, call.get(0), "hash")?;
+            let ending = ending()?;
+            // Kept only if somebody may be waiting here when the job has ended.
+            let may_wait = self.waiters.borrow().may_wait_for(&hash);
+            let value = if may_wait { call.js.keep(call.get(1)).ok() } else { None };
+            Ok(Box::new(move |waiter| Event::End { hash, ending, value, waiter }))
+        })
+    }
+
+    fn complete(&self, call: &Arguments) -> Value {
+        self.end(call, || {
+            let markers = [(Type::Undefined, codec::UNDEFINED), (Type::Null, codec::NULL)];
+            Ok(Ending::Completed(options::json_text(call, self.store.realm(), "result", &markers)?))
+        })
+    }
+
+    fn fail(&self, call: &Arguments) -> Value {
+        let js = call.js;
+        self.end(call, || {
+            let error = call.get(1);
+            let message = if js.is_object(error) { js.get(error, c"message")? } else { error };
+            let message = if js.type_of(message) == Type::Undefined { None } else { js.display(message) };
+            Ok(Ending::Failed(message))
+        })
+    }
+
+    fn stats(&self, call: &Arguments) -> Value {
+        self.store.call(call, || Ok(Some(rules::stats(&self.options, call.now()?))))
+    }
+
+    fn cleanup(&self, call: &Arguments) -> Value {
+        self.store.call(call, || {
+            let Now { caller, system } = Self::now(call)?;
+            Ok(Some(rules::cleanup(&self.options, caller, system)))
+        })
+    }
+
+    fn clear(&self, call: &Arguments) -> Value {
+        self.tell(call, || Ok(Box::new(|waiter| Event::Clear { waiter })))
+    }
+
+    fn close(&self, call: &Arguments) -> Value {
+        let js = call.js;
+        self.give_up(js);
+        self.waiters.borrow_mut().close();
+        self.leave_connection();
+        let promise = self.store.close(js, |_| ());
+        self.dispatch(js, Event::Closed);
+        promise
+    }
+
+    fn destroy(&self, call: &Arguments) -> Value {
+        self.give_up(call.js);
+        self.waiters.borrow_mut().close();
+        self.leave_connection();
+        self.store.destroy(call.js);
+        self.dispatch(call.js, Event::Closed);
+        call.js.undefined()
+    }
+}

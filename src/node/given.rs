@@ -1,0 +1,559 @@
+//! A connection that the user handed in. Its file is never opened here: two copies of SQLite in one process on one
+//! file break its locks (sqlite.org/howtocorrupt.html, 2.2.1). All SQL goes through the connection's own methods,
+//! on the JavaScript thread, so the user's pragmas, key and open transaction are what they are. What drivers do
+//! differently is evened out in `lib/driver.js`.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::{Rc, Weak};
+
+use smallvec::SmallVec;
+
+use super::environment::{Continuation, Environment, Queue};
+use super::js::{Failure, Js, Reference, Result, Value};
+use super::realm::Realm;
+use crate::core::codec;
+use crate::core::error::{Error, Result as CoreResult, StoreKind};
+use crate::core::plan::{Answer, Operation, PlanRows, Step, StepRows};
+use crate::core::schema::{self, SchemaConnection, Statement};
+use crate::core::value::Value as SqlValue;
+use crate::engine::batch::Progress;
+use crate::engine::call::{AtOnce, Call, run_at_once};
+use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
+use crate::engine::grouping::{alone, group, ungroup};
+use crate::engine::scheduler::Scheduler;
+use crate::sqlite::watch::Signal as Notice;
+
+/// How many statements are handed over at a time.
+const STATEMENTS_AT_ONCE: usize = 100;
+
+/// What `lib/driver.js` makes of a connection: an object, and those of its functions that every call uses.
+struct Driver {
+    object: Reference,
+    run_one: Reference,
+    run_all: Reference,
+    is_in_transaction: Reference,
+}
+
+/// A connection, shared by all stores that were given it.
+pub struct Given {
+    js: Js,
+    connection: Reference,
+    driver: Driver,
+    /// Whether text in BLOB columns can be read as text, which drivers are quicker with.
+    is_utf8: Cell<bool>,
+    /// Which statements the driver has prepared.
+    prepared: RefCell<[bool; Statement::ALL.len()]>,
+    scheduler: RefCell<Scheduler<Continuation, Failure>>,
+    /// The stores whose waiters look again when a deduplicated request may have changed.
+    watchers: RefCell<Vec<usize>>,
+    version: RefCell<Vec<SqlValue>>,
+    has_version_statement: Cell<bool>,
+}
+
+thread_local! {
+    /// The connections that stores of this thread were given.
+    static ALL: RefCell<Vec<Weak<Given>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Given {
+    /// The shared state of a connection, and a store's tables in it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if it is no connection whose statements answer at once; what its driver throws.
+    pub fn open(js: Js, connection: Value, kind: StoreKind, realm: &Realm) -> Result<Rc<Self>> {
+        let known =
+            ALL.with_borrow(|all| all.iter().filter_map(Weak::upgrade).find(|given| given.is(js, connection)));
+        let given = match known {
+            Some(given) => given,
+            None => {
+                let given = Rc::new(Self::new(js, connection, realm)?);
+                ALL.with_borrow_mut(|all| {
+                    all.retain(|given| given.strong_count() > 0);
+                    all.push(Rc::downgrade(&given));
+                });
+                given
+            }
+        };
+        given.prepare_store(kind)?;
+        Ok(given)
+    }
+
+    fn new(js: Js, connection: Value, realm: &Realm) -> Result<Self> {
+        let driver = realm.driver(js, connection)?;
+        if !js.is_object(driver) {
+            let expected = "a file path, ':memory:', or an open connection whose statements answer at once";
+            return Err(Error::argument("database", expected, "an object whose statements do not").into());
+        }
+        let refer = |value| js.refer(value, true);
+        let given = Given {
+            js,
+            connection: refer(connection)?,
+            driver: Driver {
+                object: refer(driver)?,
+                run_one: refer(js.get(driver, c"runOne")?)?,
+                run_all: refer(js.get(driver, c"runAll")?)?,
+                is_in_transaction: refer(js.get(driver, c"isInTransaction")?)?,
+            },
+            is_utf8: Cell::new(false),
+            prepared: RefCell::new([false; Statement::ALL.len()]),
+            scheduler: RefCell::default(),
+            watchers: RefCell::default(),
+            version: RefCell::default(),
+            has_version_statement: Cell::new(false),
+        };
+        let encoding = given.query("SELECT encoding AS c0 FROM pragma_encoding", 1)?;
+        given.is_utf8.set(encoding == [[SqlValue::from("UTF-8")]]);
+        Ok(given)
+    }
+
+    /// Whether this is the connection given.
+    pub fn is(&self, js: Js, connection: Value) -> bool {
+        js.deref(&self.connection).is_some_and(|own| js.strict_equals(own, connection))
+    }
+
+    fn deref(&self, reference: &Reference) -> Result<Value> {
+        self.js.deref(reference).ok_or_else(|| Error::Internal("the connection is gone".to_owned()).into())
+    }
+
+    /// Calls one of the driver's functions.
+    fn call(&self, function: &Reference, arguments: &[Value]) -> Result<Value> {
+        // They look at no receiver.
+        let function = self.deref(function)?;
+        self.js.call(function, function, arguments)
+    }
+
+    /// Calls one of the driver's functions by name.
+    fn invoke(&self, name: &CStr, arguments: &[Value]) -> Result<Value> {
+        let driver = self.deref(&self.driver.object)?;
+        self.js.call(driver, self.js.get(driver, name)?, arguments)
+    }
+
+    fn exec(&self, sql: &str) -> Result<()> {
+        self.invoke(c"exec", &[self.js.string(sql)?]).map(drop)
+    }
+
+    fn query(&self, sql: &str, columns: usize) -> Result<Vec<Vec<SqlValue>>> {
+        let rows = self.invoke(c"query", &[self.js.string(sql)?, self.js.number(columns as f64)])?;
+        self.read_rows(rows, columns)
+    }
+
+    fn argument(&self, value: &SqlValue) -> Result<Value> {
+        let js = self.js;
+        match value {
+            SqlValue::Null => Ok(js.null()),
+            SqlValue::Integer(integer) => Ok(js.number(*integer as f64)),
+            SqlValue::Real(real) => Ok(js.number(*real)),
+            SqlValue::Text(text) => js.string(text),
+            SqlValue::Blob(bytes) => js.buffer(bytes),
+            // The driver makes bytes of it.
+            SqlValue::Json(text) => js.string(&String::from_utf8_lossy(&codec::encode(text))),
+        }
+    }
+
+    fn read_row(&self, row: Value, columns: usize) -> Result<Vec<SqlValue>> {
+        (0..columns).map(|index| Ok(self.js.to_sql(self.js.element(row, index as u32)?))).collect()
+    }
+
+    fn read_rows(&self, rows: Value, columns: usize) -> Result<Vec<Vec<SqlValue>>> {
+        let count = self.js.array_length(rows)?;
+        (0..count).map(|index| self.read_row(self.js.element(rows, index)?, columns)).collect()
+    }
+
+    /// What the driver answered for a statement.
+    fn read_answer(&self, statement: Statement, answer: Value) -> Result<StepRows> {
+        let js = self.js;
+        let columns = statement.columns();
+        if columns == 0 {
+            return Ok(StepRows { rows: Vec::new(), changes: js.as_number(answer).unwrap_or(0.0) as u64 });
+        }
+        let rows = if statement.has_many_rows() {
+            self.read_rows(answer, columns)?
+        } else if js.is_object(answer) {
+            vec![self.read_row(answer, columns)?]
+        } else {
+            Vec::new()
+        };
+        Ok(StepRows { rows, changes: 0 })
+    }
+
+    fn prepare(&self, statement: Statement, values: &[&SqlValue]) -> Result<()> {
+        let is_json = |index: usize| matches!(values.get(index), Some(SqlValue::Json(_)));
+        // A driver is quicker with text than with bytes.
+        let (sql, blob) = if self.is_utf8.get() {
+            (anonymous_parameters(&with_json_as_text(statement), is_json), None)
+        } else {
+            (anonymous_parameters(statement.sql(), |_| false), (0..values.len()).find(|index| is_json(*index)))
+        };
+        self.prepare_as(
+            statement as usize,
+            sql,
+            statement.columns(),
+            statement.has_many_rows(),
+            values.len(),
+            blob,
+        )?;
+        self.prepared.borrow_mut()[statement as usize] = true;
+        Ok(())
+    }
+
+    fn prepare_as(
+        &self,
+        number: usize,
+        (sql, parameters): (String, Vec<usize>),
+        columns: usize,
+        has_many_rows: bool,
+        values: usize,
+        blob: Option<usize>,
+    ) -> Result<()> {
+        let js = self.js;
+        let order = js.internal_array()?;
+        for (index, parameter) in (0..).zip(parameters) {
+            js.set_element(order, index, js.number(parameter as f64))?;
+        }
+        let arguments = [
+            js.number(number as f64),
+            js.string(&sql)?,
+            js.number(columns as f64),
+            js.boolean(has_many_rows),
+            js.number(values as f64),
+            order,
+            js.number(blob.map_or(-1.0, |index| index as f64)),
+        ];
+        self.invoke(c"prepare", &arguments).map(drop)
+    }
+
+    fn push_arguments<'values>(
+        &self,
+        statement: Statement,
+        values: impl Iterator<Item = &'values SqlValue> + Clone,
+        arguments: &mut impl Extend<Value>,
+    ) -> Result<()> {
+        if !self.prepared.borrow()[statement as usize] {
+            self.prepare(statement, &values.clone().collect::<Vec<_>>())?;
+        }
+        arguments.extend([self.js.number(f64::from(statement as u32))]);
+        for value in values {
+            arguments.extend([self.argument(value)?]);
+        }
+        Ok(())
+    }
+
+    fn run_step(&self, step: &Step) -> Result<StepRows> {
+        let mut arguments = SmallVec::<[Value; 10]>::new();
+        self.push_arguments(step.statement, step.values.iter(), &mut arguments)?;
+        self.read_answer(step.statement, self.call(&self.driver.run_one, &arguments)?)
+    }
+
+    /// Runs plans in a transaction that is open.
+    fn run_all(&self, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
+        // Text that is bound as a BLOB can be so in one place of a statement only.
+        let groups = if self.is_utf8.get() { group(plans) } else { alone(plans).collect() };
+        let mut rows = Vec::with_capacity(groups.len());
+        let mut arguments = Vec::new();
+        for some in groups.chunks(STATEMENTS_AT_ONCE) {
+            arguments.clear();
+            for group in some {
+                self.push_arguments(group.statement, group.values(), &mut arguments)?;
+            }
+            let answers = self.call(&self.driver.run_all, &arguments)?;
+            for (index, group) in (0..).zip(some) {
+                rows.push(self.read_answer(group.statement, self.js.element(answers, index)?)?);
+            }
+        }
+        Ok(ungroup(plans, &groups, rows))
+    }
+
+    /// Whether the user holds a transaction open, as far as the driver says.
+    fn is_in_transaction(&self) -> bool {
+        let answer = self.call(&self.driver.is_in_transaction, &[]);
+        answer.is_ok_and(|answer| self.js.as_boolean(answer) == Some(true))
+    }
+
+    /// Runs `work` atomically: in a transaction of its own or, within the user's, under a savepoint.
+    fn atomically<T>(&self, work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Refusal<Failure>> {
+        let is_transaction =
+            self.invoke(c"begin", &[]).map_err(|failure| self.refused(failure, Refusal::Unclear))?;
+        let end = |keep| self.invoke(c"end", &[is_transaction, self.js.boolean(keep)]);
+        let result = match work() {
+            Ok(value) => end(true).map(|_| value).map_err(|failure| self.refused(failure, Refusal::Unclear)),
+            Err(failure) => Err(self.refused(failure, Refusal::Undone)),
+        };
+        if result.is_err() {
+            // Some failures have rolled back already.
+            let _ = end(false);
+        }
+        result
+    }
+
+    /// Runs `work`, which only reads, on one state of the database.
+    fn on_one_state<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let is_transaction = self.invoke(c"beginRead", &[])?;
+        let result = work();
+        if self.js.as_boolean(is_transaction) == Some(true) {
+            self.invoke(c"end", &[is_transaction, self.js.boolean(true)])?;
+        }
+        result
+    }
+
+    /// A refusal for want of a lock, which left nothing, or another. The driver has waited for the lock.
+    fn refused(&self, failure: Failure, other: fn(Failure) -> Refusal<Failure>) -> Refusal<Failure> {
+        if self.is_busy(&failure) { Refusal::Busy(failure) } else { other(failure) }
+    }
+
+    fn transact(&self, transaction: &Transaction<'_>) -> TransactionResult<Failure> {
+        match transaction.plans {
+            // A single statement is a transaction by itself.
+            [plan] if plan.len() < 2 => {
+                let rows: Result<PlanRows> = plan.iter().map(|step| self.run_step(step)).collect();
+                rows.map(|rows| vec![rows]).map_err(|failure| self.refused(failure, Refusal::Unclear))
+            }
+            plans if transaction.writes => self.atomically(|| self.run_all(plans)),
+            plans => {
+                self.on_one_state(|| self.run_all(plans)).map_err(|failure| self.refused(failure, Refusal::Undone))
+            }
+        }
+    }
+
+    fn prepare_store(&self, kind: StoreKind) -> Result<()> {
+        let mut setup = Setup { given: self, failure: None };
+        let done = schema::is_complete(&mut setup, kind).and_then(|complete| {
+            if complete {
+                return Ok(());
+            }
+            let mut inner = Setup { given: self, failure: None };
+            match self.atomically(|| schema::create(&mut inner, kind).map_err(Failure::from)) {
+                Ok(()) => Ok(()),
+                Err(refusal) => {
+                    setup.failure = inner.failure.or(Some(refusal.into_error()));
+                    Err(Error::Internal("the store's tables cannot be made".to_owned()))
+                }
+            }
+        });
+        done.map_err(|error| setup.failure.unwrap_or(Failure::Error(error)))
+    }
+
+    /// Hands in a call: a read is carried out at once if that keeps the order, all else is queued. Answers what it
+    /// came to, or nothing if it is queued; `continuation` is asked for only then. What is called within a
+    /// transaction of the user's is carried out at once too, to be part of it.
+    pub fn submit(
+        self: &Rc<Self>,
+        environment: &Environment,
+        operation: Operation,
+        continuation: impl FnOnce() -> Continuation,
+    ) -> Option<Result<Answer>> {
+        let run = |operation: &Operation| {
+            if !operation.read_only || !self.scheduler.borrow().is_idle() {
+                return None;
+            }
+            let rows = self.transact(&Transaction { plans: &[&operation.steps], writes: false });
+            Some(rows.map(|mut rows| rows.pop().unwrap_or_default()).map_err(Refusal::into_error))
+        };
+        match run_at_once(operation, run) {
+            AtOnce::Answered(answer, next) => {
+                if let Some(next) = next {
+                    self.enqueue(next, None);
+                }
+                Some(answer)
+            }
+            AtOnce::Queue(operation) => {
+                self.enqueue(operation, Some(continuation()));
+                if self.is_in_transaction() {
+                    self.drain(environment);
+                }
+                None
+            }
+        }
+    }
+
+    /// Carries out what is queued, to the end of long clean-ups.
+    pub fn drain(self: &Rc<Self>, environment: &Environment) {
+        while self.needs_flush() {
+            self.flush(self.js, environment);
+        }
+    }
+
+    /// Puts an operation at the end of the queue, for the next flush.
+    pub fn enqueue(&self, operation: Operation, continuation: Option<Continuation>) {
+        let call = Call { operation, reply: continuation, deadline: None };
+        self.scheduler.borrow_mut().submit(call);
+    }
+
+    /// Whether a call could not be carried out at once.
+    pub fn is_idle(&self) -> bool {
+        self.scheduler.borrow().is_idle()
+    }
+
+    /// Whether something is queued that is not being carried out.
+    pub fn needs_flush(&self) -> bool {
+        self.scheduler.borrow().is_ready()
+    }
+
+    /// Carries out what is queued, as one transaction. Long clean-ups go on in later turns of the event loop.
+    pub fn flush(self: &Rc<Self>, js: Js, environment: &Environment) {
+        loop {
+            let batch = self.scheduler.borrow_mut().next_batch(usize::MAX, usize::MAX);
+            let Some(mut batch) = batch else { return };
+            // The driver has waited for the lock as long as it is told to; not once more for each.
+            if let Progress::Busy(failure) = batch.run(&mut &**self) {
+                batch.refuse(&failure);
+            }
+            let mut completion = batch.complete();
+            let has_rest = self.scheduler.borrow_mut().end(batch, &mut completion);
+            for (continuation, answer) in completion.answers {
+                continuation(js, answer);
+            }
+            if completion.wakes_waiters {
+                self.wake(environment);
+            }
+            if has_rest {
+                environment.flush_next_turn(&Rest(Rc::clone(self)));
+                return;
+            }
+        }
+    }
+
+    fn is_busy(&self, failure: &Failure) -> bool {
+        let Failure::Thrown(thrown) = failure else { return false };
+        let code = self.js.get(*thrown, c"code").ok().and_then(|code| self.js.as_string(code));
+        code.is_some_and(|code| code.starts_with("SQLITE_BUSY"))
+    }
+
+    /// Has a store's waiters look again when another store on this connection changes something.
+    pub fn add_watcher(&self, member: usize) {
+        self.watchers.borrow_mut().push(member);
+    }
+
+    /// See [`add_watcher`](Self::add_watcher).
+    pub fn remove_watcher(&self, member: usize) {
+        self.watchers.borrow_mut().retain(|other| *other != member);
+    }
+
+    fn wake(&self, environment: &Environment) {
+        for member in self.watchers.borrow().iter() {
+            environment.mailbox().notify(*member, Notice::Changed);
+        }
+    }
+
+    /// Whether the database may have changed since this was last asked.
+    pub fn has_changed(&self) -> bool {
+        match self.read_version() {
+            Ok(version) => self.version.replace(version.clone()) != version,
+            Err(_) => false,
+        }
+    }
+
+    fn read_version(&self) -> Result<Vec<SqlValue>> {
+        // The counter leaves out what this connection changed, which the application may have done itself.
+        const SQL: &str = "SELECT (SELECT data_version FROM pragma_data_version()) AS c0, total_changes() AS c1";
+        const COLUMNS: usize = 2;
+        // Known to the driver by the number after the last of the stores' own.
+        let number = Statement::ALL.len();
+        if !self.has_version_statement.get() {
+            self.prepare_as(number, (SQL.to_owned(), Vec::new()), COLUMNS, false, 0, None)?;
+            self.has_version_statement.set(true);
+        }
+        let row = self.call(&self.driver.run_one, &[self.js.number(number as f64)])?;
+        if self.js.is_object(row) { self.read_row(row, COLUMNS) } else { Ok(Vec::new()) }
+    }
+}
+
+/// What is left of a long clean-up.
+#[derive(Clone)]
+struct Rest(Rc<Given>);
+
+impl Queue for Rest {
+    fn address(&self) -> usize {
+        Rc::as_ptr(&self.0).addr()
+    }
+
+    fn flush(&self, js: Js, environment: &Environment) {
+        self.0.flush(js, environment);
+    }
+
+    fn drain(&self, _js: Js, environment: &Environment) {
+        self.0.drain(environment);
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        if Environment::has_ended() {
+            return;
+        }
+        let Driver { object, run_one, run_all, is_in_transaction } = &mut self.driver;
+        for reference in [&mut self.connection, object, run_one, run_all, is_in_transaction] {
+            self.js.drop_reference(std::mem::replace(reference, Reference::NONE));
+        }
+    }
+}
+
+impl Executor for &Given {
+    type Error = Failure;
+
+    fn run(&mut self, transaction: Transaction<'_>) -> Option<TransactionResult<Failure>> {
+        let result = catch_unwind(AssertUnwindSafe(|| self.transact(&transaction)));
+        Some(result.unwrap_or_else(|_| Err(Refusal::Unclear(Error::panic().into()))))
+    }
+}
+
+/// The connection as the schema needs it. What JavaScript threw is kept aside: the schema passes on errors of ours.
+struct Setup<'a> {
+    given: &'a Given,
+    failure: Option<Failure>,
+}
+
+impl Setup<'_> {
+    fn keep<T>(&mut self, result: Result<T>) -> CoreResult<T> {
+        result.map_err(|failure| match failure {
+            Failure::Error(error) => error,
+            thrown @ Failure::Thrown(_) => {
+                self.failure = Some(thrown);
+                Error::Internal("the connection refused".to_owned())
+            }
+        })
+    }
+}
+
+impl SchemaConnection for Setup<'_> {
+    fn execute_script(&mut self, sql: &str) -> CoreResult<()> {
+        let done = self.given.exec(sql);
+        self.keep(done)
+    }
+
+    fn query(&mut self, sql: &str) -> CoreResult<Vec<Vec<SqlValue>>> {
+        let rows = self.given.query(sql, 1);
+        self.keep(rows)
+    }
+}
+
+/// The statement's text, such that it answers what lies in BLOB columns as text.
+fn with_json_as_text(statement: Statement) -> Cow<'static, str> {
+    let sql = statement.sql();
+    match statement {
+        Statement::CacheGet => sql.replacen("value AS", "CAST(value AS TEXT) AS", 1).into(),
+        Statement::DedupeJob | Statement::DedupeLook => {
+            sql.replacen("j.result AS", "CAST(j.result AS TEXT) AS", 1).into()
+        }
+        _ => sql.into(),
+    }
+}
+
+/// Rewrites `?1`, `?2`, … as `?`, which every driver binds by position; answers which value stands for each. Those that
+/// are text here and bytes there are converted.
+fn anonymous_parameters(sql: &str, is_text_for_bytes: impl Fn(usize) -> bool) -> (String, Vec<usize>) {
+    let mut parts = sql.split('?');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    let mut parameters = Vec::new();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        let parameter = number.parse::<usize>().map_or(parameters.len(), |number| number.saturating_sub(1));
+        parameters.push(parameter);
+        text.push_str(if is_text_for_bytes(parameter) { "CAST(? AS BLOB)" } else { "?" });
+        text.push_str(rest);
+    }
+    (text, parameters)
+}

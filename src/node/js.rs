@@ -1,0 +1,560 @@
+//! A thin, safe-to-use layer over Node-API: values, calls, errors, promises, references. Everything here runs on
+//! the JavaScript thread of its environment; a [`Js`] exists only there.
+//!
+//! napi-rs's own class methods lock a process-wide table of borrows on every call, and its deferreds make a
+//! thread-safe function each; both cost more than a whole cached read. So the classes and promises of the stores
+//! are made of the same Node-API calls directly.
+
+use std::ffi::CStr;
+use std::ptr;
+
+use napi::sys;
+
+use crate::core::error::{Error, IsBusy};
+use crate::core::value::Value as SqlValue;
+
+/// A JavaScript value, valid within the callback that got it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Value(sys::napi_value);
+
+impl Value {
+    /// Nothing: what a callback answers where its answer is of no interest, or after it has thrown.
+    pub const NONE: Value = Value(ptr::null_mut());
+
+    /// # Safety
+    /// `raw` must come from the running callback.
+    pub unsafe fn from_raw(raw: sys::napi_value) -> Self {
+        Value(raw)
+    }
+
+    /// The raw value.
+    pub fn raw(self) -> sys::napi_value {
+        self.0
+    }
+}
+
+/// A failed call: an error of ours, or what JavaScript threw.
+#[derive(Clone)]
+pub enum Failure {
+    /// To be made a JavaScript error.
+    Error(Error),
+    /// Thrown by JavaScript: passed on as it is.
+    Thrown(Value),
+}
+
+impl IsBusy for Failure {
+    fn is_busy(&self) -> bool {
+        matches!(self, Failure::Error(error) if error.is_busy())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Error(error)
+    }
+}
+
+/// The result of anything that may throw.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// The type of a value, as `typeof` tells it, with `null` apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Type {
+    Undefined,
+    Null,
+    Boolean,
+    Number,
+    String,
+    Symbol,
+    Object,
+    Function,
+    BigInt,
+}
+
+/// Access to an environment, within a callback on its thread.
+#[derive(Clone, Copy)]
+pub struct Js {
+    env: sys::napi_env,
+}
+
+/// A promise's other end.
+pub struct Deferred(sys::napi_deferred);
+
+/// A reference to an object that outlives the callback: strong with a count of 1, weak with 0.
+pub struct Reference(sys::napi_ref);
+
+/// A value of whatever type that outlives the callback, until it is taken. Node-API has references to objects only: it
+/// lies in an array.
+pub struct Kept(Reference);
+
+impl Reference {
+    /// To no object.
+    pub const NONE: Reference = Reference(ptr::null_mut());
+}
+
+impl Js {
+    /// # Safety
+    /// `env` must be the environment of the running thread, within a callback from it.
+    pub unsafe fn new(env: sys::napi_env) -> Self {
+        Js { env }
+    }
+
+    /// The raw environment.
+    pub fn raw(self) -> sys::napi_env {
+        self.env
+    }
+
+    /// Makes a result of a status: a pending exception is taken as what was thrown.
+    fn check(self, status: sys::napi_status) -> Result<()> {
+        if status == sys::Status::napi_ok { Ok(()) } else { Err(self.failure(status)) }
+    }
+
+    #[cold]
+    fn failure(self, status: sys::napi_status) -> Failure {
+        let mut pending = false;
+        let mut thrown = ptr::null_mut();
+        // SAFETY: `env` is valid on this thread (see `new`); both calls only write to the places given.
+        unsafe {
+            sys::napi_is_exception_pending(self.env, &mut pending);
+            if pending && sys::napi_get_and_clear_last_exception(self.env, &mut thrown) == sys::Status::napi_ok {
+                return Failure::Thrown(Value(thrown));
+            }
+        }
+        Error::Internal(format!("Node-API status {status}")).into()
+    }
+
+    /// `undefined`.
+    pub fn undefined(self) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: `env` is valid; the call only writes `value`. It cannot fail on a valid environment.
+        unsafe { sys::napi_get_undefined(self.env, &mut value) };
+        Value(value)
+    }
+
+    /// `null`.
+    pub fn null(self) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        unsafe { sys::napi_get_null(self.env, &mut value) };
+        Value(value)
+    }
+
+    /// The global object of the realm the binding was loaded in.
+    pub fn global(self) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        unsafe { sys::napi_get_global(self.env, &mut value) };
+        Value(value)
+    }
+
+    /// A boolean.
+    pub fn boolean(self, boolean: bool) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        unsafe { sys::napi_get_boolean(self.env, boolean, &mut value) };
+        Value(value)
+    }
+
+    /// A number.
+    pub fn number(self, number: f64) -> Value {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        unsafe { sys::napi_create_double(self.env, number, &mut value) };
+        Value(value)
+    }
+
+    /// A string. Fails when it is longer than the engine allows.
+    pub fn string(self, text: &str) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        let (start, length) = (text.as_ptr().cast(), text.len() as isize);
+        // ASCII becomes a one-byte string without decoding.
+        // SAFETY: `start` and `length` denote the bytes of `text`, which lives through the call.
+        let status = unsafe {
+            if text.is_ascii() {
+                sys::napi_create_string_latin1(self.env, start, length, &mut value)
+            } else {
+                sys::napi_create_string_utf8(self.env, start, length, &mut value)
+            }
+        };
+        self.check(status).map(|()| Value(value))
+    }
+
+    /// The type of a value.
+    pub fn type_of(self, value: Value) -> Type {
+        let mut kind = 0;
+        // SAFETY: `value` comes from this callback; the call only writes `kind`.
+        unsafe { sys::napi_typeof(self.env, value.0, &mut kind) };
+        match kind {
+            sys::ValueType::napi_undefined => Type::Undefined,
+            sys::ValueType::napi_null => Type::Null,
+            sys::ValueType::napi_boolean => Type::Boolean,
+            sys::ValueType::napi_number => Type::Number,
+            sys::ValueType::napi_string => Type::String,
+            sys::ValueType::napi_symbol => Type::Symbol,
+            sys::ValueType::napi_function => Type::Function,
+            sys::ValueType::napi_bigint => Type::BigInt,
+            _ => Type::Object,
+        }
+    }
+
+    /// A copy of bytes, as a `Buffer`.
+    pub fn buffer(self, bytes: &[u8]) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: the bytes live through the call, which copies them; where the copy lies is of no interest.
+        let status = unsafe {
+            sys::napi_create_buffer_copy(self.env, bytes.len(), bytes.as_ptr().cast(), ptr::null_mut(), &mut value)
+        };
+        self.check(status).map(|()| Value(value))
+    }
+
+    /// What a driver answered for a column.
+    pub fn to_sql(self, value: Value) -> SqlValue {
+        match self.type_of(value) {
+            Type::Number => self.as_number(value).into(),
+            Type::String => self.as_string(value).into(),
+            Type::BigInt => {
+                let (mut integer, mut lossless) = (0, false);
+                // SAFETY: as in `type_of`.
+                unsafe { sys::napi_get_value_bigint_int64(self.env, value.0, &mut integer, &mut lossless) };
+                SqlValue::Integer(integer)
+            }
+            Type::Object => self.bytes(value).into(),
+            _ => SqlValue::Null,
+        }
+    }
+
+    /// A copy of the bytes in a `Buffer` or `Uint8Array`.
+    fn bytes(self, value: Value) -> Option<Vec<u8>> {
+        let (mut kind, mut length, mut start) = (0, 0, ptr::null_mut());
+        let (buffer, offset) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: as in `type_of`; a value that is no typed array is refused.
+        let status = unsafe {
+            sys::napi_get_typedarray_info(self.env, value.0, &mut kind, &mut length, &mut start, buffer, offset)
+        };
+        if status != sys::Status::napi_ok || kind != sys::TypedarrayType::uint8_array {
+            return None;
+        }
+        if length == 0 {
+            return Some(Vec::new());
+        }
+        // SAFETY: the array has `length` bytes from `start`, and no JavaScript runs before they are copied.
+        let bytes = unsafe { std::slice::from_raw_parts(start.cast_const().cast::<u8>(), length) };
+        Some(bytes.to_vec())
+    }
+
+    /// Whether a value is an object with methods of these names.
+    pub fn has_methods(self, value: Value, names: &[&CStr]) -> bool {
+        let is_method =
+            |name: &&CStr| self.get(value, name).is_ok_and(|method| self.type_of(method) == Type::Function);
+        self.is_object(value) && names.iter().all(is_method)
+    }
+
+    /// Whether a value is an object or function.
+    pub fn is_object(self, value: Value) -> bool {
+        matches!(self.type_of(value), Type::Object | Type::Function)
+    }
+
+    /// The number in a value that is one.
+    pub fn as_number(self, value: Value) -> Option<f64> {
+        let mut number = 0.0;
+        // SAFETY: as in `type_of`; a value of another type is refused.
+        let status = unsafe { sys::napi_get_value_double(self.env, value.0, &mut number) };
+        (status == sys::Status::napi_ok).then_some(number)
+    }
+
+    /// The boolean in a value that is one.
+    pub fn as_boolean(self, value: Value) -> Option<bool> {
+        let mut boolean = false;
+        // SAFETY: as in `type_of`; a value of another type is refused.
+        let status = unsafe { sys::napi_get_value_bool(self.env, value.0, &mut boolean) };
+        (status == sys::Status::napi_ok).then_some(boolean)
+    }
+
+    /// The text of a value that is a string; lone surrogates become U+FFFD, as in better-sqlite3.
+    pub fn as_string(self, value: Value) -> Option<String> {
+        // Hashes and names fit; so their length need not be asked for first.
+        const SHORT: usize = 160;
+        // A character that did not fit may have left up to three bytes free, beside the NUL's.
+        let is_whole = |bytes: &Vec<u8>, room: usize| bytes.len() + 4 < room;
+        let mut bytes = self.utf8(value, SHORT)?;
+        if !is_whole(&bytes, SHORT) {
+            let units = self.string_units(value);
+            // Most texts are little longer in UTF-8.
+            let room = units + units / 16 + 8;
+            bytes = self.utf8(value, room)?;
+            if !is_whole(&bytes, room) {
+                bytes = self.utf8(value, self.string_bytes(value) + 1)?;
+            }
+        }
+        String::from_utf8(bytes).ok()
+    }
+
+    /// The length of a string in UTF-16 units, which is known.
+    pub fn string_units(self, value: Value) -> usize {
+        let mut length = 0;
+        // SAFETY: without a buffer the call only writes the length.
+        unsafe { sys::napi_get_value_string_utf16(self.env, value.0, ptr::null_mut(), 0, &mut length) };
+        length
+    }
+
+    /// The length of a string in bytes of UTF-8, which is counted.
+    pub fn string_bytes(self, value: Value) -> usize {
+        let mut length = 0;
+        // SAFETY: as in `string_units`.
+        unsafe { sys::napi_get_value_string_utf8(self.env, value.0, ptr::null_mut(), 0, &mut length) };
+        length
+    }
+
+    /// As much of a string in UTF-8 as fits into `room` bytes with a NUL.
+    fn utf8(self, value: Value, room: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::<u8>::with_capacity(room);
+        let mut length = 0;
+        // SAFETY: at most `room` bytes are written, the NUL included, and `length` says how many without it.
+        unsafe {
+            let start = bytes.as_mut_ptr().cast();
+            let status = sys::napi_get_value_string_utf8(self.env, value.0, start, room, &mut length);
+            if status != sys::Status::napi_ok {
+                return None;
+            }
+            bytes.set_len(length);
+        }
+        Some(bytes)
+    }
+
+    /// `String(value)`; `None` where that throws.
+    pub fn display(self, value: Value) -> Option<String> {
+        let mut text = ptr::null_mut();
+        // SAFETY: `value` comes from this callback; the call only writes `text`.
+        let status = unsafe { sys::napi_coerce_to_string(self.env, value.0, &mut text) };
+        self.check(status).ok()?;
+        self.as_string(Value(text))
+    }
+
+    /// A property of an object.
+    pub fn get(self, object: Value, name: &CStr) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: `object` comes from this callback; `name` ends in NUL.
+        let status = unsafe { sys::napi_get_named_property(self.env, object.0, name.as_ptr(), &mut value) };
+        self.check(status).map(|()| Value(value))
+    }
+
+    /// Sets a property of an object.
+    pub fn set(self, object: Value, name: &str, value: Value) -> Result<()> {
+        let name = self.string(name)?;
+        // SAFETY: all three come from this callback.
+        let status = unsafe { sys::napi_set_property(self.env, object.0, name.0, value.0) };
+        self.check(status)
+    }
+
+    /// Defines a property that does not show up when an object is looked over.
+    pub fn define_hidden(self, object: Value, key: Value, value: Value) -> Result<()> {
+        let descriptor = sys::napi_property_descriptor {
+            utf8name: ptr::null(),
+            name: key.0,
+            method: None,
+            getter: None,
+            setter: None,
+            value: value.0,
+            attributes: sys::PropertyAttributes::writable | sys::PropertyAttributes::configurable,
+            data: ptr::null_mut(),
+        };
+        // SAFETY: all come from this callback; one descriptor.
+        let status = unsafe { sys::napi_define_properties(self.env, object.0, 1, &descriptor) };
+        self.check(status)
+    }
+
+    /// An element of an array.
+    pub fn element(self, array: Value, index: u32) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: `array` comes from this callback.
+        let status = unsafe { sys::napi_get_element(self.env, array.0, index, &mut value) };
+        self.check(status).map(|()| Value(value))
+    }
+
+    /// Sets an element of an array.
+    pub fn set_element(self, array: Value, index: u32, value: Value) -> Result<()> {
+        // SAFETY: both come from this callback.
+        let status = unsafe { sys::napi_set_element(self.env, array.0, index, value.0) };
+        self.check(status)
+    }
+
+    /// Whether a value is an array, of whatever realm.
+    pub fn is_array(self, value: Value) -> bool {
+        let mut is_array = false;
+        // SAFETY: `value` comes from this callback.
+        unsafe { sys::napi_is_array(self.env, value.0, &mut is_array) };
+        is_array
+    }
+
+    /// The length of an array.
+    pub fn array_length(self, array: Value) -> Result<u32> {
+        let mut length = 0;
+        // SAFETY: `array` comes from this callback.
+        let status = unsafe { sys::napi_get_array_length(self.env, array.0, &mut length) };
+        self.check(status).map(|()| length)
+    }
+
+    /// An empty array of the realm the binding was loaded in, for internal use.
+    pub fn internal_array(self) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        let status = unsafe { sys::napi_create_array(self.env, &mut value) };
+        self.check(status).map(|()| Value(value))
+    }
+
+    /// Calls a function.
+    pub fn call(self, this: Value, function: Value, arguments: &[Value]) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: all come from this callback; the count is the slice's.
+        let status = unsafe {
+            sys::napi_call_function(
+                self.env,
+                this.0,
+                function.0,
+                arguments.len(),
+                arguments.as_ptr().cast(),
+                &mut value,
+            )
+        };
+        self.check(status).map(|()| Value(value))
+    }
+
+    /// `new constructor(...arguments)`.
+    pub fn construct(self, constructor: Value, arguments: &[Value]) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `call`.
+        let status = unsafe {
+            sys::napi_new_instance(self.env, constructor.0, arguments.len(), arguments.as_ptr().cast(), &mut value)
+        };
+        self.check(status).map(|()| Value(value))
+    }
+
+    /// `one === other`.
+    pub fn strict_equals(self, one: Value, other: Value) -> bool {
+        let mut equal = false;
+        // SAFETY: both come from this callback.
+        unsafe { sys::napi_strict_equals(self.env, one.0, other.0, &mut equal) };
+        equal
+    }
+
+    /// Whether a value is an error object, of whatever realm.
+    pub fn is_error(self, value: Value) -> bool {
+        let mut is_error = false;
+        // SAFETY: `value` comes from this callback.
+        unsafe { sys::napi_is_error(self.env, value.0, &mut is_error) };
+        is_error
+    }
+
+    /// Throws a value: to be the last thing a callback does.
+    pub fn throw(self, value: Value) {
+        // SAFETY: `value` comes from this callback. While the environment ends nothing can be thrown, nor seen.
+        unsafe { sys::napi_throw(self.env, value.0) };
+    }
+
+    /// A pending promise of the realm the binding was loaded in, and its other end.
+    pub fn promise(self) -> Result<(Deferred, Value)> {
+        let (mut deferred, mut promise) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the call only writes the two.
+        let status = unsafe { sys::napi_create_promise(self.env, &mut deferred, &mut promise) };
+        self.check(status).map(|()| (Deferred(deferred), Value(promise)))
+    }
+
+    /// Settles a promise.
+    pub fn settle(self, deferred: Deferred, settlement: std::result::Result<Value, Value>) {
+        // SAFETY: a `Deferred` is made once, by `promise`, and consumed here.
+        unsafe {
+            match settlement {
+                Ok(value) => sys::napi_resolve_deferred(self.env, deferred.0, value.0),
+                Err(error) => sys::napi_reject_deferred(self.env, deferred.0, error.0),
+            };
+        }
+    }
+
+    /// A reference to an object: strong, or weak.
+    pub fn refer(self, object: Value, strong: bool) -> Result<Reference> {
+        let mut reference = ptr::null_mut();
+        // SAFETY: `object` comes from this callback.
+        let status = unsafe { sys::napi_create_reference(self.env, object.0, u32::from(strong), &mut reference) };
+        self.check(status).map(|()| Reference(reference))
+    }
+
+    /// The object of a reference; `None` if it was weak and the object is gone.
+    pub fn deref(self, reference: &Reference) -> Option<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: a `Reference` is valid until `drop_reference` consumes it.
+        unsafe { sys::napi_get_reference_value(self.env, reference.0, &mut value) };
+        (!value.is_null()).then_some(Value(value))
+    }
+
+    /// Makes a weak reference strong, or weak again.
+    pub fn hold(self, reference: &Reference, strong: bool) {
+        let mut count = 0;
+        // SAFETY: as in `deref`.
+        unsafe {
+            if strong {
+                sys::napi_reference_ref(self.env, reference.0, &mut count);
+            } else {
+                sys::napi_reference_unref(self.env, reference.0, &mut count);
+            }
+        }
+    }
+
+    /// Gives a reference up. One that is merely dropped is leaked until its environment ends: the thread that
+    /// drops it may be past the point where Node-API may be called.
+    pub fn drop_reference(self, reference: Reference) {
+        if !reference.0.is_null() {
+            // SAFETY: consumes the reference.
+            unsafe { sys::napi_delete_reference(self.env, reference.0) };
+        }
+    }
+
+    /// Keeps a value until it is [taken](Self::take).
+    pub fn keep(self, value: Value) -> Result<Kept> {
+        let holder = self.internal_array()?;
+        self.set_element(holder, 0, value)?;
+        self.refer(holder, true).map(Kept)
+    }
+
+    /// A value that was kept. `None` where Node-API fails.
+    pub fn take(self, Kept(reference): Kept) -> Option<Value> {
+        let value = self.deref(&reference).and_then(|holder| self.element(holder, 0).ok());
+        self.drop_reference(reference);
+        value
+    }
+
+    /// A function that calls `callback` with `data`.
+    ///
+    /// # Safety
+    /// `callback` must accept `data` for as long as the function may be called.
+    pub unsafe fn function(
+        self,
+        callback: sys::napi_callback,
+        data: *mut std::ffi::c_void,
+        name: &str,
+    ) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        let (start, length) = (name.as_ptr().cast(), name.len() as isize);
+        // SAFETY: by the caller's promise; the name lives through the call.
+        let status = unsafe { sys::napi_create_function(self.env, start, length, callback, data, &mut value) };
+        self.check(status).map(|()| Value(value))
+    }
+
+    /// What came, in words, for the message about a wrong argument.
+    pub fn describe(self, value: Value) -> String {
+        match self.type_of(value) {
+            Type::Undefined => "undefined".to_owned(),
+            Type::Null => "null".to_owned(),
+            Type::Boolean | Type::Number => self.display(value).unwrap_or_default(),
+            Type::BigInt => "a bigint".to_owned(),
+            Type::Symbol => "a symbol".to_owned(),
+            Type::Function => "a function".to_owned(),
+            Type::Object => "an object".to_owned(),
+            Type::String => match self.as_string(value) {
+                Some(text) if text.chars().count() <= 40 => format!("'{text}'"),
+                _ => "a string".to_owned(),
+            },
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! From JavaScript values to checked options and arguments. Every message names the option or argument.
+
+use std::ffi::CStr;
+use std::fmt::Arguments;
+
+use super::class;
+use super::js::{Js, Result, Type, Value};
+use super::realm::{Realm, member};
+use crate::core::adaptive::Priority;
+use crate::core::error::Error;
+use crate::core::options::{
+    AdaptiveConfig, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
+};
+
+/// An options object, or part of one: reads members under the name the user knows them by.
+#[derive(Clone, Copy)]
+pub struct Members<'a> {
+    js: Js,
+    /// `None` where no object was given.
+    object: Option<Value>,
+    /// What it is called in messages; `None` where its members' names stand alone.
+    name: Option<Arguments<'a>>,
+}
+
+/// The `database` option.
+pub enum DatabaseOption {
+    /// A file to open, or one of SQLite's names for none.
+    Path(String),
+    /// An open connection.
+    Connection(Value),
+}
+
+const MILLISECONDS: &str = "a non-negative number of milliseconds";
+
+impl<'a> Members<'a> {
+    /// The members of a constructor's options.
+    pub fn of_options(js: Js, options: Value) -> Result<Self> {
+        let options = (js.type_of(options) != Type::Undefined).then_some(options);
+        Self::of(js, options, format_args!("options")).map(|members| Members { name: None, ..members })
+    }
+
+    /// The members of an object under a name.
+    pub fn of(js: Js, object: Option<Value>, name: Arguments<'a>) -> Result<Self> {
+        match object {
+            Some(object) if !js.is_object(object) => {
+                Err(Error::argument(name.to_string(), "an object", js.describe(object)).into())
+            }
+            object => Ok(Members { js, object, name: Some(name) }),
+        }
+    }
+
+    /// A member, `None` where it is `undefined`.
+    pub fn get(&self, name: &CStr) -> Result<Option<Value>> {
+        self.object.map_or(Ok(None), |object| member(self.js, object, name))
+    }
+
+    fn wrong(&self, name: &CStr, expected: &'static str, value: Value) -> Error {
+        let member = name.to_string_lossy();
+        let name = self.name.map_or_else(|| member.to_string(), |name| format!("{name}.{member}"));
+        Error::argument(name, expected, self.js.describe(value))
+    }
+
+    /// A number that `accept` takes.
+    pub fn number(
+        &self,
+        name: &CStr,
+        expected: &'static str,
+        default: f64,
+        accept: impl FnOnce(f64) -> bool,
+    ) -> Result<f64> {
+        let Some(value) = self.get(name)? else {
+            return Ok(default);
+        };
+        let number = self.js.as_number(value).filter(|number| accept(*number));
+        number.ok_or_else(|| self.wrong(name, expected, value).into())
+    }
+
+    /// A span in ms; infinity is a span that never ends.
+    fn span(&self, name: &CStr, default: f64) -> Result<f64> {
+        self.number(name, MILLISECONDS, default, |number| number >= 0.0)
+    }
+
+    /// A span in ms where 0 means never; so does infinity.
+    fn span_or_never(&self, name: &CStr, default: f64) -> Result<f64> {
+        self.span(name, default).map(|span| if span.is_infinite() { 0.0 } else { span })
+    }
+
+    fn choice<T: Copy>(&self, name: &CStr, expected: &'static str, choices: &[(&str, T)]) -> Result<Option<T>> {
+        let Some(value) = self.get(name)? else {
+            return Ok(None);
+        };
+        let text = self.js.as_string(value);
+        let chosen = choices.iter().find(|(choice, _)| text.as_deref() == Some(choice));
+        chosen.map(|(_, value)| Some(*value)).ok_or_else(|| self.wrong(name, expected, value).into())
+    }
+
+    /// The database: `":memory:"` by default.
+    pub fn database(&self) -> Result<DatabaseOption> {
+        const EXPECTED: &str = "a file path without NUL characters, ':memory:', or an open SQLite connection";
+        let Some(value) = self.get(c"database")? else { return Ok(DatabaseOption::Path(":memory:".to_owned())) };
+        match self.js.as_string(value) {
+            Some(path) if !path.contains('\0') => Ok(DatabaseOption::Path(path)),
+            None if self.js.has_methods(value, &[c"prepare", c"exec"]) => Ok(DatabaseOption::Connection(value)),
+            _ => Err(self.wrong(c"database", EXPECTED, value).into()),
+        }
+    }
+
+    /// What concerns a database opened by path.
+    pub fn database_options(&self) -> Result<DatabaseOptions> {
+        let default = DatabaseOptions::default();
+        Ok(DatabaseOptions {
+            busy_timeout_ms: self.span(c"busyTimeoutMs", default.busy_timeout_ms)?,
+            journal_mode: self.choice(
+                c"journalMode",
+                "'wal' or 'delete'",
+                &[("wal", JournalMode::Wal), ("delete", JournalMode::Delete)],
+            )?,
+            synchronous: self
+                .choice(
+                    c"synchronous",
+                    "'normal' or 'full'",
+                    &[("normal", Synchronous::Normal), ("full", Synchronous::Full)],
+                )?
+                .unwrap_or(default.synchronous),
+        })
+    }
+
+    /// What concerns the cache store.
+    pub fn cache(&self) -> Result<CacheOptions> {
+        let default = CacheOptions::default();
+        Ok(CacheOptions {
+            cleanup_interval_ms: self.span_or_never(c"cleanupIntervalMs", default.cleanup_interval_ms)?,
+            max_entry_size_bytes: self.number(
+                c"maxEntrySizeBytes",
+                "a non-negative number of bytes",
+                default.max_entry_size_bytes,
+                |number| number >= 0.0,
+            )?,
+        })
+    }
+
+    /// What concerns the dedupe store. `timeoutMs` is the older name of `jobTimeoutMs` and goes first.
+    pub fn dedupe(&self) -> Result<DedupeOptions> {
+        let default = DedupeOptions::default();
+        let given = |name| -> Result<bool> {
+            Ok(self.get(name)?.is_some_and(|value| self.js.type_of(value) != Type::Null))
+        };
+        let job_timeout_ms = if given(c"timeoutMs")? {
+            self.span_or_never(c"timeoutMs", default.job_timeout_ms)?
+        } else if given(c"jobTimeoutMs")? {
+            self.span_or_never(c"jobTimeoutMs", default.job_timeout_ms)?
+        } else {
+            default.job_timeout_ms
+        };
+        Ok(DedupeOptions {
+            job_timeout_ms,
+            cleanup_interval_ms: self.span_or_never(c"cleanupIntervalMs", default.cleanup_interval_ms)?,
+            poll_interval_ms: self.span(c"pollIntervalMs", default.poll_interval_ms)?,
+            claim_timeout_ms: self.span(c"claimTimeoutMs", default.claim_timeout_ms)?,
+            result_ttl_ms: self.span(c"resultTtlMs", default.result_ttl_ms)?,
+        })
+    }
+
+    /// How long a `canProceed` that says yes holds a place: `None` where it does not.
+    pub fn reservation_ms(&self) -> Result<Option<f64>> {
+        let span = self.span(c"reservationMs", 0.0)?;
+        Ok((span > 0.0).then_some(span))
+    }
+
+    /// A rate limit, all of whose members have to be there.
+    pub fn rate_limit(&self) -> Result<RateLimitConfig> {
+        let limit = self.number(c"limit", "a non-negative number", f64::NAN, RateLimitConfig::is_limit)?;
+        let expected = "a non-negative, finite number of milliseconds";
+        let window_ms = self.number(c"windowMs", expected, f64::NAN, RateLimitConfig::is_window)?;
+        for (name, number, expected) in
+            [(c"limit", limit, "a non-negative number"), (c"windowMs", window_ms, expected)]
+        {
+            if number.is_nan() {
+                return Err(self.wrong(name, expected, self.js.undefined()).into());
+            }
+        }
+        Ok(RateLimitConfig { limit, window_ms })
+    }
+
+    /// How the adaptive store divides limits.
+    pub fn adaptive(&self) -> Result<AdaptiveConfig> {
+        const POSITIVE: &str = "a positive number of milliseconds";
+        let default = AdaptiveConfig::default();
+        let config = self.get(c"adaptiveConfig")?;
+        let members = Members::of(self.js, config, format_args!("adaptiveConfig"))?;
+        let positive = |name, default| members.number(name, POSITIVE, default, |number| number > 0.0);
+        let count = |name, default| members.number(name, "a non-negative number", default, |number| number >= 0.0);
+        let pause_name = c"backgroundPauseOnIncreasingTrend";
+        let pause = match members.get(pause_name)? {
+            None => default.background_pause_on_increasing_trend,
+            Some(value) => {
+                let boolean = self.js.as_boolean(value);
+                boolean.ok_or_else(|| members.wrong(pause_name, "a boolean", value))?
+            }
+        };
+        let config = AdaptiveConfig {
+            monitoring_window_ms: positive(c"monitoringWindowMs", default.monitoring_window_ms)?,
+            high_activity_threshold: count(c"highActivityThreshold", default.high_activity_threshold)?,
+            moderate_activity_threshold: count(c"moderateActivityThreshold", default.moderate_activity_threshold)?,
+            recalculation_interval_ms: positive(c"recalculationIntervalMs", default.recalculation_interval_ms)?,
+            sustained_inactivity_threshold_ms: positive(
+                c"sustainedInactivityThresholdMs",
+                default.sustained_inactivity_threshold_ms,
+            )?,
+            background_pause_on_increasing_trend: pause,
+            max_user_scaling: members.number(
+                c"maxUserScaling",
+                "a positive number",
+                default.max_user_scaling,
+                |number| number > 0.0,
+            )?,
+            min_user_reserved: count(c"minUserReserved", default.min_user_reserved)?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// A string argument.
+pub fn string(js: Js, value: Value, name: &str) -> Result<String> {
+    js.as_string(value).ok_or_else(|| Error::argument(name, "a string", js.describe(value)).into())
+}
+
+/// The second argument as JSON text, or as the marker that stands for all of its type.
+pub fn json_text(
+    call: &class::Arguments,
+    realm: &Realm,
+    what: &'static str,
+    markers: &[(Type, &str)],
+) -> Result<String> {
+    let (js, value) = (call.js, call.get(1));
+    let text = js.as_string(call.text());
+    // A value that has a marker has no other text than this, if any.
+    let marker = if text.as_ref().is_none_or(|text| text == "null") {
+        let kind = js.type_of(value);
+        markers.iter().find(|(marked, _)| *marked == kind).map(|(_, marker)| (*marker).to_owned())
+    } else {
+        None
+    };
+    match marker.or(text) {
+        Some(text) => Ok(text),
+        None => Ok(realm.stringify(js, value)?.map_err(|reason| Error::Unserializable { what, reason })?),
+    }
+}
+
+/// The `ttlSeconds` argument.
+pub fn ttl_seconds(js: Js, value: Value) -> Result<f64> {
+    let number = js.as_number(value).filter(|number| !number.is_nan());
+    number.ok_or_else(|| Error::argument("ttlSeconds", "a number of seconds", js.describe(value)).into())
+}
+
+/// The `priority` argument, background where it is `undefined`.
+pub fn priority(js: Js, value: Value) -> Result<Priority> {
+    if js.type_of(value) == Type::Undefined {
+        return Ok(Priority::Background);
+    }
+    match js.as_string(value).as_deref() {
+        Some("user") => Ok(Priority::User),
+        Some("background") => Ok(Priority::Background),
+        _ => Err(Error::argument("priority", "'user' or 'background'", js.describe(value)).into()),
+    }
+}

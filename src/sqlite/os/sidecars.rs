@@ -1,0 +1,102 @@
+//! The files beside a database's: by which names, and whose they are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::exclusive;
+use super::file_key::{FileKey, file_key};
+
+/// The paths of a database's write-ahead log and WAL-index.
+pub fn sidecar_paths(database: &Path) -> [PathBuf; 2] {
+    ["-wal", "-shm"].map(|suffix| {
+        let mut name = database.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    })
+}
+
+/// The files of a database in WAL mode, by the names they had when it was opened.
+#[derive(Clone, Debug)]
+pub struct Names {
+    database: NamedFile,
+    sidecars: [NamedFile; 2],
+}
+
+/// A name, and the file that had it.
+#[derive(Clone, Debug)]
+struct NamedFile {
+    path: PathBuf,
+    key: Option<FileKey>,
+}
+
+impl NamedFile {
+    fn now(path: PathBuf) -> Self {
+        NamedFile { key: file_key(&path), path }
+    }
+
+    fn is_as_before(&self) -> bool {
+        self.key.is_none() || file_key(&self.path) == self.key
+    }
+}
+
+/// What has become of the log of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is the database's still, by its name or, where the file was moved or removed, without one.
+    Sound,
+    /// Another program has removed it: nobody else sees what is written to it.
+    Lost,
+    /// The file was replaced, and the log is taken for the new file's by other processes, which have that open: what is
+    /// written here would be read as theirs (sqlite.org/howtocorrupt.html, 4.2).
+    Taken,
+}
+
+impl Names {
+    /// Of the database at a path, as it is open now.
+    pub fn of(database: &Path) -> Self {
+        Names {
+            database: NamedFile::now(database.to_owned()),
+            sidecars: sidecar_paths(database).map(NamedFile::now),
+        }
+    }
+
+    /// What has become of the log.
+    pub fn fate(&self) -> Fate {
+        if self.database.is_as_before() {
+            let is_lost = !self.sidecars.iter().all(NamedFile::is_as_before);
+            return if is_lost { Fate::Lost } else { Fate::Sound };
+        }
+        // A file that was moved may come back, and finds its log where that was.
+        let is_replaced = file_key(&self.database.path).is_some();
+        if is_replaced
+            && self.named_sidecars().next().is_some()
+            && !exclusive::while_unused(&self.database.path, || ())
+        {
+            Fate::Taken
+        } else {
+            Fate::Sound
+        }
+    }
+
+    /// Where the file was removed or replaced, has its log and WAL-index go on without names, so that a new file does not
+    /// find them: it would replay the log, and truncating the shared memory would kill the process. Not if somebody has the
+    /// new file open: by then they are its own.
+    pub fn part(&self) {
+        if !self.database.is_as_before() {
+            let remove = || self.named_sidecars().for_each(|sidecar| drop(fs::remove_file(&sidecar.path)));
+            exclusive::while_unused(&self.database.path, remove);
+        }
+    }
+
+    /// The WAL-index of a log that is lost describes no other log.
+    pub fn remove_index(&self) {
+        let [log, index] = &self.sidecars;
+        if !log.is_as_before() && index.key.is_some() && index.is_as_before() {
+            let _ = fs::remove_file(&index.path);
+        }
+    }
+
+    fn named_sidecars(&self) -> impl Iterator<Item = &NamedFile> {
+        self.sidecars.iter().filter(|sidecar| sidecar.key.is_some() && sidecar.is_as_before())
+    }
+}

@@ -1,0 +1,88 @@
+//! What we do to SQLite's write-ahead log, and read of it: a VFS shim that writes a commit's frames at once
+//! ([`wal_file`]), and a look at the WAL-index without a lock ([`wal_index`]).
+
+#[cfg(feature = "faults")]
+pub mod faults;
+mod shim;
+mod wal_file;
+pub mod wal_index;
+
+use std::ffi::{CStr, c_int};
+use std::mem::size_of;
+use std::ptr::{self, NonNull};
+
+use once_cell::sync::Lazy;
+use rusqlite::{Connection, ffi};
+
+use self::shim::open_wrapped;
+use self::wal_file::WalFile;
+
+/// The VFS's name.
+const NAME: &CStr = c"comic-vine-store";
+
+/// The name of the VFS, once it is registered. `None`, for the operating system's own, where it could not be.
+pub fn vfs_name() -> Option<&'static CStr> {
+    static REGISTERED: Lazy<bool> = Lazy::new(register);
+    REGISTERED.then_some(NAME)
+}
+
+fn register() -> bool {
+    // SAFETY: the system's VFS is never unregistered; registers a copy of it, which is leaked, as it must live as long as
+    // SQLite. The copy's methods are the original's, which use of it only `pAppData`, the same.
+    unsafe {
+        let Some(system) = system_vfs().as_ref() else { return false };
+        let shim = ffi::sqlite3_vfs {
+            szOsFile: system.szOsFile + size_of::<WalFile>() as c_int,
+            pNext: ptr::null_mut(),
+            zName: NAME.as_ptr(),
+            xOpen: Some(open),
+            ..*system
+        };
+        ffi::sqlite3_vfs_register(Box::into_raw(Box::new(shim)), 0) == ffi::SQLITE_OK
+    }
+}
+
+/// The operating system's VFS; in tests, with faults in between. Null if SQLite has none.
+fn system_vfs() -> *mut ffi::sqlite3_vfs {
+    #[cfg(feature = "faults")]
+    if let Some(faults) = faults::vfs() {
+        return faults;
+    }
+    // SAFETY: looks it up by no name; it is never unregistered.
+    unsafe { ffi::sqlite3_vfs_find(ptr::null()) }
+}
+
+/// The open file of a connection's database, which may be of any VFS.
+pub fn main_file(connection: &Connection) -> Option<NonNull<ffi::sqlite3_file>> {
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: the handle is open; the call writes the pointer given.
+    let control = unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_FILE_POINTER,
+            (&raw mut file).cast(),
+        )
+    };
+    NonNull::new(file).filter(|_| control == ffi::SQLITE_OK)
+}
+
+unsafe extern "C" fn open(
+    _shim: *mut ffi::sqlite3_vfs,
+    name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: what SQLite passes is passed on, to the VFS that the shim was made of; `file` has room for a file of ours
+    // and the system's file object.
+    unsafe {
+        let system = system_vfs();
+        let Some(open) = (*system).xOpen else { return ffi::SQLITE_CANTOPEN };
+        if flags & ffi::SQLITE_OPEN_WAL != 0 {
+            open_wrapped::<WalFile>(file, |inner| open(system, name, inner, flags, out_flags))
+        } else {
+            open(system, name, file, flags, out_flags)
+        }
+    }
+}

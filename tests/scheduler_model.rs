@@ -1,0 +1,378 @@
+//! The scheduler, in front of a connection that ends its transactions when the test says so, or fails: every answer is the
+//! one that carrying all out one by one gives, in call order, without what was refused.
+
+#![allow(clippy::unwrap_used, reason = "test helpers")]
+
+mod common;
+
+use std::time::Duration;
+
+use comic_vine_sqlite_store::core::adaptive::{self, Priority};
+use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
+use comic_vine_sqlite_store::core::error::{Error, StoreKind};
+use comic_vine_sqlite_store::core::options::{AdaptiveConfig, DedupeOptions, RateLimitConfig};
+use comic_vine_sqlite_store::core::plan::{Operation, Outcome, Step};
+use comic_vine_sqlite_store::core::rate_limit::{self, Reservations};
+use comic_vine_sqlite_store::core::{cache, value::Millis};
+use comic_vine_sqlite_store::engine::batch::{Batch, Completion, Progress};
+use comic_vine_sqlite_store::engine::call::{AtOnce, Call, run_at_once};
+use comic_vine_sqlite_store::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
+use comic_vine_sqlite_store::engine::scheduler::Scheduler;
+use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
+use proptest::prelude::*;
+
+use common::{Db, Divisions};
+
+const KINDS: [StoreKind; 3] = [StoreKind::Cache, StoreKind::Dedupe, StoreKind::Adaptive];
+
+/// Which call is made, on which of a few keys.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    kind: u8,
+    key: u8,
+    /// Picks among priorities and times to live.
+    choice: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Make(Made),
+    /// The clock goes on.
+    Wait(u32),
+    /// The next batch begins, of so many operations at most.
+    Begin(usize),
+    /// The transaction that is under way ends.
+    End(End),
+    /// What waits for a lock has waited long enough, if it has.
+    GiveUp,
+    /// What waits for a lock is queued again.
+    PutBack,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Committed,
+    Busy,
+    Undone,
+    /// Reported as failed, and it took effect.
+    Applied,
+    /// Reported as failed, and it did not.
+    Lost,
+}
+
+/// The stores of one side: what makes operations of calls.
+#[derive(Default)]
+struct Stores {
+    divisions: Divisions,
+}
+
+impl Stores {
+    fn operation(&self, id: usize, Made { kind, key, choice }: Made, now: Millis) -> Operation {
+        let name = format!("key {}", key % 3);
+        let limit = RateLimitConfig { limit: 3.0, window_ms: 1_000.0 };
+        let plain = || rate_limit::Call { resource: format!("plain {name}"), limit, now };
+        let config = AdaptiveConfig {
+            recalculation_interval_ms: 100.0,
+            monitoring_window_ms: 1_000.0,
+            sustained_inactivity_threshold_ms: 2_000.0,
+            high_activity_threshold: 4.0,
+            moderate_activity_threshold: 2.0,
+            ..AdaptiveConfig::default()
+        };
+        let adaptive = || adaptive::Call {
+            resource: name.clone(),
+            limit: RateLimitConfig { limit: 10.0, ..limit },
+            config,
+            divisions: self.divisions.clone(),
+            now,
+        };
+        let priority = if choice { Priority::User } else { Priority::Background };
+        let reservations = Reservations { owner: "store".to_owned(), for_ms: 200.0 };
+        let options = DedupeOptions { job_timeout_ms: 500.0, ..DedupeOptions::default() };
+        let dedupe = || dedupe::Call {
+            hash: name.clone(),
+            owner: format!("owner {choice}"),
+            options,
+            now,
+            system_now: now,
+            waiting_since: None,
+        };
+        match kind {
+            0 | 1 => cache::get(name, now),
+            2 => cache::set(name, id.to_string(), if choice { 0.2 } else { 60.0 }, now),
+            // Expired from the start, always at the same time.
+            3 if choice => cache::set(name, id.to_string(), (999_000.0 - now) / 1_000.0, now),
+            3 => cache::delete(name),
+            4 if choice => cache::clear(),
+            4 | 5 => cache::stats(now),
+            6 => rate_limit::record(plain().resource, now, choice.then_some(&reservations)),
+            7 => rate_limit::can_proceed(plain(), choice.then_some(&reservations)),
+            8 => rate_limit::acquire(&plain()),
+            9 => rate_limit::status(plain()),
+            10 if choice => rate_limit::reset(&plain().resource),
+            10 | 11 => rate_limit::wait_time(plain()),
+            12 => adaptive::record(&name, priority, now, None),
+            13 => adaptive::can_proceed(adaptive(), priority, None),
+            14 => adaptive::acquire(adaptive(), priority),
+            15 => adaptive::status(adaptive()),
+            16 => adaptive::wait_time(adaptive(), priority),
+            17 if choice => adaptive::reset(&name, self.divisions.clone()),
+            17 | 18 => dedupe::wait_for(dedupe()),
+            19 => dedupe::register(&dedupe(), format!("job {id}")),
+            20 => dedupe::complete(&dedupe(), id.to_string(), None),
+            21 => dedupe::fail(&dedupe(), Some(id.to_string()), None),
+            22 => dedupe::is_in_progress(dedupe()),
+            23 => dedupe::result(dedupe()),
+            24 => dedupe::stats(&options, now),
+            25 => dedupe::wait_for_in_turn(dedupe()),
+            _ => dedupe::time_out(&dedupe()),
+        }
+    }
+}
+
+/// A connection whose transactions end later.
+struct Later {
+    connection: Connection,
+    under_way: Option<(Vec<Vec<Step>>, bool)>,
+}
+
+impl Executor for Later {
+    type Error = Error;
+
+    fn run(&mut self, Transaction { plans, writes }: Transaction<'_>) -> Option<TransactionResult<Error>> {
+        assert!(self.under_way.is_none(), "two transactions at a time");
+        self.under_way = Some((plans.iter().map(|plan| plan.to_vec()).collect(), writes));
+        None
+    }
+}
+
+impl Later {
+    fn end(&mut self, end: End) -> TransactionResult<Error> {
+        let (plans, writes) = self.under_way.take().unwrap();
+        let plans: Vec<&[Step]> = plans.iter().map(Vec::as_slice).collect();
+        let run = || self.connection.transact(writes, &plans);
+        let refused = || Error::Internal(format!("{end:?}"));
+        match end {
+            End::Committed => run(),
+            End::Busy => Err(Refusal::Busy(refused())),
+            End::Undone => Err(Refusal::Undone(refused())),
+            End::Lost => Err(Refusal::Unclear(refused())),
+            End::Applied => {
+                run().unwrap();
+                Err(Refusal::Unclear(refused()))
+            }
+        }
+    }
+}
+
+/// What became of a call.
+#[derive(Default)]
+struct Fate {
+    made: Option<(Made, Millis)>,
+    /// How many of its operations were carried out.
+    carried_out: usize,
+    /// Whether it may be refused: it failed alone, or nobody knows.
+    may_be_refused: bool,
+    answer: Option<Result<String, Error>>,
+}
+
+struct World {
+    scheduler: Scheduler<usize, Error>,
+    later: Later,
+    batch: Option<Batch<usize, Error>>,
+    stores: Stores,
+    fates: Vec<Fate>,
+    now: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        World {
+            scheduler: Scheduler::default(),
+            later: Later { connection: common::open(&Location::Memory, &KINDS), under_way: None },
+            batch: None,
+            stores: Stores::default(),
+            fates: Vec::new(),
+            now: 1_000_000,
+        }
+    }
+
+    fn make(&mut self, made: Made) {
+        let (id, now) = (self.fates.len(), self.now as Millis);
+        self.fates.push(Fate { made: Some((made, now)), ..Fate::default() });
+        let operation = self.stores.operation(id, made, now);
+        // As the executors do: a read is carried out at once if nothing is before it.
+        let fate = &mut self.fates[id];
+        let run = |operation: &Operation| {
+            (operation.read_only && self.scheduler.is_idle()).then(|| {
+                fate.carried_out += 1;
+                self.later.connection.read(&operation.steps)
+            })
+        };
+        let deadline = Some(Duration::from_millis(self.now + 300));
+        match run_at_once(operation, run) {
+            AtOnce::Answered(answer, next) => {
+                fate.answer = Some(answer.map(|answer| format!("{answer:?}")));
+                if let Some(operation) = next {
+                    self.scheduler.submit(Call { operation, reply: None, deadline });
+                }
+            }
+            AtOnce::Queue(operation) => self.scheduler.submit(Call { operation, reply: Some(id), deadline }),
+        }
+    }
+
+    fn begin(&mut self, at_most: usize) {
+        if self.later.under_way.is_some() {
+            return;
+        }
+        if self.batch.is_none() {
+            self.batch = self.scheduler.next_batch(at_most, 10_000);
+        }
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        let Some(mut batch) = self.batch.take() else { return };
+        match batch.run(&mut self.later) {
+            Progress::Done => {
+                let mut completion = batch.complete();
+                self.scheduler.end(batch, &mut completion);
+                self.take(completion);
+            }
+            Progress::Running => self.batch = Some(batch),
+            Progress::Busy(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        let Some((plans, _)) = &self.later.under_way else { return };
+        let batch = self.batch.as_mut().unwrap();
+        let calls: Vec<Option<usize>> = batch.calls().take(plans.len()).map(|call| call.reply).collect();
+        // What follows from answers that were given fails unseen.
+        let end = if calls.iter().any(Option::is_none) { End::Committed } else { end };
+        if matches!(end, End::Committed | End::Applied) {
+            calls.iter().flatten().for_each(|call| self.fates[*call].carried_out += 1);
+        }
+        if matches!(end, End::Applied | End::Lost) || (end == End::Undone && calls.len() == 1) {
+            calls.iter().flatten().for_each(|call| self.fates[*call].may_be_refused = true);
+        }
+        let result = self.later.end(end);
+        if batch.take_result(result).is_none() {
+            self.go_on();
+        }
+    }
+
+    fn give_up(&mut self) {
+        if self.later.under_way.is_some() {
+            return;
+        }
+        let Some(batch) = &mut self.batch else { return };
+        // What follows from answers that were given is refused unseen.
+        if batch.calls().chain(self.scheduler.queued()).any(|call| call.reply.is_none()) {
+            return;
+        }
+        let mut late = self.scheduler.take_timed_out(batch, Duration::from_millis(self.now));
+        late.calls().flat_map(|call| call.reply).for_each(|call| self.fates[call].may_be_refused = true);
+        late.refuse(&Error::Internal("late".to_owned()));
+        for mut completion in [batch.complete(), late.complete()] {
+            self.scheduler.follow_up(&mut completion);
+            self.take(completion);
+        }
+    }
+
+    fn put_back(&mut self) {
+        if self.later.under_way.is_none()
+            && let Some(mut batch) = self.batch.take()
+        {
+            let mut completion = batch.complete();
+            self.scheduler.end(batch, &mut completion);
+            self.take(completion);
+        }
+    }
+
+    fn take(&mut self, completion: Completion<usize, Error>) {
+        for (call, answer) in completion.answers {
+            let before = self.fates[call].answer.replace(answer.map(|answer| format!("{answer:?}")));
+            assert!(before.is_none(), "call {call} is answered twice");
+        }
+    }
+
+    fn finish(&mut self) {
+        while self.batch.is_some() || !self.scheduler.is_idle() {
+            self.begin(usize::MAX);
+            self.end(End::Committed);
+        }
+    }
+}
+
+/// Carries out what was carried out, one by one, and compares.
+fn compare(fates: &[Fate]) -> Result<(), TestCaseError> {
+    let db = Db::with(&KINDS);
+    let stores = Stores::default();
+    for (id, Fate { made, carried_out, answer, may_be_refused }) in fates.iter().enumerate() {
+        let (made, now) = made.unwrap();
+        let answer = answer.as_ref();
+        prop_assert!(answer.is_some(), "call {} was not answered", id);
+        match answer.unwrap() {
+            Ok(answer) => {
+                let expected = format!("{:?}", db.run(stores.operation(id, made, now)));
+                prop_assert_eq!(answer, &expected, "call {}, {:?}", id, made);
+            }
+            Err(error) => {
+                prop_assert!(may_be_refused, "call {}, {:?}, was refused: {}", id, made, error);
+                let mut operation = Some(stores.operation(id, made, now));
+                for _ in 0..*carried_out {
+                    let Some(next) = operation else { break };
+                    operation = match db.step(next) {
+                        Outcome::Continue(next) => Some(next),
+                        _ => None,
+                    };
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let kinds = prop_oneof![1 => 0..6u8, 2 => 0..27u8];
+    let make = (kinds, any::<u8>(), any::<bool>())
+        .prop_map(|(kind, key, choice)| Action::Make(Made { kind, key, choice }));
+    let end = prop_oneof![
+        12 => Just(End::Committed),
+        1 => Just(End::Busy),
+        2 => Just(End::Undone),
+        1 => Just(End::Applied),
+        1 => Just(End::Lost),
+    ];
+    let action = prop_oneof![
+        10 => make,
+        2 => prop::sample::select(vec![1, 50, 99, 100, 250, 1_000]).prop_map(Action::Wait),
+        4 => prop::sample::select(vec![1, 3, usize::MAX]).prop_map(Action::Begin),
+        5 => end.prop_map(Action::End),
+        1 => Just(Action::GiveUp),
+        1 => Just(Action::PutBack),
+    ];
+    prop::collection::vec(action, 1..160)
+}
+
+proptest! {
+    #![proptest_config(common::random(3_000))]
+
+    #[test]
+    fn answers_as_carrying_all_out_one_by_one(actions in actions()) {
+        let mut world = World::new();
+        for action in actions {
+            match action {
+                Action::Make(made) => world.make(made),
+                Action::Wait(ms) => world.now += u64::from(ms),
+                Action::Begin(at_most) => world.begin(at_most),
+                Action::End(end) => world.end(end),
+                Action::GiveUp => world.give_up(),
+                Action::PutBack => world.put_back(),
+            }
+        }
+        world.finish();
+        compare(&world.fates)?;
+    }
+}

@@ -1,0 +1,462 @@
+//! Who waits in a store, and what it owns, beside a model: exhaustively with answers of the test's own, and at random with
+//! two stores on one database.
+
+#![allow(clippy::unwrap_used, reason = "test helpers")]
+
+mod common;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use comic_vine_sqlite_store::core::dedupe::rules::LEASE_MS;
+use comic_vine_sqlite_store::core::dedupe::waiters::{Action, Asked, Ending, Event, Now, Waiters};
+use comic_vine_sqlite_store::core::error::{Error, StoreKind};
+use comic_vine_sqlite_store::core::options::DedupeOptions;
+use comic_vine_sqlite_store::core::plan::{Answer, Operation, Wait};
+use comic_vine_sqlite_store::core::schema::Statement;
+use common::Db;
+use proptest::prelude::*;
+
+const CLAIM: f64 = 250.0;
+const JOB: f64 = 3_000.0;
+const START: f64 = 1_700_000_000_000.0;
+
+fn options() -> DedupeOptions {
+    DedupeOptions { job_timeout_ms: JOB, claim_timeout_ms: CLAIM, ..DedupeOptions::default() }
+}
+
+fn busy() -> Error {
+    Error::Sqlite { code: 5, message: "database is locked".to_owned() }
+}
+
+/// The number of a promise.
+type Promise = usize;
+
+struct Running {
+    operation: Operation,
+    asked: Asked<Promise, u32>,
+}
+
+/// A store: the waiters, and what was to be done and is not done yet.
+struct Store {
+    waiters: Waiters<Promise>,
+    running: VecDeque<Running>,
+    /// The jobs whose leases are renewed.
+    renewed: HashMap<String, String>,
+    /// The ids it gave to jobs.
+    ids: HashSet<String>,
+    closed: bool,
+}
+
+impl Store {
+    fn new(name: &str) -> Self {
+        Store {
+            waiters: Waiters::new(name.to_owned(), options()),
+            running: VecDeque::new(),
+            renewed: HashMap::new(),
+            ids: HashSet::new(),
+            closed: false,
+        }
+    }
+}
+
+/// What a promise is of, and what it was settled with.
+#[derive(Debug)]
+struct Made {
+    store: usize,
+    hash: Option<String>,
+    is_wait: bool,
+    settled: Option<Result<String, Error>>,
+}
+
+struct World {
+    stores: Vec<Store>,
+    made: Vec<Made>,
+    now: Now,
+    /// What was last settled.
+    latest: Vec<Promise>,
+}
+
+impl World {
+    fn new(stores: usize) -> Self {
+        let stores = (0..stores).map(|index| Store::new(&format!("store {index}"))).collect();
+        World { stores, made: Vec::new(), now: Now { caller: START, system: START }, latest: Vec::new() }
+    }
+
+    fn promise(&mut self, store: usize, hash: Option<&str>, is_wait: bool) -> Promise {
+        self.made.push(Made { store, hash: hash.map(str::to_owned), is_wait, settled: None });
+        self.made.len() - 1
+    }
+
+    fn wait_for(&mut self, store: usize, hash: &str) {
+        let waiter = self.promise(store, Some(hash), true);
+        let at_once = self.stores[store].running.is_empty();
+        self.tell(store, Event::WaitFor { hash: hash.to_owned(), at_once, waiter });
+    }
+
+    fn register(&mut self, store: usize, hash: &str) {
+        let waiter = self.promise(store, Some(hash), false);
+        let job_id = format!("job {waiter}");
+        self.stores[store].ids.insert(job_id.clone());
+        self.tell(
+            store,
+            Event::Register { hash: hash.to_owned(), job_id, tells_owner: waiter.is_multiple_of(2), waiter },
+        );
+    }
+
+    fn end(&mut self, store: usize, hash: &str, completes: bool) {
+        let waiter = self.promise(store, Some(hash), false);
+        let ending = match completes {
+            true => Ending::Completed(format!("\"{hash}\"")),
+            false => Ending::Failed(Some(hash.to_owned())),
+        };
+        let value = self.stores[store].waiters.may_wait_for(hash).then_some(1);
+        self.tell(store, Event::End { hash: hash.to_owned(), ending, value, waiter });
+    }
+
+    fn clear(&mut self, store: usize) {
+        let waiter = self.promise(store, None, false);
+        self.tell(store, Event::Clear { waiter });
+    }
+
+    /// Answers the store's next operation.
+    fn answer(&mut self, store: usize, answer: impl FnOnce(Operation) -> Result<Answer, Error>) {
+        if let Some(Running { operation, asked }) = self.stores[store].running.pop_front() {
+            let answer = answer(operation);
+            self.tell(store, Event::Answered { asked, answer });
+        }
+    }
+
+    fn tell(&mut self, index: usize, event: Event<Promise, u32, Error>) {
+        self.latest.clear();
+        let store = &mut self.stores[index];
+        for action in store.waiters.on_event(event, self.now) {
+            match action {
+                Action::Run { operation, asked } => store.running.push_back(Running { operation, asked }),
+                Action::Settle { waiter, answer } => {
+                    let answer = answer.map(|answer| match answer {
+                        Answer::Json { text, .. } => text.to_string(),
+                        Answer::Claimed | Answer::Undefined | Answer::Ended { .. } => String::new(),
+                        other => format!("{other:?}"),
+                    });
+                    settle(&mut self.made[waiter], answer);
+                    self.latest.push(waiter);
+                }
+                Action::SettleAll { waiters, value, failed } => {
+                    assert_eq!(value, 1);
+                    for waiter in waiters {
+                        let hash = self.made[waiter].hash.clone().unwrap();
+                        let answer = if failed { Err(Error::JobFailed(hash)) } else { Ok(format!("\"{hash}\"")) };
+                        settle(&mut self.made[waiter], answer);
+                        self.latest.push(waiter);
+                    }
+                }
+                Action::Watch => {}
+                Action::Renew { hash, job_id } => {
+                    assert!(!store.closed);
+                    assert!(store.ids.contains(&job_id), "{job_id} is another store's");
+                    store.renewed.insert(hash, job_id);
+                }
+                Action::EndRenewal(Some(hash)) => drop(store.renewed.remove(&hash)),
+                Action::EndRenewal(None) => store.renewed.clear(),
+            }
+        }
+        // Whoever is not answered is in a group that is watched, or waits for an operation.
+        let open = self.made.iter().any(|made| made.store == index && made.is_wait && made.settled.is_none());
+        let (watched, _) = store.waiters.watched();
+        assert!(!open || watched > 0 || !store.running.is_empty(), "somebody is forgotten");
+        assert!(!store.closed || watched == 0);
+    }
+
+    fn close(&mut self, store: usize) {
+        self.stores[store].closed = true;
+        self.stores[store].renewed.clear();
+        self.stores[store].waiters.close();
+        self.tell(store, Event::Closed);
+    }
+}
+
+fn settle(made: &mut Made, answer: Result<String, Error>) {
+    let before = made.settled.replace(answer);
+    assert!(before.is_none(), "{made:?} was settled before: {before:?}");
+}
+
+/// What the world does in the exhaustive test. What an operation answers is picked, whatever it asks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Choice {
+    WaitFor,
+    Register,
+    Complete,
+    Fail,
+    Clear,
+    Wait,
+    Claimed,
+    Result,
+    Rejected,
+    /// Registered, ended, or nothing: what the call has when all is well.
+    Done,
+    /// Registered by another, ended before, or nothing.
+    Not,
+    Busy,
+    Changed,
+    /// So long that a claim is stale.
+    Later,
+    /// So long that a job is past its time.
+    MuchLater,
+}
+
+const CHOICES: [Choice; 15] = [
+    Choice::WaitFor,
+    Choice::Register,
+    Choice::Complete,
+    Choice::Fail,
+    Choice::Clear,
+    Choice::Wait,
+    Choice::Claimed,
+    Choice::Result,
+    Choice::Rejected,
+    Choice::Done,
+    Choice::Not,
+    Choice::Busy,
+    Choice::Changed,
+    Choice::Later,
+    Choice::MuchLater,
+];
+
+/// Whether an operation looks what there is of a hash, rather than changes it.
+fn looks(operation: &Operation) -> bool {
+    operation.read_only || is(operation, Statement::DedupeAbandon)
+}
+
+fn is(operation: &Operation, statement: Statement) -> bool {
+    operation.steps[0].statement == statement
+}
+
+/// Whether a choice can be, and is not the same as nothing.
+fn may_be(world: &World, choice: Choice) -> bool {
+    use Choice as C;
+    let next = world.stores[0].running.front().map(|next| &next.operation);
+    let waits = world.stores[0].waiters.watched().0 > 0;
+    match choice {
+        C::WaitFor | C::Register | C::Complete | C::Fail | C::Clear => true,
+        C::Changed => waits,
+        C::Later | C::MuchLater => next.is_some() || waits,
+        C::Wait | C::Claimed | C::Result | C::Rejected => next.is_some_and(looks),
+        C::Done | C::Busy => next.is_some(),
+        C::Not => next.is_some_and(|next| !looks(next) && !is(next, Statement::DedupeClear)),
+    }
+}
+
+fn choose(world: &mut World, choice: Choice) {
+    use Choice as C;
+    const HASH: &str = "hash";
+    let now = world.now;
+    let settled = |world: &World| world.latest.iter().filter(|made| world.made[**made].is_wait).count();
+    match choice {
+        C::WaitFor => world.wait_for(0, HASH),
+        C::Register => world.register(0, HASH),
+        C::Complete => world.end(0, HASH, true),
+        C::Fail => world.end(0, HASH, false),
+        C::Clear => world.clear(0),
+        C::Changed => world.tell(0, Event::Changed),
+        C::Later | C::MuchLater => {
+            let ms = if choice == C::Later { CLAIM } else { JOB };
+            world.now = Now { caller: now.caller + ms, system: now.system + ms };
+            if world.stores[0].waiters.next_deadline().is_some_and(|deadline| deadline <= world.now.caller) {
+                world.tell(0, Event::Deadline);
+                // Deadlines that have come are not told again.
+                assert!(world.stores[0].waiters.next_deadline().is_none());
+            }
+        }
+        C::Claimed => {
+            world.answer(0, |_| Ok(Answer::Claimed));
+            assert!(settled(world) <= 1, "one claim sends several off");
+        }
+        _ => world.answer(0, |operation| match choice {
+            C::Wait => Ok(Answer::Wait(Wait {
+                deadline: Some(now.caller + JOB / 2.0),
+                look_again_at: Some(now.system + LEASE_MS),
+            })),
+            C::Result => Ok(Answer::Json { text: "\"hash\"".to_owned().into(), unreadable: None }),
+            C::Rejected => Ok(Answer::Rejection(Error::JobFailed("hash".to_owned()))),
+            C::Done | C::Not => {
+                let done = choice == C::Done;
+                match operation.steps[0].statement {
+                    Statement::DedupeRegister => {
+                        let own = operation.steps[0].values[1].text().unwrap().to_owned();
+                        Ok(Answer::Registered {
+                            job_id: if done { own } else { "other".to_owned() },
+                            created: done,
+                        })
+                    }
+                    Statement::DedupeComplete | Statement::DedupeFail | Statement::DedupeTimeOut => {
+                        Ok(Answer::Ended { changed: done })
+                    }
+                    _ => Ok(Answer::Undefined),
+                }
+            }
+            _ => Err(busy()),
+        }),
+    }
+}
+
+#[test]
+fn nobody_is_forgotten_or_answered_twice_whatever_happens() {
+    const DEPTH: usize = 6;
+    let mut paths = 0;
+    // Worlds cannot be copied: each path is walked from the start.
+    let mut stack: Vec<Vec<Choice>> = vec![Vec::new()];
+    while let Some(path) = stack.pop() {
+        let mut world = World::new(1);
+        path.iter().for_each(|choice| choose(&mut world, *choice));
+        if path.len() < DEPTH {
+            for choice in CHOICES.into_iter().filter(|choice| may_be(&world, *choice)) {
+                stack.push(path.iter().copied().chain([choice]).collect());
+            }
+            continue;
+        }
+        paths += 1;
+        world.close(0);
+        while !world.stores[0].running.is_empty() {
+            world.answer(0, |_| Err(busy()));
+        }
+        let open: Vec<_> = world.made.iter().filter(|made| made.settled.is_none()).collect();
+        assert!(open.is_empty(), "{path:?}: {open:?}");
+    }
+    println!("{paths} paths");
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    WaitFor,
+    Register,
+    Complete,
+    Fail,
+    /// The next operation of the store is carried out, or refused.
+    Step,
+    Refuse,
+    Changed,
+    Renew,
+    Close,
+    Pass(u16),
+}
+
+fn acts() -> impl Strategy<Value = Vec<(usize, u8, Act)>> {
+    let act = prop_oneof![
+        5 => Just(Act::WaitFor),
+        3 => Just(Act::Register),
+        3 => Just(Act::Complete),
+        2 => Just(Act::Fail),
+        14 => Just(Act::Step),
+        1 => Just(Act::Refuse),
+        3 => Just(Act::Changed),
+        1 => Just(Act::Renew),
+        2 => prop::sample::select(vec![1, 60, 130, 260, 1_000, 3_000, 4_100]).prop_map(Act::Pass),
+    ];
+    let last = prop_oneof![60 => act, 1 => Just(Act::Close)];
+    prop::collection::vec((0..2usize, 0..2u8, last), 1..120)
+}
+
+/// Who was told to make a request, and until when nobody else may be.
+#[derive(Default)]
+struct Grants(HashMap<String, (usize, f64)>);
+
+impl World {
+    /// What was settled last: at most one store is told to make a request at a time.
+    fn check_grants(&self, grants: &mut Grants) {
+        for promise in &self.latest {
+            let Made { store, hash, is_wait, settled } = &self.made[*promise];
+            let (Some(hash), true) = (hash, *is_wait) else { continue };
+            match settled {
+                Some(Ok(text)) if text.is_empty() && !self.stores[*store].closed => {
+                    if let Some((other, until)) = grants.0.get(hash) {
+                        assert!(
+                            *until <= self.now.system,
+                            "store {store} is told to make {hash}, as store {other} was"
+                        );
+                    }
+                    grants.0.insert(hash.clone(), (*store, self.now.system + CLAIM / 2.0));
+                }
+                Some(Ok(text)) => assert!(text.is_empty() || *text == format!("\"{hash}\"")),
+                _ => {}
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(common::random(1_500))]
+
+    #[test]
+    fn stores_on_one_database_tell_one_at_a_time(acts in acts()) {
+        let db = Db::memory(StoreKind::Dedupe);
+        let mut world = World::new(2);
+        let mut grants = Grants::default();
+        for (store, hash, act) in acts {
+            let hash = format!("hash {hash}");
+            if world.stores[store].closed {
+                continue;
+            }
+            world.latest.clear();
+            match act {
+                Act::WaitFor => world.wait_for(store, &hash),
+                Act::Register => world.register(store, &hash),
+                Act::Complete => world.end(store, &hash, true),
+                Act::Fail => world.end(store, &hash, false),
+                Act::Step | Act::Refuse => {
+                    let next = world.stores[store].running.front();
+                    let next = next.map(|next| next.operation.steps[0].statement);
+                    let refused = matches!(act, Act::Refuse);
+                    world.answer(store, |operation| if refused { Err(busy()) } else { Ok(db.run(operation)) });
+                    match next {
+                        // Whoever ends a job makes room for another.
+                        Some(Statement::DedupeComplete | Statement::DedupeFail) => grants.0.clear(),
+                        // All who waited for a job past its time may make the request.
+                        Some(Statement::DedupeTimeOut) => {
+                            grants.0.clear();
+                            continue;
+                        }
+                        _ => {}
+                    }
+                }
+                Act::Changed => world.tell(store, Event::Changed),
+                Act::Renew => {
+                    let Store { renewed, .. } = &world.stores[store];
+                    let name = format!("store {store}");
+                    db.run(comic_vine_sqlite_store::core::dedupe::rules::renew(&name, renewed, world.now.system));
+                }
+                Act::Close => {
+                    if let Some(operation) = world.stores[store].waiters.give_up() {
+                        db.run(operation);
+                    }
+                    grants.0.clear();
+                    world.close(store);
+                }
+                Act::Pass(ms) => {
+                    let Now { caller, system } = world.now;
+                    world.now = Now { caller: caller + f64::from(ms), system: system + f64::from(ms) };
+                    for store in 0..2 {
+                        let next = world.stores[store].waiters.next_deadline();
+                        if next.is_some_and(|deadline| deadline <= world.now.caller) {
+                            world.tell(store, Event::Deadline);
+                        }
+                    }
+                }
+            }
+            world.check_grants(&mut grants);
+        }
+        // In the end, whoever is left to wait is answered: claims and leases run out.
+        for _ in 0..60 {
+            world.now = Now { caller: world.now.caller + JOB, system: world.now.system + LEASE_MS };
+            for store in 0..2 {
+                let next = world.stores[store].waiters.next_deadline();
+                let event = if next.is_some_and(|at| at <= world.now.caller) { Event::Deadline } else { Event::Changed };
+                world.tell(store, event);
+                while !world.stores[store].running.is_empty() {
+                    world.answer(store, |operation| Ok(db.run(operation)));
+                }
+            }
+        }
+        let open: Vec<_> = world.made.iter().filter(|made| made.settled.is_none()).collect();
+        prop_assert!(open.is_empty(), "{:?}", open);
+    }
+}
