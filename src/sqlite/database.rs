@@ -25,7 +25,7 @@ use super::os::file_key::{self, FileKey};
 use super::os::sidecars::Fate;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
-use crate::core::plan::{Answer, Operation, PlanRows, Weight};
+use crate::core::plan::{Answer, Operation, PlanRows, Step, Weight};
 use crate::engine::batch::{Batch, Completion, Progress};
 use crate::engine::call::{AtOnce, Call, Time, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
@@ -697,21 +697,31 @@ fn closed() -> Error {
 struct Native<'connection>(&'connection Connection);
 
 impl Native<'_> {
-    fn run_single(&mut self, operation: &Operation) -> std::result::Result<PlanRows, Refusal<Error>> {
-        let rows = self.transact(&Transaction { plans: &[&operation.steps], writes: !operation.read_only });
-        rows.map(|mut rows| rows.pop().unwrap_or_default())
+    fn run_single(&self, operation: &Operation) -> std::result::Result<PlanRows, Refusal<Error>> {
+        if operation.read_only {
+            return catch_panic(|| self.read(&operation.steps));
+        }
+        let transaction = Transaction { plans: &[&operation.steps], writes: true };
+        self.transact(&transaction).map(|mut rows| rows.pop().unwrap_or_default())
     }
 
-    /// A panic fails what was to be run.
-    fn transact(&mut self, transaction: &Transaction<'_>) -> TransactionResult<Error> {
-        catch_unwind(AssertUnwindSafe(|| match transaction {
-            Transaction { plans: [plan], writes: false } => {
-                self.0.read(plan).map(|rows| vec![rows]).map_err(|error| refused(error, Refusal::Undone))
-            }
-            Transaction { plans, writes } => self.0.transact(*writes, plans),
-        }))
-        .unwrap_or_else(|_| Err(Refusal::Unclear(Error::panic())))
+    fn read(&self, plan: &[Step]) -> std::result::Result<PlanRows, Refusal<Error>> {
+        self.0.read(plan).map_err(|error| refused(error, Refusal::Undone))
     }
+
+    fn transact(&self, transaction: &Transaction<'_>) -> TransactionResult<Error> {
+        catch_panic(|| match transaction {
+            Transaction { plans: [plan], writes: false } => self.read(plan).map(|rows| vec![rows]),
+            Transaction { plans, writes } => self.0.transact(*writes, plans),
+        })
+    }
+}
+
+/// Makes a refusal of a panic: it fails what was to be run, and nothing else.
+fn catch_panic<T>(
+    work: impl FnOnce() -> std::result::Result<T, Refusal<Error>>,
+) -> std::result::Result<T, Refusal<Error>> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Refusal::Unclear(Error::panic())))
 }
 
 impl Executor for Native<'_> {
