@@ -7,7 +7,6 @@ use smallvec::SmallVec;
 
 use super::call::{Call, apply_outcome};
 use super::executor::{Executor, Refusal, Transaction, TransactionResult};
-
 use crate::core::error::Error;
 use crate::core::plan::{Answer, Outcome, PlanRows};
 

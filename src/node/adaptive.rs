@@ -55,7 +55,7 @@ impl Class for AdaptiveStore {
             store.0.store.call(call, || Ok(Some(adaptive::clear(store.0.divisions.clone()))))
         }),
         Method::new(Shape::Promised, "cleanup", 0, |store, call| store.0.on_all(call, adaptive::cleanup)),
-        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js, |_| ())),
+        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js)),
         Method::new(Shape::Direct, "destroy", 0, |store, call| {
             store.0.store.destroy(call.js);
             call.js.undefined()

@@ -76,20 +76,11 @@ impl Backend {
         }
     }
 
-    /// Puts an operation at the end of the queue, for the next flush.
-    pub fn enqueue(
-        &self,
-        environment: &Environment,
-        operation: Operation,
-        busy_timeout: Duration,
-        continuation: Option<Continuation>,
-    ) {
+    /// Puts an operation that nobody waits for at the end of the queue, for the next flush.
+    pub fn enqueue(&self, operation: Operation, busy_timeout: Duration) {
         match self {
-            Backend::Own(database) => {
-                let reply = continuation.map(|continuation| environment.await_answer(continuation));
-                database.enqueue(operation, reply, busy_timeout);
-            }
-            Backend::Given(given) => given.enqueue(operation, continuation),
+            Backend::Own(database) => database.enqueue(operation, None, busy_timeout),
+            Backend::Given(given) => given.enqueue(operation, None),
         }
     }
 

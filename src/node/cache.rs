@@ -36,7 +36,7 @@ impl Class for CacheStore {
         Method::new(Shape::Promised, "cleanup", 0, |store, call| {
             store.0.run(call, || Ok(cache::cleanup(call.now()?)))
         }),
-        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js, |_| ())),
+        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js)),
         Method::new(Shape::Direct, "destroy", 0, |store, call| {
             store.0.store.destroy(call.js);
             call.js.undefined()

@@ -113,7 +113,7 @@ impl Member for Inner {
                     self.dispatch(js, Event::Changed);
                 }
             }
-            Signal::Renew => self.store.run(js, self.watch.renewal(), None),
+            Signal::Renew => self.store.run(js, self.watch.renewal()),
         }
     }
 
@@ -260,7 +260,8 @@ impl Inner {
         })
     }
 
-    /// A call that the waiters are told of; `make` is given its time and the other end of its promise.
+    /// A call that the waiters are told of. `make` reads its arguments, and answers what makes an event of the other end of
+    /// its promise.
     fn tell(
         &self,
         call: &Arguments,
@@ -302,10 +303,13 @@ impl Inner {
         self.tell(call, || {
             let hash = options::string(call.js, call.get(0), "hash")?;
             let ending = ending()?;
-            // Kept only if somebody may be waiting here when the job has ended.
+            // The value is kept only if somebody may be waiting here when the job has ended.
             let may_wait = self.waiters.borrow().may_wait_for(&hash);
-            let value = if may_wait { call.js.keep(call.get(1)).ok() } else { None };
-            Ok(Box::new(move |waiter| Event::End { hash, ending, value, waiter }))
+            let (js, value) = (call.js, call.get(1));
+            Ok(Box::new(move |waiter| {
+                let value = if may_wait { js.keep(value).ok() } else { None };
+                Event::End { hash, ending, value, waiter }
+            }))
         })
     }
 
@@ -346,7 +350,7 @@ impl Inner {
         self.give_up(js);
         self.waiters.borrow_mut().close();
         self.leave_connection();
-        let promise = self.store.close(js, |_| ());
+        let promise = self.store.close(js);
         self.dispatch(js, Event::Closed);
         promise
     }

@@ -10,11 +10,10 @@ use std::ptr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use parking_lot::Mutex;
 use std::thread::ThreadId;
 
 use napi::sys;
+use parking_lot::Mutex;
 use slab::Slab;
 
 use super::js::{Failure, Js, Reference, Result, Value};

@@ -43,7 +43,7 @@ impl Class for RateLimitStore {
             store.0.store.call(call, || Ok(Some(rate_limit::clear())))
         }),
         Method::new(Shape::Promised, "cleanup", 0, |store, call| store.0.on_all(call, rate_limit::cleanup)),
-        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js, |_| ())),
+        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js)),
         Method::new(Shape::Direct, "destroy", 0, |store, call| {
             store.0.store.destroy(call.js);
             call.js.undefined()

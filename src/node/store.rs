@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::backend::{Backend, Share};
 use super::class::Arguments;
-use super::environment::{self, Continuation, Environment, Member};
+use super::environment::{self, Environment, Member};
 use super::given::Given;
 use super::js::{Failure, Js, Reference, Result, Value};
 use super::options::{DatabaseOption, Members};
@@ -60,9 +60,6 @@ impl Pending {
 
 /// How long a store that ends waits for a lock to say so to others: they notice without it, later.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
-
-/// What remains to be done with an answer on the JavaScript thread.
-pub type Finish = Box<dyn FnOnce(Js, Result<Answer>, Pending)>;
 
 impl Store {
     /// Opens the database that the options name.
@@ -145,21 +142,8 @@ impl Store {
     /// of it. `make` answers `None` where there is nothing to do.
     pub fn call(&self, call: &Arguments, make: impl FnOnce() -> Result<Option<Operation>>) -> Value {
         match self.open_and(make) {
-            Ok((backend, Some(operation))) => self.submit(call, &backend, operation, None),
+            Ok((backend, Some(operation))) => self.submit(call, &backend, operation),
             Ok((_, None)) => call.js.undefined(),
-            Err(failure) => self.realm.rejected(call.js, failure),
-        }
-    }
-
-    /// As [`call`](Self::call); `finish` decides what becomes of the promise.
-    pub fn call_then(
-        &self,
-        call: &Arguments,
-        make: impl FnOnce() -> Result<Operation>,
-        finish: impl FnOnce(Js, Result<Answer>, Pending) + 'static,
-    ) -> Value {
-        match self.open_and(make) {
-            Ok((backend, operation)) => self.submit(call, &backend, operation, Some(Box::new(finish))),
             Err(failure) => self.realm.rejected(call.js, failure),
         }
     }
@@ -173,45 +157,26 @@ impl Store {
         Ok((self.backend()?, made))
     }
 
-    fn submit(
-        &self,
-        call: &Arguments,
-        backend: &Backend,
-        operation: Operation,
-        mut finish: Option<Finish>,
-    ) -> Value {
+    fn submit(&self, call: &Arguments, backend: &Backend, operation: Operation) -> Value {
         let js = call.js;
         let mut promise = None;
         let answer = backend.submit(&self.environment, operation, self.busy_timeout, || {
             match Pending::new(js, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     promise = Some(value);
-                    match finish.take() {
-                        Some(finish) => Box::new(move |js, answer| finish(js, answer, pending)),
-                        None => {
-                            let backend = backend.clone();
-                            Box::new(move |js, answer| {
-                                let value =
-                                    to_value(js, &pending.realm, &pending.environment, Some(&backend), answer);
-                                pending.settle(js, value);
-                            })
-                        }
-                    }
+                    let backend = backend.clone();
+                    Box::new(move |js, answer| {
+                        let value = to_value(js, &pending.realm, &pending.environment, Some(&backend), answer);
+                        pending.settle(js, value);
+                    })
                 }
                 // Only while the environment ends, when nobody can look at the promise.
                 Err(_) => Box::new(|_, _| ()),
             }
         });
-        let value = match (answer, finish) {
-            (None, _) => promise.unwrap_or_else(|| js.undefined()),
-            (Some(answer), None) => self.answer(call, answer),
-            (Some(answer), Some(finish)) => match Pending::new(js, &self.environment, &self.realm) {
-                Ok((pending, value)) => {
-                    finish(js, answer, pending);
-                    value
-                }
-                Err(failure) => self.realm.rejected(js, failure),
-            },
+        let value = match answer {
+            Some(answer) => self.answer(call, answer),
+            None => promise.unwrap_or_else(|| js.undefined()),
         };
         if backend.needs_flush() {
             self.environment.flush_later(js, backend);
@@ -252,11 +217,14 @@ impl Store {
         }
     }
 
-    /// Carries out an operation whose answer goes to `then`, or, without it, to nobody. Nothing happens after the
-    /// end.
-    pub fn run(&self, js: Js, operation: Operation, then: Option<Continuation>) {
+    /// Carries out an operation whose answer goes to nobody. Nothing happens after the end.
+    pub fn run(&self, js: Js, operation: Operation) {
+        self.run_within(js, operation, self.busy_timeout);
+    }
+
+    fn run_within(&self, js: Js, operation: Operation, busy_timeout: Duration) {
         let Ok(backend) = self.backend() else { return };
-        backend.enqueue(&self.environment, operation, self.busy_timeout, then);
+        backend.enqueue(operation, busy_timeout);
         self.environment.flush_later(js, &backend);
     }
 
@@ -273,15 +241,13 @@ impl Store {
         self.environment.deliver_all(js);
     }
 
-    /// As [`destroy`](Self::destroy), without keeping the thread: answers a promise. `finish` runs before it is
-    /// settled.
-    pub fn close(&self, js: Js, finish: impl FnOnce(Js) + 'static) -> Value {
+    /// As [`destroy`](Self::destroy), without keeping the thread: answers a promise.
+    pub fn close(&self, js: Js) -> Value {
         let handle = match self.end(js) {
             Some(Share::Own(handle)) => handle,
             ended => {
                 if let Some(share) = ended {
                     share.close(&self.environment);
-                    finish(js);
                 }
                 return js.undefined();
             }
@@ -289,7 +255,6 @@ impl Store {
         match Pending::new(js, &self.environment, &self.realm) {
             Ok((pending, promise)) => {
                 let reply = self.environment.await_answer(Box::new(move |js, _| {
-                    finish(js);
                     pending.settle(js, Ok(js.undefined()));
                 }));
                 let closing = handle.close_in_background(move || reply.deliver(Ok(Answer::Undefined)));
@@ -313,9 +278,7 @@ impl Store {
 
     /// Carries out the last operation of a store that ends, which nobody waits for. The end does not wait long for it.
     pub fn run_last(&self, js: Js, operation: Operation) {
-        let Ok(backend) = self.backend() else { return };
-        backend.enqueue(&self.environment, operation, self.last_patience(), None);
-        self.environment.flush_later(js, &backend);
+        self.run_within(js, operation, self.last_patience());
     }
 
     fn last_patience(&self) -> Duration {
@@ -359,7 +322,7 @@ impl Store {
             return false;
         }
         if let Ok(now) = self.realm.now(js) {
-            self.run(js, make(now), None);
+            self.run(js, make(now));
         }
         true
     }
@@ -394,7 +357,7 @@ fn to_value(
             Err(Failure::Thrown(_)) => {
                 if let (Some(backend), Some(removal)) = (backend, unreadable) {
                     // Nobody waits for it, so it waits for no lock.
-                    backend.enqueue(environment, Operation::command([removal]), Duration::ZERO, None);
+                    backend.enqueue(Operation::command([removal]), Duration::ZERO);
                     environment.flush_later(js, backend);
                 }
                 js.undefined()

@@ -2,13 +2,13 @@
 //! what was to be run is given back. (Tokio's own threads for blocking work are not used: it panics then, and keeps the
 //! work.)
 
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Handle};
 
 use crate::core::error::{Error, Result};

@@ -499,10 +499,14 @@ impl Database {
             let left = until.map_or(LOCK_SLICE, |until| until.saturating_sub(now()));
             connection.wait_for_locks(left.min(LOCK_SLICE));
             let has_waited = now() - started >= PREPARATION_PATIENCE;
-            let progress = match self.prepare(connection, &mut unprepared, has_waited) {
+            let prepared = catch_panic(|| {
+                let prepared = self.prepare(connection, &mut unprepared, has_waited);
+                prepared.map_err(|error| refused(error, Refusal::Undone))
+            });
+            let progress = match prepared {
                 Ok(()) => batch.run(&mut Native(connection)),
-                Err(error) if error.is_busy() => Progress::Busy(error),
-                Err(error) => {
+                Err(Refusal::Busy(error)) => Progress::Busy(error),
+                Err(Refusal::Undone(error) | Refusal::Unclear(error)) => {
                     batch.refuse(&error);
                     Progress::Done
                 }

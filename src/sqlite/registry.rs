@@ -4,11 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use parking_lot::{Condvar, Mutex};
 use std::time::Duration;
 
 use once_cell::sync::Lazy;
+use parking_lot::{Condvar, Mutex};
 
 use super::background;
 use super::connection::{Connection, Location};

@@ -4,8 +4,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-
-use parking_lot::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::background;
@@ -14,6 +12,7 @@ use crate::core::dedupe::rules;
 use crate::core::error::Result;
 use crate::core::plan::Operation;
 use crate::core::value::Millis;
+use parking_lot::Mutex;
 
 /// The system's time, in ms since 1970.
 pub fn system_now() -> Millis {
