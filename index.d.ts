@@ -11,7 +11,8 @@
  * - What must not run on the JavaScript thread (a flush, a wait for a lock, clean-up, statistics) runs on another one. While
  *   the system refuses the process a thread, such a call rejects with an `Error` whose `code` is
  *   `'SQLITE_STORE_NO_THREAD'`; the next call tries again.
- * - Calls on stores of one database take effect in call order, awaited or not. When the promise of a call that writes
+ * - A call sees all calls made before it in the process, awaited or not, by whichever store on the database, as far as they
+ *   touch what it touches. A read does not wait for writes to anything else. When the promise of a call that writes
  *   resolves, what it wrote is committed and visible to every process.
  *
  * Constructors throw: a `TypeError` that names the option if an option is invalid, `TypeError: Cannot open database

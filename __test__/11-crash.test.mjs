@@ -9,7 +9,9 @@ import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SEED } from './support/seed.mjs';
 
-const { groups, Model, random, read } = createRequire(import.meta.url)('./processes/calls.cjs');
+const { groups, lastWrite, Model, random, read } = createRequire(import.meta.url)(
+  './processes/calls.cjs',
+);
 const script = fileURLToPath(new URL('./processes/killed.cjs', import.meta.url));
 
 /** How often a process is killed on one file, and on how many files at once. */
@@ -88,7 +90,7 @@ function look(file) {
  */
 function replay({ seed, first, before, found, acknowledged }) {
   const model = new Model(before);
-  const last = Math.max(first - 1, ...acknowledged);
+  const last = lastWrite(seed, first, acknowledged);
   // To be reported: the least by which the file differs from what it may hold.
   let differences = last < first ? model.differences(found) : undefined;
   if (differences?.length === 0) return { differences, unacknowledged: 0 };

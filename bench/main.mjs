@@ -17,6 +17,7 @@ import { floor } from './floor.mjs';
 import { instructions } from './instructions.mjs';
 import { machine } from './machine.mjs';
 import { processes } from './processes.mjs';
+import { reads } from './reads.mjs';
 import { readable, report } from './report.mjs';
 import { disk, memory } from './space.mjs';
 import { cleanup, stalls } from './stalls.mjs';
@@ -40,6 +41,7 @@ const others = {
   memory,
   disk,
   waiting,
+  reads,
   instructions,
 };
 

@@ -11,7 +11,7 @@ use comic_vine_sqlite_store::core::adaptive::{self, Priority};
 use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, DedupeOptions, RateLimitConfig};
-use comic_vine_sqlite_store::core::plan::{Operation, Outcome, Step};
+use comic_vine_sqlite_store::core::plan::{Operation, Outcome, Step, Weight};
 use comic_vine_sqlite_store::core::rate_limit::{self, Reservations};
 use comic_vine_sqlite_store::core::{cache, value::Millis};
 use comic_vine_sqlite_store::engine::batch::{Batch, Completion, Progress};
@@ -201,10 +201,11 @@ impl World {
         let (id, now) = (self.fates.len(), self.now as Millis);
         self.fates.push(Fate { made: Some((made, now)), ..Fate::default() });
         let operation = self.stores.operation(id, made, now);
-        // As the executors do: a read is carried out at once if nothing is before it.
+        // As the executors do: a read is carried out at once if nothing is before it that it could see.
         let fate = &mut self.fates[id];
         let run = |operation: &Operation| {
-            (operation.read_only && self.scheduler.is_idle()).then(|| {
+            let at_once = operation.read_only && operation.weight == Weight::Light;
+            (at_once && operation.steps.iter().all(|step| self.scheduler.may_read(step.place()))).then(|| {
                 fate.carried_out += 1;
                 self.later.connection.read(&operation.steps)
             })
@@ -226,7 +227,7 @@ impl World {
             return;
         }
         if self.batch.is_none() {
-            self.batch = self.scheduler.next_batch(at_most, 10_000);
+            self.batch = self.scheduler.next_batch_beside_reads(at_most, 10_000);
         }
         self.go_on();
     }

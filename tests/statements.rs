@@ -6,7 +6,7 @@ mod common;
 
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::plan::Step;
-use comic_vine_sqlite_store::core::schema::Statement;
+use comic_vine_sqlite_store::core::schema::{Effect, SchemaConnection, Statement, Table};
 use comic_vine_sqlite_store::sqlite::connection::Location;
 
 use common::Value;
@@ -36,5 +36,66 @@ fn none_is_prepared_anew_for_other_values() {
         // The first time for the schema.
         let anew = connection.preparations_anew().unwrap();
         assert_eq!(*first.get_or_insert(anew), anew, "round {round}");
+    }
+}
+
+/// The tables of the stores that share one.
+fn table_of(name: &str) -> Table {
+    match name {
+        "cache" => Table::Cache,
+        "dedupe_jobs" | "dedupe_leases" => Table::Jobs,
+        "rate_limits" | "rate_limit_reservations" | "adaptive_state" => Table::Requests,
+        other => panic!("{other}"),
+    }
+}
+
+/// Whether all that a statement touches is of the key it is given as this parameter, by its text.
+fn is_of_key(sql: &str, index: usize) -> bool {
+    let parameter = format!("= ?{}", index + 1);
+    let column = if sql.contains("resource") { "resource" } else { "hash" };
+    let inserts_it = index == 0 && sql.contains(&format!("({column}, "));
+    let renames_it = sql.contains(&format!("?{} AS of,", index + 1)) && sql.contains(&format!("{column} = of"));
+    sql.contains(&format!("{column} {parameter}")) || inserts_it || renames_it
+}
+
+/// By the programs that SQLite makes of them (sqlite.org/opcode.html).
+#[test]
+fn each_touches_what_it_says() {
+    let kinds = [StoreKind::Cache, StoreKind::Dedupe, StoreKind::Adaptive];
+    let mut connection = common::open(&Location::Memory, &kinds);
+    let roots = connection.query("SELECT rootpage, tbl_name FROM sqlite_schema WHERE rootpage > 0").unwrap();
+    // Where ids given out are kept: no read looks there.
+    let sequence = roots.iter().find(|row| row[1].text() == Some("sqlite_sequence")).map(|row| row[0].clone());
+    let table_at = |page: &Value| {
+        let found = roots.iter().find(|row| row[0].number() == page.number());
+        found.and_then(|row| row[1].text()).map(table_of)
+    };
+    for statement in Statement::ALL {
+        let access = statement.access();
+        let mut parts = statement.sql().split('?');
+        let first = parts.next().unwrap_or_default().to_owned();
+        // Each parameter is 1.
+        let sql =
+            parts.fold(first, |sql, part| sql + "1" + part.trim_start_matches(|it: char| it.is_ascii_digit()));
+        let program = connection.query(&format!("EXPLAIN {sql}")).unwrap();
+        let mut writes = false;
+        for row in &program {
+            let touched = match row[1].text().unwrap() {
+                "OpenRead" | "OpenWrite" => &row[3],
+                "Clear" => &row[2],
+                _ => continue,
+            };
+            if Some(touched) == sequence.as_ref() {
+                continue;
+            }
+            writes |= row[1].text() != Some("OpenRead");
+            assert_eq!(table_at(touched), Some(access.table), "{statement:?} {row:?}");
+        }
+        if writes {
+            assert_ne!(access.effect, Effect::Reads, "{statement:?}");
+        }
+        if let Some(index) = access.key {
+            assert!(is_of_key(statement.sql(), index), "{statement:?}");
+        }
     }
 }

@@ -115,6 +115,28 @@ function* groups(seed, first) {
   }
 }
 
+/** Those that answer at once, whatever is called before and does not touch what they read. */
+const READS = ['get', 'getStatus', 'canProceed'];
+
+/**
+ * The last of the acknowledged calls that tells that all writes before it have taken effect: a write. The number before
+ * the first if there is none.
+ * @param {number} seed
+ * @param {number} first
+ * @param {Set<number>} acknowledged
+ */
+function lastWrite(seed, first, acknowledged) {
+  const most = Math.max(...acknowledged);
+  let last = first - 1;
+  for (const group of groups(seed, first)) {
+    for (const { n, method } of group) {
+      if (n > most) return last;
+      if (acknowledged.has(n) && !READS.includes(method)) last = n;
+    }
+  }
+  return last;
+}
+
 /**
  * @typedef {Map<string, string>} Rows  the rows of a table by their key, as text
  * @typedef {{ cache: Rows, jobs: Rows, requests: Rows }} State
@@ -300,4 +322,4 @@ class Model {
   }
 }
 
-module.exports = { groups, Model, OPTIONS, random, read, START };
+module.exports = { groups, lastWrite, Model, OPTIONS, random, read, START };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::error::Error;
-use super::schema::Statement;
+use super::schema::{Access, Effect, Statement, Table};
 use super::value::{Millis, Value};
 
 /// One statement of the closed set with the values of its parameters, in order.
@@ -24,12 +24,28 @@ impl Step {
         Step { statement, values: values.into_iter().collect() }
     }
 
+    /// What it touches.
+    pub fn place(&self) -> Place<'_> {
+        let Access { table, key, .. } = self.statement.access();
+        // What has another key than text is taken for the whole.
+        Place { table, key: key.and_then(|index| self.values.get(index)).and_then(Value::text) }
+    }
+
     /// Whether a later step has left nothing for this one to do: it has written anew what was stale.
     fn is_overtaken_by(&self, later: &Step) -> bool {
         let is_rewritten =
             matches!((self.statement, later.statement), (Statement::CacheDeleteStale, Statement::CacheSet));
         is_rewritten && self.values.first() == later.values.first()
     }
+}
+
+/// A part of a store's tables: what belongs to a key, or the whole.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub struct Place<'key> {
+    /// The tables.
+    pub table: Table,
+    /// The key.
+    pub key: Option<&'key str>,
 }
 
 /// What running one step gave.
@@ -151,6 +167,16 @@ impl Operation {
         later.any(|later| {
             let is_overtaken = |step: &Step| later.steps.iter().any(|later| step.is_overtaken_by(later));
             self.steps.iter().all(is_overtaken)
+        })
+    }
+
+    /// What reads of a key may have to wait for: what it writes or, where it may go on, may write then.
+    pub fn written(&self) -> impl Iterator<Item = Place<'_>> {
+        let goes_on = self.goes_on;
+        let places = self.steps.iter().map(|step| (step.statement.access().effect, step.place()));
+        places.filter_map(move |(effect, place)| {
+            let is_written = effect == Effect::Writes || (goes_on && effect == Effect::Reads);
+            is_written.then_some(place)
         })
     }
 

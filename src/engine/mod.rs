@@ -6,3 +6,4 @@ pub mod call;
 pub mod executor;
 pub mod grouping;
 pub mod scheduler;
+pub mod write_set;

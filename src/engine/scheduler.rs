@@ -4,36 +4,64 @@ use std::collections::VecDeque;
 
 use super::batch::{Batch, Completion, take_if};
 use super::call::{Call, Time};
+use super::write_set::WriteSet;
 use crate::core::error::Error;
-use crate::core::plan::{Operation, Weight};
+use crate::core::plan::{Operation, Place, Weight};
 
-/// See the module's description. One batch is under way at a time.
+/// The batch that is under way.
+enum InFlight {
+    None,
+    /// No read may be carried out beside it.
+    Alone,
+    /// Reads may be carried out beside it, of what it does not write.
+    BesideReads(WriteSet),
+}
+
+/// Decides what is carried out next, and together with what. One batch is under way at a time.
 pub struct Scheduler<R, E> {
     queue: VecDeque<Call<R>>,
-    in_flight: bool,
+    /// What the queue writes.
+    queued: WriteSet,
+    in_flight: InFlight,
     errors: std::marker::PhantomData<fn() -> E>,
 }
 
 impl<R, E> Default for Scheduler<R, E> {
     fn default() -> Self {
-        Scheduler { queue: VecDeque::new(), in_flight: false, errors: std::marker::PhantomData }
+        Scheduler {
+            queue: VecDeque::new(),
+            queued: WriteSet::default(),
+            in_flight: InFlight::None,
+            errors: std::marker::PhantomData,
+        }
     }
 }
 
 impl<R, E: Clone + From<Error>> Scheduler<R, E> {
     /// Whether nothing is queued or under way.
     pub fn is_idle(&self) -> bool {
-        !self.in_flight && self.queue.is_empty()
+        matches!(self.in_flight, InFlight::None) && self.queue.is_empty()
     }
 
     /// Whether something is queued, and nothing under way.
     pub fn is_ready(&self) -> bool {
-        !self.in_flight && !self.queue.is_empty()
+        matches!(self.in_flight, InFlight::None) && !self.queue.is_empty()
     }
 
     /// Whether something is queued.
     pub fn has_queued(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Whether what is read at this place is what it will be when all that is queued and under way has been carried out:
+    /// none of it writes there.
+    pub fn may_read(&self, place: Place<'_>) -> bool {
+        let waits_for_batch = match &self.in_flight {
+            InFlight::None => false,
+            InFlight::Alone => true,
+            InFlight::BesideReads(writes) => writes.overlaps(place),
+        };
+        !waits_for_batch && (self.queue.is_empty() || !self.queued.overlaps(place))
     }
 
     /// What is queued, in order.
@@ -43,6 +71,7 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
 
     /// Puts a call at the end of the queue.
     pub fn submit(&mut self, call: Call<R>) {
+        self.queued.insert(&call.operation);
         self.queue.push_back(call);
     }
 
@@ -54,14 +83,29 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
         }
         let operations = self.queue.iter().take(operations_at_most).map(|call| &call.operation);
         let length = batch_length(operations, bytes_at_most);
-        self.in_flight = true;
-        Some(Batch::new(self.queue.drain(..length).collect()))
+        self.in_flight = InFlight::Alone;
+        let calls = self.queue.drain(..length).collect();
+        self.forget_writes(&calls);
+        Some(Batch::new(calls))
+    }
+
+    /// As [`next_batch`](Self::next_batch), of one beside which reads may be carried out.
+    pub fn next_batch_beside_reads(
+        &mut self,
+        operations_at_most: usize,
+        bytes_at_most: usize,
+    ) -> Option<Batch<R, E>> {
+        let batch = self.next_batch(operations_at_most, bytes_at_most)?;
+        let mut writes = WriteSet::default();
+        batch.calls().for_each(|call| writes.insert(&call.operation));
+        self.in_flight = InFlight::BesideReads(writes);
+        Some(batch)
     }
 
     /// A batch has come to its end, or is given up: what is left of it is queued again, and what follows from the rest. See
     /// [`follow_up`](Self::follow_up).
     pub fn end(&mut self, batch: Batch<R, E>, completion: &mut Completion<R, E>) -> bool {
-        self.in_flight = false;
+        self.in_flight = InFlight::None;
         self.requeue_front(batch.into_calls());
         self.follow_up(completion)
     }
@@ -71,17 +115,18 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
     pub fn follow_up(&mut self, completion: &mut Completion<R, E>) -> bool {
         let has_rest = completion.rest.iter().any(|call| call.operation.weight == Weight::Heavy);
         self.requeue_front(std::mem::take(&mut completion.next_in_turn));
-        self.queue.append(&mut completion.rest);
+        completion.rest.drain(..).for_each(|call| self.submit(call));
         has_rest
     }
 
     /// Work on a batch has broken off, and it is lost.
     pub fn abandon(&mut self) {
-        self.in_flight = false;
+        self.in_flight = InFlight::None;
     }
 
     fn requeue_front(&mut self, mut calls: VecDeque<Call<R>>) {
         if !calls.is_empty() {
+            calls.iter().for_each(|call| self.queued.insert(&call.operation));
             calls.append(&mut self.queue);
             self.queue = calls;
         }
@@ -91,13 +136,25 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
     pub fn take_timed_out(&mut self, batch: &mut Batch<R, E>, now: Time) -> Batch<R, E> {
         let is_late = |call: &Call<R>| call.deadline.is_some_and(|deadline| deadline <= now);
         let mut late = batch.take_if(is_late);
-        late.append(&mut take_if(&mut self.queue, is_late));
+        let mut queued = take_if(&mut self.queue, is_late);
+        self.forget_writes(&queued);
+        late.append(&mut queued);
         Batch::alone(late)
     }
 
     /// Takes everything that is queued.
     pub fn take_all(&mut self) -> Batch<R, E> {
+        self.queued.clear();
         Batch::alone(std::mem::take(&mut self.queue))
+    }
+
+    /// These have been taken out of the queue.
+    fn forget_writes(&mut self, calls: &VecDeque<Call<R>>) {
+        if self.queue.is_empty() {
+            self.queued.clear();
+        } else {
+            calls.iter().for_each(|call| self.queued.remove(&call.operation));
+        }
     }
 }
 

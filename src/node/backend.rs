@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::environment::{Continuation, Environment, Queue};
 use super::given::Given;
 use super::js::{Failure, Js, Result};
-use crate::core::plan::{Answer, Operation};
+use crate::core::plan::{Answer, Operation, Place};
 use crate::sqlite::database::{Database, Submitted};
 use crate::sqlite::registry::Handle;
 
@@ -68,11 +68,11 @@ impl Backend {
         }
     }
 
-    /// Whether a read handed in now would be carried out at once, as far as can be told.
-    pub fn is_idle(&self) -> bool {
+    /// Whether a read of this place waits for nothing that was called before it.
+    pub fn may_read(&self, place: Place<'_>) -> bool {
         match self {
-            Backend::Own(database) => database.is_idle(),
-            Backend::Given(given) => given.is_idle(),
+            Backend::Own(database) => database.may_read(place),
+            Backend::Given(given) => given.may_read(place),
         }
     }
 

@@ -18,7 +18,8 @@ use crate::core::dedupe::rules::{self, Call};
 use crate::core::dedupe::waiters::{Action, Ending, Event, Now, Waiters};
 use crate::core::error::StoreKind;
 use crate::core::options::DedupeOptions;
-use crate::core::plan::Operation;
+use crate::core::plan::{Operation, Place};
+use crate::core::schema::Table;
 use crate::core::value::Millis;
 use crate::sqlite::watch::{self, Signal, Watch};
 
@@ -284,7 +285,8 @@ impl Inner {
     fn wait_for(&self, call: &Arguments) -> Value {
         self.tell(call, || {
             let hash = options::string(call.js, call.get(0), "hash")?;
-            let at_once = self.store.backend()?.is_idle();
+            let place = Place { table: Table::Jobs, key: Some(&hash) };
+            let at_once = self.store.backend()?.may_read(place);
             Ok(Box::new(move |waiter| Event::WaitFor { hash, at_once, waiter }))
         })
     }

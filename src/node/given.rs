@@ -16,7 +16,7 @@ use super::js::{Failure, Js, Reference, Result, Value};
 use super::realm::Realm;
 use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
-use crate::core::plan::{Answer, Operation, PlanRows, Step, StepRows};
+use crate::core::plan::{Answer, Operation, Place, PlanRows, Step, StepRows};
 use crate::core::schema::{self, SchemaConnection, Statement};
 use crate::core::value::Value as SqlValue;
 use crate::engine::batch::Progress;
@@ -345,7 +345,7 @@ impl Given {
         continuation: impl FnOnce() -> Continuation,
     ) -> Option<Result<Answer>> {
         let run = |operation: &Operation| {
-            if !operation.read_only || !self.scheduler.borrow().is_idle() {
+            if !operation.read_only || !operation.steps.iter().all(|step| self.may_read(step.place())) {
                 return None;
             }
             let rows = self.transact(&Transaction { plans: &[&operation.steps], writes: false });
@@ -381,9 +381,9 @@ impl Given {
         self.scheduler.borrow_mut().submit(call);
     }
 
-    /// Whether a call could not be carried out at once.
-    pub fn is_idle(&self) -> bool {
-        self.scheduler.borrow().is_idle()
+    /// Whether a read of this place waits for nothing that was called before it.
+    pub fn may_read(&self, place: Place<'_>) -> bool {
+        self.scheduler.borrow().may_read(place)
     }
 
     /// Whether something is queued that is not being carried out.

@@ -128,8 +128,21 @@ impl Connection {
     /// # Errors
     /// What SQLite refuses, for example a directory or a file without permission.
     pub fn open(location: &Location) -> Result<Self> {
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Self::open_as(location, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
+    }
+
+    /// Opens a database that is open already, to read from it beside the other connection. It keeps little in memory.
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    pub fn open_reader(location: &Location) -> Result<Self> {
+        let reader = Self::open_as(location, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        reader.sqlite.execute_batch("PRAGMA cache_size = -256")?;
+        Ok(reader)
+    }
+
+    fn open_as(location: &Location, access: OpenFlags) -> Result<Self> {
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let sqlite = match location {
             Location::Memory => Sqlite::open_in_memory_with_flags(flags)?,
             Location::Temporary => Sqlite::open_with_flags("", flags)?,

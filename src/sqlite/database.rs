@@ -25,7 +25,8 @@ use super::os::file_key::{self, FileKey};
 use super::os::sidecars::Fate;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
-use crate::core::plan::{Answer, Operation, PlanRows, Step, Weight};
+use crate::core::plan::{Answer, Operation, Place, PlanRows, Step, Weight};
+use crate::core::schema::Table;
 use crate::engine::batch::{Batch, Completion, Progress};
 use crate::engine::call::{AtOnce, Call, Time, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
@@ -112,6 +113,10 @@ pub struct Database {
     location: Location,
     /// `None` once closed, or while the file cannot be opened afresh.
     connection: Mutex<Option<Connection>>,
+    /// A second one, for reads while the other is busy. Opened when first needed.
+    reader: Mutex<Option<Connection>>,
+    /// Whether the file is in WAL mode.
+    has_log: AtomicBool,
     queue: Mutex<Queue>,
     /// Whether the connection has its settings: not while another process has had the file to itself.
     configured: AtomicBool,
@@ -143,6 +148,8 @@ impl Database {
             commits_inline: AtomicBool::new(!matches!(location, Location::File(_))),
             location,
             connection: Mutex::new(Some(connection)),
+            reader: Mutex::default(),
+            has_log: AtomicBool::new(false),
             queue: Mutex::default(),
             synchronous: Mutex::new(synchronous),
             journal_mode,
@@ -187,8 +194,9 @@ impl Database {
             } else if stricter {
                 connection.set_synchronous(synchronous)?;
             }
-            let inline = synchronous == Synchronous::Normal && connection.is_wal();
-            self.commits_inline.store(inline, Ordering::Relaxed);
+            let has_log = connection.is_wal();
+            self.has_log.store(has_log, Ordering::Relaxed);
+            self.commits_inline.store(has_log && synchronous == Synchronous::Normal, Ordering::Relaxed);
         }
         connection.prepare_store(kind)
     }
@@ -246,7 +254,7 @@ impl Database {
             if !self.runs_at_once(operation) {
                 return None;
             }
-            let guard = self.connection_if_idle()?;
+            let guard = self.connection_for(operation)?;
             let result = Native(guard.as_ref()?).run_single(operation);
             if matches!(result, Err(Refusal::Busy(_))) { None } else { Some(result.map_err(Refusal::into_error)) }
         };
@@ -264,19 +272,45 @@ impl Database {
         }
     }
 
-    /// Whether nothing is queued or under way in the background that could keep a call waiting.
-    pub fn is_idle(&self) -> bool {
+    /// Whether a read of this place waits for nothing that was called before it.
+    pub fn may_read(&self, place: Place<'_>) -> bool {
         let queue = self.queue.lock();
-        !queue.in_background && queue.scheduler.is_idle()
+        let is_prepared = queue.unprepared.iter().all(|(kind, _)| Table::of(*kind) != place.table);
+        is_prepared && queue.scheduler.may_read(place)
     }
 
-    /// The connection, if nothing is before the caller.
-    fn connection_if_idle(&self) -> Option<MutexGuard<'_, Option<Connection>>> {
-        let queue = self.queue.lock();
-        if queue.in_background || !queue.scheduler.is_idle() || !queue.unprepared.is_empty() {
+    /// The connection, or the one that only reads, if nothing is before the caller that it has to wait for.
+    fn connection_for(&self, operation: &Operation) -> Option<MutexGuard<'_, Option<Connection>>> {
+        if !operation.read_only {
+            let queue = self.queue.lock();
+            let is_idle = !queue.in_background && queue.scheduler.is_idle() && queue.unprepared.is_empty();
+            return if is_idle { self.connection.try_lock() } else { None };
+        }
+        if !operation.steps.iter().all(|step| self.may_read(step.place())) {
             return None;
         }
-        self.connection.try_lock()
+        // The writer's is warm: through another connection, what was written last is read from the file.
+        self.connection.try_lock().or_else(|| self.reader())
+    }
+
+    /// The connection that only reads: beside the other one while that is busy. Readers wait for nobody in WAL mode.
+    fn reader(&self) -> Option<MutexGuard<'_, Option<Connection>>> {
+        // Another thread of JavaScript may use it, for one bounded read.
+        let mut reader = self.reader.lock();
+        if !self.has_log.load(Ordering::Relaxed) {
+            return None;
+        }
+        if reader.is_none() && key_of(&self.location) == *self.file_key.lock() {
+            *reader = Some(Connection::open_reader(&self.location).ok()?);
+        }
+        Some(reader)
+    }
+
+    /// Closes it, until the connection is known to have a log again.
+    fn close_reader(&self) {
+        let mut reader = self.reader.lock();
+        self.has_log.store(false, Ordering::Relaxed);
+        *reader = None;
     }
 
     /// Puts an operation at the end of the queue, for the next flush. It may wait for locks for so long.
@@ -384,6 +418,7 @@ impl Database {
 
     /// Closes a connection whose log is lost, and says so.
     fn abandon(&self, connection: Connection) {
+        self.close_reader();
         connection.abandon();
         // Whoever opens what is there now is to use this database.
         *self.file_key.lock() = key_of(&self.location);
@@ -485,8 +520,9 @@ impl Database {
             self.end(batch);
             return false;
         };
-        let mut unprepared = std::mem::take(&mut queue.unprepared);
-        let batch = queue.scheduler.next_batch(BATCH_OPERATIONS, BATCH_BYTES);
+        let mut unprepared = queue.unprepared.clone();
+        let to_prepare = unprepared.len();
+        let batch = queue.scheduler.next_batch_beside_reads(BATCH_OPERATIONS, BATCH_BYTES);
         if batch.is_none() && unprepared.is_empty() && !checkpoint {
             queue.in_background = false;
             return false;
@@ -523,6 +559,9 @@ impl Database {
             // SQLite answers BUSY at once where waiting could not help, for example while a snapshot is recovered.
             std::thread::sleep(Duration::from_millis(1));
         }
+        let is_unprepared = !unprepared.is_empty();
+        // Only now: reads beside this look whether their table is there.
+        self.queue.lock().unprepared.splice(..to_prepare, unprepared);
         // While the connection is held: whoever waits for it finds everything delivered and queued.
         self.end(batch);
         if checkpoint {
@@ -532,9 +571,8 @@ impl Database {
         } else {
             self.checkpoint_if_due(connection);
         }
-        if !unprepared.is_empty() {
+        if is_unprepared {
             let mut queue = self.queue.lock();
-            queue.unprepared.append(&mut unprepared);
             if !queue.scheduler.has_queued() {
                 // Nobody waits: the next call tries again.
                 queue.in_background = false;
@@ -647,6 +685,8 @@ impl Database {
         self.drain();
         self.queue.lock().closed = true;
         self.drain();
+        // The last one to close checkpoints.
+        self.close_reader();
         let Some(connection) = self.connection.lock().take() else { return };
         if self.has_lost_log(&connection, Duration::ZERO) {
             self.abandon(connection);

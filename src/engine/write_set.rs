@@ -1,0 +1,73 @@
+//! What calls write, so that a read can tell at once whether it has to wait for one of them.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::core::plan::{Operation, Place};
+use crate::core::schema::Table;
+
+/// How many writes there are of each key, and of each table. Keys are told apart by a hash: where two have the same, a read
+/// waits for a write that it need not wait for.
+#[derive(Default)]
+pub struct WriteSet {
+    hasher: RandomState,
+    by_key: HashMap<u64, usize>,
+    by_table: [Counts; Table::COUNT],
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Writes of the whole table.
+    whole: usize,
+    /// Writes of the whole table, or of a key.
+    all: usize,
+}
+
+impl WriteSet {
+    /// Whether something is written that a read of this place would see.
+    pub fn overlaps(&self, place: Place<'_>) -> bool {
+        let counts = &self.by_table[place.table as usize];
+        match place.key {
+            Some(_) => counts.whole > 0 || self.by_key.contains_key(&self.hasher.hash_one(place)),
+            None => counts.all > 0,
+        }
+    }
+
+    /// Adds what an operation writes.
+    pub fn insert(&mut self, operation: &Operation) {
+        for place in operation.written() {
+            let counts = &mut self.by_table[place.table as usize];
+            counts.all += 1;
+            match place.key {
+                Some(_) => *self.by_key.entry(self.hasher.hash_one(place)).or_default() += 1,
+                None => counts.whole += 1,
+            }
+        }
+    }
+
+    /// Takes away what an operation writes that was added before.
+    pub fn remove(&mut self, operation: &Operation) {
+        for place in operation.written() {
+            let counts = &mut self.by_table[place.table as usize];
+            counts.all -= 1;
+            match place.key {
+                Some(_) => {
+                    let key = self.hasher.hash_one(place);
+                    if let Some(count) = self.by_key.get_mut(&key) {
+                        *count -= 1;
+                        if *count == 0 {
+                            self.by_key.remove(&key);
+                        }
+                    }
+                }
+                None => counts.whole -= 1,
+            }
+        }
+    }
+
+    /// Takes away everything.
+    pub fn clear(&mut self) {
+        self.by_key.clear();
+        self.by_table = <_>::default();
+    }
+}
