@@ -117,15 +117,14 @@ describe('while a write waits for the lock of another process', () => {
     expect(afterwards).toEqual([undefined]);
   });
 
-  it('a clean-up is not waited for, except by statistics', async () => {
+  it('a clean-up is not waited for', async () => {
     const cache = open(SQLiteCacheStore);
     await Promise.all([cache.set('key', 'value', 60), cache.set('expired', 'value', -1)]);
-    const { answers, afterwards } = await besides(() => cache.cleanup(), {
+    const { answers } = await besides(() => cache.cleanup(), {
       atOnce: () => [cache.get('key'), cache.get('expired')],
-      waiting: () => [cache.getStats()],
     });
     expect(answers).toEqual(['value', undefined]);
-    expect(afterwards[0]).toMatchObject({ totalItems: 1, expiredItems: 0 });
+    expect((await cache.getStats()).totalItems).toBe(1);
   });
 });
 

@@ -825,6 +825,18 @@ describe('journalMode and synchronous', () => {
   });
 });
 
+describe('the package, evaluated two hundred times', () => {
+  it.each(['stores.db', ':memory:'])('leaves nothing behind: %s', async (name) => {
+    const database = name === ':memory:' ? name : path(name);
+    const parameters = { evaluations: 200, measuredFrom: 20, database };
+    const found = await ask('evaluations.cjs', parameters, { node: ['--expose-gc'] });
+    console.log(`evaluations, ${name}: ${JSON.stringify(found)}`);
+    expect(found.made).toBe(800);
+    expect(found.alive).toBeLessThan(5);
+    expect(found.grown).toBeLessThan(1 << 20);
+  });
+});
+
 describe('a store that is dropped without close()', () => {
   /** @param {string} form */
   const collect = (form) =>

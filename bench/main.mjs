@@ -3,10 +3,12 @@
 //   --only <text>    only the cases and sections with that in their names; writes nothing
 //   --rounds <n>     15 by default
 //   --check          exit code 1 if a target is missed
+//   --build <folder> another build of this package, which lies there, as a peer; writes nothing
 //
 // The files that are measured lie in the directory for temporary ones, or in that of the variable BENCH_DIR.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { install } from '../scripts/npm.mjs';
@@ -16,6 +18,7 @@ import { coldStart } from './cold-start.mjs';
 import { floor } from './floor.mjs';
 import { instructions } from './instructions.mjs';
 import { machine } from './machine.mjs';
+import { addBuild, buildOf } from './peers.mjs';
 import { processes } from './processes.mjs';
 import { reads } from './reads.mjs';
 import { readable, report } from './report.mjs';
@@ -29,6 +32,7 @@ const { values: options } = parseArgs({
     only: { type: 'string', default: '' },
     rounds: { type: 'string', default: '15' },
     check: { type: 'boolean', default: false },
+    build: { type: 'string', default: '' },
   },
 });
 const rounds = Number(options.rounds);
@@ -63,6 +67,13 @@ function print({ name, values }, unit) {
 }
 
 const timed = [];
+if (options.build !== '') {
+  addBuild(resolve(options.build));
+  for (const benchmark of cases) {
+    const ours = benchmark.peers.filter((name) => name === 'ours' || name === 'ours in memory');
+    benchmark.peers = [...benchmark.peers, ...ours.map(buildOf)];
+  }
+}
 for (const benchmark of cases.filter(isChosen)) {
   timed.push(await timeCase(benchmark, rounds));
   print({ name: benchmark.name, values: timed[timed.length - 1].times }, 'µs');
@@ -84,7 +95,7 @@ console.log();
 for (const { name, wanted, found, reached } of verdicts)
   console.log(`${reached ? 'reached' : 'MISSED '}  ${name}: ${found}, ${wanted}`);
 
-if (options.only === '') {
+if (options.only === '' && options.build === '') {
   const docs = new URL('../docs/', import.meta.url);
   mkdirSync(docs, { recursive: true });
   const text = report({ sections, machine: await machine(inRust.sqlite), rounds });

@@ -3,6 +3,7 @@
 
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 const DAY = 86_400_000;
 const limits = { defaultConfig: { limit: 1e9, windowMs: DAY } };
@@ -147,6 +148,27 @@ export const definitions = {
     durability: NONE,
   },
 };
+
+/**
+ * Adds the stores of another build of this package as a peer.
+ * @param {string} folder  where that lies, built
+ */
+export function addBuild(folder) {
+  const build = {
+    load: () => import(pathToFileURL(join(folder, 'index.mjs')).href),
+    names: published,
+  };
+  Object.assign(sources, { build });
+  for (const name of ['ours', 'ours in memory'])
+    definitions[buildOf(name)] = {
+      ...definitions[name],
+      what: `another build of this package: ${definitions[name].what}`,
+      of: /** @type {any} */ ('build'),
+    };
+}
+
+/** The peer that is the other build of `ours` or `ours in memory`. @param {string} name */
+export const buildOf = (name) => name.replace('ours', 'other build');
 
 /** A connection with the settings that a path has by default. @param {string} file */
 export async function connect(file) {

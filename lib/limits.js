@@ -1,19 +1,15 @@
 'use strict';
 
 // The configuration of limits by resource, live: what is in the given `Map` and objects counts when a call is made, as
-// in 0.2.0. Native code checks it.
+// in 0.2.0. Native code checks it, and sets both members when a store is made.
 
 /** @typedef {{ limit: number, windowMs: number }} Config */
 
 module.exports = class Limits {
-  /**
-   * @param {Map<string, Config> | undefined} map  the option `resourceConfigs`
-   * @param {Config} config  the option `defaultConfig`, or what counts without it
-   */
-  constructor(map, config) {
-    this.map = map;
-    this.config = config;
-  }
+  /** The option `resourceConfigs`. @type {Map<string, Config> | undefined} */
+  map = undefined;
+  /** The option `defaultConfig`, or what counts without it. @type {Config | undefined} */
+  config = undefined;
 
   /** @param {string} resource @returns its configuration */
   of(resource) {

@@ -5,9 +5,8 @@
 // later (Date, timers) is looked up when it is used, as a store written in JavaScript would.
 
 const binding = require('./binding.js');
+const define = require('./classes.js');
 const driver = require('./driver.js');
-const Limits = require('./limits.js');
-const methods = require('./methods.js');
 
 const intrinsics = {
   now: () => Date.now(),
@@ -27,24 +26,23 @@ const intrinsics = {
     });
     return parts;
   },
-  startInterval(tick, milliseconds) {
+  startInterval(tick, number, milliseconds) {
     const timer = setInterval(() => {
-      if (!tick()) clearInterval(timer);
+      if (!tick(number)) clearInterval(timer);
     }, milliseconds);
     return hold(timer);
   },
-  startTimeout(tick, milliseconds) {
-    return hold(setTimeout(() => tick(), milliseconds));
+  startTimeout(tick, number, milliseconds) {
+    return hold(setTimeout(() => tick(number), milliseconds));
   },
   stopTimer({ timer }) {
     clearTimeout(timer);
   },
-  methods,
-  Limits,
   driver,
-  key: Symbol('realm'),
-  asyncDispose: Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose'),
+  /** @type {unknown} */
+  realm: undefined,
 };
+intrinsics.realm = binding.createRealm(intrinsics);
 
 // No timer of a store keeps the process alive. A timer may be a number (fake timers), which native code cannot
 // hold on to.
@@ -53,4 +51,4 @@ function hold(timer) {
   return { timer };
 }
 
-module.exports = binding.defineStores(intrinsics);
+for (const table of binding.classes) exports[table.name] = define(table, intrinsics);

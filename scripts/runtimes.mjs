@@ -1,6 +1,7 @@
 /**
  * Tests the stores on connections of drivers and under runtimes that the developer's Node may not have: node:sqlite and
- * better-sqlite3 13 need Node 22, bun:sqlite needs Bun. They are npm packages, of __test__/runtimes.
+ * better-sqlite3 13 need Node 22, bun:sqlite needs Bun. They are npm packages, of __test__/runtimes. So is an older Jest:
+ * under that and the newer one, what stores leave behind.
  *
  *   node scripts/runtimes.mjs            installs them if they are missing, and runs the suites under each
  *   node scripts/runtimes.mjs install    only installs them
@@ -22,7 +23,8 @@ const folder = join(root, '__test__/runtimes');
  * @property {string} title
  * @property {string} [program]  absent where there is none for this platform
  * @property {string[]} args
- * @property {Record<string, string>} env
+ * @property {Record<string, string>} [env]
+ * @property {RegExp} [unwanted]  what its output must not have
  */
 
 /**
@@ -30,7 +32,7 @@ const folder = join(root, '__test__/runtimes');
  * @param {Suite} suite
  * @returns {Promise<boolean>} whether all tests passed
  */
-async function run({ title, program, args, env }) {
+async function run({ title, program, args, env, unwanted }) {
   if (!program) {
     console.error(`runtimes: ${title}: there is none for this platform`);
     return false;
@@ -45,10 +47,12 @@ async function run({ title, program, args, env }) {
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', (chunk) => output.push(chunk));
   const [status, signal] = await once(child, 'close');
-  console.log(`runtimes: ${title}`);
-  process.stdout.write(Buffer.concat(output));
-  if (status !== 0) console.error(`runtimes: ${title} failed: ${signal ?? `exit code ${status}`}`);
-  return status === 0;
+  const text = Buffer.concat(output).toString();
+  console.log(`runtimes: ${title}\n${text}`);
+  const told = unwanted?.exec(text)?.[0];
+  if (status === 0 && told === undefined) return true;
+  console.error(`runtimes: ${title} failed: ${told ?? signal ?? `exit code ${status}`}`);
+  return false;
 }
 
 /** A Node of at least 22.13: this one, or the one that is installed as a package. */
@@ -88,8 +92,26 @@ if (process.argv[2] !== 'install') {
     title: 'Bun: bun:sqlite',
     program: bun(),
     args: ['test', './__test__/connections/bun.mjs'],
-    env: {},
   });
+  for (const [name, home] of [
+    ['Jest', root],
+    ['Jest 29', folder],
+  ]) {
+    const jest = join(home, 'node_modules/jest/bin/jest.js');
+    suites.push(
+      {
+        title: `${name}: --detectLeaks`,
+        program: process.execPath,
+        args: [jest, '--detectLeaks', 'realms'],
+      },
+      {
+        title: `${name}: --detectOpenHandles`,
+        program: process.execPath,
+        args: [jest, '--detectOpenHandles', 'realms', 'spies'],
+        unwanted: /detected the following .*open handle/,
+      },
+    );
+  }
   const queue = suites.values();
   const worker = async () => {
     for (const suite of queue) if (!(await run(suite))) process.exitCode = 1;

@@ -9,6 +9,8 @@
 //! transaction at its end: there, if that is cheap, otherwise on a background thread. The JavaScript thread never
 //! waits for a lock or an fsync.
 
+#![deny(unsafe_code)]
+
 pub mod core;
 pub mod engine;
 #[cfg(feature = "node")]

@@ -13,8 +13,11 @@ use comic_vine_sqlite_store::core::cache;
 use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Error, Result, StoreKind};
 use comic_vine_sqlite_store::core::options::{DedupeOptions, JournalMode, Synchronous};
-use comic_vine_sqlite_store::core::plan::{Answer, Operation};
-use comic_vine_sqlite_store::core::schema::SchemaConnection;
+use comic_vine_sqlite_store::core::plan::{Answer, Operation, Place, Step};
+use comic_vine_sqlite_store::core::schema::{SchemaConnection, Statement, Table};
+use comic_vine_sqlite_store::engine::batch::Completion;
+use comic_vine_sqlite_store::engine::call::Call;
+use comic_vine_sqlite_store::engine::scheduler::Scheduler;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
 use comic_vine_sqlite_store::sqlite::database::{Database, Recipient, Reply, Submitted};
 use common::TempFile;
@@ -223,6 +226,21 @@ fn a_replaced_file_is_not_read_beside_the_old_one() {
     assert!(written.recv().unwrap().is_ok());
     assert_eq!(text(key.recv().unwrap().unwrap()).unwrap(), "\"value\"");
     database.close();
+}
+
+#[test]
+fn what_is_tidied_is_waited_for_by_statistics_alone() {
+    let mut scheduler = Scheduler::<(), Error>::default();
+    let step = Step::new(Statement::DedupeRemoveExpired, [1.0.into(), 0.0.into()]);
+    scheduler.submit(Call { operation: Operation::command([step]), reply: None, deadline: None });
+    let may_read = |scheduler: &Scheduler<(), Error>, key| scheduler.may_read(Place { table: Table::Jobs, key });
+    assert!(may_read(&scheduler, Some("job")));
+    assert!(!may_read(&scheduler, None));
+    let mut batch = scheduler.next_batch_beside_reads(1, 1).unwrap();
+    assert!(may_read(&scheduler, Some("job")) && !may_read(&scheduler, None));
+    batch.refuse(&Error::NoThread);
+    scheduler.end(batch, &mut Completion::default());
+    assert!(may_read(&scheduler, None));
 }
 
 #[test]

@@ -32,8 +32,6 @@ pub enum Error {
     MissingDirectory,
     /// Two options contradict each other.
     Contradiction(&'static str),
-    /// A class was called without `new`: a `TypeError`.
-    NotConstructed(&'static str),
     /// The call came after `close()` or `destroy()`.
     Destroyed(StoreKind),
     /// A value has no JSON form; the text says why.
@@ -94,9 +92,6 @@ impl fmt::Display for Error {
                 formatter.write_str("Cannot open database because the directory does not exist")
             }
             Error::Contradiction(message) => formatter.write_str(message),
-            Error::NotConstructed(class) => {
-                write!(formatter, "Class constructor {class} cannot be invoked without 'new'")
-            }
             Error::Destroyed(kind) => {
                 let store = match kind {
                     StoreKind::Cache => "Cache",

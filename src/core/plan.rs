@@ -170,13 +170,14 @@ impl Operation {
         })
     }
 
-    /// What reads of a key may have to wait for: what it writes or, where it may go on, may write then.
-    pub fn written(&self) -> impl Iterator<Item = Place<'_>> {
+    /// What reads may have to wait for, and whether those of a key need not: what it writes or, where it may go on, may write
+    /// then; and what it tidies.
+    pub fn written(&self) -> impl Iterator<Item = (Place<'_>, bool)> {
         let goes_on = self.goes_on;
-        let places = self.steps.iter().map(|step| (step.statement.access().effect, step.place()));
-        places.filter_map(move |(effect, place)| {
-            let is_written = effect == Effect::Writes || (goes_on && effect == Effect::Reads);
-            is_written.then_some(place)
+        self.steps.iter().filter_map(move |step| match step.statement.access().effect {
+            Effect::Writes => Some((step.place(), false)),
+            Effect::Reads => goes_on.then(|| (step.place(), false)),
+            Effect::Tidies => Some((step.place(), true)),
         })
     }
 

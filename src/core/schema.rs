@@ -269,6 +269,7 @@ pub enum Effect {
     /// It writes what reads answer.
     Writes,
     /// It finds or removes what no longer counts, or prolongs what counts: reads of a key answer the same before and after.
+    /// Those of the whole table may count what is there.
     Tidies,
 }
 

@@ -1,6 +1,8 @@
 //! When operations run, in which transaction, and what follows from them: a state machine. Whatever may be waited for, a
 //! lock, a thread, a server, is the business of an [`Executor`](executor::Executor); time is an argument.
 
+#![forbid(unsafe_code)]
+
 pub mod batch;
 pub mod call;
 pub mod executor;

@@ -1,6 +1,7 @@
 //! What calls write, so that a read can tell at once whether it has to wait for one of them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::core::plan::{Operation, Place};
@@ -17,9 +18,9 @@ pub struct WriteSet {
 
 #[derive(Default)]
 struct Counts {
-    /// Writes of the whole table.
+    /// Writes of the whole table, which reads of any key wait for.
     whole: usize,
-    /// Writes of the whole table, or of a key.
+    /// Whatever is written or tidied.
     all: usize,
 }
 
@@ -35,10 +36,11 @@ impl WriteSet {
 
     /// Adds what an operation writes.
     pub fn insert(&mut self, operation: &Operation) {
-        for place in operation.written() {
+        for (place, tidies) in operation.written() {
             let counts = &mut self.by_table[place.table as usize];
             counts.all += 1;
             match place.key {
+                _ if tidies => {}
                 Some(_) => *self.by_key.entry(self.hasher.hash_one(place)).or_default() += 1,
                 None => counts.whole += 1,
             }
@@ -47,16 +49,16 @@ impl WriteSet {
 
     /// Takes away what an operation writes that was added before.
     pub fn remove(&mut self, operation: &Operation) {
-        for place in operation.written() {
+        for (place, tidies) in operation.written() {
             let counts = &mut self.by_table[place.table as usize];
             counts.all -= 1;
             match place.key {
+                _ if tidies => {}
                 Some(_) => {
-                    let key = self.hasher.hash_one(place);
-                    if let Some(count) = self.by_key.get_mut(&key) {
-                        *count -= 1;
-                        if *count == 0 {
-                            self.by_key.remove(&key);
+                    if let Entry::Occupied(mut entry) = self.by_key.entry(self.hasher.hash_one(place)) {
+                        *entry.get_mut() -= 1;
+                        if *entry.get() == 0 {
+                            entry.remove();
                         }
                     }
                 }

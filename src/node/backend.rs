@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::environment::{Continuation, Environment, Queue};
 use super::given::Given;
-use super::js::{Failure, Js, Result};
+use super::napi::js::{Failure, Js, Result};
 use crate::core::plan::{Answer, Operation, Place};
 use crate::sqlite::database::{Database, Submitted};
 use crate::sqlite::registry::Handle;

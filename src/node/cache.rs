@@ -2,9 +2,10 @@
 
 use std::rc::{Rc, Weak};
 
-use super::class::{Arguments, Class, Method, Shape};
+use super::arguments::Arguments;
+use super::class::{Class, Method, Shape};
 use super::environment::Member;
-use super::js::{Js, Result, Type, Value};
+use super::napi::js::{Js, Result, Type, Value};
 use super::options::{self, Members};
 use super::realm::Realm;
 use super::store::Store;
@@ -24,7 +25,6 @@ struct Inner {
 
 impl Class for CacheStore {
     const NAME: &'static str = "SQLiteCacheStore";
-    const EXPECTED: &'static str = "an SQLiteCacheStore";
     const METHODS: &'static [Method<Self>] = &[
         Method::new(Shape::Parsed, "get", 1, |store, call| store.0.get(call)),
         Method::new(Shape::Stringified, "set", 3, |store, call| store.0.set(call)),
@@ -36,14 +36,9 @@ impl Class for CacheStore {
         Method::new(Shape::Promised, "cleanup", 0, |store, call| {
             store.0.run(call, || Ok(cache::cleanup(call.now()?)))
         }),
-        Method::new(Shape::Promised, "close", 0, |store, call| store.0.store.close(call.js)),
-        Method::new(Shape::Direct, "destroy", 0, |store, call| {
-            store.0.store.destroy(call.js);
-            call.js.undefined()
-        }),
     ];
 
-    fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
+    fn open(js: Js, realm: Rc<Realm>, options: Value, _limits: Value) -> Result<Self> {
         let members = Members::of_options(js, options)?;
         let options = members.cache()?;
         let inner = Rc::new(Inner { store: Store::open(js, StoreKind::Cache, realm, &members)?, options });
@@ -52,8 +47,8 @@ impl Class for CacheStore {
         Ok(CacheStore(inner))
     }
 
-    fn collected(&self, js: Js) {
-        self.0.store.collected(js, None);
+    fn store(&self) -> &Store {
+        &self.0.store
     }
 }
 
@@ -68,15 +63,15 @@ impl Member for Inner {
 }
 
 impl Inner {
-    fn run(&self, call: &Arguments, make: impl FnOnce() -> Result<Operation>) -> Value {
+    fn run(&self, call: &Arguments, make: impl FnOnce() -> Result<Operation>) -> Result<Value> {
         self.store.call(call, || make().map(Some))
     }
 
-    fn get(&self, call: &Arguments) -> Value {
+    fn get(&self, call: &Arguments) -> Result<Value> {
         self.run(call, || Ok(cache::get(options::string(call.js, call.get(0), "hash")?, call.now()?)))
     }
 
-    fn set(&self, call: &Arguments) -> Value {
+    fn set(&self, call: &Arguments) -> Result<Value> {
         let js = call.js;
         self.store.call(call, || {
             let hash = options::string(js, call.get(0), "hash")?;
@@ -91,7 +86,7 @@ impl Inner {
         })
     }
 
-    fn delete(&self, call: &Arguments) -> Value {
+    fn delete(&self, call: &Arguments) -> Result<Value> {
         self.run(call, || Ok(cache::delete(options::string(call.js, call.get(0), "hash")?)))
     }
 }

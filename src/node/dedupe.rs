@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::arguments::Arguments;
 use super::backend::Backend;
-use super::class::{Arguments, Class, Method, Shape};
-use super::environment::Member;
-use super::js::{Failure, Js, Kept, Reference, Result, Type, Value};
+use super::class::{Class, Method, Shape};
+use super::environment::{Environment, Member};
+use super::napi::js::{Failure, Js, Kept, Reference, Result, Type, Value};
 use super::options::{self, Members};
 use super::realm::Realm;
 use super::store::{Pending, Store};
@@ -42,7 +43,6 @@ struct Inner {
 
 impl Class for DedupeStore {
     const NAME: &'static str = "SQLiteDedupeStore";
-    const EXPECTED: &'static str = "an SQLiteDedupeStore";
     const METHODS: &'static [Method<Self>] = &[
         Method::new(Shape::Promised, "waitFor", 1, |store, call| store.0.wait_for(call)),
         Method::new(Shape::Promised, "register", 1, |store, call| store.0.register(call, false)),
@@ -56,11 +56,9 @@ impl Class for DedupeStore {
         Method::new(Shape::Promised, "getStats", 0, |store, call| store.0.stats(call)),
         Method::new(Shape::Promised, "cleanup", 0, |store, call| store.0.cleanup(call)),
         Method::new(Shape::Promised, "clear", 0, |store, call| store.0.clear(call)),
-        Method::new(Shape::Promised, "close", 0, |store, call| store.0.close(call)),
-        Method::new(Shape::Direct, "destroy", 0, |store, call| store.0.destroy(call)),
     ];
 
-    fn construct(js: Js, options: Value, realm: Rc<Realm>) -> Result<Self> {
+    fn open(js: Js, realm: Rc<Realm>, options: Value, _limits: Value) -> Result<Self> {
         let members = Members::of_options(js, options)?;
         let options = members.dedupe()?;
         let store = Store::open(js, StoreKind::Dedupe, realm, &members)?;
@@ -92,6 +90,23 @@ impl Class for DedupeStore {
         });
         inner.store.start_cleaning(js, options.cleanup_interval_ms)?;
         Ok(DedupeStore(inner))
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn close(&self, js: Js) -> Result<Value> {
+        self.0.prepare_end(js);
+        let promise = self.0.store.close(js);
+        self.0.dispatch(js, Event::Closed);
+        promise
+    }
+
+    fn destroy(&self, js: Js) {
+        self.0.prepare_end(js);
+        self.0.store.destroy(js);
+        self.0.dispatch(js, Event::Closed);
     }
 
     fn collected(&self, js: Js) {
@@ -210,8 +225,7 @@ impl Inner {
     fn deadline_timer(&self, js: Js, deadline: Millis) -> Result<Reference> {
         let realm = self.store.realm();
         let after = (deadline - realm.now(js)?).max(0.0);
-        let tick = self.store.environment().alarm(js, self.store.member())?;
-        realm.start_timer(js, tick, after, false)
+        realm.start_timer(js, Environment::alarm(js)?, self.store.member(), after, false)
     }
 
     /// Lives on while somebody waits, and no longer.
@@ -245,6 +259,13 @@ impl Inner {
         }
     }
 
+    /// Before the store is closed.
+    fn prepare_end(&self, js: Js) {
+        self.give_up(js);
+        self.waiters.borrow_mut().close();
+        self.leave_connection();
+    }
+
     fn leave_connection(&self) {
         if let Ok(Backend::Given(given)) = self.store.backend() {
             given.remove_watcher(self.store.member());
@@ -252,7 +273,7 @@ impl Inner {
     }
 
     /// A call on a hash that is answered by its operation alone.
-    fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Value {
+    fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Result<Value> {
         self.store.call(call, || {
             let hash = options::string(call.js, call.get(0), "hash")?;
             let now = Self::now(call)?;
@@ -267,22 +288,19 @@ impl Inner {
         &self,
         call: &Arguments,
         make: impl FnOnce() -> Result<Box<dyn FnOnce(Pending) -> Event<Pending, Kept, Failure>>>,
-    ) -> Value {
+    ) -> Result<Value> {
         let js = call.js;
-        let told = (|| {
-            self.store.backend()?;
-            let make = make()?;
-            let now = Self::now(call)?;
-            // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
-            self.store.backend()?;
-            let (pending, promise) = Pending::new(js, self.store.environment(), self.store.realm())?;
-            self.dispatch_at(js, make(pending), now);
-            Ok(promise)
-        })();
-        told.unwrap_or_else(|failure| self.store.realm().rejected(js, failure))
+        self.store.backend()?;
+        let make = make()?;
+        let now = Self::now(call)?;
+        // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
+        self.store.backend()?;
+        let (pending, promise) = Pending::new(js, self.store.environment(), self.store.realm())?;
+        self.dispatch_at(js, make(pending), now);
+        Ok(promise)
     }
 
-    fn wait_for(&self, call: &Arguments) -> Value {
+    fn wait_for(&self, call: &Arguments) -> Result<Value> {
         self.tell(call, || {
             let hash = options::string(call.js, call.get(0), "hash")?;
             let place = Place { table: Table::Jobs, key: Some(&hash) };
@@ -292,7 +310,7 @@ impl Inner {
     }
 
     /// Registers a job or joins the live one; the answer may tell whether it is this store's own new one.
-    fn register(&self, call: &Arguments, tells_owner: bool) -> Value {
+    fn register(&self, call: &Arguments, tells_owner: bool) -> Result<Value> {
         self.tell(call, || {
             let hash = options::string(call.js, call.get(0), "hash")?;
             Watch::ensure_renewal()?;
@@ -301,7 +319,7 @@ impl Inner {
         })
     }
 
-    fn end(&self, call: &Arguments, ending: impl FnOnce() -> Result<Ending>) -> Value {
+    fn end(&self, call: &Arguments, ending: impl FnOnce() -> Result<Ending>) -> Result<Value> {
         self.tell(call, || {
             let hash = options::string(call.js, call.get(0), "hash")?;
             let ending = ending()?;
@@ -315,14 +333,14 @@ impl Inner {
         })
     }
 
-    fn complete(&self, call: &Arguments) -> Value {
+    fn complete(&self, call: &Arguments) -> Result<Value> {
         self.end(call, || {
             let markers = [(Type::Undefined, codec::UNDEFINED), (Type::Null, codec::NULL)];
             Ok(Ending::Completed(options::json_text(call, self.store.realm(), "result", &markers)?))
         })
     }
 
-    fn fail(&self, call: &Arguments) -> Value {
+    fn fail(&self, call: &Arguments) -> Result<Value> {
         let js = call.js;
         self.end(call, || {
             let error = call.get(1);
@@ -332,37 +350,18 @@ impl Inner {
         })
     }
 
-    fn stats(&self, call: &Arguments) -> Value {
+    fn stats(&self, call: &Arguments) -> Result<Value> {
         self.store.call(call, || Ok(Some(rules::stats(&self.options, call.now()?))))
     }
 
-    fn cleanup(&self, call: &Arguments) -> Value {
+    fn cleanup(&self, call: &Arguments) -> Result<Value> {
         self.store.call(call, || {
             let Now { caller, system } = Self::now(call)?;
             Ok(Some(rules::cleanup(&self.options, caller, system)))
         })
     }
 
-    fn clear(&self, call: &Arguments) -> Value {
+    fn clear(&self, call: &Arguments) -> Result<Value> {
         self.tell(call, || Ok(Box::new(|waiter| Event::Clear { waiter })))
-    }
-
-    fn close(&self, call: &Arguments) -> Value {
-        let js = call.js;
-        self.give_up(js);
-        self.waiters.borrow_mut().close();
-        self.leave_connection();
-        let promise = self.store.close(js);
-        self.dispatch(js, Event::Closed);
-        promise
-    }
-
-    fn destroy(&self, call: &Arguments) -> Value {
-        self.give_up(call.js);
-        self.waiters.borrow_mut().close();
-        self.leave_connection();
-        self.store.destroy(call.js);
-        self.dispatch(call.js, Event::Closed);
-        call.js.undefined()
     }
 }

@@ -4,19 +4,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::c_void;
 use std::path::{Path, PathBuf};
-use std::ptr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
 
-use napi::sys;
 use parking_lot::Mutex;
 use slab::Slab;
 
-use super::js::{Failure, Js, Reference, Result, Value};
+use super::napi::function::{ARGUMENTS, Callable};
+use super::napi::js::{Failure, Js, Reference, Result, Type, Value};
+use super::napi::signal::{Signal, at_end};
 use crate::core::error::{Error, Result as CoreResult};
 use crate::core::plan::Answer;
 use crate::sqlite::database::{Listener, Recipient, Reply};
@@ -61,56 +60,7 @@ pub struct Mailbox {
     /// The files whose logs were lost.
     lost_logs: Mutex<Vec<PathBuf>>,
     signalled: AtomicBool,
-    signal: Mutex<Option<Signal>>,
-}
-
-/// A thread-safe function without a JavaScript function: it only makes a callback run.
-#[derive(Clone, Copy)]
-struct Signal(sys::napi_threadsafe_function);
-
-// SAFETY: Node-API allows `napi_call_threadsafe_function` from any thread, which is all that other threads do with
-// it; the mutex around it keeps them from doing so once the environment has begun to end.
-unsafe impl Send for Signal {}
-
-impl Signal {
-    /// Does not keep the process alive.
-    fn new(js: Js, callback: sys::napi_threadsafe_function_call_js) -> Result<Self> {
-        let mut function = ptr::null_mut();
-        let name = js.string("@comic-vine/sqlite-store")?;
-        // SAFETY: no JavaScript function and no data; the callback takes what it needs from the thread.
-        unsafe {
-            sys::napi_create_threadsafe_function(
-                js.raw(),
-                ptr::null_mut(),
-                ptr::null_mut(),
-                name.raw(),
-                0,
-                1,
-                ptr::null_mut(),
-                None,
-                ptr::null_mut(),
-                callback,
-                &mut function,
-            );
-            sys::napi_unref_threadsafe_function(js.raw(), function);
-        }
-        Ok(Signal(function))
-    }
-
-    /// Has the callback run.
-    ///
-    /// # Safety
-    /// The environment must not have ended.
-    unsafe fn raise(self) {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            sys::napi_call_threadsafe_function(
-                self.0,
-                ptr::null_mut(),
-                sys::ThreadsafeFunctionCallMode::nonblocking,
-            )
-        };
-    }
+    signal: Signal,
 }
 
 impl Mailbox {
@@ -122,12 +72,8 @@ impl Mailbox {
     }
 
     fn signal(&self) {
-        if self.signalled.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        if let Some(signal) = *self.signal.lock() {
-            // SAFETY: the function is valid while it is in `signal`; see `Environment::end`.
-            unsafe { signal.raise() };
+        if !self.signalled.swap(true, Ordering::SeqCst) {
+            self.signal.raise();
         }
     }
 
@@ -168,7 +114,7 @@ pub struct Environment {
     schedule_flush: Reference,
     /// What is to be carried out in the next turn of the event loop.
     resting: RefCell<Vec<Box<dyn Queue>>>,
-    /// Makes [`on_turn`] run.
+    /// Has the next turn taken.
     turn: Signal,
     wants_turn: Cell<bool>,
     /// How many promises keep the process alive.
@@ -202,30 +148,27 @@ impl Environment {
     }
 
     fn start(js: Js) -> Result<Self> {
+        // With `node:async_hooks` it stands for both signals, and says whether something is awaited.
+        let resource = js.object()?;
+        js.set(resource, "hasRef", js.function("hasRef", &HAS_REF)?)?;
         let mailbox = Arc::new(Mailbox {
             thread: std::thread::current().id(),
             answers: Mutex::default(),
             notices: Mutex::default(),
             lost_logs: Mutex::default(),
             signalled: AtomicBool::new(false),
-            signal: Mutex::new(None),
+            signal: Signal::new(js, resource, on_signal)?,
         });
-        let (signal, turn) = (Signal::new(js, Some(on_signal))?, Signal::new(js, Some(on_turn))?);
-        // SAFETY: `on_end` uses no data. The hook is added after the functions were made, and hooks run last-in
-        // first-out: it runs while they are still valid.
-        unsafe { sys::napi_add_env_cleanup_hook(js.raw(), Some(on_end), ptr::null_mut()) };
-        *mailbox.signal.lock() = Some(signal);
+        let turn = Signal::new(js, resource, on_turn)?;
+        forget_stored(js, resource)?;
+        // After the signals were made: it ends them.
+        at_end(js, on_end)?;
 
         let (deferred, promise) = js.promise()?;
         js.settle(deferred, Ok(js.undefined()));
-        // SAFETY: `on_microtask` and `on_exit` use no data.
-        let (flush, exit) = unsafe {
-            (
-                js.function(Some(on_microtask), ptr::null_mut(), "flush")?,
-                js.function(Some(on_exit), ptr::null_mut(), "exit")?,
-            )
-        };
+        forget_stored(js, promise)?;
         let then = js.get(promise, c"then")?;
+        let flush = js.function("flush", &FLUSH)?;
         let schedule_flush = js.call(then, js.get(then, c"bind")?, &[promise, flush])?;
 
         // `process.exit()` ends the main thread without running cleanup hooks.
@@ -233,7 +176,7 @@ impl Environment {
         if js.is_object(process) {
             // Before listeners that close what stores were given.
             let on = js.get(process, c"prependListener")?;
-            js.call(process, on, &[js.string("exit")?, exit])?;
+            js.call(process, on, &[js.string("exit")?, js.function("exit", &EXIT)?])?;
         }
 
         Ok(Environment {
@@ -277,11 +220,9 @@ impl Environment {
 
     /// Keeps the process alive until [`release`](Self::release) is called as often.
     pub fn hold(&self, js: Js) {
-        if self.held.replace(self.held.get() + 1) == 0
-            && let Some(Signal(function)) = *self.mailbox.signal.lock()
-        {
-            // SAFETY: on the environment's thread, while the function is valid.
-            unsafe { sys::napi_ref_threadsafe_function(js.raw(), function) };
+        if self.held.replace(self.held.get() + 1) == 0 {
+            // Only while the environment ends it can fail.
+            let _ = self.mailbox.signal.keep_alive(js, true);
         }
     }
 
@@ -289,11 +230,8 @@ impl Environment {
     pub fn release(&self, js: Js) {
         let left = self.held.get().saturating_sub(1);
         self.held.set(left);
-        if left == 0
-            && let Some(Signal(function)) = *self.mailbox.signal.lock()
-        {
-            // SAFETY: as in `hold`.
-            unsafe { sys::napi_unref_threadsafe_function(js.raw(), function) };
+        if left == 0 {
+            let _ = self.mailbox.signal.keep_alive(js, false);
         }
     }
 
@@ -303,7 +241,7 @@ impl Environment {
         Reply::new(self.mailbox.clone(), call)
     }
 
-    /// Has [`on_turn`] run in the next turn of the event loop. By way of `on_signal`: Node takes a signal that comes while
+    /// Has the next turn of the event loop taken. By way of `on_signal`: Node takes a signal that comes while
     /// it attends to the same one, and to the JavaScript that follows from it, in the same turn.
     fn ask_for_turn(&self) {
         self.wants_turn.set(true);
@@ -378,16 +316,19 @@ impl Environment {
         self.members.borrow().get(&id).and_then(Weak::upgrade)
     }
 
-    /// A function that makes a store's [`Member::tick`] run, and answers whether it is to run again.
-    pub fn ticker(&self, js: Js, member: usize) -> Result<Value> {
-        // SAFETY: the data is a number, not an address.
-        unsafe { js.function(Some(on_tick), ptr::without_provenance_mut(member), "tick") }
+    /// The store whose number JavaScript tells.
+    fn numbered(&self, js: Js, number: Value) -> Option<Rc<dyn Member>> {
+        self.member(js.as_number(number)? as usize)
     }
 
-    /// A function that makes a store's [`Member::alarm`] run.
-    pub fn alarm(&self, js: Js, member: usize) -> Result<Value> {
-        // SAFETY: as in `ticker`.
-        unsafe { js.function(Some(on_alarm), ptr::without_provenance_mut(member), "alarm") }
+    /// A function that has the [`Member::tick`] run of the store whose number it is given; whether it is to run again.
+    pub fn ticker(js: Js) -> Result<Value> {
+        js.function("tick", &TICK)
+    }
+
+    /// A function that has the [`Member::alarm`] run of the store whose number it is given.
+    pub fn alarm(js: Js) -> Result<Value> {
+        js.function("alarm", &ALARM)
     }
 
     fn all_members(&self) -> Vec<Rc<dyn Member>> {
@@ -395,8 +336,8 @@ impl Environment {
     }
 
     fn end(&self) {
-        // Waits for a thread that is calling it this moment; later ones find it gone.
-        *self.mailbox.signal.lock() = None;
+        self.mailbox.signal.end();
+        self.turn.end();
         let members: Vec<_> =
             self.members.borrow_mut().drain().filter_map(|(_, member)| member.upgrade()).collect();
         for member in members {
@@ -435,103 +376,77 @@ fn add(queues: &mut Vec<Box<dyn Queue>>, queue: &(impl Queue + Clone + 'static))
     }
 }
 
-/// Runs `body` for the running thread's environment, unless it ends. A panic ends here.
-fn enter(env: sys::napi_env, body: impl FnOnce(Js, &Environment)) {
-    // A signal that comes while the environment ends has none.
-    if env.is_null() {
-        return;
+/// A native function of an environment's.
+struct Hook(fn(Js, &Environment, &[Value; ARGUMENTS]) -> Value);
+
+impl Callable for Hook {
+    fn call(&self, js: Js, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
+        let environment = Environment::existing();
+        Ok(environment.map_or_else(|| js.undefined(), |environment| (self.0)(js, &environment, arguments)))
     }
-    let Some(environment) = Environment::existing() else {
-        return;
-    };
-    // SAFETY: called from callbacks of this environment, on its thread.
-    let js = unsafe { Js::new(env) };
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(js, &environment)));
 }
 
-unsafe extern "C" fn on_signal(
-    env: sys::napi_env,
-    _function: sys::napi_value,
-    _context: *mut c_void,
-    _data: *mut c_void,
-) {
-    enter(env, |js, environment| {
-        // First: what is signalled from here on calls for another turn.
-        environment.mailbox.signalled.store(false, Ordering::SeqCst);
-        environment.flush(js);
-        if environment.wants_turn.take() {
-            // SAFETY: within a callback of the environment.
-            unsafe { environment.turn.raise() };
+/// Takes off an object that lives as long as the environment what an `AsyncLocalStorage` gave it: what is stored where the
+/// first store is made, which would live as long.
+fn forget_stored(js: Js, object: Value) -> Result<()> {
+    let reflect = js.get(js.global(), c"Reflect")?;
+    let keys = js.call(reflect, js.get(reflect, c"ownKeys")?, &[object])?;
+    for index in 0..js.array_length(keys)? {
+        let key = js.element(keys, index)?;
+        if js.type_of(key) == Type::Symbol {
+            js.call(reflect, js.get(reflect, c"deleteProperty")?, &[object, key])?;
         }
-    });
-}
-
-unsafe extern "C" fn on_turn(
-    env: sys::napi_env,
-    _function: sys::napi_value,
-    _context: *mut c_void,
-    _data: *mut c_void,
-) {
-    enter(env, |js, environment| {
-        environment.take_turn(js);
-        environment.flush(js);
-    });
-}
-
-unsafe extern "C" fn on_microtask(env: sys::napi_env, _info: sys::napi_callback_info) -> sys::napi_value {
-    enter(env, |js, environment| environment.flush(js));
-    ptr::null_mut()
-}
-
-unsafe extern "C" fn on_exit(env: sys::napi_env, _info: sys::napi_callback_info) -> sys::napi_value {
-    enter(env, |js, environment| {
-        environment.exiting.set(true);
-        for member in environment.all_members() {
-            member.exit(js);
-        }
-        environment.take_turn(js);
-        environment.flush(js);
-        registry::drain_all();
-    });
-    ptr::null_mut()
-}
-
-/// # Safety
-/// `env` and `info` must be those of the running callback, whose data is a member's number.
-unsafe fn member_of(env: sys::napi_env, info: sys::napi_callback_info) -> usize {
-    let mut data = ptr::null_mut();
-    // SAFETY: by the caller's promise; only the data is asked for.
-    unsafe {
-        sys::napi_get_cb_info(env, info, ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), &mut data);
     }
-    data.addr()
+    Ok(())
 }
 
-unsafe extern "C" fn on_tick(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    // SAFETY: `ticker` made the function.
-    let member = unsafe { member_of(env, info) };
-    let mut again = false;
-    enter(env, |js, environment| {
-        again = environment.member(member).is_some_and(|member| member.tick(js));
-    });
-    // SAFETY: as in `enter`.
-    unsafe { Js::new(env) }.boolean(again).raw()
+static HAS_REF: Hook = Hook(|js, environment, _| js.boolean(environment.held.get() > 0));
+
+static FLUSH: Hook = Hook(|js, environment, _| {
+    environment.flush(js);
+    js.undefined()
+});
+
+static EXIT: Hook = Hook(|js, environment, _| {
+    environment.exiting.set(true);
+    for member in environment.all_members() {
+        member.exit(js);
+    }
+    environment.take_turn(js);
+    environment.flush(js);
+    registry::drain_all();
+    js.undefined()
+});
+
+static TICK: Hook = Hook(|js, environment, [member, ..]| {
+    js.boolean(environment.numbered(js, *member).is_some_and(|member| member.tick(js)))
+});
+
+static ALARM: Hook = Hook(|js, environment, [member, ..]| {
+    if let Some(member) = environment.numbered(js, *member) {
+        member.alarm(js);
+    }
+    js.undefined()
+});
+
+fn on_signal(js: Js) {
+    let Some(environment) = Environment::existing() else { return };
+    // First: what is signalled from here on calls for another turn.
+    environment.mailbox.signalled.store(false, Ordering::SeqCst);
+    environment.flush(js);
+    if environment.wants_turn.take() {
+        environment.turn.raise();
+    }
 }
 
-unsafe extern "C" fn on_alarm(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    // SAFETY: `alarm` made the function.
-    let member = unsafe { member_of(env, info) };
-    enter(env, |js, environment| {
-        if let Some(member) = environment.member(member) {
-            member.alarm(js);
-        }
-    });
-    ptr::null_mut()
+fn on_turn(js: Js) {
+    let Some(environment) = Environment::existing() else { return };
+    environment.take_turn(js);
+    environment.flush(js);
 }
 
-unsafe extern "C" fn on_end(_data: *mut c_void) {
-    let environment = CURRENT.try_with(|current| current.borrow_mut().take()).ok().flatten();
-    if let Some(environment) = environment {
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| environment.end()));
+fn on_end() {
+    if let Some(environment) = CURRENT.try_with(|current| current.borrow_mut().take()).ok().flatten() {
+        environment.end();
     }
 }

@@ -12,7 +12,7 @@ use std::rc::{Rc, Weak};
 use smallvec::SmallVec;
 
 use super::environment::{Continuation, Environment, Queue};
-use super::js::{Failure, Js, Reference, Result, Value};
+use super::napi::js::{Failure, Js, Reference, Result, Value};
 use super::realm::Realm;
 use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
@@ -209,7 +209,7 @@ impl Given {
         blob: Option<usize>,
     ) -> Result<()> {
         let js = self.js;
-        let order = js.internal_array()?;
+        let order = js.array()?;
         for (index, parameter) in (0..).zip(parameters) {
             js.set_element(order, index, js.number(parameter as f64))?;
         }

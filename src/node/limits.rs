@@ -3,15 +3,12 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use uuid::Uuid;
-
-use super::class;
-use super::js::{Js, Reference, Result, Value};
+use super::arguments::Arguments;
+use super::napi::js::{Js, Reference, Result, Value};
 use super::options::{self, Members};
 use super::realm::Realm;
 use crate::core::error::Error;
 use crate::core::options::{RateLimitConfig, ResourceConfigs};
-use crate::core::rate_limit::Reservations;
 
 /// The configurations of a store.
 pub struct Limits {
@@ -20,8 +17,14 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Reads `defaultConfig` and `resourceConfigs`; `default` is what counts without the first.
-    pub fn read(js: Js, members: &Members<'_>, realm: &Realm, default: RateLimitConfig) -> Result<Self> {
+    /// Reads `defaultConfig` and `resourceConfigs` into the object; `default` is what counts without the first.
+    pub fn read(
+        js: Js,
+        members: &Members<'_>,
+        realm: &Realm,
+        object: Value,
+        default: RateLimitConfig,
+    ) -> Result<Self> {
         let config = match members.get(c"defaultConfig")? {
             Some(config) => {
                 read_default(js, config)?;
@@ -29,14 +32,14 @@ impl Limits {
             }
             None => realm.limit_object(js, default)?,
         };
-        let map = members.get(c"resourceConfigs")?;
-        if let Some(map) = map
-            && !js.has_methods(map, &[c"get", c"set", c"forEach"])
-        {
-            return Err(Error::argument("resourceConfigs", "a Map", js.describe(map)).into());
+        js.set(object, "config", config)?;
+        if let Some(map) = members.get(c"resourceConfigs")? {
+            if !js.has_methods(map, &[c"get", c"set", c"forEach"]) {
+                return Err(Error::argument("resourceConfigs", "a Map", js.describe(map)).into());
+            }
+            js.set(object, "map", map)?;
         }
-        let object = js.refer(realm.limits(js, map, config)?, false)?;
-        Ok(Limits { object: RefCell::new(object) })
+        Ok(Limits { object: RefCell::new(js.refer(object, false)?) })
     }
 
     /// What keeps them.
@@ -46,7 +49,7 @@ impl Limits {
     }
 
     /// The `resource` argument, as text and with its limit.
-    pub fn resource(&self, call: &class::Arguments) -> Result<(String, RateLimitConfig)> {
+    pub fn resource(&self, call: &Arguments) -> Result<(String, RateLimitConfig)> {
         let js = call.js;
         let name = options::string(js, call.get(0), "resource")?;
         let [limit, window_ms, config] = call.limit();
@@ -75,7 +78,7 @@ impl Limits {
 
     /// The method `setResourceConfig`. Never throws: what is wrong with a configuration is told by the calls that use
     /// it.
-    pub fn set_resource_config(&self, call: &class::Arguments) -> Value {
+    pub fn set_resource_config(&self, call: &Arguments) -> Value {
         let js = call.js;
         let set = || {
             let limits = self.value(js)?;
@@ -86,7 +89,7 @@ impl Limits {
     }
 
     /// The method `getResourceConfig`: answers the object that was given, or the default. Never throws.
-    pub fn get_resource_config(&self, call: &class::Arguments) -> Value {
+    pub fn get_resource_config(&self, call: &Arguments) -> Value {
         let js = call.js;
         let Ok(limits) = self.value(js) else { return js.undefined() };
         let of = || js.call(limits, js.get(limits, c"of")?, &[call.get(0)]);
@@ -109,10 +112,4 @@ fn read_entry(js: Js, resource: &str, config: Value) -> Result<RateLimitConfig> 
 
 fn read(js: Js, config: Value, name: fmt::Arguments<'_>) -> Result<RateLimitConfig> {
     Members::of(js, Some(config), name)?.rate_limit()
-}
-
-/// The `reservationMs` option, and a name for the store that holds places.
-pub fn reservations(members: &Members<'_>) -> Result<Option<Reservations>> {
-    let for_ms = members.reservation_ms()?;
-    Ok(for_ms.map(|for_ms| Reservations { owner: Uuid::new_v4().to_string(), for_ms }))
 }

@@ -1,10 +1,10 @@
 //! From JavaScript values to checked options and arguments. Every message names the option or argument.
 
 use std::ffi::CStr;
-use std::fmt::Arguments;
+use std::fmt;
 
-use super::class;
-use super::js::{Js, Result, Type, Value};
+use super::arguments::Arguments;
+use super::napi::js::{Js, Result, Type, Value};
 use super::realm::{Realm, member};
 use crate::core::adaptive::Priority;
 use crate::core::error::Error;
@@ -19,7 +19,7 @@ pub struct Members<'a> {
     /// `None` where no object was given.
     object: Option<Value>,
     /// What it is called in messages; `None` where its members' names stand alone.
-    name: Option<Arguments<'a>>,
+    name: Option<fmt::Arguments<'a>>,
 }
 
 /// The `database` option.
@@ -40,7 +40,7 @@ impl<'a> Members<'a> {
     }
 
     /// The members of an object under a name.
-    pub fn of(js: Js, object: Option<Value>, name: Arguments<'a>) -> Result<Self> {
+    pub fn of(js: Js, object: Option<Value>, name: fmt::Arguments<'a>) -> Result<Self> {
         match object {
             Some(object) if !js.is_object(object) => {
                 Err(Error::argument(name.to_string(), "an object", js.describe(object)).into())
@@ -227,12 +227,7 @@ pub fn string(js: Js, value: Value, name: &str) -> Result<String> {
 }
 
 /// The second argument as JSON text, or as the marker that stands for all of its type.
-pub fn json_text(
-    call: &class::Arguments,
-    realm: &Realm,
-    what: &'static str,
-    markers: &[(Type, &str)],
-) -> Result<String> {
+pub fn json_text(call: &Arguments, realm: &Realm, what: &'static str, markers: &[(Type, &str)]) -> Result<String> {
     let (js, value) = (call.js, call.get(1));
     let text = js.as_string(call.text());
     // A value that has a marker has no other text than this, if any.

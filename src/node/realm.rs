@@ -4,8 +4,11 @@
 
 use std::cell::Cell;
 use std::ffi::CStr;
+use std::rc::Rc;
 
-use super::js::{Deferred, Failure, Js, Reference, Result, Value};
+use super::environment::Environment;
+use super::napi::handle::Handled;
+use super::napi::js::{Deferred, Failure, Js, Reference, Result, Type, Value};
 use crate::core::error::Error;
 use crate::core::options::RateLimitConfig;
 use crate::core::plan::Field;
@@ -24,6 +27,10 @@ macro_rules! intrinsics {
             /// realm alive for ever.
             fn read(js: Js, object: Value) -> Result<Self> {
                 Ok(Intrinsics { $($field: js.refer(js.get(object, $name)?, false)?,)* })
+            }
+
+            fn drop_references(&mut self, js: Js) {
+                $(js.drop_reference(std::mem::replace(&mut self.$field, Reference::NONE));)*
             }
         }
     };
@@ -48,16 +55,12 @@ intrinsics! {
     type_error = c"TypeError";
     /// `() => [promise, resolve, reject]`.
     pending = c"pending";
-    /// `(tick, ms) => timer`: calls `tick` until it answers false.
+    /// `(tick, number, ms) => timer`: calls `tick(number)` until it answers false.
     start_interval = c"startInterval";
-    /// `(tick, ms) => timer`.
+    /// `(tick, number, ms) => timer`.
     start_timeout = c"startTimeout";
     /// `(timer) => void`, for both.
     stop_timer = c"stopTimer";
-    /// What makes methods of native functions: see `lib/methods.js`.
-    methods = c"methods";
-    /// The class of a limiter's configurations: see `lib/limits.js`.
-    limits = c"Limits";
     /// `(connection) => driver`: see `lib/driver.js`.
     driver = c"driver";
 }
@@ -72,6 +75,7 @@ pub enum Settler {
 
 /// A realm.
 pub struct Realm {
+    js: Js,
     intrinsics: Intrinsics,
     /// The object with the intrinsics. Strong while calls are pending.
     anchor: Reference,
@@ -86,7 +90,7 @@ impl Realm {
         let own_promise = js.get(js.global(), c"Promise")?;
         let is_own = js.strict_equals(own_promise, js.get(object, c"Promise")?);
         let intrinsics = Intrinsics::read(js, object)?;
-        Ok(Realm { intrinsics, anchor: js.refer(object, false)?, pending: Cell::new(0), is_own })
+        Ok(Realm { js, intrinsics, anchor: js.refer(object, false)?, pending: Cell::new(0), is_own })
     }
 
     /// Keeps the realm's intrinsics alive until [`release`](Self::release) is called as often.
@@ -130,12 +134,6 @@ impl Realm {
         Ok(js.as_string(text).ok_or_else(|| format!("{} has no JSON form", js.describe(value))))
     }
 
-    /// A method of a class that a native function carries out; `maker` is one of those in `lib/methods.js`.
-    pub fn method(&self, js: Js, maker: &CStr, function: Value) -> Result<Value> {
-        let methods = self.get(js, &self.intrinsics.methods)?;
-        js.call(methods, js.get(methods, maker)?, &[function])
-    }
-
     /// `JSON.parse`.
     pub fn parse(&self, js: Js, text: &str) -> Result<Value> {
         self.call(js, &self.intrinsics.parse, &[js.string(text)?])
@@ -144,20 +142,6 @@ impl Realm {
     /// What `lib/driver.js` makes of a connection; `undefined` if it is none.
     pub fn driver(&self, js: Js, connection: Value) -> Result<Value> {
         self.call(js, &self.intrinsics.driver, &[connection])
-    }
-
-    /// Gives a store's object what its methods need: the handle by which they find the store and, in a limiter, its
-    /// [`limits`](Self::limits).
-    pub fn attach(&self, js: Js, object: Value, handle: Value, limits: Option<Value>) -> Result<()> {
-        let methods = self.get(js, &self.intrinsics.methods)?;
-        let arguments = [object, handle, limits.unwrap_or_else(|| js.undefined())];
-        js.call(methods, js.get(methods, c"attach")?, &arguments).map(drop)
-    }
-
-    /// What keeps a limiter's configurations.
-    pub fn limits(&self, js: Js, map: Option<Value>, config: Value) -> Result<Value> {
-        let arguments = [map.unwrap_or_else(|| js.undefined()), config];
-        js.construct(self.get(js, &self.intrinsics.limits)?, &arguments)
     }
 
     fn message_of(&self, js: Js, thrown: Value) -> String {
@@ -205,10 +189,9 @@ impl Realm {
 
     fn make_error(&self, js: Js, error: &Error) -> Result<Value> {
         let constructor = match error {
-            Error::Argument { .. }
-            | Error::MissingDirectory
-            | Error::Contradiction(_)
-            | Error::NotConstructed(_) => &self.intrinsics.type_error,
+            Error::Argument { .. } | Error::MissingDirectory | Error::Contradiction(_) => {
+                &self.intrinsics.type_error
+            }
             _ => &self.intrinsics.error,
         };
         let object = js.construct(self.get(js, constructor)?, &[js.string(&error.to_string())?])?;
@@ -252,24 +235,19 @@ impl Realm {
         }
     }
 
-    /// A promise that is rejected already.
-    pub fn rejected(&self, js: Js, failure: Failure) -> Value {
-        match self.promise(js) {
-            Ok((settler, promise)) => {
-                self.settle(js, settler, Err(failure));
-                promise
-            }
-            // Only while the environment ends, when nobody can look at it.
-            Err(_) => js.undefined(),
-        }
-    }
-
-    /// Starts a timer; `tick` is a function.
-    pub fn start_timer(&self, js: Js, tick: Value, after: Millis, repeat: bool) -> Result<Reference> {
+    /// Starts a timer; `tick` is a function that takes the number.
+    pub fn start_timer(
+        &self,
+        js: Js,
+        tick: Value,
+        number: usize,
+        after: Millis,
+        repeat: bool,
+    ) -> Result<Reference> {
         // Timers count in 32 bits; longer ones would fire at once.
         let after = js.number(after.clamp(0.0, 2_147_483_647.0));
         let start = if repeat { &self.intrinsics.start_interval } else { &self.intrinsics.start_timeout };
-        let timer = self.call(js, start, &[tick, after])?;
+        let timer = self.call(js, start, &[tick, js.number(number as f64), after])?;
         js.refer(timer, true)
     }
 
@@ -280,6 +258,20 @@ impl Realm {
         }
         js.drop_reference(timer);
     }
+}
+
+impl Drop for Realm {
+    /// Its stores have ended, and its classes are gone.
+    fn drop(&mut self) {
+        if !Environment::has_ended() {
+            self.intrinsics.drop_references(self.js);
+            self.js.drop_reference(std::mem::replace(&mut self.anchor, Reference::NONE));
+        }
+    }
+}
+
+impl Handled for Rc<Realm> {
+    fn collected(self, _js: Js) {}
 }
 
 /// A time, as the clock gave it.
@@ -293,5 +285,5 @@ pub fn time(js: Js, now: Value) -> Result<Millis> {
 /// A member of an options object; `None` where it is `undefined`.
 pub fn member(js: Js, object: Value, name: &CStr) -> Result<Option<Value>> {
     let value = js.get(object, name)?;
-    Ok(if js.type_of(value) == super::js::Type::Undefined { None } else { Some(value) })
+    Ok(if js.type_of(value) == Type::Undefined { None } else { Some(value) })
 }

@@ -5,11 +5,11 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::arguments::Arguments;
 use super::backend::{Backend, Share};
-use super::class::Arguments;
 use super::environment::{self, Environment, Member};
 use super::given::Given;
-use super::js::{Failure, Js, Reference, Result, Value};
+use super::napi::js::{Failure, Js, Reference, Result, Value};
 use super::options::{DatabaseOption, Members};
 use super::realm::{Realm, Settler};
 use crate::core::error::{Error, StoreKind};
@@ -108,8 +108,8 @@ impl Store {
     /// Starts the clean-up timer; 0 means none.
     pub fn start_cleaning(&self, js: Js, clean_every: Millis) -> Result<()> {
         if clean_every > 0.0 {
-            let tick = self.environment.ticker(js, self.member.get())?;
-            *self.interval.borrow_mut() = Some(self.realm.start_timer(js, tick, clean_every, true)?);
+            let timer = self.realm.start_timer(js, Environment::ticker(js)?, self.member(), clean_every, true)?;
+            *self.interval.borrow_mut() = Some(timer);
         }
         Ok(())
     }
@@ -140,24 +140,20 @@ impl Store {
 
     /// The way of a call: checks that the store is open, makes the operation, and answers its answer, or the promise
     /// of it. `make` answers `None` where there is nothing to do.
-    pub fn call(&self, call: &Arguments, make: impl FnOnce() -> Result<Option<Operation>>) -> Value {
-        match self.open_and(make) {
-            Ok((backend, Some(operation))) => self.submit(call, &backend, operation),
-            Ok((_, None)) => call.js.undefined(),
-            Err(failure) => self.realm.rejected(call.js, failure),
-        }
-    }
-
-    fn open_and<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<(Backend, T)> {
+    ///
+    /// # Errors
+    /// What the call is refused with at once.
+    pub fn call(&self, call: &Arguments, make: impl FnOnce() -> Result<Option<Operation>>) -> Result<Value> {
         if self.share.borrow().is_none() {
             return Err(Error::Destroyed(self.kind).into());
         }
-        let made = make()?;
+        let operation = make()?;
         // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
-        Ok((self.backend()?, made))
+        let backend = self.backend()?;
+        operation.map_or_else(|| Ok(call.js.undefined()), |operation| self.submit(call, &backend, operation))
     }
 
-    fn submit(&self, call: &Arguments, backend: &Backend, operation: Operation) -> Value {
+    fn submit(&self, call: &Arguments, backend: &Backend, operation: Operation) -> Result<Value> {
         let js = call.js;
         let mut promise = None;
         let answer = backend.submit(&self.environment, operation, self.busy_timeout, || {
@@ -175,22 +171,14 @@ impl Store {
             }
         });
         let value = match answer {
-            Some(answer) => self.answer(call, answer),
-            None => promise.unwrap_or_else(|| js.undefined()),
+            Some(Ok(Answer::Json { text, .. })) if call.takes_text => js.string(&text),
+            Some(answer) => self.to_value(js, answer),
+            None => Ok(promise.unwrap_or_else(|| js.undefined())),
         };
         if backend.needs_flush() {
             self.environment.flush_later(js, backend);
         }
         value
-    }
-
-    /// What a call answers that is answered at once.
-    fn answer(&self, call: &Arguments, answer: Result<Answer>) -> Value {
-        let value = match answer {
-            Ok(Answer::Json { text, .. }) if call.takes_text => call.js.string(&text),
-            answer => self.to_value(call.js, answer),
-        };
-        value.unwrap_or_else(|failure| self.realm.rejected(call.js, failure))
     }
 
     /// The JavaScript value of an answer.
@@ -242,31 +230,30 @@ impl Store {
     }
 
     /// As [`destroy`](Self::destroy), without keeping the thread: answers a promise.
-    pub fn close(&self, js: Js) -> Value {
+    ///
+    /// # Errors
+    /// What Node-API refuses.
+    pub fn close(&self, js: Js) -> Result<Value> {
         let handle = match self.end(js) {
             Some(Share::Own(handle)) => handle,
             ended => {
                 if let Some(share) = ended {
                     share.close(&self.environment);
                 }
-                return js.undefined();
+                return Ok(js.undefined());
             }
         };
-        match Pending::new(js, &self.environment, &self.realm) {
-            Ok((pending, promise)) => {
-                let reply = self.environment.await_answer(Box::new(move |js, _| {
-                    pending.settle(js, Ok(js.undefined()));
-                }));
-                let closing = handle.close_in_background(move || reply.deliver(Ok(Answer::Undefined)));
-                if closing.has_ended() {
-                    // On this thread: the system refused another.
-                    self.environment.deliver_all(js);
-                }
-                *self.closing.borrow_mut() = Some(closing);
-                promise
-            }
-            Err(failure) => self.realm.rejected(js, failure),
+        let (pending, promise) = Pending::new(js, &self.environment, &self.realm)?;
+        let reply = self.environment.await_answer(Box::new(move |js, _| {
+            pending.settle(js, Ok(js.undefined()));
+        }));
+        let closing = handle.close_in_background(move || reply.deliver(Ok(Answer::Undefined)));
+        if closing.has_ended() {
+            // On this thread: the system refused another.
+            self.environment.deliver_all(js);
         }
+        *self.closing.borrow_mut() = Some(closing);
+        Ok(promise)
     }
 
     fn end(&self, js: Js) -> Option<Share> {

@@ -11,7 +11,7 @@ use smallvec::smallvec;
 
 use super::os::sidecars::{Fate, Names};
 use super::wal;
-use super::wal::wal_index::{State, WalIndex};
+use super::wal::wal_index::{State, WalConnection};
 use crate::core::codec;
 use crate::core::copies::Copies;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
@@ -35,11 +35,9 @@ pub enum Location {
 
 /// A connection. Used by one thread at a time: whoever holds it.
 pub struct Connection {
-    sqlite: Sqlite,
+    sqlite: WalConnection,
     is_private: bool,
-    /// Once the connection has read in WAL mode.
-    wal_index: Option<WalIndex>,
-    /// The file and those beside it, likewise.
+    /// The file and those beside it, once the connection has read in WAL mode.
     names: Option<Names>,
     copies: RefCell<Copies>,
     /// The version that the copies are of.
@@ -161,9 +159,8 @@ impl Connection {
         // rusqlite's own default is 5 s; here only a background thread may wait, and it says how long.
         sqlite.busy_timeout(Duration::ZERO)?;
         Ok(Connection {
-            sqlite,
+            sqlite: sqlite.into(),
             is_private: !matches!(location, Location::File(_)),
-            wal_index: None,
             names: None,
             copies: RefCell::default(),
             copied: Cell::new(None),
@@ -184,15 +181,20 @@ impl Connection {
     ///
     /// # Errors
     /// `SQLITE_BUSY` while another process has the file to itself.
-    pub fn configure(&self, journal_mode: JournalMode, synchronous: Synchronous, has_waited: bool) -> Result<()> {
+    pub fn configure(
+        &mut self,
+        journal_mode: JournalMode,
+        synchronous: Synchronous,
+        has_waited: bool,
+    ) -> Result<()> {
         let mode = match journal_mode {
             JournalMode::Wal => "wal",
             JournalMode::Delete => "delete",
         };
-        if let Err(error) = self.pragma_text("journal_mode", Some(mode))
+        if let Err(error) = self.sqlite.set_journal_mode(mode).map_err(Error::from)
             && error.is_busy()
         {
-            let current = self.pragma_text("journal_mode", None)?;
+            let current = self.journal_mode()?;
             if journal_mode == JournalMode::Wal && current != mode && !has_waited {
                 return Err(error);
             }
@@ -215,13 +217,13 @@ impl Connection {
 
     /// How much of the write-ahead log is in use; 0 where there is none.
     pub fn log_bytes(&self) -> u64 {
-        self.wal_index.as_ref().map_or(0, |index| index.state().log_bytes())
+        self.sqlite.state().map_or(0, |state| state.log_bytes())
     }
 
     /// Whether the next commit begins the write-ahead log anew, which is flushed then even with `synchronous` normal: all of
     /// it, if there is any, has been checkpointed, by whichever process.
     pub fn next_commit_syncs(&self) -> bool {
-        self.wal_index.as_ref().is_some_and(WalIndex::is_checkpointed)
+        self.sqlite.is_checkpointed().unwrap_or(false)
     }
 
     /// What has become of the log of a file in WAL mode.
@@ -279,15 +281,11 @@ impl Connection {
 
     /// Whether the journal is a write-ahead log.
     pub fn is_wal(&self) -> bool {
-        self.pragma_text("journal_mode", None).is_ok_and(|mode| mode == "wal")
+        self.journal_mode().is_ok_and(|mode| mode == "wal")
     }
 
-    fn pragma_text(&self, name: &str, value: Option<&str>) -> Result<String> {
-        let sql = match value {
-            Some(value) => format!("PRAGMA {name} = {value}"),
-            None => format!("PRAGMA {name}"),
-        };
-        Ok(self.sqlite.query_row(&sql, [], |row| row.get(0))?)
+    fn journal_mode(&self) -> Result<String> {
+        Ok(self.sqlite.query_row("PRAGMA journal_mode", [], |row| row.get(0))?)
     }
 
     /// A number that changes whenever another connection has changed the database
@@ -385,7 +383,7 @@ impl Connection {
         if self.is_private {
             return Some(Version::Private(self.sqlite.total_changes()));
         }
-        self.wal_index.as_ref().map(|index| Version::Shared(index.state()))
+        self.sqlite.state().map(Version::Shared)
     }
 
     /// Runs plans in order, as one transaction. If it writes it takes the write lock at once, so that nothing in it can
@@ -477,12 +475,8 @@ impl Connection {
 
     /// Finds the WAL-index of a file in WAL mode, if that is mapped by now, and what belongs to it.
     fn find_log(&mut self) {
-        if !self.is_private && self.wal_index.is_none() && self.is_wal() {
-            // SAFETY: used only by this connection's methods; it has read, and leaves WAL mode for no other: `configure`
-            // comes before.
-            #[allow(unsafe_code)]
-            let index = unsafe { WalIndex::of(&self.sqlite) };
-            self.wal_index = index;
+        if !self.is_private && !self.sqlite.has_header() && self.is_wal() {
+            self.sqlite.find_header();
             self.names = self.sqlite.path().map(|path| Names::of(Path::new(path)));
         }
     }

@@ -1,8 +1,6 @@
 //! Our own connections: opening files, one connection per file and process, the queue in front of it, background
 //! commits, checkpoints, and watching for other processes' changes. Knows no Node.
 
-#![deny(unsafe_code)]
-
 pub mod background;
 pub mod checkpoints;
 pub mod codes;

@@ -2,6 +2,7 @@
 //! the WAL-index, the memory that all connections to the file share (sqlite.org/walformat.html, 2.1). Every commit of
 //! whatever connection writes a new header; it is how SQLite itself sees that something has changed.
 
+use std::ops::Deref;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -46,23 +47,54 @@ impl State {
     }
 }
 
-/// The header of the WAL-index that a connection has mapped. Must not be used once the connection is closed.
-#[derive(Debug)]
-pub struct WalIndex {
-    header: *const AtomicU32,
+/// A connection, and the header of the WAL-index that it has mapped. Its journal mode is set by
+/// [`set_journal_mode`](Self::set_journal_mode) alone: another mode unmaps the memory.
+pub struct WalConnection {
+    sqlite: Connection,
+    /// Mapped as long as the connection is open and in WAL mode.
+    header: Option<*const AtomicU32>,
 }
 
-// SAFETY: only reads, atomically, from memory that belongs to the connection and not to a thread.
-unsafe impl Send for WalIndex {}
+// SAFETY: what `header` points to is only read, atomically, and belongs to the connection and not to a thread.
+unsafe impl Send for WalConnection {}
 
-impl WalIndex {
-    /// Finds the header. `None` where the connection has no shared WAL-index: another journal mode, not yet used, or a
-    /// file system without shared memory.
+impl Deref for WalConnection {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.sqlite
+    }
+}
+
+impl From<Connection> for WalConnection {
+    fn from(sqlite: Connection) -> Self {
+        WalConnection { sqlite, header: None }
+    }
+}
+
+impl WalConnection {
+    /// Sets the journal mode; answers the one it has then.
     ///
-    /// # Safety
-    /// Must not be used after `connection` was closed or its journal mode changed, either of which unmaps the memory.
-    pub unsafe fn of(connection: &Connection) -> Option<Self> {
-        let file = main_file(connection)?;
+    /// # Errors
+    /// What SQLite refuses.
+    pub fn set_journal_mode(&mut self, mode: &str) -> rusqlite::Result<String> {
+        self.header = None;
+        self.sqlite.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |row| row.get(0))
+    }
+
+    /// Finds the header, once the connection has read in WAL mode. There is none in another journal mode, or on a file system
+    /// without shared memory.
+    pub fn find_header(&mut self) {
+        self.header = self.header.or_else(|| self.mapped_header());
+    }
+
+    /// Whether the header has been found.
+    pub fn has_header(&self) -> bool {
+        self.header.is_some()
+    }
+
+    fn mapped_header(&self) -> Option<*const AtomicU32> {
+        let file = main_file(&self.sqlite)?;
         let mut block: *mut std::ffi::c_void = ptr::null_mut();
         // SAFETY: the file is open; the call writes the pointer given. The block has been mapped by the connection
         // itself when it first read in WAL mode, so that this answers the mapping it uses, and makes none: it stays
@@ -75,27 +107,28 @@ impl WalIndex {
             }
         }
         let header = block.cast::<AtomicU32>().cast_const();
-        (!header.is_null() && header.is_aligned()).then_some(WalIndex { header })
+        (!header.is_null() && header.is_aligned()).then_some(header)
     }
 
-    /// Whether all frames of the log, if there are any, have been checkpointed.
-    pub fn is_checkpointed(&self) -> bool {
-        self.word(CHECKPOINTED) == self.word(FRAMES)
+    /// Whether all frames of the log, if there are any, have been checkpointed; `None` without a header.
+    pub fn is_checkpointed(&self) -> Option<bool> {
+        Some(self.word(CHECKPOINTED)? == self.word(FRAMES)?)
     }
 
-    fn word(&self, index: usize) -> u32 {
-        // SAFETY: the block is larger than what is read of it, aligned, and mapped (see `of`). Other processes write the
-        // words whole.
-        unsafe { &*self.header.add(index) }.load(Ordering::Relaxed)
-    }
-
-    /// The state that the last commit left. One that is under way may or may not show.
-    pub fn state(&self) -> State {
+    /// The state that the last commit left. One that is under way may or may not show. `None` without a header.
+    pub fn state(&self) -> Option<State> {
         let mut words = [0; WORDS];
         for (index, word) in words.iter_mut().enumerate() {
-            *word = self.word(index);
+            *word = self.word(index)?;
         }
         fence(Ordering::Acquire);
-        State(words)
+        Some(State(words))
+    }
+
+    fn word(&self, index: usize) -> Option<u32> {
+        let header = self.header?;
+        // SAFETY: mapped, and aligned: see `mapped_header`; the block is larger than what is read of it. Other processes write
+        // the words whole.
+        Some(unsafe { &*header.add(index) }.load(Ordering::Relaxed))
     }
 }

@@ -1,14 +1,11 @@
-//! A thin, safe-to-use layer over Node-API: values, calls, errors, promises, references. Everything here runs on
-//! the JavaScript thread of its environment; a [`Js`] exists only there.
-//!
-//! napi-rs's own class methods lock a process-wide table of borrows on every call, and its deferreds make a
-//! thread-safe function each; both cost more than a whole cached read. So the classes and promises of the stores
-//! are made of the same Node-API calls directly.
+//! Values, calls, errors, promises, references. A [`Js`] exists only within a callback.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::ptr;
 
-use napi::sys;
+use napi::JsValue;
+use napi::bindgen_prelude::{Env, Object};
+use napi_sys as sys;
 
 use crate::core::error::{Error, IsBusy};
 use crate::core::value::Value as SqlValue;
@@ -19,9 +16,6 @@ use crate::core::value::Value as SqlValue;
 pub struct Value(sys::napi_value);
 
 impl Value {
-    /// Nothing: what a callback answers where its answer is of no interest, or after it has thrown.
-    pub const NONE: Value = Value(ptr::null_mut());
-
     /// # Safety
     /// `raw` must come from the running callback.
     pub unsafe fn from_raw(raw: sys::napi_value) -> Self {
@@ -94,6 +88,12 @@ impl Reference {
     pub const NONE: Reference = Reference(ptr::null_mut());
 }
 
+/// What napi-rs gives a callback.
+pub fn adopt(env: &Env, object: &Object<'_>) -> (Js, Value) {
+    // SAFETY: both exist only within a callback, on its thread.
+    unsafe { (Js::new(env.raw()), Value::from_raw(object.raw())) }
+}
+
 impl Js {
     /// # Safety
     /// `env` must be the environment of the running thread, within a callback from it.
@@ -107,7 +107,7 @@ impl Js {
     }
 
     /// Makes a result of a status: a pending exception is taken as what was thrown.
-    fn check(self, status: sys::napi_status) -> Result<()> {
+    pub(super) fn check(self, status: sys::napi_status) -> Result<()> {
         if status == sys::Status::napi_ok { Ok(()) } else { Err(self.failure(status)) }
     }
 
@@ -348,23 +348,6 @@ impl Js {
         self.check(status)
     }
 
-    /// Defines a property that does not show up when an object is looked over.
-    pub fn define_hidden(self, object: Value, key: Value, value: Value) -> Result<()> {
-        let descriptor = sys::napi_property_descriptor {
-            utf8name: ptr::null(),
-            name: key.0,
-            method: None,
-            getter: None,
-            setter: None,
-            value: value.0,
-            attributes: sys::PropertyAttributes::writable | sys::PropertyAttributes::configurable,
-            data: ptr::null_mut(),
-        };
-        // SAFETY: all come from this callback; one descriptor.
-        let status = unsafe { sys::napi_define_properties(self.env, object.0, 1, &descriptor) };
-        self.check(status)
-    }
-
     /// An element of an array.
     pub fn element(self, array: Value, index: u32) -> Result<Value> {
         let mut value = ptr::null_mut();
@@ -396,8 +379,8 @@ impl Js {
         self.check(status).map(|()| length)
     }
 
-    /// An empty array of the realm the binding was loaded in, for internal use.
-    pub fn internal_array(self) -> Result<Value> {
+    /// An empty array of the realm the binding was loaded in.
+    pub fn array(self) -> Result<Value> {
         let mut value = ptr::null_mut();
         // SAFETY: as in `undefined`.
         let status = unsafe { sys::napi_create_array(self.env, &mut value) };
@@ -451,6 +434,22 @@ impl Js {
     pub fn throw(self, value: Value) {
         // SAFETY: `value` comes from this callback. While the environment ends nothing can be thrown, nor seen.
         unsafe { sys::napi_throw(self.env, value.0) };
+    }
+
+    /// Throws an `Error` of the realm the binding was loaded in, likewise.
+    pub fn throw_error(self, message: &str) {
+        if let Ok(message) = CString::new(message) {
+            // SAFETY: the message lives through the call, and ends in NUL.
+            unsafe { sys::napi_throw_error(self.env, ptr::null(), message.as_ptr()) };
+        }
+    }
+
+    /// An object of the realm the binding was loaded in.
+    pub fn object(self) -> Result<Value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `undefined`.
+        let status = unsafe { sys::napi_create_object(self.env, &mut value) };
+        self.check(status).map(|()| Value(value))
     }
 
     /// A pending promise of the realm the binding was loaded in, and its other end.
@@ -512,7 +511,7 @@ impl Js {
 
     /// Keeps a value until it is [taken](Self::take).
     pub fn keep(self, value: Value) -> Result<Kept> {
-        let holder = self.internal_array()?;
+        let holder = self.array()?;
         self.set_element(holder, 0, value)?;
         self.refer(holder, true).map(Kept)
     }
@@ -522,23 +521,6 @@ impl Js {
         let value = self.deref(&reference).and_then(|holder| self.element(holder, 0).ok());
         self.drop_reference(reference);
         value
-    }
-
-    /// A function that calls `callback` with `data`.
-    ///
-    /// # Safety
-    /// `callback` must accept `data` for as long as the function may be called.
-    pub unsafe fn function(
-        self,
-        callback: sys::napi_callback,
-        data: *mut std::ffi::c_void,
-        name: &str,
-    ) -> Result<Value> {
-        let mut value = ptr::null_mut();
-        let (start, length) = (name.as_ptr().cast(), name.len() as isize);
-        // SAFETY: by the caller's promise; the name lives through the call.
-        let status = unsafe { sys::napi_create_function(self.env, start, length, callback, data, &mut value) };
-        self.check(status).map(|()| Value(value))
     }
 
     /// What came, in words, for the message about a wrong argument.

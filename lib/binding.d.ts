@@ -1,0 +1,29 @@
+// What the native binding exports: see `src/node/exports.rs`.
+
+/** A native function: it is called with a store's handle, the time of the call, and arguments. */
+export type Native = (...args: unknown[]) => unknown;
+
+/** What a class of stores is made of. */
+export interface ClassTable {
+  name: string;
+  /** `(realm, options, limits)` makes a store; answers its handle. Throws what the constructor throws. */
+  open: Native;
+  methods: {
+    name: string;
+    length: number;
+    /** Which of the makers in `methods.js`. */
+    maker: 'direct' | 'promised' | 'limited' | 'parsed' | 'stringified';
+    run: Native;
+  }[];
+}
+
+export const classes: ClassTable[];
+
+/** A handle of the realm whose intrinsics are given. */
+export function createRealm(intrinsics: object): unknown;
+
+/** What a value is, in words. */
+export function describe(value: unknown): string;
+
+/** Faults of the operating system, of builds with the feature `faults`: see `src/node/faults.rs`. */
+export function faults(path: string, seed?: number, oneIn?: number, atMost?: number): string;

@@ -1,0 +1,46 @@
+//! The arguments of a call.
+
+use super::napi::js::{Js, Result, Value};
+use super::realm;
+use crate::core::value::Millis;
+
+/// A call on a method, as `lib/methods.js` passes it on: `undefined` stands for arguments that were not given.
+pub struct Arguments<'call> {
+    /// Access to JavaScript.
+    pub js: Js,
+    /// Whether a JSON text may be answered as text, to be parsed there.
+    pub takes_text: bool,
+    now: Value,
+    values: &'call [Value],
+}
+
+impl<'call> Arguments<'call> {
+    /// Those of the running call.
+    pub fn new(js: Js, takes_text: bool, now: Value, values: &'call [Value]) -> Self {
+        Arguments { js, takes_text, now, values }
+    }
+
+    /// The argument at a position.
+    pub fn get(&self, index: usize) -> Value {
+        self.values[index]
+    }
+
+    /// The time of the call, of a method that promises.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if it is no finite number.
+    pub fn now(&self) -> Result<Millis> {
+        realm::time(self.js, self.now)
+    }
+
+    /// The `limit` and `windowMs` of the resource, of a limiter's method on a resource, and what has them.
+    pub fn limit(&self) -> [Value; 3] {
+        [2, 3, 4].map(|index| self.get(index))
+    }
+
+    /// The JSON text of the second argument, of a method that stores it; `undefined` if there is
+    /// none.
+    pub fn text(&self) -> Value {
+        self.get(3)
+    }
+}

@@ -1,0 +1,61 @@
+//! Native functions that JavaScript calls.
+
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use napi_sys as sys;
+
+use super::js::{Js, Result, Value};
+use crate::core::error::Error;
+
+/// How many arguments a native function is given. `undefined` stands for those that are not given.
+pub const ARGUMENTS: usize = 7;
+
+/// What a native function does.
+pub trait Callable: 'static {
+    /// Answers a value, or throws one.
+    ///
+    /// # Errors
+    /// What is thrown.
+    fn call(&self, js: Js, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value>;
+}
+
+impl Js {
+    /// A function of the realm that loaded the binding.
+    ///
+    /// # Errors
+    /// What Node-API refuses.
+    pub fn function<C: Callable>(self, name: &str, callable: &'static C) -> Result<Value> {
+        let mut function = ptr::null_mut();
+        let data = ptr::from_ref(callable).cast_mut().cast();
+        let (start, length) = (name.as_ptr().cast(), name.len() as isize);
+        // SAFETY: the name lives through the call; `data` is what `call::<C>` expects, for ever.
+        let status =
+            unsafe { sys::napi_create_function(self.raw(), start, length, Some(call::<C>), data, &mut function) };
+        self.check(status)?;
+        // SAFETY: made in this callback.
+        Ok(unsafe { Value::from_raw(function) })
+    }
+}
+
+unsafe extern "C" fn call<C: Callable>(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    let mut values = [ptr::null_mut(); ARGUMENTS];
+    let (mut count, mut data): (_, *mut c_void) = (ARGUMENTS, ptr::null_mut());
+    // SAFETY: this callback's own; room for as many values as are asked for, of which missing ones become `undefined`.
+    let (js, status) = unsafe {
+        let values = values.as_mut_ptr();
+        (Js::new(env), sys::napi_get_cb_info(env, info, &mut count, values, ptr::null_mut(), &mut data))
+    };
+    if status != sys::Status::napi_ok {
+        return ptr::null_mut();
+    }
+    // SAFETY: `function` put a `&'static C` there; the values are this callback's.
+    let (callable, arguments) = unsafe { (&*data.cast::<C>(), values.map(|value| Value::from_raw(value))) };
+    match catch_unwind(AssertUnwindSafe(|| callable.call(js, &arguments))) {
+        Ok(Ok(value)) => return value.raw(),
+        Ok(Err(thrown)) => js.throw(thrown),
+        Err(_) => js.throw_error(&Error::panic().to_string()),
+    }
+    ptr::null_mut()
+}
