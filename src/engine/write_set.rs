@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
+
+use hashlink::DefaultHashBuilder;
 
 use crate::core::plan::{Operation, Place};
 use crate::core::schema::Table;
@@ -11,8 +13,8 @@ use crate::core::schema::Table;
 /// waits for a write that it need not wait for.
 #[derive(Default)]
 pub struct WriteSet {
-    hasher: RandomState,
-    by_key: HashMap<u64, usize>,
+    hasher: DefaultHashBuilder,
+    by_key: HashMap<u64, usize, DefaultHashBuilder>,
     by_table: [Counts; Table::COUNT],
 }
 

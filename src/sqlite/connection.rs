@@ -10,8 +10,8 @@ use rusqlite::{Connection as Sqlite, OpenFlags, StatementStatus, ToSql};
 use smallvec::smallvec;
 
 use super::os::sidecars::{Fate, Names};
-use super::wal;
 use super::wal::wal_index::{State, WalConnection};
+use super::wal::{self, shm_locks};
 use crate::core::codec;
 use crate::core::copies::Copies;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
@@ -224,6 +224,12 @@ impl Connection {
     /// it, if there is any, has been checkpointed, by whichever process.
     pub fn next_commit_syncs(&self) -> bool {
         self.sqlite.is_checkpointed().unwrap_or(false)
+    }
+
+    /// Keeps the lock that reading takes, from the next transaction on, so that one soon after is quicker; or gives it back.
+    /// Meanwhile checkpoints of other processes do not get past what was read.
+    pub fn keep_read_mark(&self, keeps: bool) {
+        shm_locks::keep_read_mark(&self.sqlite, keeps);
     }
 
     /// What has become of the log of a file in WAL mode.

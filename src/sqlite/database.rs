@@ -49,6 +49,12 @@ pub trait Waiter: Send + Sync {
 /// How long a lock is waited for at a time, after which calls that have waited long enough are refused.
 const LOCK_SLICE: Duration = Duration::from_millis(25);
 
+/// For how long at a time one flush may keep a read mark for the next: other processes' checkpoints stop there.
+const KEEP_AT_MOST: Duration = Duration::from_millis(20);
+
+/// How soon after another one a flush follows it.
+const FOLLOWS_WITHIN: Duration = Duration::from_millis(1);
+
 /// How often it is looked, while writes are made, whether the log has its name still.
 const NAMES_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -128,6 +134,10 @@ pub struct Database {
     file_key: Mutex<Option<FileKey>>,
     /// The stores whose tables belong to it.
     kinds: Mutex<Vec<StoreKind>>,
+    /// When something was last carried out by [`flush`](Self::flush).
+    flushed_at: Mutex<Option<Instant>>,
+    /// Whether a read mark that is kept is going to be given back.
+    gives_mark_back: AtomicBool,
     /// When it was last looked whether the log has its name still.
     names_seen_at: Mutex<Option<Instant>>,
     listeners: Mutex<Vec<Weak<dyn Listener>>>,
@@ -154,6 +164,8 @@ impl Database {
             synchronous: Mutex::new(synchronous),
             journal_mode,
             kinds: Mutex::default(),
+            flushed_at: Mutex::default(),
+            gives_mark_back: AtomicBool::new(false),
             names_seen_at: Mutex::default(),
             listeners: Mutex::default(),
             checkpoints: Checkpoints::default(),
@@ -347,6 +359,9 @@ impl Database {
             };
             let Some(mut batch) = queue.scheduler.next_batch(BATCH_OPERATIONS, BATCH_BYTES) else { return };
             drop(queue);
+            if self.follows_another() && self.gives_mark_back_later() {
+                connection.keep_read_mark(true);
+            }
             let progress = batch.run(&mut Native(connection));
             // While the connection is held, here and below: what is left, and what follows, comes before what others call.
             self.end(batch);
@@ -356,6 +371,40 @@ impl Database {
                 return self.continue_in_background(self.queue.lock());
             }
         }
+    }
+
+    /// Whether what is carried out now is one of many: somebody awaits one write after the other.
+    fn follows_another(&self) -> bool {
+        let now = Instant::now();
+        let before = self.flushed_at.lock().replace(now);
+        self.has_log.load(Ordering::Relaxed) && before.is_some_and(|before| now - before < FOLLOWS_WITHIN)
+    }
+
+    /// Has a read mark given back after a while, whatever the calling thread does until then. Answers whether that can be
+    /// had.
+    fn gives_mark_back_later(self: &Arc<Self>) -> bool {
+        if self.gives_mark_back.swap(true, Ordering::SeqCst) {
+            return true;
+        }
+        let database = Arc::downgrade(self);
+        let started = background::start(async move {
+            tokio::time::sleep(KEEP_AT_MOST).await;
+            while let Some(database) = database.upgrade() {
+                // First: whoever keeps it from here on has it given back once more.
+                database.gives_mark_back.store(false, Ordering::SeqCst);
+                // While the connection is in use, later.
+                if let Some(slot) = database.connection.try_lock() {
+                    slot.iter().for_each(|connection| connection.keep_read_mark(false));
+                    return;
+                }
+                drop(database);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        if started.is_err() {
+            self.gives_mark_back.store(false, Ordering::SeqCst);
+        }
+        started.is_ok()
     }
 
     fn is_cheap(&self, queue: &Queue, connection: &Connection) -> bool {
@@ -520,6 +569,7 @@ impl Database {
             self.end(batch);
             return false;
         };
+        connection.keep_read_mark(false);
         let mut unprepared = queue.unprepared.clone();
         let to_prepare = unprepared.len();
         let batch = queue.scheduler.next_batch_beside_reads(BATCH_OPERATIONS, BATCH_BYTES);

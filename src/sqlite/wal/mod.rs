@@ -1,20 +1,22 @@
 //! What we do to SQLite's write-ahead log, and read of it: a VFS shim that writes a commit's frames at once
-//! ([`wal_file`]), and a look at the WAL-index without a lock ([`wal_index`]).
+//! ([`wal_file`]) and locks less ([`shm_locks`]), and a look at the WAL-index without a lock ([`wal_index`]).
 
 #[cfg(feature = "faults")]
 pub mod faults;
 mod shim;
+pub mod shm_locks;
 mod wal_file;
 pub mod wal_index;
 
 use std::ffi::{CStr, c_int};
 use std::mem::size_of;
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use once_cell::sync::Lazy;
-use rusqlite::{Connection, ffi};
+use rusqlite::ffi;
 
 use self::shim::open_wrapped;
+use self::shm_locks::MainFile;
 use self::wal_file::WalFile;
 
 /// The VFS's name.
@@ -32,7 +34,7 @@ fn register() -> bool {
     unsafe {
         let Some(system) = system_vfs().as_ref() else { return false };
         let shim = ffi::sqlite3_vfs {
-            szOsFile: system.szOsFile + size_of::<WalFile>() as c_int,
+            szOsFile: system.szOsFile + size_of::<WalFile>().max(size_of::<MainFile>()) as c_int,
             pNext: ptr::null_mut(),
             zName: NAME.as_ptr(),
             xOpen: Some(open),
@@ -52,21 +54,6 @@ fn system_vfs() -> *mut ffi::sqlite3_vfs {
     unsafe { ffi::sqlite3_vfs_find(ptr::null()) }
 }
 
-/// The open file of a connection's database, which may be of any VFS.
-pub fn main_file(connection: &Connection) -> Option<NonNull<ffi::sqlite3_file>> {
-    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-    // SAFETY: the handle is open; the call writes the pointer given.
-    let control = unsafe {
-        ffi::sqlite3_file_control(
-            connection.handle(),
-            c"main".as_ptr(),
-            ffi::SQLITE_FCNTL_FILE_POINTER,
-            (&raw mut file).cast(),
-        )
-    };
-    NonNull::new(file).filter(|_| control == ffi::SQLITE_OK)
-}
-
 unsafe extern "C" fn open(
     _shim: *mut ffi::sqlite3_vfs,
     name: ffi::sqlite3_filename,
@@ -81,6 +68,8 @@ unsafe extern "C" fn open(
         let Some(open) = (*system).xOpen else { return ffi::SQLITE_CANTOPEN };
         if flags & ffi::SQLITE_OPEN_WAL != 0 {
             open_wrapped::<WalFile>(file, |inner| open(system, name, inner, flags, out_flags))
+        } else if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 {
+            open_wrapped::<MainFile>(file, |inner| open(system, name, inner, flags, out_flags))
         } else {
             open(system, name, file, flags, out_flags)
         }

@@ -1,9 +1,24 @@
 //! A VFS shim (sqlite.org/vfs.html, 2.3): files of ours over files of another VFS, most of whose methods are forwarded.
 
 use std::ffi::{c_int, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
-use rusqlite::ffi;
+use rusqlite::{Connection, ffi};
+
+/// The open file of a connection's database, which may be of any VFS.
+pub fn main_file(connection: &Connection) -> Option<NonNull<ffi::sqlite3_file>> {
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: the handle is open; the call writes the pointer given.
+    let control = unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_FILE_POINTER,
+            (&raw mut file).cast(),
+        )
+    };
+    NonNull::new(file).filter(|_| control == ffi::SQLITE_OK)
+}
 
 /// Makes a file of ours in `file`, over one that `open` opens behind it.
 ///
@@ -139,9 +154,9 @@ forward! {
     device_characteristics = xDeviceCharacteristics();
 }
 
-#[cfg(feature = "faults")]
 forward! {
     first |_| ffi::SQLITE_OK;
+    shm_map = xShmMap(block: c_int, size: c_int, extend: c_int, mapped: *mut *mut c_void);
     fetch = xFetch(offset: i64, size: c_int, mapped: *mut *mut c_void);
     unfetch = xUnfetch(offset: i64, mapped: *mut c_void);
 }

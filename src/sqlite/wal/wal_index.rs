@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use rusqlite::{Connection, ffi};
 
-use super::main_file;
+use super::shim::main_file;
 use super::wal_file::FRAME_HEADER_BYTES;
 
 /// The words of the header's first copy: the format's version, unused, a counter of commits, the page size, the number
