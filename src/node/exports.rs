@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use napi::bindgen_prelude::{Env, Object};
+use napi::bindgen_prelude::{Env, Object, Unknown};
 use napi_derive::napi;
 
 use super::napi::function::{ARGUMENTS, Callable};
@@ -21,13 +21,11 @@ impl Callable for CreateRealm {
     }
 }
 
-/// `describe(value)`: what it is, in words.
-struct Describe;
-
-impl Callable for Describe {
-    fn call(&self, js: Js, [value, ..]: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
-        js.string(&js.describe(*value)).map_err(|_| js.undefined())
-    }
+/// What a value is, in words.
+#[napi]
+pub fn describe(env: Env, value: Unknown<'_>) -> String {
+    let (js, value) = js::adopt(&env, &value);
+    js.describe(value)
 }
 
 /// Called once an environment, however often the package's entry is evaluated.
@@ -44,6 +42,5 @@ fn add_to(js: Js, exports: Value) -> Result<()> {
     js.set_element(classes, 2, class::table::<rate_limit::RateLimitStore>(js)?)?;
     js.set_element(classes, 3, class::table::<adaptive::AdaptiveStore>(js)?)?;
     js.set(exports, "classes", classes)?;
-    js.set(exports, "createRealm", js.function("createRealm", &CreateRealm)?)?;
-    js.set(exports, "describe", js.function("describe", &Describe)?)
+    js.set(exports, "createRealm", js.function("createRealm", &CreateRealm)?)
 }

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 
 use napi::JsValue;
-use napi::bindgen_prelude::{Env, Object};
+use napi::bindgen_prelude::Env;
 use napi_sys as sys;
 
 use crate::core::error::{Error, IsBusy};
@@ -89,9 +89,9 @@ impl Reference {
 }
 
 /// What napi-rs gives a callback.
-pub fn adopt(env: &Env, object: &Object<'_>) -> (Js, Value) {
+pub fn adopt<'value>(env: &Env, value: &impl JsValue<'value>) -> (Js, Value) {
     // SAFETY: both exist only within a callback, on its thread.
-    unsafe { (Js::new(env.raw()), Value::from_raw(object.raw())) }
+    unsafe { (Js::new(env.raw()), Value::from_raw(value.raw())) }
 }
 
 impl Js {
