@@ -13,15 +13,9 @@ pub const PAGE_RESOURCES: usize = 200;
 /// What sets up a schema: anything that runs SQL. Implemented by every kind of connection.
 pub trait SchemaConnection {
     /// Runs statements that answer no rows.
-    ///
-    /// # Errors
-    /// What SQLite refuses.
     fn execute_script(&mut self, sql: &str) -> Result<()>;
 
     /// Runs a query without parameters that answers one column, `c0`.
-    ///
-    /// # Errors
-    /// What SQLite refuses.
     fn query(&mut self, sql: &str) -> Result<Vec<Vec<Value>>>;
 }
 
@@ -153,9 +147,6 @@ fn has_priority(connection: &mut dyn SchemaConnection) -> Result<bool> {
 
 /// Makes what is missing of a store's tables and indexes, and brings a legacy `rate_limits` up to date. To be run
 /// inside one write transaction: it looks before it alters.
-///
-/// # Errors
-/// What SQLite refuses.
 pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<()> {
     match kind {
         StoreKind::Cache => connection.execute_script(CACHE_DDL),

@@ -141,9 +141,6 @@ impl<S: Class> Ends<S> {
 }
 
 /// What a class is made of in each realm: `{ name, open, methods: [{ name, length, maker, run }] }`.
-///
-/// # Errors
-/// What Node-API refuses.
 pub fn table<S: Class>(js: Js) -> Result<Value> {
     let methods = js.array()?;
     for (index, method) in (0..).zip(S::METHODS.iter().chain(Ends::<S>::METHODS)) {

@@ -230,9 +230,6 @@ impl Store {
     }
 
     /// As [`destroy`](Self::destroy), without keeping the thread: answers a promise.
-    ///
-    /// # Errors
-    /// What Node-API refuses.
     pub fn close(&self, js: Js) -> Result<Value> {
         let handle = match self.end(js) {
             Some(Share::Own(handle)) => handle,

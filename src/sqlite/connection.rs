@@ -130,9 +130,6 @@ impl Connection {
     }
 
     /// Opens a database that is open already, to read from it beside the other connection. It keeps little in memory.
-    ///
-    /// # Errors
-    /// What SQLite refuses.
     pub fn open_reader(location: &Location) -> Result<Self> {
         let reader = Self::open_as(location, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         reader.sqlite.execute_batch("PRAGMA cache_size = -256")?;
@@ -205,9 +202,6 @@ impl Connection {
     }
 
     /// How often SQLite has prepared the stores' statements anew (sqlite.org/c3ref/c_stmtstatus_counter.html).
-    ///
-    /// # Errors
-    /// What SQLite refuses.
     pub fn preparations_anew(&self) -> Result<i32> {
         let count = |statement: &Statement| {
             Ok(self.sqlite.prepare_cached(statement.sql())?.get_status(StatementStatus::RePrepare))
@@ -258,9 +252,6 @@ impl Connection {
     /// Copies the write-ahead log into the database as far as other processes' reading and writing allow, so that
     /// the next write starts the log anew. If the log has grown large because others went on writing meanwhile,
     /// holds them up for a moment.
-    ///
-    /// # Errors
-    /// What SQLite refuses.
     pub fn checkpoint(&self) -> Result<()> {
         const LARGE_PAGES: i64 = 16_384;
         let checkpoint = |sql: &str| self.sqlite.query_row(sql, [], |row| row.get::<_, i64>(1));
@@ -274,9 +265,6 @@ impl Connection {
     }
 
     /// Sets when commits are flushed.
-    ///
-    /// # Errors
-    /// What SQLite refuses.
     pub fn set_synchronous(&self, synchronous: Synchronous) -> Result<()> {
         let level = match synchronous {
             Synchronous::Normal => "PRAGMA synchronous = NORMAL",
@@ -296,9 +284,6 @@ impl Connection {
 
     /// A number that changes whenever another connection has changed the database
     /// (sqlite.org/pragma.html#pragma_data_version).
-    ///
-    /// # Errors
-    /// What SQLite refuses.
     pub fn data_version(&self) -> Result<i64> {
         Ok(self.sqlite.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
     }
@@ -349,9 +334,6 @@ impl Connection {
 
     /// Runs a plan that only reads, all its steps on one state of the database: on copies of what was read before, if
     /// that is what SQLite would answer.
-    ///
-    /// # Errors
-    /// What SQLite refuses.
     pub fn read(&self, steps: &[Step]) -> Result<PlanRows> {
         if let [step] = steps {
             let rows = if Copies::cover(step.statement) { self.read_or_copy(step)? } else { self.run_step(step)? };

@@ -147,9 +147,6 @@ pub struct Database {
 
 impl Database {
     /// Opens a database.
-    ///
-    /// # Errors
-    /// What SQLite refuses.
     pub fn open(location: Location, journal_mode: JournalMode, synchronous: Synchronous) -> Result<Arc<Self>> {
         let connection = Connection::open(&location)?;
         let database = Database {

@@ -23,9 +23,6 @@ pub trait Callable: 'static {
 
 impl Js {
     /// A function of the realm that loaded the binding.
-    ///
-    /// # Errors
-    /// What Node-API refuses.
     pub fn function<C: Callable>(self, name: &str, callable: &'static C) -> Result<Value> {
         let mut function = ptr::null_mut();
         let data = ptr::from_ref(callable).cast_mut().cast();

@@ -25,9 +25,6 @@ thread_local! {
 }
 
 /// Makes a handle.
-///
-/// # Errors
-/// What Node-API refuses.
 pub fn create<T: Handled>(js: Js, value: T) -> Result<Value> {
     let value = Box::into_raw(Box::new(value));
     let mut handle = ptr::null_mut();

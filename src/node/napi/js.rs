@@ -88,6 +88,18 @@ impl Reference {
     pub const NONE: Reference = Reference(ptr::null_mut());
 }
 
+macro_rules! values {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $kind:ty)?) = $make:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(self $(, $argument: $kind)?) -> Value {
+            let mut value = ptr::null_mut();
+            // SAFETY: `env` is valid; the call only writes `value`. It cannot fail on a valid environment.
+            unsafe { sys::$make(self.env $(, $argument)?, &mut value) };
+            Value(value)
+        }
+    )*};
+}
+
 /// What napi-rs gives a callback.
 pub fn adopt<'value>(env: &Env, value: &impl JsValue<'value>) -> (Js, Value) {
     // SAFETY: both exist only within a callback, on its thread.
@@ -125,60 +137,33 @@ impl Js {
         Error::Internal(format!("Node-API status {status}")).into()
     }
 
-    /// `undefined`.
-    pub fn undefined(self) -> Value {
-        let mut value = ptr::null_mut();
-        // SAFETY: `env` is valid; the call only writes `value`. It cannot fail on a valid environment.
-        unsafe { sys::napi_get_undefined(self.env, &mut value) };
-        Value(value)
+    values! {
+        /// `undefined`.
+        undefined() = napi_get_undefined;
+        /// `null`.
+        null() = napi_get_null;
+        /// The global object of the realm the binding was loaded in.
+        global() = napi_get_global;
+        /// A boolean.
+        boolean(boolean: bool) = napi_get_boolean;
+        /// A number.
+        number(number: f64) = napi_create_double;
     }
 
-    /// `null`.
-    pub fn null(self) -> Value {
+    /// What a call writes.
+    fn made(self, make: impl FnOnce(*mut sys::napi_value) -> sys::napi_status) -> Result<Value> {
         let mut value = ptr::null_mut();
-        // SAFETY: as in `undefined`.
-        unsafe { sys::napi_get_null(self.env, &mut value) };
-        Value(value)
-    }
-
-    /// The global object of the realm the binding was loaded in.
-    pub fn global(self) -> Value {
-        let mut value = ptr::null_mut();
-        // SAFETY: as in `undefined`.
-        unsafe { sys::napi_get_global(self.env, &mut value) };
-        Value(value)
-    }
-
-    /// A boolean.
-    pub fn boolean(self, boolean: bool) -> Value {
-        let mut value = ptr::null_mut();
-        // SAFETY: as in `undefined`.
-        unsafe { sys::napi_get_boolean(self.env, boolean, &mut value) };
-        Value(value)
-    }
-
-    /// A number.
-    pub fn number(self, number: f64) -> Value {
-        let mut value = ptr::null_mut();
-        // SAFETY: as in `undefined`.
-        unsafe { sys::napi_create_double(self.env, number, &mut value) };
-        Value(value)
+        let status = make(&mut value);
+        self.check(status).map(|()| Value(value))
     }
 
     /// A string. Fails when it is longer than the engine allows.
     pub fn string(self, text: &str) -> Result<Value> {
-        let mut value = ptr::null_mut();
         let (start, length) = (text.as_ptr().cast(), text.len() as isize);
         // ASCII becomes a one-byte string without decoding.
+        let make = if text.is_ascii() { sys::napi_create_string_latin1 } else { sys::napi_create_string_utf8 };
         // SAFETY: `start` and `length` denote the bytes of `text`, which lives through the call.
-        let status = unsafe {
-            if text.is_ascii() {
-                sys::napi_create_string_latin1(self.env, start, length, &mut value)
-            } else {
-                sys::napi_create_string_utf8(self.env, start, length, &mut value)
-            }
-        };
-        self.check(status).map(|()| Value(value))
+        self.made(|value| unsafe { make(self.env, start, length, value) })
     }
 
     /// The type of a value.
@@ -201,12 +186,9 @@ impl Js {
 
     /// A copy of bytes, as a `Buffer`.
     pub fn buffer(self, bytes: &[u8]) -> Result<Value> {
-        let mut value = ptr::null_mut();
+        let (length, start) = (bytes.len(), bytes.as_ptr().cast());
         // SAFETY: the bytes live through the call, which copies them; where the copy lies is of no interest.
-        let status = unsafe {
-            sys::napi_create_buffer_copy(self.env, bytes.len(), bytes.as_ptr().cast(), ptr::null_mut(), &mut value)
-        };
-        self.check(status).map(|()| Value(value))
+        self.made(|value| unsafe { sys::napi_create_buffer_copy(self.env, length, start, ptr::null_mut(), value) })
     }
 
     /// What a driver answered for a column.
@@ -325,19 +307,15 @@ impl Js {
 
     /// `String(value)`; `None` where that throws.
     pub fn display(self, value: Value) -> Option<String> {
-        let mut text = ptr::null_mut();
-        // SAFETY: `value` comes from this callback; the call only writes `text`.
-        let status = unsafe { sys::napi_coerce_to_string(self.env, value.0, &mut text) };
-        self.check(status).ok()?;
-        self.as_string(Value(text))
+        // SAFETY: `value` comes from this callback.
+        let text = self.made(|text| unsafe { sys::napi_coerce_to_string(self.env, value.0, text) });
+        self.as_string(text.ok()?)
     }
 
     /// A property of an object.
     pub fn get(self, object: Value, name: &CStr) -> Result<Value> {
-        let mut value = ptr::null_mut();
         // SAFETY: `object` comes from this callback; `name` ends in NUL.
-        let status = unsafe { sys::napi_get_named_property(self.env, object.0, name.as_ptr(), &mut value) };
-        self.check(status).map(|()| Value(value))
+        self.made(|value| unsafe { sys::napi_get_named_property(self.env, object.0, name.as_ptr(), value) })
     }
 
     /// Sets a property of an object.
@@ -350,10 +328,8 @@ impl Js {
 
     /// An element of an array.
     pub fn element(self, array: Value, index: u32) -> Result<Value> {
-        let mut value = ptr::null_mut();
         // SAFETY: `array` comes from this callback.
-        let status = unsafe { sys::napi_get_element(self.env, array.0, index, &mut value) };
-        self.check(status).map(|()| Value(value))
+        self.made(|value| unsafe { sys::napi_get_element(self.env, array.0, index, value) })
     }
 
     /// Sets an element of an array.
@@ -381,37 +357,22 @@ impl Js {
 
     /// An empty array of the realm the binding was loaded in.
     pub fn array(self) -> Result<Value> {
-        let mut value = ptr::null_mut();
-        // SAFETY: as in `undefined`.
-        let status = unsafe { sys::napi_create_array(self.env, &mut value) };
-        self.check(status).map(|()| Value(value))
+        // SAFETY: the call only writes the value.
+        self.made(|value| unsafe { sys::napi_create_array(self.env, value) })
     }
 
     /// Calls a function.
     pub fn call(self, this: Value, function: Value, arguments: &[Value]) -> Result<Value> {
-        let mut value = ptr::null_mut();
+        let (count, arguments) = (arguments.len(), arguments.as_ptr().cast());
         // SAFETY: all come from this callback; the count is the slice's.
-        let status = unsafe {
-            sys::napi_call_function(
-                self.env,
-                this.0,
-                function.0,
-                arguments.len(),
-                arguments.as_ptr().cast(),
-                &mut value,
-            )
-        };
-        self.check(status).map(|()| Value(value))
+        self.made(|value| unsafe { sys::napi_call_function(self.env, this.0, function.0, count, arguments, value) })
     }
 
     /// `new constructor(...arguments)`.
     pub fn construct(self, constructor: Value, arguments: &[Value]) -> Result<Value> {
-        let mut value = ptr::null_mut();
+        let (count, arguments) = (arguments.len(), arguments.as_ptr().cast());
         // SAFETY: as in `call`.
-        let status = unsafe {
-            sys::napi_new_instance(self.env, constructor.0, arguments.len(), arguments.as_ptr().cast(), &mut value)
-        };
-        self.check(status).map(|()| Value(value))
+        self.made(|value| unsafe { sys::napi_new_instance(self.env, constructor.0, count, arguments, value) })
     }
 
     /// `one === other`.
@@ -446,10 +407,8 @@ impl Js {
 
     /// An object of the realm the binding was loaded in.
     pub fn object(self) -> Result<Value> {
-        let mut value = ptr::null_mut();
-        // SAFETY: as in `undefined`.
-        let status = unsafe { sys::napi_create_object(self.env, &mut value) };
-        self.check(status).map(|()| Value(value))
+        // SAFETY: the call only writes the value.
+        self.made(|value| unsafe { sys::napi_create_object(self.env, value) })
     }
 
     /// A pending promise of the realm the binding was loaded in, and its other end.

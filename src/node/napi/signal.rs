@@ -23,9 +23,6 @@ unsafe impl Send for ThreadSafe {}
 
 impl Signal {
     /// A signal that makes a function run. `resource` is what stands for it with `node:async_hooks`.
-    ///
-    /// # Errors
-    /// What Node-API refuses.
     pub fn new(js: Js, resource: Value, on_signal: fn(Js)) -> Result<Self> {
         let mut function = ptr::null_mut();
         let name = js.string("@comic-vine/sqlite-store")?;
@@ -63,9 +60,6 @@ impl Signal {
     }
 
     /// Whether it keeps the process alive from now on.
-    ///
-    /// # Errors
-    /// What Node-API refuses.
     pub fn keep_alive(&self, js: Js, keeps: bool) -> Result<()> {
         let Some(ThreadSafe(function)) = *self.0.lock() else { return Ok(()) };
         // SAFETY: on the environment's thread, where a `Js` exists, while the function is valid.
@@ -95,9 +89,6 @@ unsafe extern "C" fn run(env: sys::napi_env, _function: sys::napi_value, context
 
 /// Has a function run when the environment ends, while the signals that were made before still can be raised: what was
 /// made last ends first.
-///
-/// # Errors
-/// What Node-API refuses.
 pub fn at_end(js: Js, on_end: fn()) -> Result<()> {
     // SAFETY: the argument is what `end` expects.
     js.check(unsafe { sys::napi_add_env_cleanup_hook(js.raw(), Some(end), on_end as *mut c_void) })

@@ -74,9 +74,6 @@ impl From<Connection> for WalConnection {
 
 impl WalConnection {
     /// Sets the journal mode; answers the one it has then.
-    ///
-    /// # Errors
-    /// What SQLite refuses.
     pub fn set_journal_mode(&mut self, mode: &str) -> rusqlite::Result<String> {
         self.header = None;
         self.sqlite.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |row| row.get(0))
