@@ -229,6 +229,50 @@ fn a_replaced_file_is_not_read_beside_the_old_one() {
 }
 
 #[test]
+fn a_log_that_another_program_replaced_is_not_read() {
+    let file = TempFile::new();
+    let database = open(&file);
+    let other = locked(&file);
+    let written = call(&database, cache::set("own", "\"new\"", FOREVER, 0.0));
+    while database.data_version().is_some() {
+        thread::yield_now();
+    }
+    let [log, moved] = ["-wal", "-moved"].map(|suffix| {
+        let mut name = file.path().as_os_str().to_owned();
+        name.push(suffix);
+        std::path::PathBuf::from(name)
+    });
+    std::fs::rename(&log, &moved).unwrap();
+    std::fs::write(&log, []).unwrap();
+    let key = read(&database, cache::get("key", 0.0)).unwrap_err();
+    std::fs::rename(&moved, &log).unwrap();
+    drop(other);
+    assert!(written.recv().unwrap().is_ok());
+    assert_eq!(text(key.recv().unwrap().unwrap()).unwrap(), "\"value\"");
+    database.close();
+}
+
+#[test]
+fn what_many_reads_find_to_be_tidied_is_queued_once() {
+    let tidying = |key: &str| {
+        let values = [key.into(), 1.0.into()];
+        Operation::command([Step::new(Statement::RateLapse, values)])
+    };
+    let mut scheduler = Scheduler::<(), Error>::default();
+    assert!(!scheduler.has_like(&tidying("one")));
+    scheduler.submit(Call { operation: tidying("one"), reply: None, deadline: None });
+    assert!(scheduler.has_like(&tidying("one")));
+    assert!(!scheduler.has_like(&tidying("two")), "another resource");
+    let writes = Operation::command([Step::new(Statement::RateReset, ["one".into()])]);
+    assert!(!scheduler.has_like(&writes), "a write is made as often as it is asked for");
+    let reads = Operation::read([Step::new(Statement::CacheGet, ["one".into()])], |_| panic!("not run"));
+    assert!(!scheduler.has_like(&reads));
+    // Once it is under way it may be past what was found since.
+    scheduler.next_batch(1, 1).unwrap();
+    assert!(!scheduler.has_like(&tidying("one")));
+}
+
+#[test]
 fn what_is_tidied_is_waited_for_by_statistics_alone() {
     let mut scheduler = Scheduler::<(), Error>::default();
     let step = Step::new(Statement::DedupeRemoveExpired, [1.0.into(), 0.0.into()]);

@@ -170,14 +170,14 @@ impl Operation {
         })
     }
 
-    /// What reads may have to wait for, and whether those of a key need not: what it writes or, where it may go on, may write
-    /// then; and what it tidies.
-    pub fn written(&self) -> impl Iterator<Item = (Place<'_>, bool)> {
+    /// The steps that reads may have to wait for, and whether those of a key need not: what it writes or, where it may go on,
+    /// may write then; and what it tidies.
+    pub fn written(&self) -> impl Iterator<Item = (&Step, bool)> {
         let goes_on = self.goes_on;
         self.steps.iter().filter_map(move |step| match step.statement.access().effect {
-            Effect::Writes => Some((step.place(), false)),
-            Effect::Reads => goes_on.then(|| (step.place(), false)),
-            Effect::Tidies => Some((step.place(), true)),
+            Effect::Writes => Some((step, false)),
+            Effect::Reads => goes_on.then_some((step, false)),
+            Effect::Tidies => Some((step, true)),
         })
     }
 

@@ -64,6 +64,12 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
         !waits_for_batch && (self.queue.is_empty() || !self.queued.overlaps(place))
     }
 
+    /// Whether all that an operation tidies is going to be tidied by what is queued. Reads that follow one another find the
+    /// same to be tidied, and do not wait for it.
+    pub fn has_like(&self, operation: &Operation) -> bool {
+        !self.queue.is_empty() && self.queued.tidies_like(operation)
+    }
+
     /// What is queued, in order.
     pub fn queued(&self) -> impl ExactSizeIterator<Item = &Call<R>> {
         self.queue.iter()

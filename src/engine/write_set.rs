@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 
 use hashlink::DefaultHashBuilder;
 
-use crate::core::plan::{Operation, Place};
+use crate::core::plan::{Operation, Place, Step};
 use crate::core::schema::Table;
 
 /// How many writes there are of each key, and of each table. Keys are told apart by a hash: where two have the same, a read
@@ -36,36 +36,46 @@ impl WriteSet {
         }
     }
 
+    /// Whether an operation only tidies, and all of that is done already by what was added.
+    pub fn tidies_like(&self, operation: &Operation) -> bool {
+        let mut written = operation.written().peekable();
+        written.peek().is_some()
+            && written.all(|(step, tidies)| tidies && self.by_key.contains_key(&self.key(step, true)))
+    }
+
     /// Adds what an operation writes.
     pub fn insert(&mut self, operation: &Operation) {
-        for (place, tidies) in operation.written() {
+        for (step, tidies) in operation.written() {
+            let place = step.place();
             let counts = &mut self.by_table[place.table as usize];
             counts.all += 1;
-            match place.key {
-                _ if tidies => {}
-                Some(_) => *self.by_key.entry(self.hasher.hash_one(place)).or_default() += 1,
-                None => counts.whole += 1,
-            }
+            counts.whole += usize::from(place.key.is_none() && !tidies);
+            *self.by_key.entry(self.key(step, tidies)).or_default() += 1;
         }
     }
 
     /// Takes away what an operation writes that was added before.
     pub fn remove(&mut self, operation: &Operation) {
-        for (place, tidies) in operation.written() {
+        for (step, tidies) in operation.written() {
+            let place = step.place();
             let counts = &mut self.by_table[place.table as usize];
             counts.all -= 1;
-            match place.key {
-                _ if tidies => {}
-                Some(_) => {
-                    if let Entry::Occupied(mut entry) = self.by_key.entry(self.hasher.hash_one(place)) {
-                        *entry.get_mut() -= 1;
-                        if *entry.get() == 0 {
-                            entry.remove();
-                        }
-                    }
+            counts.whole -= usize::from(place.key.is_none() && !tidies);
+            if let Entry::Occupied(mut entry) = self.by_key.entry(self.key(step, tidies)) {
+                *entry.get_mut() -= 1;
+                if *entry.get() == 0 {
+                    entry.remove();
                 }
-                None => counts.whole -= 1,
             }
+        }
+    }
+
+    /// What is written of a key is found by that; what is tidied, by how, too.
+    fn key(&self, step: &Step, tidies: bool) -> u64 {
+        if tidies {
+            self.hasher.hash_one((step.statement, step.place()))
+        } else {
+            self.hasher.hash_one(step.place())
         }
     }
 

@@ -141,6 +141,7 @@ impl Member for Inner {
         // Nobody looks any more.
         let _ = self.watch.set_waiting(0, None);
         self.store.shut_down(self.giving_up());
+        self.kept.take();
     }
 
     fn tick(&self, js: Js) -> bool {

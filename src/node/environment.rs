@@ -161,8 +161,6 @@ impl Environment {
         });
         let turn = Signal::new(js, resource, on_turn)?;
         forget_stored(js, resource)?;
-        // After the signals were made: it ends them.
-        at_end(js, on_end)?;
 
         let (deferred, promise) = js.promise()?;
         js.settle(deferred, Ok(js.undefined()));
@@ -179,6 +177,10 @@ impl Environment {
             js.call(process, on, &[js.string("exit")?, js.function("exit", &EXIT)?])?;
         }
 
+        let schedule_flush = js.refer(schedule_flush, true)?;
+        // After the signals were made: it ends them. And last: it must not be asked for twice.
+        at_end(js, on_end)?;
+
         Ok(Environment {
             mailbox,
             calls: RefCell::default(),
@@ -186,7 +188,7 @@ impl Environment {
             next_id: Cell::new(1),
             unflushed: RefCell::default(),
             flush_scheduled: Cell::new(false),
-            schedule_flush: js.refer(schedule_flush, true)?,
+            schedule_flush,
             resting: RefCell::default(),
             turn,
             wants_turn: Cell::new(false),

@@ -353,7 +353,7 @@ impl Given {
         };
         match run_at_once(operation, run) {
             AtOnce::Answered(answer, next) => {
-                if let Some(next) = next {
+                if let Some(next) = next.filter(|next| !self.scheduler.borrow().has_like(next)) {
                     self.enqueue(next, None);
                 }
                 Some(answer)

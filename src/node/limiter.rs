@@ -40,7 +40,7 @@ impl Limiter {
         let limits = Limits::read(js, members, &realm, object, default)?;
         let for_ms = members.reservation_ms()?;
         let reservations = for_ms.map(|for_ms| Reservations { owner: Uuid::new_v4().to_string(), for_ms });
-        let store = Store::open(js, kind, realm, members)?;
+        let store = Store::open(js, kind, realm, members).inspect_err(|_| limits.collected(js))?;
         let limiter = Rc::new(Limiter { store, limits, reservations });
         let member: Weak<dyn Member> = Rc::downgrade(&limiter) as Weak<dyn Member>;
         limiter.store.join(js, member, 0.0)?;

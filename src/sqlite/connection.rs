@@ -133,6 +133,8 @@ impl Connection {
     pub fn open_reader(location: &Location) -> Result<Self> {
         let reader = Self::open_as(location, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         reader.sqlite.execute_batch("PRAGMA cache_size = -256")?;
+        // Now the log is open too.
+        reader.sqlite.query_row("PRAGMA schema_version", [], |_| Ok(()))?;
         Ok(reader)
     }
 
@@ -224,6 +226,11 @@ impl Connection {
     /// Meanwhile checkpoints of other processes do not get past what was read.
     pub fn keep_read_mark(&self, keeps: bool) {
         shm_locks::keep_read_mark(&self.sqlite, keeps);
+    }
+
+    /// The file and those beside it, if it is in WAL mode.
+    pub fn names(&self) -> Option<&Names> {
+        self.names.as_ref()
     }
 
     /// What has become of the log of a file in WAL mode.

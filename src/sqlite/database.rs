@@ -23,6 +23,7 @@ use super::checkpoints::{self, Checkpoints, Due};
 use super::connection::{Connection, Location, refused};
 use super::os::file_key::{self, FileKey};
 use super::os::sidecars::Fate;
+use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
 use crate::core::plan::{Answer, Operation, Place, PlanRows, Step, Weight};
@@ -119,10 +120,8 @@ pub struct Database {
     location: Location,
     /// `None` once closed, or while the file cannot be opened afresh.
     connection: Mutex<Option<Connection>>,
-    /// A second one, for reads while the other is busy. Opened when first needed.
-    reader: Mutex<Option<Connection>>,
-    /// Whether the file is in WAL mode.
-    has_log: AtomicBool,
+    /// For reads while that is busy.
+    reader: Mutex<Reader>,
     queue: Mutex<Queue>,
     /// Whether the connection has its settings: not while another process has had the file to itself.
     configured: AtomicBool,
@@ -156,7 +155,6 @@ impl Database {
             location,
             connection: Mutex::new(Some(connection)),
             reader: Mutex::default(),
-            has_log: AtomicBool::new(false),
             queue: Mutex::default(),
             synchronous: Mutex::new(synchronous),
             journal_mode,
@@ -203,11 +201,11 @@ impl Database {
             } else if stricter {
                 connection.set_synchronous(synchronous)?;
             }
-            let has_log = connection.is_wal();
-            self.has_log.store(has_log, Ordering::Relaxed);
-            self.commits_inline.store(has_log && synchronous == Synchronous::Normal, Ordering::Relaxed);
+            self.commits_inline.store(connection.is_wal() && synchronous == Synchronous::Normal, Ordering::Relaxed);
         }
-        connection.prepare_store(kind)
+        connection.prepare_store(kind)?;
+        self.reader.lock().follow(connection);
+        Ok(())
     }
 
     /// Makes a store's tables. While another process writes, that is left to the background and calls wait for it.
@@ -260,16 +258,11 @@ impl Database {
         reply: impl FnOnce() -> Reply,
     ) -> Submitted {
         let run = |operation: &Operation| {
-            if !self.runs_at_once(operation) {
-                return None;
-            }
-            let guard = self.connection_for(operation)?;
-            let result = Native(guard.as_ref()?).run_single(operation);
-            if matches!(result, Err(Refusal::Busy(_))) { None } else { Some(result.map_err(Refusal::into_error)) }
+            if self.runs_at_once(operation) { self.run_now(operation) } else { None }
         };
         match run_at_once(operation, run) {
             AtOnce::Answered(answer, next) => {
-                if let Some(next) = next {
+                if let Some(next) = next.filter(|next| !self.queue.lock().scheduler.has_like(next)) {
                     self.enqueue(next, None, busy_timeout);
                 }
                 Submitted::Done(answer)
@@ -288,38 +281,28 @@ impl Database {
         is_prepared && queue.scheduler.may_read(place)
     }
 
-    /// The connection, or the one that only reads, if nothing is before the caller that it has to wait for.
-    fn connection_for(&self, operation: &Operation) -> Option<MutexGuard<'_, Option<Connection>>> {
-        if !operation.read_only {
+    /// Runs an operation if nothing is before it that it has to wait for, and a connection is free: the one that writes,
+    /// or beside it, for reads, the other one.
+    fn run_now(&self, operation: &Operation) -> Option<Result<PlanRows>> {
+        let waits = if operation.read_only {
+            !operation.steps.iter().all(|step| self.may_read(step.place()))
+        } else {
             let queue = self.queue.lock();
-            let is_idle = !queue.in_background && queue.scheduler.is_idle() && queue.unprepared.is_empty();
-            return if is_idle { self.connection.try_lock() } else { None };
-        }
-        if !operation.steps.iter().all(|step| self.may_read(step.place())) {
+            queue.in_background || !queue.scheduler.is_idle() || !queue.unprepared.is_empty()
+        };
+        if waits {
             return None;
         }
-        // The writer's is warm: through another connection, what was written last is read from the file.
-        self.connection.try_lock().or_else(|| self.reader())
-    }
-
-    /// The connection that only reads: beside the other one while that is busy. Readers wait for nobody in WAL mode.
-    fn reader(&self) -> Option<MutexGuard<'_, Option<Connection>>> {
-        // Another thread of JavaScript may use it, for one bounded read.
-        let mut reader = self.reader.lock();
-        if !self.has_log.load(Ordering::Relaxed) {
-            return None;
+        // First: its pages are warm. Through the other one, what was written last is read from the file.
+        let Some(slot) = self.connection.try_lock() else {
+            let read = |connection: &Connection| Native(connection).run_single(operation);
+            // Another thread of JavaScript may use it, for one bounded read.
+            return if operation.read_only { self.reader.lock().read(&self.location, read).map(Ok) } else { None };
+        };
+        match Native(slot.as_ref()?).run_single(operation) {
+            Err(Refusal::Busy(_)) => None,
+            result => Some(result.map_err(Refusal::into_error)),
         }
-        if reader.is_none() && key_of(&self.location) == *self.file_key.lock() {
-            *reader = Some(Connection::open_reader(&self.location).ok()?);
-        }
-        Some(reader)
-    }
-
-    /// Closes it, until the connection is known to have a log again.
-    fn close_reader(&self) {
-        let mut reader = self.reader.lock();
-        self.has_log.store(false, Ordering::Relaxed);
-        *reader = None;
     }
 
     /// Puts an operation at the end of the queue, for the next flush. It may wait for locks for so long.
@@ -374,7 +357,8 @@ impl Database {
     fn follows_another(&self) -> bool {
         let now = Instant::now();
         let before = self.flushed_at.lock().replace(now);
-        self.has_log.load(Ordering::Relaxed) && before.is_some_and(|before| now - before < FOLLOWS_WITHIN)
+        let is_file = matches!(self.location, Location::File(_));
+        is_file && before.is_some_and(|before| now - before < FOLLOWS_WITHIN)
     }
 
     /// Has a read mark given back after a while, whatever the calling thread does until then. Answers whether that can be
@@ -387,10 +371,10 @@ impl Database {
         let started = background::start(async move {
             tokio::time::sleep(KEEP_AT_MOST).await;
             while let Some(database) = database.upgrade() {
-                // First: whoever keeps it from here on has it given back once more.
-                database.gives_mark_back.store(false, Ordering::SeqCst);
                 // While the connection is in use, later.
                 if let Some(slot) = database.connection.try_lock() {
+                    // Whoever keeps it after this one has it given back once more.
+                    database.gives_mark_back.store(false, Ordering::SeqCst);
                     slot.iter().for_each(|connection| connection.keep_read_mark(false));
                     return;
                 }
@@ -464,7 +448,7 @@ impl Database {
 
     /// Closes a connection whose log is lost, and says so.
     fn abandon(&self, connection: Connection) {
-        self.close_reader();
+        *self.reader.lock() = Reader::default();
         connection.abandon();
         // Whoever opens what is there now is to use this database.
         *self.file_key.lock() = key_of(&self.location);
@@ -733,7 +717,7 @@ impl Database {
         self.queue.lock().closed = true;
         self.drain();
         // The last one to close checkpoints.
-        self.close_reader();
+        *self.reader.lock() = Reader::default();
         let Some(connection) = self.connection.lock().take() else { return };
         if self.has_lost_log(&connection, Duration::ZERO) {
             self.abandon(connection);

@@ -9,6 +9,7 @@ pub mod database;
 pub mod divisions;
 #[allow(unsafe_code)]
 pub mod os;
+mod reader;
 pub mod registry;
 #[allow(unsafe_code)]
 mod wal;

@@ -60,6 +60,11 @@ impl Names {
         }
     }
 
+    /// Whether all of them have their names.
+    pub fn are_as_before(&self) -> bool {
+        self.database.is_as_before() && self.sidecars.iter().all(NamedFile::is_as_before)
+    }
+
     /// What has become of the log.
     pub fn fate(&self) -> Fate {
         if self.database.is_as_before() {
