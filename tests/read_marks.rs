@@ -11,6 +11,7 @@ use std::time::Duration;
 use comic_vine_sqlite_store::core::cache;
 use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome};
 use comic_vine_sqlite_store::sqlite::connection::Connection;
+use comic_vine_sqlite_store::sqlite::os::sidecars::sidecar_paths;
 use common::{TempFile, open_cache as open};
 use proptest::prelude::*;
 use rusqlite::Connection as Plain;
@@ -126,10 +127,8 @@ fn the_last_connection_takes_the_log_away_though_it_keeps_its_lock() {
     own.keep_read_mark(true);
     set(&own, "one", 1);
     drop(own);
-    for suffix in ["-wal", "-shm"] {
-        let mut path = file.path().to_owned().into_os_string();
-        path.push(suffix);
-        assert!(!Path::new(&path).exists(), "{suffix}");
+    for path in sidecar_paths(file.path()) {
+        assert!(!path.exists(), "{path:?}");
     }
     assert_eq!(plain_get(&plain(file.path()), "one"), Some(1));
 }

@@ -20,6 +20,7 @@ use comic_vine_sqlite_store::engine::call::Call;
 use comic_vine_sqlite_store::engine::scheduler::Scheduler;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
 use comic_vine_sqlite_store::sqlite::database::{Database, Recipient, Reply, Submitted};
+use comic_vine_sqlite_store::sqlite::os::sidecars::sidecar_paths;
 use common::TempFile;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,6 +56,22 @@ fn locked(file: &TempFile) -> Connection {
     let mut other = common::open_cache(file.path());
     other.execute_script("BEGIN IMMEDIATE").unwrap();
     other
+}
+
+/// A file, open, and an operation on it that waits for the lock of another program: a thread works on it.
+fn busy(operation: Operation) -> (TempFile, Arc<Database>, Connection, Receiver<Result<Answer>>) {
+    let file = TempFile::new();
+    let database = open(&file);
+    let other = locked(&file);
+    let answer = call(&database, operation);
+    while database.data_version().is_some() {
+        thread::yield_now();
+    }
+    (file, database, other, answer)
+}
+
+fn set_own() -> Operation {
+    cache::set("own", "\"new\"", FOREVER, 0.0)
 }
 
 fn call(database: &Arc<Database>, operation: Operation) -> Receiver<Result<Answer>> {
@@ -154,10 +171,7 @@ fn no_read_is_queued_beside_a_checkpoint() {
 
 #[test]
 fn a_read_waits_only_for_writes_that_it_could_see() {
-    let file = TempFile::new();
-    let database = open(&file);
-    let mut other = locked(&file);
-    let written = call(&database, cache::set("own", "\"new\"", FOREVER, 0.0));
+    let (_file, database, mut other, written) = busy(set_own());
     assert_eq!(read_key(&database).unwrap(), "\"value\"");
     assert!(read(&database, is_in_progress()).is_ok());
     let own = read(&database, cache::get("own", 0.0)).unwrap_err();
@@ -175,11 +189,8 @@ fn a_read_waits_only_for_writes_that_it_could_see() {
 
 #[test]
 fn a_renewal_of_leases_is_not_waited_for() {
-    let file = TempFile::new();
-    let database = open(&file);
-    let mut other = locked(&file);
     let (hash, job) = ("job".to_owned(), "1".to_owned());
-    let renewed = call(&database, dedupe::renew("me", [(&hash, &job)], 0.0));
+    let (_file, database, mut other, renewed) = busy(dedupe::renew("me", [(&hash, &job)], 0.0));
     assert!(read(&database, is_in_progress()).is_ok());
     assert!(read_key(&database).is_some());
     assert!(renewed.try_recv().is_err(), "it waits for the lock");
@@ -208,14 +219,7 @@ fn the_tables_of_its_store_are_waited_for() {
 fn a_replaced_file_is_not_read_beside_the_old_one() {
     let another = TempFile::new();
     drop(common::open_cache(another.path()));
-    let file = TempFile::new();
-    let database = open(&file);
-    let other = locked(&file);
-    let written = call(&database, cache::set("own", "\"new\"", FOREVER, 0.0));
-    // Until a thread works on it.
-    while database.data_version().is_some() {
-        thread::yield_now();
-    }
+    let (file, database, other, written) = busy(set_own());
     let moved = file.path().with_extension("moved");
     std::fs::rename(file.path(), &moved).unwrap();
     std::fs::rename(another.path(), file.path()).unwrap();
@@ -230,18 +234,9 @@ fn a_replaced_file_is_not_read_beside_the_old_one() {
 
 #[test]
 fn a_log_that_another_program_replaced_is_not_read() {
-    let file = TempFile::new();
-    let database = open(&file);
-    let other = locked(&file);
-    let written = call(&database, cache::set("own", "\"new\"", FOREVER, 0.0));
-    while database.data_version().is_some() {
-        thread::yield_now();
-    }
-    let [log, moved] = ["-wal", "-moved"].map(|suffix| {
-        let mut name = file.path().as_os_str().to_owned();
-        name.push(suffix);
-        std::path::PathBuf::from(name)
-    });
+    let (file, database, other, written) = busy(set_own());
+    let [log, _] = sidecar_paths(file.path());
+    let moved = log.with_extension("moved");
     std::fs::rename(&log, &moved).unwrap();
     std::fs::write(&log, []).unwrap();
     let key = read(&database, cache::get("key", 0.0)).unwrap_err();

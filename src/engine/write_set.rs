@@ -9,30 +9,24 @@ use hashlink::DefaultHashBuilder;
 use crate::core::plan::{Operation, Place, Step};
 use crate::core::schema::Table;
 
-/// How many writes there are of each key, and of each table. Keys are told apart by a hash: where two have the same, a read
-/// waits for a write that it need not wait for.
+/// How many writes there are of each place, and of each table. Places are told apart by a hash: where two have the same, a
+/// read waits for a write that it need not wait for.
 #[derive(Default)]
 pub struct WriteSet {
     hasher: DefaultHashBuilder,
-    by_key: HashMap<u64, usize, DefaultHashBuilder>,
-    by_table: [Counts; Table::COUNT],
-}
-
-#[derive(Default)]
-struct Counts {
-    /// Writes of the whole table, which reads of any key wait for.
-    whole: usize,
-    /// Whatever is written or tidied.
-    all: usize,
+    by_place: HashMap<u64, usize, DefaultHashBuilder>,
+    /// Whatever is written or tidied of a table.
+    by_table: [usize; Table::COUNT],
 }
 
 impl WriteSet {
     /// Whether something is written that a read of this place would see.
     pub fn overlaps(&self, place: Place<'_>) -> bool {
-        let counts = &self.by_table[place.table as usize];
+        let is_written = |place| self.by_place.contains_key(&self.hasher.hash_one(place));
+        let whole = Place { key: None, ..place };
         match place.key {
-            Some(_) => counts.whole > 0 || self.by_key.contains_key(&self.hasher.hash_one(place)),
-            None => counts.all > 0,
+            Some(_) => is_written(place) || is_written(whole),
+            None => self.by_table[place.table as usize] > 0,
         }
     }
 
@@ -40,28 +34,22 @@ impl WriteSet {
     pub fn tidies_like(&self, operation: &Operation) -> bool {
         let mut written = operation.written().peekable();
         written.peek().is_some()
-            && written.all(|(step, tidies)| tidies && self.by_key.contains_key(&self.key(step, true)))
+            && written.all(|(step, tidies)| tidies && self.by_place.contains_key(&self.hash(step, true)))
     }
 
     /// Adds what an operation writes.
     pub fn insert(&mut self, operation: &Operation) {
         for (step, tidies) in operation.written() {
-            let place = step.place();
-            let counts = &mut self.by_table[place.table as usize];
-            counts.all += 1;
-            counts.whole += usize::from(place.key.is_none() && !tidies);
-            *self.by_key.entry(self.key(step, tidies)).or_default() += 1;
+            self.by_table[step.place().table as usize] += 1;
+            *self.by_place.entry(self.hash(step, tidies)).or_default() += 1;
         }
     }
 
     /// Takes away what an operation writes that was added before.
     pub fn remove(&mut self, operation: &Operation) {
         for (step, tidies) in operation.written() {
-            let place = step.place();
-            let counts = &mut self.by_table[place.table as usize];
-            counts.all -= 1;
-            counts.whole -= usize::from(place.key.is_none() && !tidies);
-            if let Entry::Occupied(mut entry) = self.by_key.entry(self.key(step, tidies)) {
+            self.by_table[step.place().table as usize] -= 1;
+            if let Entry::Occupied(mut entry) = self.by_place.entry(self.hash(step, tidies)) {
                 *entry.get_mut() -= 1;
                 if *entry.get() == 0 {
                     entry.remove();
@@ -70,8 +58,8 @@ impl WriteSet {
         }
     }
 
-    /// What is written of a key is found by that; what is tidied, by how, too.
-    fn key(&self, step: &Step, tidies: bool) -> u64 {
+    /// What is written is found by its place; what is tidied, by how, too.
+    fn hash(&self, step: &Step, tidies: bool) -> u64 {
         if tidies {
             self.hasher.hash_one((step.statement, step.place()))
         } else {
@@ -81,7 +69,7 @@ impl WriteSet {
 
     /// Takes away everything.
     pub fn clear(&mut self) {
-        self.by_key.clear();
+        self.by_place.clear();
         self.by_table = <_>::default();
     }
 }

@@ -219,7 +219,7 @@ impl Connection {
     /// Whether the next commit begins the write-ahead log anew, which is flushed then even with `synchronous` normal: all of
     /// it, if there is any, has been checkpointed, by whichever process.
     pub fn next_commit_syncs(&self) -> bool {
-        self.sqlite.is_checkpointed().unwrap_or(false)
+        self.sqlite.is_checkpointed()
     }
 
     /// Keeps the lock that reading takes, from the next transaction on, so that one soon after is quicker; or gives it back.

@@ -1,7 +1,7 @@
-//! A database with the queue in front of its one connection.
+//! A database with the queue in front of the connection that writes, and another one for reads beside it.
 //!
-//! - A light read runs at once, on the calling thread, when nothing is queued and the connection is free. So does a light
-//!   write in memory.
+//! - A light read runs at once, on the calling thread, unless something queued or under way writes what it reads. While the
+//!   connection is busy, the other one reads. A light write in memory runs at once when nothing is queued.
 //! - Everything else is queued in call order. The owner calls [`Database::flush`] at the end of a stretch of
 //!   JavaScript: what is queued then is committed as one transaction, on the calling thread if that is cheap (WAL,
 //!   `synchronous` normal, light, lock free), else on a background thread, which goes on until the queue is empty.
@@ -201,7 +201,7 @@ impl Database {
             } else if stricter {
                 connection.set_synchronous(synchronous)?;
             }
-            self.commits_inline.store(connection.is_wal() && synchronous == Synchronous::Normal, Ordering::Relaxed);
+            self.commits_inline.store(synchronous == Synchronous::Normal && connection.is_wal(), Ordering::Relaxed);
         }
         connection.prepare_store(kind)?;
         self.reader.lock().follow(connection);
@@ -355,10 +355,12 @@ impl Database {
 
     /// Whether what is carried out now is one of many: somebody awaits one write after the other.
     fn follows_another(&self) -> bool {
+        if !matches!(self.location, Location::File(_)) {
+            return false;
+        }
         let now = Instant::now();
         let before = self.flushed_at.lock().replace(now);
-        let is_file = matches!(self.location, Location::File(_));
-        is_file && before.is_some_and(|before| now - before < FOLLOWS_WITHIN)
+        before.is_some_and(|before| now - before < FOLLOWS_WITHIN)
     }
 
     /// Has a read mark given back after a while, whatever the calling thread does until then. Answers whether that can be

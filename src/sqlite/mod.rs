@@ -1,4 +1,4 @@
-//! Our own connections: opening files, one connection per file and process, the queue in front of it, background
+//! Our own connections: opening files, one database per file and process, the queue in front of it, background
 //! commits, checkpoints, and watching for other processes' changes. Knows no Node.
 
 pub mod background;

@@ -82,7 +82,7 @@ impl WalConnection {
     /// Finds the header, once the connection has read in WAL mode. There is none in another journal mode, or on a file system
     /// without shared memory.
     pub fn find_header(&mut self) {
-        self.header = self.header.or_else(|| self.mapped_header());
+        self.header = self.mapped_header();
     }
 
     /// Whether the header has been found.
@@ -107,9 +107,9 @@ impl WalConnection {
         (!header.is_null() && header.is_aligned()).then_some(header)
     }
 
-    /// Whether all frames of the log, if there are any, have been checkpointed; `None` without a header.
-    pub fn is_checkpointed(&self) -> Option<bool> {
-        Some(self.word(CHECKPOINTED)? == self.word(FRAMES)?)
+    /// Whether all frames of the log, if there are any, have been checkpointed. Not known to be without a header.
+    pub fn is_checkpointed(&self) -> bool {
+        self.word(FRAMES).is_some_and(|frames| self.word(CHECKPOINTED) == Some(frames))
     }
 
     /// The state that the last commit left. One that is under way may or may not show. `None` without a header.
