@@ -163,8 +163,8 @@ impl World {
         // Whoever is not answered is in a group that is watched, or waits for an operation.
         let open = self.made.iter().any(|made| made.store == index && made.is_wait && made.settled.is_none());
         let (watched, _) = store.waiters.watched();
-        assert!(!open || watched > 0 || !store.running.is_empty(), "somebody is forgotten");
-        assert!(!store.closed || watched == 0);
+        assert!(!open || watched || !store.running.is_empty(), "somebody is forgotten");
+        assert!(!store.closed || !watched);
     }
 
     fn close(&mut self, store: usize) {
@@ -235,7 +235,7 @@ fn is(operation: &Operation, statement: Statement) -> bool {
 fn may_be(world: &World, choice: Choice) -> bool {
     use Choice as C;
     let next = world.stores[0].running.front().map(|next| &next.operation);
-    let waits = world.stores[0].waiters.watched().0 > 0;
+    let waits = world.stores[0].waiters.watched().0;
     match choice {
         C::WaitFor | C::Register | C::Complete | C::Fail | C::Clear => true,
         C::Changed => waits,

@@ -5,7 +5,9 @@
 
 pub mod batch;
 pub mod call;
+pub mod change_watcher;
 pub mod executor;
 pub mod grouping;
+pub mod lease_heartbeat;
 pub mod scheduler;
 pub mod write_set;

@@ -22,7 +22,8 @@ use crate::core::options::DedupeOptions;
 use crate::core::plan::{Operation, Place};
 use crate::core::schema::Table;
 use crate::core::value::Millis;
-use crate::sqlite::watch::{self, Signal, Watch};
+use crate::sqlite::clock::system_now;
+use crate::sqlite::watch::{self, StoreWatch, WatchEvent};
 
 /// The class.
 pub struct DedupeStore(Rc<Inner>);
@@ -31,7 +32,7 @@ struct Inner {
     store: Store,
     options: DedupeOptions,
     waiters: RefCell<Waiters<Pending>>,
-    watch: Arc<Watch>,
+    watch: Arc<StoreWatch>,
     /// The timer of the next deadline, and that.
     timer: RefCell<Option<(Millis, Reference)>>,
     itself: Weak<Inner>,
@@ -78,7 +79,7 @@ impl Class for DedupeStore {
                 }
             };
             Inner {
-                watch: Watch::new(database, owner.clone(), options.poll_interval_ms, notify),
+                watch: StoreWatch::new(database, owner.clone(), options.poll_interval_ms, notify),
                 store,
                 options,
                 waiters: RefCell::new(Waiters::new(owner, options)),
@@ -119,17 +120,17 @@ impl Class for DedupeStore {
 }
 
 impl Member for Inner {
-    fn notice(&self, js: Js, notice: Signal) {
+    fn notice(&self, js: Js, notice: WatchEvent) {
         match notice {
-            Signal::Changed => self.dispatch(js, Event::Changed),
-            Signal::Poll => {
+            WatchEvent::Changed => self.dispatch(js, Event::Changed),
+            WatchEvent::Poll => {
                 if let Ok(Backend::Given(given)) = self.store.backend()
                     && given.has_changed()
                 {
                     self.dispatch(js, Event::Changed);
                 }
             }
-            Signal::Renew => self.store.run(js, self.watch.renewal()),
+            WatchEvent::Renew => self.store.run(js, self.watch.renewal()),
         }
     }
 
@@ -139,14 +140,14 @@ impl Member for Inner {
 
     fn shut_down(&self) {
         // Nobody looks any more.
-        let _ = self.watch.set_waiting(0, None);
+        let _ = self.watch.set_waiting(false, None);
         self.store.shut_down(self.giving_up());
         self.kept.take();
     }
 
     fn tick(&self, js: Js) -> bool {
         self.waiters.borrow_mut().forget_lost();
-        self.store.clean(js, |now| rules::cleanup(&self.options, now, watch::system_now()))
+        self.store.clean(js, |now| rules::cleanup(&self.options, now, system_now()))
     }
 
     fn alarm(&self, js: Js) {
@@ -160,12 +161,12 @@ impl Member for Inner {
 impl Inner {
     /// The time of a call.
     fn now(call: &Arguments) -> Result<Now> {
-        Ok(Now { caller: call.now()?, system: watch::system_now() })
+        Ok(Now { caller: call.now()?, system: system_now() })
     }
 
     /// Tells the waiters what happens, and does what they answer.
     fn dispatch(&self, js: Js, event: Event<Pending, Kept, Failure>) {
-        let system = watch::system_now();
+        let system = system_now();
         self.dispatch_at(js, event, Now { caller: self.store.realm().now(js).unwrap_or(system), system });
     }
 
@@ -193,9 +194,8 @@ impl Inner {
                     }
                 }
                 Action::Watch => watches = true,
-                Action::Renew { hash, job_id } => self.watch.add_job(&hash, &job_id),
-                Action::EndRenewal(Some(hash)) => self.watch.remove_job(&hash),
-                Action::EndRenewal(None) => self.watch.remove_jobs(),
+                Action::Renew { hash, job_id } => self.watch.add_job(hash, job_id),
+                Action::EndRenewal(hash) => self.watch.remove_jobs(hash.as_deref()),
             }
         }
         if watches {
@@ -206,8 +206,8 @@ impl Inner {
 
     /// Has changes watched that somebody waits for, and the next deadline. Where nobody can watch, nobody waits.
     fn watch_changes(&self, js: Js) {
-        let (waiting, first) = self.waiters.borrow().watched();
-        if let Err(error) = self.watch.set_waiting(waiting, first) {
+        let (is_waiting, first_end) = self.waiters.borrow().watched();
+        if let Err(error) = self.watch.set_waiting(is_waiting, first_end) {
             return self.dispatch(js, Event::Unwatched(error.into()));
         }
         let deadline = self.waiters.borrow().next_deadline();
@@ -249,7 +249,7 @@ impl Inner {
 
     /// The operation that gives up the store's claims and leases, if it may have some.
     fn giving_up(&self) -> Option<Operation> {
-        self.watch.remove_jobs();
+        self.watch.remove_jobs(None);
         self.waiters.borrow_mut().give_up()
     }
 
@@ -314,7 +314,7 @@ impl Inner {
     fn register(&self, call: &Arguments, tells_owner: bool) -> Result<Value> {
         self.tell(call, || {
             let hash = options::string(call.js, call.get(0), "hash")?;
-            Watch::ensure_renewal()?;
+            watch::ensure_running()?;
             let job_id = Uuid::new_v4().to_string();
             Ok(Box::new(move |waiter| Event::Register { hash, job_id, tells_owner, waiter }))
         })

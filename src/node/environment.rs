@@ -20,7 +20,7 @@ use crate::core::error::{Error, Result as CoreResult};
 use crate::core::plan::Answer;
 use crate::sqlite::database::{Listener, Recipient, Reply};
 use crate::sqlite::registry;
-use crate::sqlite::watch::Signal as Notice;
+use crate::sqlite::watch::WatchEvent;
 
 /// What is done with the answer to a queued call, on the JavaScript thread.
 pub type Continuation = Box<dyn FnOnce(Js, Result<Answer>)>;
@@ -28,7 +28,7 @@ pub type Continuation = Box<dyn FnOnce(Js, Result<Answer>)>;
 /// A store as its environment sees it.
 pub trait Member {
     /// Something is to be looked after.
-    fn notice(&self, _js: Js, _notice: Notice) {}
+    fn notice(&self, _js: Js, _notice: WatchEvent) {}
     /// The process ends: what others are to know is to be handed in.
     fn exit(&self, _js: Js) {}
     /// The environment ends: commit, close, forget.
@@ -56,7 +56,7 @@ pub struct Mailbox {
     thread: ThreadId,
     answers: Mutex<Vec<(usize, CoreResult<Answer>)>>,
     /// What members are to look after.
-    notices: Mutex<Vec<(usize, Notice)>>,
+    notices: Mutex<Vec<(usize, WatchEvent)>>,
     /// The files whose logs were lost.
     lost_logs: Mutex<Vec<PathBuf>>,
     signalled: AtomicBool,
@@ -78,7 +78,7 @@ impl Mailbox {
     }
 
     /// Tells a member something.
-    pub fn notify(&self, member: usize, notice: Notice) {
+    pub fn notify(&self, member: usize, notice: WatchEvent) {
         let mut notices = self.notices.lock();
         if !notices.contains(&(member, notice)) {
             notices.push((member, notice));

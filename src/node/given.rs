@@ -24,7 +24,7 @@ use crate::engine::call::{AtOnce, Call, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::engine::grouping::{alone, group, ungroup};
 use crate::engine::scheduler::Scheduler;
-use crate::sqlite::watch::Signal as Notice;
+use crate::sqlite::watch::WatchEvent;
 
 /// How many statements are handed over at a time.
 const STATEMENTS_AT_ONCE: usize = 100;
@@ -433,7 +433,7 @@ impl Given {
 
     fn wake(&self, environment: &Environment) {
         for member in self.watchers.borrow().iter() {
-            environment.mailbox().notify(*member, Notice::Changed);
+            environment.mailbox().notify(*member, WatchEvent::Changed);
         }
     }
 

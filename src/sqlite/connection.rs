@@ -42,6 +42,8 @@ pub struct Connection {
     copies: RefCell<Copies>,
     /// The version that the copies are of.
     copied: Cell<Option<Version>>,
+    /// The state in which `PRAGMA data_version` was last asked for, and what it answered.
+    data_version: Cell<Option<(State, i64)>>,
 }
 
 /// What begins and ends a transaction.
@@ -163,6 +165,7 @@ impl Connection {
             names: None,
             copies: RefCell::default(),
             copied: Cell::new(None),
+            data_version: Cell::new(None),
         })
     }
 
@@ -290,9 +293,18 @@ impl Connection {
     }
 
     /// A number that changes whenever another connection has changed the database
-    /// (sqlite.org/pragma.html#pragma_data_version).
+    /// (sqlite.org/pragma.html#pragma_data_version). SQLite is asked only if there was a commit since.
     pub fn data_version(&self) -> Result<i64> {
-        Ok(self.sqlite.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
+        // First: what is committed meanwhile is told the next time.
+        let state = self.sqlite.state();
+        if let (Some(state), Some((of, version))) = (state, self.data_version.get())
+            && of == state
+        {
+            return Ok(version);
+        }
+        let version = self.sqlite.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        self.data_version.set(state.map(|state| (state, version)));
+        Ok(version)
     }
 
     /// How long the next statements may wait for a lock.

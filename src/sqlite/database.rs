@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use once_cell::sync::Lazy;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::background;
 use super::checkpoints::{self, Checkpoints, Due};
+use super::clock::now;
 use super::connection::{Connection, Location, refused};
 use super::os::file_key::{self, FileKey};
 use super::os::sidecars::Fate;
@@ -29,7 +29,7 @@ use crate::core::options::{JournalMode, Synchronous};
 use crate::core::plan::{Answer, Operation, Place, PlanRows, Step, Weight};
 use crate::core::schema::Table;
 use crate::engine::batch::{Batch, Completion, Progress};
-use crate::engine::call::{AtOnce, Call, Time, run_at_once};
+use crate::engine::call::{AtOnce, Call, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::engine::scheduler::Scheduler;
 
@@ -753,12 +753,6 @@ impl Database {
             self.continue_in_background(queue);
         }
     }
-}
-
-/// The time since the process first asked.
-fn now() -> Time {
-    static ORIGIN: Lazy<Instant> = Lazy::new(Instant::now);
-    ORIGIN.elapsed()
 }
 
 fn key_of(location: &Location) -> Option<FileKey> {

@@ -3,6 +3,7 @@
 
 pub mod background;
 pub mod checkpoints;
+pub mod clock;
 pub mod codes;
 pub mod connection;
 pub mod database;

@@ -7,6 +7,8 @@
 //! Two clocks: a job's times are the caller's (`now`, which tests fake); leases and claims tell whether a process
 //! lives, so they are in system time.
 
+use std::time::Duration;
+
 use crate::core::codec;
 use crate::core::error::Error;
 use crate::core::housekeeping::{self, Then};
@@ -18,8 +20,8 @@ use crate::core::value::{Millis, Value};
 /// How long a lease is valid without renewal, in ms: a dead owner's job is taken over after at most this long.
 pub const LEASE_MS: Millis = 4_000.0;
 
-/// How often an owner renews its leases, in ms.
-pub const LEASE_RENEWAL_MS: Millis = 1_000.0;
+/// How often an owner renews its leases.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(1);
 
 /// The error recorded for a job past its time.
 const TIMED_OUT: &str = "Job timed out";

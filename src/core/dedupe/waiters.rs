@@ -179,10 +179,10 @@ impl<W> Waiters<W> {
         self.asking > 0 || self.groups.contains_key(hash)
     }
 
-    /// How many hashes are waited for, and when the first claim or lease among them runs out, in system time.
-    pub fn watched(&self) -> (usize, Option<Millis>) {
+    /// Whether any hash is waited for, and when the first claim or lease among those ends, in system time.
+    pub fn watched(&self) -> (bool, Option<Millis>) {
         let first = self.groups.values().filter_map(|group| group.wait.look_again_at).reduce(f64::min);
-        (self.groups.len(), first)
+        (!self.groups.is_empty(), first)
     }
 
     /// When the first job that is waited for is past its time, by the caller's clock.
