@@ -1,5 +1,5 @@
 //! The floor: the statements of the stores' calls through rusqlite in a loop, with nothing around them. No Node, no
-//! promises, no rules on what was read, no copies of it in memory; values are bound and rows walked through.
+//! promises, no rules on what was read, no query cache; values are bound and rows walked through.
 //!
 //! `npm run bench` shows the figures beside those of the calls that have the same names.
 

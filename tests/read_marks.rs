@@ -34,7 +34,7 @@ fn set(connection: &Connection, hash: &str, number: u32) {
 /// What the file says, not a copy of it in memory.
 fn get(connection: &Connection, hash: &str) -> Option<u32> {
     let Operation { steps, outcome, .. } = cache::get(hash, 1.0);
-    // Two steps, since copies answer single ones.
+    // Two steps, since the query cache answers single ones.
     let rows = connection.transact(false, &[&steps, &steps]).unwrap().remove(0);
     match outcome(rows) {
         Outcome::Answer(Answer::Json { text, .. }) => text.parse().ok(),

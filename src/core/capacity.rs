@@ -1,7 +1,6 @@
 //! How a limit is divided between users and background work, from recent activity (README, "Adaptive rate
 //! limiting"). Numbers and texts are those of the client's own calculator, corrected where it exceeds the limit.
 
-use super::number;
 use super::options::AdaptiveConfig;
 use super::value::Millis;
 
@@ -88,12 +87,17 @@ impl Capacity {
     }
 }
 
+/// A number as JavaScript writes it, as in the texts of 0.2.0.
+fn number_text(number: f64) -> String {
+    ryu_js::Buffer::new().format(number).to_owned()
+}
+
 /// Divides `limit` by what `activity` says at `now`.
 pub fn divide(config: &AdaptiveConfig, limit: f64, activity: &Activity, now: Millis) -> Capacity {
     let recent = activity.recent_user;
     let trend = activity.trend();
-    let minutes = number::to_string(config.monitoring_window_ms / 60_000.0);
-    let recent_text = number::to_string(recent);
+    let minutes = number_text(config.monitoring_window_ms / 60_000.0);
+    let recent_text = number_text(recent);
 
     if recent >= config.high_activity_threshold {
         let users = (limit * 0.9).min((limit * 0.5 * config.max_user_scaling).floor());
@@ -115,7 +119,7 @@ pub fn divide(config: &AdaptiveConfig, limit: f64, activity: &Activity, now: Mil
         }
         .max(1.0);
         let users = (limit * 0.7).min((limit * 0.4).floor() * factor);
-        let factor = number::to_fixed_1(factor);
+        let factor = ryu_js::Buffer::new().format_to_fixed(factor, 1).to_owned();
         let reason = format!("Moderate user activity - dynamic scaling ({factor}x user capacity)");
         return Capacity::divide(limit, users, reason);
     }
@@ -136,7 +140,7 @@ pub fn divide(config: &AdaptiveConfig, limit: f64, activity: &Activity, now: Mil
     };
     let idle = now - last_user_at;
     if idle > config.sustained_inactivity_threshold_ms {
-        let idle_minutes = number::to_string((idle / 60_000.0).floor());
+        let idle_minutes = number_text((idle / 60_000.0).floor());
         let reason = format!("Sustained zero activity ({idle_minutes}+ min) - full capacity to background");
         return Capacity::divide(limit, 0.0, reason);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 
-use hashlink::DefaultHashBuilder;
+use foldhash::fast::RandomState;
 
 use crate::core::plan::{Operation, Place, Step};
 use crate::core::schema::Table;
@@ -13,8 +13,8 @@ use crate::core::schema::Table;
 /// read waits for a write that it need not wait for.
 #[derive(Default)]
 pub struct WriteSet {
-    hasher: DefaultHashBuilder,
-    by_place: HashMap<u64, usize, DefaultHashBuilder>,
+    hasher: RandomState,
+    by_place: HashMap<u64, usize, RandomState>,
     /// Whatever is written or tidied of a table.
     by_table: [usize; Table::COUNT],
 }

@@ -13,10 +13,10 @@ use super::os::sidecars::{Fate, Names};
 use super::wal::wal_index::{State, WalConnection};
 use super::wal::{self, shm_locks};
 use crate::core::codec;
-use crate::core::copies::Copies;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::options::{JournalMode, Synchronous};
 use crate::core::plan::{PlanRows, Step, StepRows};
+use crate::core::query_cache::QueryCache;
 use crate::core::schema::{self, SchemaConnection, Statement};
 use crate::core::value::Value;
 use crate::engine::executor::{Refusal, TransactionResult};
@@ -39,9 +39,9 @@ pub struct Connection {
     is_private: bool,
     /// The file and those beside it, once the connection has read in WAL mode.
     names: Option<Names>,
-    copies: RefCell<Copies>,
-    /// The version that the copies are of.
-    copied: Cell<Option<Version>>,
+    query_cache: RefCell<QueryCache>,
+    /// The version that its answers are of.
+    cached_version: Cell<Option<Version>>,
     /// The state in which `PRAGMA data_version` was last asked for, and what it answered.
     data_version: Cell<Option<(State, i64)>>,
 }
@@ -163,8 +163,8 @@ impl Connection {
             sqlite: sqlite.into(),
             is_private: !matches!(location, Location::File(_)),
             names: None,
-            copies: RefCell::default(),
-            copied: Cell::new(None),
+            query_cache: RefCell::default(),
+            cached_version: Cell::new(None),
             data_version: Cell::new(None),
         })
     }
@@ -351,36 +351,40 @@ impl Connection {
         Ok(StepRows { rows: found, changes })
     }
 
-    /// Runs a plan that only reads, all its steps on one state of the database: on copies of what was read before, if
-    /// that is what SQLite would answer.
+    /// Runs a plan that only reads, all its steps on one state of the database: from the query cache where that has what SQLite
+    /// would answer.
     pub fn read(&self, steps: &[Step]) -> Result<PlanRows> {
         if let [step] = steps {
-            let rows = if Copies::cover(step.statement) { self.read_or_copy(step)? } else { self.run_step(step)? };
+            let rows = if QueryCache::is_cacheable(step.statement) {
+                self.read_cached(step)?
+            } else {
+                self.run_step(step)?
+            };
             return Ok(smallvec![rows]);
         }
         Ok(self.transact(false, &[steps]).map_err(Refusal::into_error)?.pop().unwrap_or_default())
     }
 
-    /// Whether a plan that only reads would be answered by copies now.
-    pub fn has_copy(&self, steps: &[Step]) -> bool {
-        let is_current = self.copied.get().is_some_and(|copied| self.version() == Some(copied));
-        is_current && steps.iter().all(|step| self.copies.borrow_mut().answer(step).is_some())
+    /// Whether a plan that only reads would be answered by the query cache now.
+    pub fn has_cached(&self, steps: &[Step]) -> bool {
+        let is_current = self.cached_version.get().is_some_and(|cached| self.version() == Some(cached));
+        is_current && steps.iter().all(|step| self.query_cache.borrow_mut().get(step).is_some())
     }
 
-    fn read_or_copy(&self, step: &Step) -> Result<StepRows> {
+    fn read_cached(&self, step: &Step) -> Result<StepRows> {
         let Some(version) = self.version() else {
             return self.run_step(step);
         };
-        if self.copied.replace(Some(version)) != Some(version) {
-            self.copies.borrow_mut().forget();
+        if self.cached_version.replace(Some(version)) != Some(version) {
+            self.query_cache.borrow_mut().clear();
         }
-        if let Some(rows) = self.copies.borrow_mut().answer(step) {
+        if let Some(rows) = self.query_cache.borrow_mut().get(step) {
             return Ok(rows);
         }
         let mut rows = self.run_step(step)?;
         // Otherwise what was read may be of either version.
         if self.version() == Some(version) {
-            self.copies.borrow_mut().learn(step, &mut rows);
+            self.query_cache.borrow_mut().insert(step, &mut rows);
         }
         Ok(rows)
     }
@@ -414,14 +418,14 @@ impl Connection {
         };
         if writes {
             let changed = self.sqlite.total_changes() > changes;
-            self.follow(before, changed, plans.iter().copied().flatten().zip(rows.iter().flatten()));
+            self.apply_writes(before, changed, plans.iter().copied().flatten().zip(rows.iter().flatten()));
         }
         Ok(rows)
     }
 
-    /// Has the copies follow what this connection has committed since version `before`. Without it they would be given
-    /// up, as they are when somebody else has committed meanwhile.
-    fn follow<'a>(
+    /// Applies to the query cache what this connection has committed since version `before`. Without it the cache would be
+    /// cleared, as it is when somebody else has committed meanwhile.
+    fn apply_writes<'a>(
         &self,
         before: Option<Version>,
         changed: bool,
@@ -435,12 +439,12 @@ impl Connection {
             _ => false,
         };
         if is_alone {
-            let mut copies = self.copies.borrow_mut();
-            if self.copied.get() != before {
-                copies.forget();
+            let mut cache = self.query_cache.borrow_mut();
+            if self.cached_version.get() != before {
+                cache.clear();
             }
-            written.for_each(|(step, rows)| copies.follow(step, rows));
-            self.copied.set(after);
+            written.for_each(|(step, rows)| cache.apply_write(step, rows));
+            self.cached_version.set(after);
         }
     }
 

@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use file_id::{FileId, get_file_id};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::background;
 use super::checkpoints::{self, Checkpoints, Due};
 use super::clock::now;
 use super::connection::{Connection, Location, refused};
-use super::os::file_key::{self, FileKey};
 use super::os::sidecars::Fate;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
@@ -130,7 +130,7 @@ pub struct Database {
     synchronous: Mutex<Synchronous>,
     journal_mode: JournalMode,
     /// What tells the file that is open from others.
-    file_key: Mutex<Option<FileKey>>,
+    file_id: Mutex<Option<FileId>>,
     /// The stores whose tables belong to it.
     kinds: Mutex<Vec<StoreKind>>,
     /// When something was last carried out by [`flush`](Self::flush).
@@ -149,7 +149,7 @@ impl Database {
     pub fn open(location: Location, journal_mode: JournalMode, synchronous: Synchronous) -> Result<Arc<Self>> {
         let connection = Connection::open(&location)?;
         let database = Database {
-            file_key: Mutex::new(key_of(&location)),
+            file_id: Mutex::new(id_of(&location)),
             configured: AtomicBool::new(!matches!(location, Location::File(_))),
             commits_inline: AtomicBool::new(!matches!(location, Location::File(_))),
             location,
@@ -437,7 +437,7 @@ impl Database {
         }
         // Not before the old one is closed: connections of one process share a WAL-index.
         *slot = Some(Connection::open(&self.location)?);
-        *self.file_key.lock() = key_of(&self.location);
+        *self.file_id.lock() = id_of(&self.location);
         self.configured.store(false, Ordering::Relaxed);
         self.commits_inline.store(false, Ordering::Relaxed);
         let synchronous = *self.synchronous.lock();
@@ -453,7 +453,7 @@ impl Database {
         *self.reader.lock() = Reader::default();
         connection.abandon();
         // Whoever opens what is there now is to use this database.
-        *self.file_key.lock() = key_of(&self.location);
+        *self.file_id.lock() = id_of(&self.location);
         if let Location::File(path) = &self.location {
             let listeners: Vec<_> = self.listeners.lock().iter().filter_map(Weak::upgrade).collect();
             for listener in listeners {
@@ -463,8 +463,8 @@ impl Database {
     }
 
     /// What tells the file that is open from others.
-    pub fn file_key(&self) -> Option<FileKey> {
-        self.file_key.lock().clone()
+    pub fn file_id(&self) -> Option<FileId> {
+        *self.file_id.lock()
     }
 
     /// See [`Connection::part_from_replaced`]. If the log is taken for the new file's by now, the connection is closed, for
@@ -755,8 +755,8 @@ impl Database {
     }
 }
 
-fn key_of(location: &Location) -> Option<FileKey> {
-    if let Location::File(path) = location { file_key::file_key(path) } else { None }
+fn id_of(location: &Location) -> Option<FileId> {
+    if let Location::File(path) = location { get_file_id(path).ok() } else { None }
 }
 
 #[cold]

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use file_id::{FileId, get_file_id};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex};
 
 use super::background;
 use super::connection::{Connection, Location};
 use super::database::Database;
-use super::os::file_key::{FileKey, file_key, has_descriptor};
+use super::os::descriptors::has_descriptor;
 use super::os::sidecars::sidecar_paths;
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::options::{DatabaseOptions, JournalMode};
@@ -72,11 +73,11 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     };
 
     let mut open = OPEN.lock();
-    let existing = file_key(path);
-    if find(&mut open, existing.as_ref()).is_none() {
+    let existing = get_file_id(path).ok();
+    if find(&mut open, existing).is_none() {
         part_from_replaced(&open, path);
     }
-    if let Some(entry) = find(&mut open, existing.as_ref()) {
+    if let Some(entry) = find(&mut open, existing) {
         if options.journal_mode.is_some() && journal_mode != entry.database.journal_mode() {
             return Err(Error::Contradiction(
                 "journalMode must be the same for all stores on one file, got another than the file is open with",
@@ -139,8 +140,8 @@ fn resolve(path: &Path) -> PathBuf {
 }
 
 /// The entry of a file: of what its connection has open now, which changes when a file is opened afresh.
-fn find<'open>(open: &'open mut [Entry], key: Option<&FileKey>) -> Option<&'open mut Entry> {
-    open.iter_mut().find(|entry| key.is_some() && entry.database.file_key().as_ref() == key)
+fn find(open: &mut [Entry], id: Option<FileId>) -> Option<&mut Entry> {
+    open.iter_mut().find(|entry| id.is_some() && entry.database.file_id() == id)
 }
 
 /// When the file at `path` was removed or replaced while this process has the old one open, the `-wal` and `-shm`

@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use hashlink::DefaultHashBuilder;
+use foldhash::fast::RandomState;
 use napi_sys as sys;
 
 use super::js::{Js, Result, Value};
@@ -21,7 +21,7 @@ pub trait Handled: Sized + 'static {
 thread_local! {
     /// What has a handle, by address, with its type. An `External` with one of these addresses is such a handle, whoever
     /// passes it.
-    static LIVE: RefCell<HashMap<usize, TypeId, DefaultHashBuilder>> = RefCell::default();
+    static LIVE: RefCell<HashMap<usize, TypeId, RandomState>> = RefCell::default();
 }
 
 /// Makes a handle.

@@ -10,13 +10,13 @@ pub fn while_unused(database: &Path, work: impl FnOnce()) -> bool {
     use std::fs::File;
     use std::os::fd::AsRawFd;
 
-    use super::file_key::{file_key, has_descriptor};
+    use super::descriptors::has_descriptor;
 
     /// The bytes that are locked to use the file (sqlite.org/fileformat2.html#the_lock_byte_page).
     const FIRST_BYTE: libc::off_t = 0x4000_0000;
     const BYTES: libc::off_t = 512;
 
-    let Some(key) = file_key(database) else {
+    let Ok(key) = file_id::get_file_id(database) else {
         work();
         return true;
     };

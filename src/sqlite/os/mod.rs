@@ -1,5 +1,5 @@
 //! What the operating system is asked about files, past SQLite.
 
+pub mod descriptors;
 mod exclusive;
-pub mod file_key;
 pub mod sidecars;

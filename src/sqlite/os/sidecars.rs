@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use file_id::{FileId, get_file_id};
+
 use super::exclusive;
-use super::file_key::{FileKey, file_key};
 
 /// The paths of a database's write-ahead log and WAL-index.
 pub fn sidecar_paths(database: &Path) -> [PathBuf; 2] {
@@ -26,16 +27,16 @@ pub struct Names {
 #[derive(Clone, Debug)]
 struct NamedFile {
     path: PathBuf,
-    key: Option<FileKey>,
+    id: Option<FileId>,
 }
 
 impl NamedFile {
     fn now(path: PathBuf) -> Self {
-        NamedFile { key: file_key(&path), path }
+        NamedFile { id: get_file_id(&path).ok(), path }
     }
 
     fn is_as_before(&self) -> bool {
-        self.key.is_none() || file_key(&self.path) == self.key
+        self.id.is_none() || get_file_id(&self.path).ok() == self.id
     }
 }
 
@@ -72,7 +73,7 @@ impl Names {
             return if is_lost { Fate::Lost } else { Fate::Sound };
         }
         // A file that was moved may come back, and finds its log where that was.
-        let is_replaced = file_key(&self.database.path).is_some();
+        let is_replaced = self.database.path.exists();
         if is_replaced
             && self.named_sidecars().next().is_some()
             && !exclusive::while_unused(&self.database.path, || ())
@@ -96,12 +97,12 @@ impl Names {
     /// The WAL-index of a log that is lost describes no other log.
     pub fn remove_index(&self) {
         let [log, index] = &self.sidecars;
-        if !log.is_as_before() && index.key.is_some() && index.is_as_before() {
+        if !log.is_as_before() && index.id.is_some() && index.is_as_before() {
             let _ = fs::remove_file(&index.path);
         }
     }
 
     fn named_sidecars(&self) -> impl Iterator<Item = &NamedFile> {
-        self.sidecars.iter().filter(|sidecar| sidecar.key.is_some() && sidecar.is_as_before())
+        self.sidecars.iter().filter(|sidecar| sidecar.id.is_some() && sidecar.is_as_before())
     }
 }

@@ -1,5 +1,5 @@
-//! The copies that a connection keeps of what it read: whatever is called, here or by others on the same file, they
-//! answer as the database does.
+//! The answers that a connection keeps of what it read: whatever is called, here or by others on the same file, they
+//! are the database's.
 
 #![allow(clippy::unwrap_used, reason = "test helpers")]
 
@@ -7,10 +7,10 @@ mod common;
 
 use comic_vine_sqlite_store::core::adaptive::{self, Priority};
 use comic_vine_sqlite_store::core::cache;
-use comic_vine_sqlite_store::core::copies::MAX_ENTRY_BYTES;
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
 use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, PlanRows};
+use comic_vine_sqlite_store::core::query_cache::MAX_ENTRY_BYTES;
 use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
@@ -146,16 +146,16 @@ fn run(connection: &Connection, operation: Operation) -> Answer {
     }
 }
 
-/// What the calls that only read answer now: with the help of copies, and without.
+/// What the calls that only read answer now: with the help of the query cache, and without.
 fn compare(connection: &Connection, now: f64) -> Result<(), TestCaseError> {
     let reads = || {
         let gets = (0..HASHES.len()).map(Act::Get);
         gets.chain((0..RESOURCES.len()).map(Act::CanProceed)).filter_map(|act| Some((operation(&act, now)?, act)))
     };
     for ((with, act), (without, _)) in reads().zip(reads()) {
-        let copied = connection.read(&with.steps).unwrap();
+        let cached = connection.read(&with.steps).unwrap();
         let read = connection.transact(false, &[&without.steps]).unwrap().remove(0);
-        let answers = [(with.outcome)(copied), (without.outcome)(read)].map(|outcome| match outcome {
+        let answers = [(with.outcome)(cached), (without.outcome)(read)].map(|outcome| match outcome {
             Outcome::Answer(answer) => (format!("{answer:?}"), false),
             Outcome::AnswerThen(answer, _) => (format!("{answer:?}"), true),
             Outcome::Continue(next) => (format!("{:?}", next.steps), true),
@@ -194,12 +194,12 @@ proptest! {
     #![proptest_config(common::random(200))]
 
     #[test]
-    fn copies_answer_as_the_database_does_in_memory(acts in acts()) {
+    fn cached_answers_are_the_databases_in_memory(acts in acts()) {
         history(&mut [open(&Location::Memory)], acts)?;
     }
 
     #[test]
-    fn copies_answer_as_the_database_does_when_two_connections_write_one_file(acts in acts()) {
+    fn cached_answers_are_the_databases_when_two_connections_write_one_file(acts in acts()) {
         let file = TempFile::new();
         let location = Location::File(file.path().to_owned());
         history(&mut [open(&location), open(&location)], acts)?;
@@ -207,46 +207,46 @@ proptest! {
 }
 
 #[test]
-fn copies_are_used_until_somebody_else_commits() {
+fn cached_answers_are_used_until_somebody_else_commits() {
     let file = TempFile::new();
     let location = Location::File(file.path().to_owned());
     let (one, other) = (open(&location), open(&location));
     let reads = || [cache::get("one", START), rate_limit::can_proceed(call(0, START), None)];
-    let copied = |connection: &Connection| reads().map(|read| connection.has_copy(&read.steps));
+    let cached = |connection: &Connection| reads().map(|read| connection.has_cached(&read.steps));
     let read = |connection: &Connection| reads().map(|read| drop(run(connection, read)));
 
-    assert_eq!(copied(&one), [false, false]);
+    assert_eq!(cached(&one), [false, false]);
     read(&one);
-    assert_eq!(copied(&one), [true, true], "what was read");
+    assert_eq!(cached(&one), [true, true], "what was read");
     run(&one, cache::set("one", "1", 60.0, START));
     run(&one, rate_limit::record(RESOURCES[0].to_owned(), START, None));
-    assert_eq!(copied(&one), [true, true], "what this connection has written itself");
+    assert_eq!(cached(&one), [true, true], "what this connection has written itself");
     run(&other, cache::set("two", "2", 60.0, START));
-    assert_eq!(copied(&one), [false, false], "another connection has committed");
+    assert_eq!(cached(&one), [false, false], "another connection has committed");
     read(&one);
-    assert_eq!(copied(&one), [true, true]);
+    assert_eq!(cached(&one), [true, true]);
     run(&one, rate_limit::reset(RESOURCES[0]));
-    assert_eq!(copied(&one), [true, false], "its requests are gone");
+    assert_eq!(cached(&one), [true, false], "its requests are gone");
 }
 
 #[test]
-fn copies_of_entries_are_bounded() {
+fn cached_entries_are_bounded() {
     let connection = open(&Location::Memory);
     let text = format!("\"{}\"", "x".repeat(100_000));
-    let count = MAX_ENTRY_BYTES / text.len() + 10;
+    let count = MAX_ENTRY_BYTES.get() / text.len() + 10;
     for index in 0..count {
         run(&connection, cache::set(index.to_string(), text.as_str(), 60.0, START));
         let get = || cache::get(index.to_string(), START);
-        assert!(!connection.has_copy(&get().steps), "nobody has asked for it");
+        assert!(!connection.has_cached(&get().steps), "nobody has asked for it");
         run(&connection, get());
     }
-    let copied = |index: usize| connection.has_copy(&cache::get(index.to_string(), START).steps);
-    assert!(!copied(0), "the one that was not used for longest has gone");
-    assert!(copied(count - 1));
-    assert!((0..count).filter(|index| copied(*index)).count() * text.len() <= MAX_ENTRY_BYTES);
+    let cached = |index: usize| connection.has_cached(&cache::get(index.to_string(), START).steps);
+    assert!(!cached(0), "the one that was not used for longest has gone");
+    assert!(cached(count - 1));
+    assert!((0..count).filter(|index| cached(*index)).count() * text.len() <= MAX_ENTRY_BYTES.get());
 
     run(&connection, cache::get("huge", START));
-    run(&connection, cache::set("huge", format!("\"{}\"", "x".repeat(MAX_ENTRY_BYTES)), 60.0, START));
-    assert!(!connection.has_copy(&cache::get("huge", START).steps));
-    assert!(copied(count - 1), "what is too large does not drive out the rest");
+    run(&connection, cache::set("huge", format!("\"{}\"", "x".repeat(MAX_ENTRY_BYTES.get())), 60.0, START));
+    assert!(!connection.has_cached(&cache::get("huge", START).steps));
+    assert!(cached(count - 1), "what is too large does not drive out the rest");
 }
