@@ -16,11 +16,11 @@ use std::sync::Arc;
 use comic_vine_sqlite_store::core::adaptive::{self, Priority};
 use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::operation::{BoundStatement, Operation, Outcome, StatementResult};
 use comic_vine_sqlite_store::core::options::{
     AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
 };
-use comic_vine_sqlite_store::core::plan::{Operation, Outcome, Step, StepRows};
-use comic_vine_sqlite_store::core::schema::Statement;
+use comic_vine_sqlite_store::core::statements::Statement;
 use comic_vine_sqlite_store::core::{cache, rate_limit};
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
 use comic_vine_sqlite_store::sqlite::divisions::SharedDivisions;
@@ -81,10 +81,10 @@ fn connect(directory: &Path, kind: StoreKind) -> Sqlite {
 }
 
 /// Runs statements in order.
-fn run_steps(sqlite: &Sqlite, steps: &[Step]) {
-    for step in steps {
-        let mut statement = sqlite.prepare_cached(step.statement.sql()).unwrap();
-        for (index, value) in step.values.iter().enumerate() {
+fn run_steps(sqlite: &Sqlite, statements: &[BoundStatement]) {
+    for bound in statements {
+        let mut statement = sqlite.prepare_cached(bound.statement.sql()).unwrap();
+        for (index, value) in bound.values.iter().enumerate() {
             statement.raw_bind_parameter(index + 1, value).unwrap();
         }
         let columns = statement.column_count();
@@ -106,11 +106,11 @@ fn transact(sqlite: &Sqlite, begin: &str, work: impl FnOnce()) {
 
 /// Runs the statements of an operation, as one transaction.
 fn run(sqlite: &Sqlite, operation: &Operation) {
-    match operation.steps.as_slice() {
-        [_] => run_steps(sqlite, &operation.steps),
-        steps => {
+    match operation.statements.as_slice() {
+        [_] => run_steps(sqlite, &operation.statements),
+        statements => {
             let begin = if operation.read_only { "BEGIN" } else { "BEGIN IMMEDIATE" };
-            transact(sqlite, begin, || run_steps(sqlite, steps));
+            transact(sqlite, begin, || run_steps(sqlite, statements));
         }
     }
 }
@@ -122,7 +122,7 @@ fn at_once(bencher: &mut Bencher<'_>, sqlite: &Sqlite, operation: &mut dyn FnMut
         for _ in 0..times {
             transact(sqlite, "BEGIN IMMEDIATE", || {
                 for _ in 0..AT_ONCE {
-                    run_steps(sqlite, &operation().steps);
+                    run_steps(sqlite, &operation().statements);
                 }
             });
         }
@@ -160,7 +160,7 @@ fn rate_limit_store(criterion: &mut Criterion) {
         for (name, count) in WINDOWS {
             for i in 0..count {
                 let at = start - f64::from(count - i);
-                run_steps(&sqlite, &rate_limit::record(name.to_owned(), at, None).steps);
+                run_steps(&sqlite, &rate_limit::record(name.to_owned(), at, None).statements);
             }
         }
     });
@@ -223,11 +223,11 @@ fn dedupe_store(criterion: &mut Criterion) {
     criterion.bench_function("dedupe waitFor + register + complete", |bencher| {
         bencher.iter(|| {
             let call = call();
-            let look = dedupe::wait_for(call.clone());
-            run(&sqlite, &look);
+            let poll = dedupe::wait_for(call.clone());
+            run(&sqlite, &poll);
             // Nothing is known of the hash.
-            let nothing = look.steps.iter().map(|_| StepRows::default()).collect();
-            if let Outcome::Continue(claim) = (look.outcome)(nothing) {
+            let nothing = poll.statements.iter().map(|_| StatementResult::default()).collect();
+            if let Outcome::Continue(claim) = (poll.completion)(nothing) {
                 run(&sqlite, &claim);
             }
             run(&sqlite, &dedupe::register(&call, "job".to_owned()));

@@ -1,5 +1,5 @@
-//! A model of the adaptive limiter beside the real statements: a list of requests with their priorities, the places
-//! held, what is kept of activity whose requests are removed, and the division that each of several stores goes by. The
+//! A model of the adaptive limiter beside the real statements: a list of requests with their priorities, the slots
+//! reserved, what is kept of activity whose requests are removed, and the division that each of several stores goes by. The
 //! stores share the database; their clocks may differ and be set back. Only the rule of division itself is the real
 //! one. After every act the database has to hold just what the lists do.
 
@@ -10,8 +10,8 @@ mod common;
 use comic_vine_sqlite_store::core::adaptive::{self, Call, CallOnAll, Priority};
 use comic_vine_sqlite_store::core::capacity::{self, Activity, Capacity};
 use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome};
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
-use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome};
 use comic_vine_sqlite_store::core::rate_limit::Reservations;
 use common::{Db, Divisions, Value, boolean, members, number};
 use proptest::prelude::*;
@@ -24,21 +24,21 @@ const STORES: usize = 3;
 const RESOURCES: [&str; 2] = ["issues", "volumes"];
 
 /// What a call at `now` takes a time in the past to be. TODAY: one that is later than `now` is taken as it is. So a
-/// request counts, also as activity, a place is held, and a division holds, for as long as the clock was set back, and
+/// request counts, also as activity, a slot is reserved, and a division holds, for as long as the clock was set back, and
 /// their own span besides.
 fn seen(at: f64, _now: f64) -> f64 {
     at
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Slot {
     owner: usize,
     priority: Priority,
     since: f64,
     until: f64,
 }
 
-impl Place {
+impl Slot {
     fn until(&self, now: f64) -> f64 {
         seen(self.since, now) + (self.until - self.since)
     }
@@ -65,8 +65,8 @@ enum FollowUp {
 #[derive(Clone, Debug, Default)]
 struct Resource {
     requests: Vec<(f64, Priority)>,
-    /// Lapsed ones stay until somebody gets one.
-    places: Vec<Place>,
+    /// Expired ones stay until somebody gets one.
+    slots: Vec<Slot>,
     kept: Option<Kept>,
 }
 
@@ -83,8 +83,8 @@ impl Resource {
     /// When what counts at `now`, of one class or both, ceases to count.
     fn ends(&self, class: Option<Priority>, window_ms: f64, now: f64) -> Vec<f64> {
         let recorded = self.requests_of(class, now).filter(move |at| now - at <= window_ms);
-        let held = self.places.iter().filter(|place| is_of(class, place.priority) && now < place.until(now));
-        recorded.map(|at| at + window_ms).chain(held.map(|place| place.until(now))).collect()
+        let reserved = self.slots.iter().filter(|slot| is_of(class, slot.priority) && now < slot.until(now));
+        recorded.map(|at| at + window_ms).chain(reserved.map(|slot| slot.until(now))).collect()
     }
 
     fn used(&self, class: Option<Priority>, window_ms: f64, now: f64) -> f64 {
@@ -140,17 +140,17 @@ impl Resource {
         }
     }
 
-    fn lapse(&mut self, now: f64) {
-        self.places.retain(|place| now < place.until);
+    fn expire_reservations(&mut self, now: f64) {
+        self.slots.retain(|slot| now < slot.until);
     }
 
-    /// Gives up the place of a class that a store has held longest.
+    /// Gives up the slot of a class that a store has reserved longest.
     fn release(&mut self, owner: usize, priority: Priority) -> bool {
-        let of_store = |place: &&Place| place.owner == owner && place.priority == priority;
-        let ends = self.places.iter().filter(of_store).map(|place| place.until);
+        let of_store = |slot: &&Slot| slot.owner == owner && slot.priority == priority;
+        let ends = self.slots.iter().filter(of_store).map(|slot| slot.until);
         let Some(first) = ends.reduce(f64::min) else { return false };
-        let index = self.places.iter().position(|place| of_store(&place) && place.until == first);
-        self.places.remove(index.unwrap());
+        let index = self.slots.iter().position(|slot| of_store(&slot) && slot.until == first);
+        self.slots.remove(index.unwrap());
         true
     }
 }
@@ -160,7 +160,7 @@ enum Act {
     CanProceed(Priority),
     WaitTime(Priority),
     Acquire(Priority),
-    /// Takes a place, where places are held.
+    /// Takes a slot, where slots are reserved.
     Reserve(Priority),
     /// The same two, but the store stops between its look and what it does then.
     LookToAcquire(Priority),
@@ -172,7 +172,7 @@ enum Act {
     Record(Priority),
     /// So many users come at once.
     Users(u32),
-    /// Records where places are held, in one if the store has one.
+    /// Records where slots are reserved, in one if the store has one.
     RecordAsHolder(Priority),
     Status,
     Stats,
@@ -218,27 +218,27 @@ impl View {
 
 /// What a store is about to do.
 enum Pending {
-    TakePlace(Admission, Outcome),
+    TakeSlot(Admission, Outcome),
     Follow { on: usize, follow_ups: Vec<FollowUp>, operation: Operation },
 }
 
-/// A call that found a place and is about to take it.
+/// A call that found a slot and is about to take it.
 struct Admission {
     on: usize,
     priority: Priority,
     now: f64,
     limit: RateLimitConfig,
-    /// How many requests of its class may be made; users may use any place where they have no share.
+    /// How many requests of its class may be made; users may use any slot where they have no share.
     share: f64,
     follow_ups: Vec<FollowUp>,
     reserves: bool,
 }
 
-/// What lies in the database, in order: requests, places held, what is kept of resources.
+/// What lies in the database, in order: requests, reserved slots, what is kept of resources.
 #[derive(Debug, PartialEq)]
 struct Stored {
     requests: Vec<(String, String, f64)>,
-    places: Vec<(String, String, String, f64)>,
+    slots: Vec<(String, String, String, f64)>,
     kept: Vec<(String, Kept)>,
 }
 
@@ -246,21 +246,21 @@ impl Stored {
     fn in_order(mut self) -> Self {
         let by_text = |one: &str, other: &str| one.cmp(other);
         self.requests.sort_by(|a, b| by_text(&a.0, &b.0).then(by_text(&a.1, &b.1)).then(a.2.total_cmp(&b.2)));
-        self.places.sort_by(|a, b| {
+        self.slots.sort_by(|a, b| {
             by_text(&a.0, &b.0).then(by_text(&a.1, &b.1)).then(by_text(&a.2, &b.2)).then(a.3.total_cmp(&b.3))
         });
         self.kept.sort_by(|a, b| by_text(&a.0, &b.0));
         self
     }
 
-    /// How many requests and places, of one class or both, count at a time.
+    /// How many requests and slots, of one class or both, count at a time.
     fn count(&self, on: usize, class: Option<Priority>, window_ms: f64, now: f64) -> f64 {
         let is_meant = |resource: &str, priority: &str| {
             resource == RESOURCES[on] && class.is_none_or(|class| class.as_str() == priority)
         };
         let recorded = self.requests.iter().filter(|(of, class, at)| is_meant(of, class) && now - window_ms <= *at);
-        let held = self.places.iter().filter(|(of, class, _, until)| is_meant(of, class) && now < *until);
-        (recorded.count() + held.count()) as f64
+        let reserved = self.slots.iter().filter(|(of, class, _, until)| is_meant(of, class) && now < *until);
+        (recorded.count() + reserved.count()) as f64
     }
 }
 
@@ -371,7 +371,7 @@ impl<'db> Model<'db> {
         let text = |value: &Value| value.text().unwrap().to_owned();
         let time = |value: &Value| value.number().unwrap();
         let requests = self.db.rows("SELECT resource, priority, timestamp FROM rate_limits");
-        let places = self.db.rows("SELECT resource, priority, owner, expires_at FROM rate_limit_reservations");
+        let slots = self.db.rows("SELECT resource, priority, owner, expires_at FROM rate_limit_reservations");
         let kept = self.db.rows(
             "SELECT resource, last_user_at, last_background_at, high_activity, activations FROM adaptive_state",
         );
@@ -383,22 +383,22 @@ impl<'db> Model<'db> {
         };
         Stored {
             requests: requests.iter().map(|row| (text(&row[0]), text(&row[1]), time(&row[2]))).collect(),
-            places: places.iter().map(|row| (text(&row[0]), text(&row[1]), text(&row[2]), time(&row[3]))).collect(),
+            slots: slots.iter().map(|row| (text(&row[0]), text(&row[1]), text(&row[2]), time(&row[3]))).collect(),
             kept: kept.iter().map(|row| (text(&row[0]), kept_of(row))).collect(),
         }
         .in_order()
     }
 
     fn expected(&self) -> Stored {
-        let mut expected = Stored { requests: Vec::new(), places: Vec::new(), kept: Vec::new() };
+        let mut expected = Stored { requests: Vec::new(), slots: Vec::new(), kept: Vec::new() };
         for (resource, name) in self.resources.iter().zip(RESOURCES) {
             let request = |(at, priority): &(f64, Priority)| (name.to_owned(), priority.as_str().to_owned(), *at);
             expected.requests.extend(resource.requests.iter().map(request));
-            let place = |place: &Place| {
-                let Place { owner, priority, until, .. } = *place;
+            let slot = |slot: &Slot| {
+                let Slot { owner, priority, until, .. } = *slot;
                 (name.to_owned(), priority.as_str().to_owned(), format!("store-{owner}"), until)
             };
-            expected.places.extend(resource.places.iter().map(place));
+            expected.slots.extend(resource.slots.iter().map(slot));
             expected.kept.extend(resource.kept.map(|kept| (name.to_owned(), kept)));
         }
         expected.in_order()
@@ -408,7 +408,7 @@ impl<'db> Model<'db> {
         self.now += after as f64;
         let now = self.time(who);
         self.latest = self.latest.max(now);
-        let places = Reservations { owner: format!("store-{who}"), for_ms: self.reserve_for };
+        let slots = Reservations { owner: format!("store-{who}"), for_ms: self.reserve_for };
         match act {
             Act::CanProceed(priority) => {
                 self.can_proceed(who, on, priority);
@@ -447,7 +447,7 @@ impl<'db> Model<'db> {
                 }
             }
             Act::RecordAsHolder(priority) => {
-                self.db.run(adaptive::record(RESOURCES[on], priority, now, Some(&places)));
+                self.db.run(adaptive::record(RESOURCES[on], priority, now, Some(&slots)));
                 self.resources[on].release(who, priority);
                 self.resources[on].requests.push((now, priority));
             }
@@ -474,7 +474,7 @@ impl<'db> Model<'db> {
         assert_eq!(self.stored(), self.expected(), "after {act:?} of {who} at {now}");
     }
 
-    /// A `canProceed` that holds no place, up to its answer, and what follows.
+    /// A `canProceed` that holds no slot, up to its answer, and what follows.
     fn find(&mut self, who: usize, on: usize, priority: Priority) -> (Vec<FollowUp>, Outcome) {
         let View { capacity, mut follow_ups, user, background } = self.view(who, on);
         if priority == Background && capacity.background_paused {
@@ -498,15 +498,15 @@ impl<'db> Model<'db> {
         boolean(self.db.go_on(outcome))
     }
 
-    /// An `acquire`, or a `canProceed` that holds a place, up to where it takes the place that it found.
+    /// An `acquire`, or a `canProceed` that reserves a slot, up to where it takes the slot that it found.
     fn look(&mut self, who: usize, on: usize, priority: Priority, reserves: bool) {
         // One thing at a time.
         self.go_on(who);
         let (now, limit, view) = (self.time(who), self.limits[on], self.view(who, on));
-        let places = Reservations { owner: format!("store-{who}"), for_ms: self.reserve_for };
+        let slots = Reservations { owner: format!("store-{who}"), for_ms: self.reserve_for };
         let call = self.call(who, on);
         let outcome = self.db.step(match reserves {
-            true => adaptive::can_proceed(call, priority, Some(&places)),
+            true => adaptive::can_proceed(call, priority, Some(&slots)),
             false => adaptive::acquire(call, priority),
         });
         let found = view.admits(priority, limit.limit);
@@ -519,7 +519,7 @@ impl<'db> Model<'db> {
                 };
                 let follow_ups = view.follow_ups;
                 let admission = Admission { on, priority, now, limit, share, follow_ups, reserves };
-                self.pending[who] = Some(Pending::TakePlace(admission, outcome));
+                self.pending[who] = Some(Pending::TakeSlot(admission, outcome));
             }
             outcome => {
                 assert!(!found, "{:?}", view.capacity);
@@ -531,7 +531,7 @@ impl<'db> Model<'db> {
 
     fn go_on(&mut self, who: usize) {
         let (admission, outcome) = match self.pending[who].take() {
-            Some(Pending::TakePlace(admission, outcome)) => (admission, outcome),
+            Some(Pending::TakeSlot(admission, outcome)) => (admission, outcome),
             Some(Pending::Follow { on, follow_ups, operation }) => {
                 self.db.run(operation);
                 return self.follow(on, &follow_ups);
@@ -542,13 +542,13 @@ impl<'db> Model<'db> {
         let answer = boolean(self.db.go_on(outcome));
         self.follow(on, &follow_ups);
         let (resource, window_ms) = (&mut self.resources[on], limit.window_ms);
-        resource.lapse(now);
+        resource.expire_reservations(now);
         let (all, of_class) = (None, Some(priority));
         let is_free =
             resource.used(all, window_ms, now) < limit.limit && resource.used(of_class, window_ms, now) < share;
         assert_eq!(answer, is_free, "{priority:?} at {now}, {share} of {limit:?}");
         if is_free && reserves {
-            resource.places.push(Place { owner: who, priority, since: now, until: now + self.reserve_for });
+            resource.slots.push(Slot { owner: who, priority, since: now, until: now + self.reserve_for });
         } else if is_free {
             resource.requests.push((now, priority));
         }
@@ -663,7 +663,7 @@ impl<'db> Model<'db> {
             if self.resources[on].requests.iter().any(|(at, _)| *at < keep_from) {
                 self.follow(on, &[FollowUp::KeepActivity, FollowUp::DeleteBefore(keep_from)]);
             }
-            self.resources[on].lapse(now);
+            self.resources[on].expire_reservations(now);
         }
         let after = self.stored();
         for request in &before.requests {
@@ -671,13 +671,13 @@ impl<'db> Model<'db> {
             let serves = (self.keep_from(on, now)..=now).contains(&request.2);
             assert!(!serves || after.requests.contains(request), "{request:?} at {now}");
         }
-        for place in &before.places {
-            let is_held = now < place.3 && place.3 <= now + self.reserve_for;
-            assert!(!is_held || after.places.contains(place), "{place:?} at {now}");
+        for slot in &before.slots {
+            let is_reserved = now < slot.3 && slot.3 <= now + self.reserve_for;
+            assert!(!is_reserved || after.slots.contains(slot), "{slot:?} at {now}");
         }
     }
 
-    /// Once all clocks are past all that they ever showed, whoever comes gets a place, and no request is left.
+    /// Once all clocks are past all that they ever showed, whoever comes gets a slot, and no request is left.
     fn settle(mut self) {
         for who in 0..STORES {
             self.apply((0, who, 0, Act::GoOn));
@@ -695,8 +695,8 @@ impl<'db> Model<'db> {
             }
         }
         self.apply((0, 0, 0, Act::Cleanup));
-        let Stored { requests, places, .. } = self.stored();
-        assert!(requests.is_empty() && places.is_empty(), "{requests:?} {places:?}");
+        let Stored { requests, slots, .. } = self.stored();
+        assert!(requests.is_empty() && slots.is_empty(), "{requests:?} {slots:?}");
     }
 }
 

@@ -8,8 +8,8 @@ mod common;
 use comic_vine_sqlite_store::core::adaptive::{self, Call, CallOnAll, Priority};
 use comic_vine_sqlite_store::core::capacity::{self, Activity, Capacity};
 use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::operation::Outcome;
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
-use comic_vine_sqlite_store::core::plan::Outcome;
 use comic_vine_sqlite_store::core::rate_limit::Reservations;
 use common::{Db, Divisions, TempFile, boolean, members, number};
 use proptest::prelude::*;
@@ -24,9 +24,9 @@ enum Act {
     CanProceed(Priority),
     WaitTime(Priority),
     Acquire(Priority),
-    /// Takes a place, where places are held.
+    /// Takes a slot, where slots are reserved.
     Reserve(Priority),
-    /// Records in the place taken.
+    /// Records in the slot taken.
     Redeem(Priority),
     Status,
     Stats,
@@ -40,7 +40,7 @@ enum Act {
 type Action = (i64, usize, Act);
 
 #[derive(Clone, Copy)]
-struct Place {
+struct Slot {
     owner: usize,
     priority: Priority,
     until: f64,
@@ -56,8 +56,8 @@ struct Model<'db> {
     /// The division that each store goes by, and since when.
     divided: [Option<(Capacity, f64)>; STORES],
     history: Vec<(f64, Priority)>,
-    /// Lapsed places stay until somebody gets one.
-    places: Vec<Place>,
+    /// Expired slots stay until somebody gets one.
+    slots: Vec<Slot>,
     high_activity: bool,
     activations: usize,
 }
@@ -74,7 +74,7 @@ impl<'db> Model<'db> {
             stores: Default::default(),
             divided: Default::default(),
             history: Vec::new(),
-            places: Vec::new(),
+            slots: Vec::new(),
             high_activity: false,
             activations: 0,
         }
@@ -126,12 +126,12 @@ impl<'db> Model<'db> {
         capacity
     }
 
-    /// Requests in the window at `time`, and places held then, of one class or both.
+    /// Requests in the window at `time`, and reserved slots then, of one class or both.
     fn used(&self, class: Option<Priority>, time: f64) -> f64 {
         let is_of = |priority: Priority| class.is_none_or(|class| class == priority);
         let in_window = |(at, priority): &&(f64, Priority)| is_of(*priority) && time - at <= self.limit.window_ms;
-        let is_held = |place: &&Place| is_of(place.priority) && time < place.until;
-        (self.history.iter().filter(in_window).count() + self.places.iter().filter(is_held).count()) as f64
+        let is_reserved = |slot: &&Slot| is_of(slot.priority) && time < slot.until;
+        (self.history.iter().filter(in_window).count() + self.slots.iter().filter(is_reserved).count()) as f64
     }
 
     fn admits(&self, capacity: &Capacity, priority: Priority, time: f64) -> bool {
@@ -146,7 +146,7 @@ impl<'db> Model<'db> {
     fn apply(&mut self, (after, store, act): Action) {
         self.now += after as f64;
         let now = self.now;
-        let places = Reservations { owner: format!("store-{store}"), for_ms: self.reserve_for };
+        let slots = Reservations { owner: format!("store-{store}"), for_ms: self.reserve_for };
         match act {
             Act::CanProceed(priority) => {
                 let capacity = self.divide(store);
@@ -163,7 +163,7 @@ impl<'db> Model<'db> {
                     "{capacity:?}"
                 );
                 if free {
-                    self.places.retain(|place| now < place.until);
+                    self.slots.retain(|slot| now < slot.until);
                     self.history.push((now, priority));
                     self.check_rows();
                 } else {
@@ -173,19 +173,19 @@ impl<'db> Model<'db> {
             Act::Reserve(priority) => {
                 let capacity = self.divide(store);
                 let free = self.admits(&capacity, priority, now);
-                let answer = self.db.run(adaptive::can_proceed(self.call(store), priority, Some(&places)));
+                let answer = self.db.run(adaptive::can_proceed(self.call(store), priority, Some(&slots)));
                 assert_eq!(boolean(answer), free, "{capacity:?}");
                 if free {
-                    self.places.retain(|place| now < place.until);
-                    self.places.push(Place { owner: store, priority, until: now + self.reserve_for });
+                    self.slots.retain(|slot| now < slot.until);
+                    self.slots.push(Slot { owner: store, priority, until: now + self.reserve_for });
                 }
             }
             Act::Redeem(priority) => {
-                // Places are in the order of their ends.
-                let held = |place: &Place| place.owner == store && place.priority == priority;
-                if let Some(first) = self.places.iter().position(held) {
-                    self.places.remove(first);
-                    self.db.run(adaptive::record(RESOURCE, priority, now, Some(&places)));
+                // Slots are in the order of their ends.
+                let reserved = |slot: &Slot| slot.owner == store && slot.priority == priority;
+                if let Some(first) = self.slots.iter().position(reserved) {
+                    self.slots.remove(first);
+                    self.db.run(adaptive::record(RESOURCE, priority, now, Some(&slots)));
                     self.history.push((now, priority));
                 }
             }
@@ -193,7 +193,7 @@ impl<'db> Model<'db> {
             Act::Stats => self.check_stats(store),
             Act::Cleanup => {
                 self.db.run(adaptive::cleanup(self.on_all(store)));
-                self.places.retain(|place| now < place.until);
+                self.slots.retain(|slot| now < slot.until);
                 self.check_rows();
             }
             Act::Restart => {
@@ -203,7 +203,7 @@ impl<'db> Model<'db> {
             Act::Reset => {
                 self.db.run(adaptive::reset(RESOURCE, self.stores[store].clone()));
                 self.divided[store] = None;
-                (self.history, self.places) = (Vec::new(), Vec::new());
+                (self.history, self.slots) = (Vec::new(), Vec::new());
                 (self.high_activity, self.activations) = (false, 0);
             }
         }
@@ -334,7 +334,7 @@ fn hours_of_requests_are_divided_as_their_whole_history_says() {
             assert!(model.fullest() as f64 <= limit.limit.ceil(), "{:?}", model.history);
             assert!(model.used(None, model.now) <= limit.limit.ceil());
         }
-        // However long nobody came: whoever comes gets any place that is not used.
+        // However long nobody came: whoever comes gets any slot that is not used.
         let idle = config.monitoring_window_ms.max(config.sustained_inactivity_threshold_ms) as i64;
         for _ in 0..5 {
             model.apply((idle / 4 + MINUTE, 0, Act::Acquire(Priority::Background)));
@@ -477,7 +477,7 @@ fn an_activation_is_counted_once_however_many_see_it() {
 #[test]
 fn those_who_look_at_once_share_what_is_left() {
     let db = Db::memory(StoreKind::Adaptive);
-    let places = |store: usize| Reservations { owner: format!("store-{store}"), for_ms: 10_000.0 };
+    let slots = |store: usize| Reservations { owner: format!("store-{store}"), for_ms: 10_000.0 };
     for priority in [Priority::User, Priority::Background] {
         for taken in 0..8usize {
             for holding in [0..0, 0..10, 0..5] {
@@ -498,7 +498,7 @@ fn those_who_look_at_once_share_what_is_left() {
                     .map(|store| {
                         let call = model.call(0);
                         db.step(match holding.contains(&store) {
-                            true => adaptive::can_proceed(call, priority, Some(&places(store))),
+                            true => adaptive::can_proceed(call, priority, Some(&slots(store))),
                             false => adaptive::acquire(call, priority),
                         })
                     })

@@ -6,8 +6,9 @@ mod common;
 
 use comic_vine_sqlite_store::core::adaptive::{self, Priority};
 use comic_vine_sqlite_store::core::error::StoreKind;
-use comic_vine_sqlite_store::core::plan::{Operation, Step, StepRows};
-use comic_vine_sqlite_store::core::schema::{ROWS_AT_ONCE, SchemaConnection};
+use comic_vine_sqlite_store::core::operation::{BoundStatement, Operation, StatementResult};
+use comic_vine_sqlite_store::core::schema::SchemaConnection;
+use comic_vine_sqlite_store::core::statements::ROWS_AT_ONCE;
 use comic_vine_sqlite_store::core::value::Value;
 use comic_vine_sqlite_store::core::{cache, rate_limit};
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
@@ -54,14 +55,14 @@ proptest! {
         let operations: Vec<Operation> = calls.into_iter().flatten().collect();
         let (mut together, mut alone) = (open(), open());
 
-        let plans: Vec<&[Step]> = operations.iter().map(|operation| operation.steps.as_slice()).collect();
-        let answers = together.transact(true, &plans).unwrap();
-        prop_assert_eq!(answers.len(), plans.len());
-        for (plan, answer) in plans.iter().zip(&answers) {
-            let changes = |answer: &[StepRows]| -> Vec<u64> {
-                answer.iter().map(|step| step.changes).collect()
+        let lists: Vec<&[BoundStatement]> = operations.iter().map(|operation| operation.statements.as_slice()).collect();
+        let answers = together.transact(true, &lists).unwrap();
+        prop_assert_eq!(answers.len(), lists.len());
+        for (list, answer) in lists.iter().zip(&answers) {
+            let changes = |answer: &[StatementResult]| -> Vec<u64> {
+                answer.iter().map(|result| result.changes).collect()
             };
-            let expected = alone.transact(true, &[plan]).unwrap().remove(0);
+            let expected = alone.transact(true, &[list]).unwrap().remove(0);
             prop_assert_eq!(changes(answer), changes(&expected));
         }
         prop_assert_eq!(rows(&mut together), rows(&mut alone));

@@ -7,7 +7,7 @@ mod common;
 use std::collections::HashMap;
 
 use comic_vine_sqlite_store::core::error::StoreKind;
-use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome};
+use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome};
 use comic_vine_sqlite_store::core::{cache, codec};
 use common::{Db, Value, members};
 use proptest::prelude::*;

@@ -14,8 +14,8 @@ use std::collections::HashSet;
 use comic_vine_sqlite_store::core::codec;
 use comic_vine_sqlite_store::core::dedupe::rules::{self as dedupe, Call, LEASE_MS};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
+use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome, StatementResult};
 use comic_vine_sqlite_store::core::options::DedupeOptions;
-use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, StepRows};
 use common::{Db, Value, members};
 use proptest::prelude::*;
 
@@ -47,7 +47,7 @@ enum Act {
     /// `waitFor`, or a waiter that looks again.
     WaitFor,
     /// The same, but the store stops before it claims what it found free.
-    Look,
+    Poll,
     /// It goes on and claims.
     GoOn,
     /// `waitFor` as one operation, where it cannot be carried out at once.
@@ -163,7 +163,7 @@ impl World {
 enum Expected {
     Result(String),
     Rejection(String),
-    Wait { deadline: Option<i64>, look_again_at: Option<i64> },
+    Wait { deadline: Option<i64>, next_poll_at: Option<i64> },
     Free,
 }
 
@@ -220,7 +220,7 @@ impl Settings {
             match &job.state {
                 State::Pending if self.is_live(hash, now, system) => {
                     let deadline = (self.job_timeout > 0).then_some(seen(job.created_at, now) + self.job_timeout);
-                    return Expected::Wait { deadline, look_again_at: job.lease(system) };
+                    return Expected::Wait { deadline, next_poll_at: job.lease(system) };
                 }
                 State::Completed(text) if asked_before || self.is_served(job, now) => {
                     return Expected::Result(text.clone());
@@ -230,9 +230,7 @@ impl Settings {
             }
         }
         match hash.claim(system) {
-            Some(until) if claims && system < until => {
-                Expected::Wait { deadline: None, look_again_at: Some(until) }
-            }
+            Some(until) if claims && system < until => Expected::Wait { deadline: None, next_poll_at: Some(until) },
             _ => Expected::Free,
         }
     }
@@ -364,8 +362,8 @@ impl<'db> Model<'db> {
             assert!(owners <= 1, "{owners} live owners of {:?}", self.world.hashes[hash]);
             let stored = self.stored(hash);
             if let Some(job) = live {
-                let goes_on = stored.0.as_ref().is_some_and(|row| row.id == job.id && row.status == "pending");
-                assert!(goes_on || enders(hash, &job), "a stranger ended {job:?} by {action:?}: {stored:?}");
+                let may_continue = stored.0.as_ref().is_some_and(|row| row.id == job.id && row.status == "pending");
+                assert!(may_continue || enders(hash, &job), "a stranger ended {job:?} by {action:?}: {stored:?}");
             }
             let state = &self.world.hashes[hash];
             assert_eq!(stored, Self::expected(state), "{action:?} left something else than {state:?}");
@@ -456,9 +454,9 @@ impl<'db> Model<'db> {
         let (now, system) = self.times(who);
         let found_free = self.world.hashes[hash].seats[who].found_free;
         match act {
-            Act::WaitFor | Act::Look if found_free.is_none() => {
+            Act::WaitFor | Act::Poll if found_free.is_none() => {
                 let since = self.world.hashes[hash].seats[who].waiting_since;
-                let stop = matches!(act, Act::Look);
+                let stop = matches!(act, Act::Poll);
                 let asked = Asked { now, system, stopped: false };
                 match self.db.step(dedupe::wait_for(self.call_at(who, hash, now, system, since))) {
                     Outcome::Continue(_) if stop => {
@@ -492,7 +490,7 @@ impl<'db> Model<'db> {
                     self.waited(who, hash, Asked { now, system, stopped: false }, answer);
                 }
             }
-            Act::WaitFor | Act::Look | Act::WaitInTurn => {}
+            Act::WaitFor | Act::Poll | Act::WaitInTurn => {}
             Act::Register => self.register(who, hash),
             Act::Complete => self.end(who, hash, true),
             Act::Fail => self.end(who, hash, false),
@@ -652,13 +650,9 @@ impl<'db> Model<'db> {
                 assert!(state.job.as_ref().is_some_and(|job| settings.is_over(job, current)), "{context}");
                 waiting_since = Some(since.unwrap_or(now));
             }
-            (Answer::Wait(wait), Expected::Wait { deadline, look_again_at }) => {
+            (Answer::Wait(wait), Expected::Wait { deadline, next_poll_at }) => {
                 let float = |time: Option<i64>| time.map(|time| time as f64);
-                assert_eq!(
-                    (wait.deadline, wait.look_again_at),
-                    (float(deadline), float(look_again_at)),
-                    "{context}"
-                );
+                assert_eq!((wait.deadline, wait.next_poll_at), (float(deadline), float(next_poll_at)), "{context}");
                 waiting_since = Some(since.unwrap_or(now));
             }
             (Answer::Json { text, .. }, Expected::Result(expected)) => {
@@ -856,8 +850,8 @@ fn has_ended(hash: &Hash) -> bool {
 
 /// The claim that a call goes on with once it has found the hash free.
 fn claim_of(call: Call) -> Operation {
-    let free = [StepRows::default(), StepRows::default()].into_iter().collect();
-    match (dedupe::wait_for(call).outcome)(free) {
+    let free = [StatementResult::default(), StatementResult::default()].into_iter().collect();
+    match (dedupe::wait_for(call).completion)(free) {
         Outcome::Continue(claim) => claim,
         _ => panic!("a free hash is claimed"),
     }
@@ -866,7 +860,7 @@ fn claim_of(call: Call) -> Operation {
 fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => Just(Act::WaitFor),
-        3 => Just(Act::Look),
+        3 => Just(Act::Poll),
         3 => Just(Act::GoOn),
         1 => Just(Act::WaitInTurn),
         4 => Just(Act::Register),
@@ -1046,7 +1040,7 @@ fn interleavings(whos: &[usize]) -> Vec<Vec<Action>> {
         let mut longer = Vec::new();
         for (order, done) in orders {
             for (index, who) in whos.iter().enumerate() {
-                if let Some(act) = [Act::Look, Act::GoOn].get(done[index]) {
+                if let Some(act) = [Act::Poll, Act::GoOn].get(done[index]) {
                     let (mut order, mut done): (Vec<Action>, Vec<usize>) = (order.clone(), done.clone());
                     order.push(Action::Do { who: *who, hash: 0, act: *act });
                     done[index] += 1;
@@ -1070,7 +1064,7 @@ fn a_dead_owners_job_passes_on() {
             let at = |who, act| Action::Do { who, hash: 0, act };
             let told =
                 |model: &Model<'_>| model.world.hashes[0].told.iter().map(|(who, _)| *who).collect::<Vec<_>>();
-            let look = |model: &mut Model<'_>, but: &[usize]| {
+            let poll = |model: &mut Model<'_>, but: &[usize]| {
                 model.world.hashes[0].told.clear();
                 for action in order {
                     if matches!(action, Action::Do { who, .. } if !but.contains(who)) {
@@ -1081,15 +1075,15 @@ fn a_dead_owners_job_passes_on() {
             model.apply(at(0, Act::Register));
             model.apply(at(0, Act::Die));
             model.apply(Action::Pass { now: LEASE - 1, system: LEASE - 1 });
-            look(&mut model, &[]);
+            poll(&mut model, &[]);
             assert!(told(&model).is_empty(), "its lease has not run out");
             model.apply(Action::Pass { now: 1, system: 1 });
-            look(&mut model, &[]);
+            poll(&mut model, &[]);
             let [first] = told(&model)[..] else { panic!("{:?} take over: {order:?}", told(&model)) };
             // That one dies too, before it registers.
             model.apply(at(first, Act::Die));
             model.apply(Action::Pass { now: CLAIM, system: CLAIM });
-            look(&mut model, &[first]);
+            poll(&mut model, &[first]);
             let [second] = told(&model)[..] else { panic!("{:?} take over: {order:?}", told(&model)) };
             model.apply(at(second, Act::Register));
             assert_eq!(model.world.hashes[0].job.as_ref().unwrap().by, second);
@@ -1123,7 +1117,7 @@ fn a_slow_owner_does_not_end_the_job_that_replaced_its_own() {
 #[test]
 fn claims_in_every_order() {
     let kinds = &[Kind::Store, Kind::Store, Kind::Store];
-    let acts = [Act::Look, Act::GoOn, Act::Register];
+    let acts = [Act::Poll, Act::GoOn, Act::Register];
     let states = explore(kinds, USUAL, &all(3, &acts, &[CLAIM]), 6);
     assert!(states > 500, "{states}");
 }
@@ -1147,7 +1141,7 @@ fn beside_the_old_version_in_every_order() {
 #[test]
 fn claims_in_every_order_when_time_goes_back() {
     let kinds = &[Kind::Store, Kind::Store];
-    let acts = [Act::Look, Act::GoOn, Act::Register];
+    let acts = [Act::Poll, Act::GoOn, Act::Register];
     let states = explore(kinds, USUAL, &all(2, &acts, &[CLAIM, -CLAIM]), 5);
     assert!(states > 300, "{states}");
 }

@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 use comic_vine_sqlite_store::core::adaptive::{self, Priority};
 use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
+use comic_vine_sqlite_store::core::operation::{Answer, Field, Operation};
 use comic_vine_sqlite_store::core::options::{
     AdaptiveConfig, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
 };
-use comic_vine_sqlite_store::core::plan::{Answer, Field, Operation};
 use comic_vine_sqlite_store::core::{cache, codec, rate_limit};
 use comic_vine_sqlite_store::sqlite::database::{Recipient, Reply, Submitted};
 use comic_vine_sqlite_store::sqlite::faults::{self, Fault, Faults, Manner, Method, Plan, Random};
@@ -130,7 +130,7 @@ enum State {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Place {
+enum Target {
     Key(usize),
     Hash(usize),
     /// A request, by its resource and time.
@@ -243,7 +243,7 @@ impl Act {
 
 /// What each place may hold, from what the calls answered.
 struct Model {
-    places: BTreeMap<Place, Vec<State>>,
+    places: BTreeMap<Target, Vec<State>>,
     /// Calls that were refused since something was last written for certain. A commit that failed after it was in the
     /// log takes effect if the log is recovered before another commit has taken its place there.
     latent: Vec<Call>,
@@ -251,34 +251,34 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let places = (0..KEYS).map(Place::Key).chain((0..HASHES).map(Place::Hash));
+        let places = (0..KEYS).map(Target::Key).chain((0..HASHES).map(Target::Hash));
         Model { places: places.map(|place| (place, vec![State::Absent])).collect(), latent: Vec::new() }
     }
 
     /// The places that a call is about.
-    fn touched(&mut self, call: Call) -> Vec<Place> {
-        let all = |wanted: &dyn Fn(&Place) -> bool| {
+    fn touched(&mut self, call: Call) -> Vec<Target> {
+        let all = |wanted: &dyn Fn(&Target) -> bool| {
             self.places.keys().filter(|place| wanted(place)).copied().collect::<Vec<_>>()
         };
         match call.act {
-            Act::Set { key, .. } | Act::Get { key } | Act::Delete { key } => vec![Place::Key(key)],
-            Act::ClearCache => all(&|place| matches!(place, Place::Key(_))),
+            Act::Set { key, .. } | Act::Get { key } | Act::Delete { key } => vec![Target::Key(key)],
+            Act::ClearCache => all(&|place| matches!(place, Target::Key(_))),
             Act::CleanCache | Act::CacheStats | Act::Status => Vec::new(),
             Act::Record { resource } | Act::Acquire { resource } => {
-                let place = Place::Row(resource.name(), call.now);
+                let place = Target::Row(resource.name(), call.now);
                 self.places.entry(place).or_insert_with(|| vec![State::Absent]);
                 vec![place]
             }
             Act::Reset { resource } => {
-                all(&|place| matches!(place, Place::Row(name, at) if *name == resource.name() && *at < call.now))
+                all(&|place| matches!(place, Target::Row(name, at) if *name == resource.name() && *at < call.now))
             }
-            Act::ClearRates => all(&|place| matches!(place, Place::Row(_, at) if *at < call.now)),
+            Act::ClearRates => all(&|place| matches!(place, Target::Row(_, at) if *at < call.now)),
             Act::Register { hash, .. }
             | Act::Complete { hash, .. }
             | Act::Fail { hash, .. }
             | Act::IsInProgress { hash }
-            | Act::Result { hash } => vec![Place::Hash(hash)],
-            Act::ClearDedupe => all(&|place| matches!(place, Place::Hash(_))),
+            | Act::Result { hash } => vec![Target::Hash(hash)],
+            Act::ClearDedupe => all(&|place| matches!(place, Target::Hash(_))),
         }
     }
 
@@ -337,7 +337,7 @@ impl Model {
     /// How many requests of a resource there are, at least and at most.
     fn rows_of(&self, resource: Resource) -> (usize, usize) {
         let rows = || {
-            let of = |place: &Place| matches!(place, Place::Row(name, _) if *name == resource.name());
+            let of = |place: &Target| matches!(place, Target::Row(name, _) if *name == resource.name());
             self.places.iter().filter(move |(place, _)| of(place)).map(|(_, states)| states)
         };
         let certain = rows().filter(|states| states.as_slice() == [State::Row]).count();
@@ -350,14 +350,14 @@ impl Model {
         if check.as_deref() != Ok("ok") {
             return Err(format!("the file is not sound: {check:?}"));
         }
-        let mut found: HashMap<Place, State> = HashMap::new();
+        let mut found: HashMap<Target, State> = HashMap::new();
         if kinds.contains(&StoreKind::Cache) {
             for row in rows(database, "SELECT hash, value, expires_at > 10000000 FROM cache")? {
                 let [hash, value, lives] = row.as_slice() else { unreachable!() };
                 let key = hash.text().and_then(|hash| hash.strip_prefix("key-")).unwrap().parse().unwrap();
                 let stored = codec::text(value.clone()).map(|stored| number(&stored));
                 if lives.number() == Some(1.0) {
-                    found.insert(Place::Key(key), State::Value(stored.unwrap()));
+                    found.insert(Target::Key(key), State::Value(stored.unwrap()));
                 }
             }
         }
@@ -376,14 +376,14 @@ impl Model {
                     "completed" => State::Completed(job, number(&codec::text(result.clone()).unwrap())),
                     _ => State::Failed(job),
                 };
-                found.insert(Place::Hash(hash), state);
+                found.insert(Target::Hash(hash), state);
             }
         }
         if kinds.iter().any(|kind| matches!(kind, StoreKind::RateLimit | StoreKind::Adaptive)) {
             let mut narrow = 0;
             for row in rows(database, "SELECT resource, timestamp FROM rate_limits")? {
                 let [resource, at] = row.as_slice() else { unreachable!() };
-                let named = |place: &&Place| matches!(place, Place::Row(name, when) if resource.text() == Some(name) && at.number() == Some(*when as f64));
+                let named = |place: &&Target| matches!(place, Target::Row(name, when) if resource.text() == Some(name) && at.number() == Some(*when as f64));
                 let Some(place) = self.places.keys().find(named).copied() else {
                     return Err(format!("a request that nobody made: {row:?}"));
                 };

@@ -12,10 +12,10 @@ use std::time::Duration;
 use comic_vine_sqlite_store::core::adaptive::{self, CallOnAll, Priority};
 use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Result, StoreKind};
+use comic_vine_sqlite_store::core::operation::{Answer, Cost, Operation, Outcome};
 use comic_vine_sqlite_store::core::options::{
     AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, ResourceConfigs, Synchronous,
 };
-use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, Weight};
 use comic_vine_sqlite_store::core::{cache, rate_limit};
 use comic_vine_sqlite_store::sqlite::connection::Location;
 use comic_vine_sqlite_store::sqlite::database::{Database, Recipient, Reply};
@@ -27,7 +27,7 @@ const STEP_BYTES: f64 = (4 << 20) as f64;
 
 /// What the steps of a clean-up did.
 #[derive(Debug, Default)]
-struct Steps {
+struct Statements {
     /// How many read, and how many removed something.
     reads: usize,
     removals: usize,
@@ -38,8 +38,8 @@ struct Steps {
 }
 
 /// Runs a clean-up, as often as not between other calls, to its end.
-fn run(db: &Db, table: &str, size: &str, mut operation: Operation) -> Steps {
-    let mut steps = Steps::default();
+fn run(db: &Db, table: &str, size: &str, mut operation: Operation) -> Statements {
+    let mut statements = Statements::default();
     let stored = || {
         let rows = db.rows(&format!("SELECT COUNT(*), COALESCE(SUM({size}), 0) FROM {table}"));
         (rows[0][0].number().unwrap() as u64, rows[0][1].number().unwrap())
@@ -50,14 +50,14 @@ fn run(db: &Db, table: &str, size: &str, mut operation: Operation) -> Steps {
         let outcome = db.step(operation);
         let after = stored();
         let (rows, bytes) = (before.0 - after.0, before.1 - after.1);
-        steps.reads += usize::from(is_read);
-        steps.removals += usize::from(rows > 0);
-        steps.most_rows = steps.most_rows.max(rows);
-        steps.most_bytes = steps.most_bytes.max(bytes);
-        steps.removed += rows;
+        statements.reads += usize::from(is_read);
+        statements.removals += usize::from(rows > 0);
+        statements.most_rows = statements.most_rows.max(rows);
+        statements.most_bytes = statements.most_bytes.max(bytes);
+        statements.removed += rows;
         match outcome {
             Outcome::Continue(next) => operation = next,
-            Outcome::Answer(Answer::Undefined) => return steps,
+            Outcome::Answer(Answer::Undefined) => return statements,
             Outcome::Answer(other) => panic!("{other:?}"),
             Outcome::AnswerThen(..) => panic!("nothing follows"),
         }
@@ -78,11 +78,11 @@ fn entries_are_removed_by_rows_and_by_bytes() {
          INSERT INTO cache SELECT 'large-' || i, zeroblob(1000000), 2, 0 FROM n;
          INSERT INTO cache VALUES ('huge', zeroblob(20000000), 3, 0), ('live', zeroblob(10), 9e15, 0)",
     );
-    let steps = run(&db, "cache", "IIF(hash = 'huge', 0, length(value))", cache::cleanup(NOW));
-    assert_eq!(steps.removed, 5_031, "{steps:?}");
-    assert!(steps.most_rows <= STEP_ROWS && steps.most_bytes <= STEP_BYTES, "{steps:?}");
+    let statements = run(&db, "cache", "IIF(hash = 'huge', 0, length(value))", cache::cleanup(NOW));
+    assert_eq!(statements.removed, 5_031, "{statements:?}");
+    assert!(statements.most_rows <= STEP_ROWS && statements.most_bytes <= STEP_BYTES, "{statements:?}");
     // 5,031 keys, 500 at a time.
-    assert_eq!(steps.reads, 11, "each key is found once: {steps:?}");
+    assert_eq!(statements.reads, 11, "each key is found once: {statements:?}");
     assert_eq!(db.rows("SELECT hash FROM cache").len(), 1);
 }
 
@@ -94,8 +94,8 @@ fn what_cannot_be_removed_ends_it() {
          INSERT INTO cache SELECT 'small-' || i, zeroblob(10), 1, 0 FROM n;
          CREATE TRIGGER keep BEFORE DELETE ON cache BEGIN SELECT RAISE(IGNORE); END",
     );
-    let steps = run(&db, "cache", "1", cache::cleanup(NOW));
-    assert_eq!((steps.reads, steps.removed), (1, 0));
+    let statements = run(&db, "cache", "1", cache::cleanup(NOW));
+    assert_eq!((statements.reads, statements.removed), (1, 0));
 }
 
 #[test]
@@ -142,15 +142,15 @@ fn requests_of_many_resources_are_removed_in_steps() {
                 now: NOW,
             }),
         };
-        let steps = run(&db, "rate_limits", "1", cleanup());
-        assert_eq!(steps.removed, 4_000, "{steps:?}");
-        assert!(steps.most_rows <= STEP_ROWS, "{steps:?}");
-        // 2,001 names, 200 at a time, and what each page of them has; and the places held, 500 at a time.
-        assert!(steps.reads <= 2 * 11 + 4 + 5, "each name is looked up once: {steps:?}");
+        let statements = run(&db, "rate_limits", "1", cleanup());
+        assert_eq!(statements.removed, 4_000, "{statements:?}");
+        assert!(statements.most_rows <= STEP_ROWS, "{statements:?}");
+        // 2,001 names, 200 at a time, and what each page of them has; and the reserved slots, 500 at a time.
+        assert!(statements.reads <= 2 * 11 + 4 + 5, "each name is looked up once: {statements:?}");
         assert_eq!(db.rows("SELECT resource, timestamp FROM rate_limits").len(), 1);
         assert_eq!(db.number("SELECT COUNT(*) FROM rate_limit_reservations"), 1_000.0);
-        let steps = run(&db, "rate_limits", "1", cleanup());
-        assert_eq!(steps.removed, 0);
+        let statements = run(&db, "rate_limits", "1", cleanup());
+        assert_eq!(statements.removed, 0);
     }
 }
 
@@ -221,6 +221,6 @@ fn a_large_entry_that_has_expired_is_removed_there_too() {
         let Outcome::AnswerThen(Answer::Undefined, removal) = db.step(cache::get("key", NOW)) else {
             panic!("it has expired");
         };
-        assert_eq!(removal.weight == Weight::Heavy, is_heavy);
+        assert_eq!(removal.cost == Cost::Unbounded, is_heavy);
     }
 }

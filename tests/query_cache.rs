@@ -8,8 +8,8 @@ mod common;
 use comic_vine_sqlite_store::core::adaptive::{self, Priority};
 use comic_vine_sqlite_store::core::cache;
 use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome, Results};
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
-use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome, PlanRows};
 use comic_vine_sqlite_store::core::query_cache::MAX_ENTRY_BYTES;
 use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
@@ -130,13 +130,13 @@ fn open(location: &Location) -> Connection {
 
 /// Carries out a call and what follows from it.
 fn run(connection: &Connection, operation: Operation) -> Answer {
-    let Operation { steps, read_only, outcome, .. } = operation;
-    let rows: PlanRows = if read_only {
-        connection.read(&steps).unwrap()
+    let Operation { statements, read_only, completion, .. } = operation;
+    let rows: Results = if read_only {
+        connection.read(&statements).unwrap()
     } else {
-        connection.transact(true, &[&steps]).unwrap().remove(0)
+        connection.transact(true, &[&statements]).unwrap().remove(0)
     };
-    match outcome(rows) {
+    match completion(rows) {
         Outcome::Answer(answer) => answer,
         Outcome::AnswerThen(answer, next) => {
             run(connection, next);
@@ -153,12 +153,12 @@ fn compare(connection: &Connection, now: f64) -> Result<(), TestCaseError> {
         gets.chain((0..RESOURCES.len()).map(Act::CanProceed)).filter_map(|act| Some((operation(&act, now)?, act)))
     };
     for ((with, act), (without, _)) in reads().zip(reads()) {
-        let cached = connection.read(&with.steps).unwrap();
-        let read = connection.transact(false, &[&without.steps]).unwrap().remove(0);
-        let answers = [(with.outcome)(cached), (without.outcome)(read)].map(|outcome| match outcome {
+        let cached = connection.read(&with.statements).unwrap();
+        let read = connection.transact(false, &[&without.statements]).unwrap().remove(0);
+        let answers = [(with.completion)(cached), (without.completion)(read)].map(|outcome| match outcome {
             Outcome::Answer(answer) => (format!("{answer:?}"), false),
             Outcome::AnswerThen(answer, _) => (format!("{answer:?}"), true),
-            Outcome::Continue(next) => (format!("{:?}", next.steps), true),
+            Outcome::Continue(next) => (format!("{:?}", next.statements), true),
         });
         prop_assert_eq!(&answers[0], &answers[1], "{:?} at {}", act, now);
     }
@@ -212,7 +212,7 @@ fn cached_answers_are_used_until_somebody_else_commits() {
     let location = Location::File(file.path().to_owned());
     let (one, other) = (open(&location), open(&location));
     let reads = || [cache::get("one", START), rate_limit::can_proceed(call(0, START), None)];
-    let cached = |connection: &Connection| reads().map(|read| connection.has_cached(&read.steps));
+    let cached = |connection: &Connection| reads().map(|read| connection.has_cached(&read.statements));
     let read = |connection: &Connection| reads().map(|read| drop(run(connection, read)));
 
     assert_eq!(cached(&one), [false, false]);
@@ -237,16 +237,16 @@ fn cached_entries_are_bounded() {
     for index in 0..count {
         run(&connection, cache::set(index.to_string(), text.as_str(), 60.0, START));
         let get = || cache::get(index.to_string(), START);
-        assert!(!connection.has_cached(&get().steps), "nobody has asked for it");
+        assert!(!connection.has_cached(&get().statements), "nobody has asked for it");
         run(&connection, get());
     }
-    let cached = |index: usize| connection.has_cached(&cache::get(index.to_string(), START).steps);
+    let cached = |index: usize| connection.has_cached(&cache::get(index.to_string(), START).statements);
     assert!(!cached(0), "the one that was not used for longest has gone");
     assert!(cached(count - 1));
     assert!((0..count).filter(|index| cached(*index)).count() * text.len() <= MAX_ENTRY_BYTES.get());
 
     run(&connection, cache::get("huge", START));
     run(&connection, cache::set("huge", format!("\"{}\"", "x".repeat(MAX_ENTRY_BYTES.get())), 60.0, START));
-    assert!(!connection.has_cached(&cache::get("huge", START).steps));
+    assert!(!connection.has_cached(&cache::get("huge", START).statements));
     assert!(cached(count - 1), "what is too large does not drive out the rest");
 }

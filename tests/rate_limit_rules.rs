@@ -8,8 +8,8 @@ mod common;
 use std::collections::{HashMap, HashSet};
 
 use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::operation::{Operation, Outcome};
 use comic_vine_sqlite_store::core::options::{RateLimitConfig, ResourceConfigs};
-use comic_vine_sqlite_store::core::plan::{Operation, Outcome};
 use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
 use common::{Db, Value, boolean, members, number};
 use proptest::prelude::*;
@@ -24,15 +24,15 @@ const STORES: usize = 3;
 struct Resource {
     /// Requests that are stored.
     requests: Vec<f64>,
-    /// Places held: by whom and until when. Lapsed ones stay until somebody else wants a place.
-    places: Vec<(usize, f64)>,
+    /// Reserved slots: by whom and until when. Expired ones stay until somebody else wants a slot.
+    slots: Vec<(usize, f64)>,
     /// All requests since the last reset.
     history: Vec<f64>,
 }
 
 impl Resource {
-    /// What a call at `now` goes by. TODAY: a time later than `now` is taken as it is, so a request counts, and a place
-    /// is held, for as long as the clock was set back, and its own span besides.
+    /// What a call at `now` goes by. TODAY: a time later than `now` is taken as it is, so a request counts, and a slot
+    /// is reserved, for as long as the clock was set back, and its own span besides.
     fn as_of(&self, _now: f64) -> Self {
         self.clone()
     }
@@ -41,12 +41,12 @@ impl Resource {
         self.as_of(now).requests.iter().filter(|at| now - **at <= limit.window_ms).count()
     }
 
-    fn held(&self, now: f64) -> usize {
-        self.as_of(now).places.iter().filter(|(_, until)| now < *until).count()
+    fn reserved(&self, now: f64) -> usize {
+        self.as_of(now).slots.iter().filter(|(_, until)| now < *until).count()
     }
 
     fn count(&self, limit: RateLimitConfig, now: f64) -> f64 {
-        (self.recorded(limit, now) + self.held(now)) as f64
+        (self.recorded(limit, now) + self.reserved(now)) as f64
     }
 
     fn is_free(&self, limit: RateLimitConfig, now: f64) -> bool {
@@ -61,10 +61,10 @@ impl Resource {
         if self.is_free(limit, now) {
             return 0.0;
         }
-        let Resource { requests, places, .. } = self.as_of(now);
+        let Resource { requests, slots, .. } = self.as_of(now);
         let in_window = requests.into_iter().filter(|at| now - at <= limit.window_ms);
-        let held = places.into_iter().map(|(_, until)| until).filter(|until| now < *until);
-        let mut ends: Vec<f64> = in_window.map(|at| at + limit.window_ms).chain(held).collect();
+        let reserved = slots.into_iter().map(|(_, until)| until).filter(|until| now < *until);
+        let mut ends: Vec<f64> = in_window.map(|at| at + limit.window_ms).chain(reserved).collect();
         ends.sort_by(|one, other| other.total_cmp(one));
         (ends[limit.limit.ceil() as usize - 1] - now).max(1.0)
     }
@@ -79,15 +79,17 @@ impl Resource {
         self.requests.retain(|at| start <= *at);
     }
 
-    fn lapse(&mut self, now: f64) {
-        self.places.retain(|(_, until)| now < *until);
+    fn expire_reservations(&mut self, now: f64) {
+        self.slots.retain(|(_, until)| now < *until);
     }
 
-    /// Gives up the place that a store has held longest.
+    /// Gives up the slot that a store has reserved longest.
     fn release(&mut self, owner: usize) -> bool {
-        let held = self.places.iter().enumerate().filter(|(_, (who, _))| *who == owner);
-        let Some((first, _)) = held.min_by(|(_, one), (_, other)| one.1.total_cmp(&other.1)) else { return false };
-        self.places.remove(first);
+        let reserved = self.slots.iter().enumerate().filter(|(_, (who, _))| *who == owner);
+        let Some((first, _)) = reserved.min_by(|(_, one), (_, other)| one.1.total_cmp(&other.1)) else {
+            return false;
+        };
+        self.slots.remove(first);
         true
     }
 
@@ -113,11 +115,11 @@ enum Act {
     Stats,
     Acquire,
     Record,
-    /// Takes a place, where places are held.
+    /// Takes a slot, where slots are reserved.
     Reserve,
-    /// Records in the place taken.
+    /// Records in the slot taken.
     Redeem,
-    /// Records where places are held, in one if the store has one.
+    /// Records where slots are reserved, in one if the store has one.
     RecordAsHolder,
     Lower,
     Raise,
@@ -129,27 +131,27 @@ enum Act {
 /// After how long, which store, which resource, what.
 type Action = (i64, usize, usize, Act);
 
-/// What lies in the database: requests, and places held.
+/// What lies in the database: requests, and reserved slots.
 #[derive(Debug, PartialEq)]
 struct Stored {
     requests: Vec<(String, f64)>,
-    places: Vec<(String, String, f64)>,
+    slots: Vec<(String, String, f64)>,
 }
 
 impl Stored {
     fn in_order(mut self) -> Self {
         self.requests.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
-        let key = |place: &(String, String, f64)| (place.0.clone(), place.1.clone());
-        self.places.sort_by(|one, other| key(one).cmp(&key(other)).then(one.2.total_cmp(&other.2)));
+        let key = |slot: &(String, String, f64)| (slot.0.clone(), slot.1.clone());
+        self.slots.sort_by(|one, other| key(one).cmp(&key(other)).then(one.2.total_cmp(&other.2)));
         self
     }
 
-    /// How many requests and places of a resource count at `now`.
+    /// How many requests and slots of a resource count at `now`.
     fn count(&self, on: usize, limit: RateLimitConfig, now: f64) -> f64 {
         let counts = |at: f64| now - limit.window_ms <= at;
         let recorded = self.requests.iter().filter(|(of, at)| of == RESOURCES[on] && counts(*at)).count();
-        let held = self.places.iter().filter(|(of, _, until)| of == RESOURCES[on] && now < *until).count();
-        (recorded + held) as f64
+        let reserved = self.slots.iter().filter(|(of, _, until)| of == RESOURCES[on] && now < *until).count();
+        (recorded + reserved) as f64
     }
 }
 
@@ -196,20 +198,20 @@ impl<'db> Model<'db> {
     fn stored(&self) -> Stored {
         let text = |value: &Value| value.text().unwrap().to_owned();
         let requests = self.db.rows("SELECT resource, timestamp FROM rate_limits");
-        let places = self.db.rows("SELECT resource, owner, expires_at FROM rate_limit_reservations");
+        let slots = self.db.rows("SELECT resource, owner, expires_at FROM rate_limit_reservations");
         Stored {
             requests: requests.iter().map(|row| (text(&row[0]), row[1].number().unwrap())).collect(),
-            places: places.iter().map(|row| (text(&row[0]), text(&row[1]), row[2].number().unwrap())).collect(),
+            slots: slots.iter().map(|row| (text(&row[0]), text(&row[1]), row[2].number().unwrap())).collect(),
         }
         .in_order()
     }
 
     fn expected(&self) -> Stored {
-        let mut expected = Stored { requests: Vec::new(), places: Vec::new() };
+        let mut expected = Stored { requests: Vec::new(), slots: Vec::new() };
         for (resource, name) in self.resources.iter().zip(RESOURCES) {
             expected.requests.extend(resource.requests.iter().map(|at| (name.to_owned(), *at)));
-            let place = |(who, until): &(usize, f64)| (name.to_owned(), format!("store-{who}"), *until);
-            expected.places.extend(resource.places.iter().map(place));
+            let slot = |(who, until): &(usize, f64)| (name.to_owned(), format!("store-{who}"), *until);
+            expected.slots.extend(resource.slots.iter().map(slot));
         }
         expected.in_order()
     }
@@ -219,7 +221,7 @@ impl<'db> Model<'db> {
         let (now, limit, resource) = (self.time(who), self.limits[on], &self.resources[on]);
         let start = now - limit.window_ms;
         let free = resource.is_free(limit, now);
-        let places = Reservations { owner: format!("store-{who}"), for_ms: self.reserve_for };
+        let slots = Reservations { owner: format!("store-{who}"), for_ms: self.reserve_for };
         let before = self.stored();
         match act {
             Act::CanProceed => {
@@ -281,20 +283,20 @@ impl<'db> Model<'db> {
                 self.resources[on].record(now);
             }
             Act::Reserve => {
-                let answer = self.db.run(rate_limit::can_proceed(self.call(who, on), Some(&places)));
+                let answer = self.db.run(rate_limit::can_proceed(self.call(who, on), Some(&slots)));
                 assert_eq!(boolean(answer), free);
                 let until = now + self.reserve_for;
-                self.admit(who, on, free, |resource| resource.places.push((who, until)));
+                self.admit(who, on, free, |resource| resource.slots.push((who, until)));
             }
             Act::Redeem => {
                 if self.resources[on].release(who) {
-                    self.db.run(rate_limit::record(RESOURCES[on].to_owned(), now, Some(&places)));
+                    self.db.run(rate_limit::record(RESOURCES[on].to_owned(), now, Some(&slots)));
                     self.resources[on].record(now);
                 }
             }
             Act::RecordAsHolder => {
                 self.resources[on].release(who);
-                self.db.run(rate_limit::record(RESOURCES[on].to_owned(), now, Some(&places)));
+                self.db.run(rate_limit::record(RESOURCES[on].to_owned(), now, Some(&slots)));
                 self.resources[on].record(now);
             }
             Act::Lower => self.limits[on].limit = (limit.limit / 2.0).floor(),
@@ -312,12 +314,12 @@ impl<'db> Model<'db> {
                 let mut kept = 0;
                 for (resource, limit) in self.resources.iter_mut().zip(self.limits) {
                     resource.sweep(now - limit.window_ms);
-                    resource.lapse(now);
+                    resource.expire_reservations(now);
                     kept += resource.recorded(limit, now);
                 }
                 assert_eq!(self.db.number("SELECT COUNT(*) FROM rate_limits"), kept as f64);
-                let held: usize = self.resources.iter().map(|resource| resource.places.len()).sum();
-                assert_eq!(self.db.number("SELECT COUNT(*) FROM rate_limit_reservations"), held as f64);
+                let reserved: usize = self.resources.iter().map(|resource| resource.slots.len()).sum();
+                assert_eq!(self.db.number("SELECT COUNT(*) FROM rate_limit_reservations"), reserved as f64);
                 self.cleanup_spares_what_counts(now, &before);
             }
         }
@@ -325,11 +327,11 @@ impl<'db> Model<'db> {
         assert_eq!(stored, self.expected(), "after {act:?} of {who} at {now}");
     }
 
-    /// A request was recorded or a place taken, if there was one.
+    /// A request was recorded or a slot taken, if there was one.
     fn admit(&mut self, who: usize, on: usize, free: bool, change: impl FnOnce(&mut Resource)) {
         let (now, limit, resource) = (self.time(who), self.limits[on], &mut self.resources[on]);
         resource.sweep(now - limit.window_ms);
-        resource.lapse(now);
+        resource.expire_reservations(now);
         if free {
             change(resource);
             // Whatever the clock shows: as counted at that time, no window has more than the limit.
@@ -345,13 +347,13 @@ impl<'db> Model<'db> {
             let counts = (now - self.limits[on].window_ms..=now).contains(at);
             assert!(!counts || after.requests.contains(&(resource.clone(), *at)), "{at} at {now}");
         }
-        for place in &before.places {
-            let is_held = now < place.2 && place.2 <= now + self.reserve_for;
-            assert!(!is_held || after.places.contains(place), "{place:?} at {now}");
+        for slot in &before.slots {
+            let is_reserved = now < slot.2 && slot.2 <= now + self.reserve_for;
+            assert!(!is_reserved || after.slots.contains(slot), "{slot:?} at {now}");
         }
     }
 
-    /// 0 exactly if a request may be made now; otherwise a place is free when it is over, and not before.
+    /// 0 exactly if a request may be made now; otherwise a slot is free when it is over, and not before.
     fn check_wait(&mut self, who: usize, on: usize) {
         let (now, limit, resource) = (self.time(who), self.limits[on], &self.resources[on]);
         let wait = number(self.db.run(rate_limit::wait_time(self.call(who, on))));
@@ -372,11 +374,11 @@ impl<'db> Model<'db> {
         self.resources[on].sweep(now - limit.window_ms);
     }
 
-    /// Once all clocks are past all that was stored, whoever comes gets a place, and nothing is left.
+    /// Once all clocks are past all that was stored, whoever comes gets a slot, and nothing is left.
     fn settle(mut self) {
-        let Stored { requests, places } = self.stored();
+        let Stored { requests, slots } = self.stored();
         let longest = self.limits[0].window_ms.max(self.limits[1].window_ms);
-        let ends = requests.iter().map(|(_, at)| at + longest).chain(places.iter().map(|place| place.2));
+        let ends = requests.iter().map(|(_, at)| at + longest).chain(slots.iter().map(|slot| slot.2));
         let behind = -self.ahead.into_iter().min().unwrap();
         self.now = ends.fold(self.now, f64::max).ceil() + behind as f64 + 1.0;
         for who in 0..STORES {
@@ -388,7 +390,7 @@ impl<'db> Model<'db> {
             }
         }
         self.apply((0, 0, 0, Act::Cleanup));
-        assert_eq!(self.stored(), Stored { requests: Vec::new(), places: Vec::new() });
+        assert_eq!(self.stored(), Stored { requests: Vec::new(), slots: Vec::new() });
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use comic_vine_sqlite_store::core::cache;
-use comic_vine_sqlite_store::core::plan::{Answer, Operation, Outcome};
+use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome};
 use comic_vine_sqlite_store::sqlite::connection::Connection;
 use comic_vine_sqlite_store::sqlite::os::sidecars::sidecar_paths;
 use common::{TempFile, open_cache as open};
@@ -28,15 +28,15 @@ fn plain(path: &Path) -> Plain {
 
 fn set(connection: &Connection, hash: &str, number: u32) {
     let operation = cache::set(hash, number.to_string(), HOUR, 0.0);
-    connection.transact(true, &[&operation.steps]).unwrap();
+    connection.transact(true, &[&operation.statements]).unwrap();
 }
 
 /// What the file says, not a copy of it in memory.
 fn get(connection: &Connection, hash: &str) -> Option<u32> {
-    let Operation { steps, outcome, .. } = cache::get(hash, 1.0);
+    let Operation { statements, completion, .. } = cache::get(hash, 1.0);
     // Two steps, since the query cache answers single ones.
-    let rows = connection.transact(false, &[&steps, &steps]).unwrap().remove(0);
-    match outcome(rows) {
+    let rows = connection.transact(false, &[&statements, &statements]).unwrap().remove(0);
+    match completion(rows) {
         Outcome::Answer(Answer::Json { text, .. }) => text.parse().ok(),
         _ => None,
     }

@@ -12,10 +12,11 @@ use std::time::Duration;
 use comic_vine_sqlite_store::core::cache;
 use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Error, Result, StoreKind};
+use comic_vine_sqlite_store::core::operation::{Answer, BoundStatement, Operation, Target};
 use comic_vine_sqlite_store::core::options::{DedupeOptions, JournalMode, Synchronous};
-use comic_vine_sqlite_store::core::plan::{Answer, Operation, Place, Step};
-use comic_vine_sqlite_store::core::schema::{SchemaConnection, Statement, Table};
-use comic_vine_sqlite_store::engine::batch::Completion;
+use comic_vine_sqlite_store::core::schema::SchemaConnection;
+use comic_vine_sqlite_store::core::statements::{Statement, Table};
+use comic_vine_sqlite_store::engine::batch::Completed;
 use comic_vine_sqlite_store::engine::call::Call;
 use comic_vine_sqlite_store::engine::scheduler::Scheduler;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
@@ -251,16 +252,16 @@ fn a_log_that_another_program_replaced_is_not_read() {
 fn what_many_reads_find_to_be_tidied_is_queued_once() {
     let tidying = |key: &str| {
         let values = [key.into(), 1.0.into()];
-        Operation::command([Step::new(Statement::RateLapse, values)])
+        Operation::command([BoundStatement::new(Statement::RateExpireReservations, values)])
     };
     let mut scheduler = Scheduler::<(), Error>::default();
     assert!(!scheduler.has_like(&tidying("one")));
     scheduler.submit(Call { operation: tidying("one"), reply: None, deadline: None });
     assert!(scheduler.has_like(&tidying("one")));
     assert!(!scheduler.has_like(&tidying("two")), "another resource");
-    let writes = Operation::command([Step::new(Statement::RateReset, ["one".into()])]);
+    let writes = Operation::command([BoundStatement::new(Statement::RateReset, ["one".into()])]);
     assert!(!scheduler.has_like(&writes), "a write is made as often as it is asked for");
-    let reads = Operation::read([Step::new(Statement::CacheGet, ["one".into()])], |_| panic!("not run"));
+    let reads = Operation::read([BoundStatement::new(Statement::CacheGet, ["one".into()])], |_| panic!("not run"));
     assert!(!scheduler.has_like(&reads));
     // Once it is under way it may be past what was found since.
     scheduler.next_batch(1, 1).unwrap();
@@ -270,15 +271,15 @@ fn what_many_reads_find_to_be_tidied_is_queued_once() {
 #[test]
 fn what_is_tidied_is_waited_for_by_statistics_alone() {
     let mut scheduler = Scheduler::<(), Error>::default();
-    let step = Step::new(Statement::DedupeRemoveExpired, [1.0.into(), 0.0.into()]);
-    scheduler.submit(Call { operation: Operation::command([step]), reply: None, deadline: None });
-    let may_read = |scheduler: &Scheduler<(), Error>, key| scheduler.may_read(Place { table: Table::Jobs, key });
+    let bound = BoundStatement::new(Statement::DedupeRemoveExpired, [1.0.into(), 0.0.into()]);
+    scheduler.submit(Call { operation: Operation::command([bound]), reply: None, deadline: None });
+    let may_read = |scheduler: &Scheduler<(), Error>, key| scheduler.may_read(Target { table: Table::Jobs, key });
     assert!(may_read(&scheduler, Some("job")));
     assert!(!may_read(&scheduler, None));
     let mut batch = scheduler.next_batch_beside_reads(1, 1).unwrap();
     assert!(may_read(&scheduler, Some("job")) && !may_read(&scheduler, None));
     batch.refuse(&Error::NoThread);
-    scheduler.end(batch, &mut Completion::default());
+    scheduler.end(batch, &mut Completed::default());
     assert!(may_read(&scheduler, None));
 }
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 use comic_vine_sqlite_store::core::adaptive::{self, Priority};
 use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
+use comic_vine_sqlite_store::core::operation::{BoundStatement, Cost, Operation, Outcome};
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, DedupeOptions, RateLimitConfig};
-use comic_vine_sqlite_store::core::plan::{Operation, Outcome, Step, Weight};
 use comic_vine_sqlite_store::core::rate_limit::{self, Reservations};
 use comic_vine_sqlite_store::core::{cache, value::Millis};
-use comic_vine_sqlite_store::engine::batch::{Batch, Completion, Progress};
+use comic_vine_sqlite_store::engine::batch::{Batch, Completed, Progress};
 use comic_vine_sqlite_store::engine::call::{AtOnce, Call, run_at_once};
 use comic_vine_sqlite_store::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
 use comic_vine_sqlite_store::engine::scheduler::Scheduler;
@@ -133,24 +133,24 @@ impl Stores {
 /// A connection whose transactions end later.
 struct Later {
     connection: Connection,
-    under_way: Option<(Vec<Vec<Step>>, bool)>,
+    under_way: Option<(Vec<Vec<BoundStatement>>, bool)>,
 }
 
 impl Executor for Later {
     type Error = Error;
 
-    fn run(&mut self, Transaction { plans, writes }: Transaction<'_>) -> Option<TransactionResult<Error>> {
+    fn run(&mut self, Transaction { lists, writes }: Transaction<'_>) -> Option<TransactionResult<Error>> {
         assert!(self.under_way.is_none(), "two transactions at a time");
-        self.under_way = Some((plans.iter().map(|plan| plan.to_vec()).collect(), writes));
+        self.under_way = Some((lists.iter().map(|list| list.to_vec()).collect(), writes));
         None
     }
 }
 
 impl Later {
     fn end(&mut self, end: End) -> TransactionResult<Error> {
-        let (plans, writes) = self.under_way.take().unwrap();
-        let plans: Vec<&[Step]> = plans.iter().map(Vec::as_slice).collect();
-        let run = || self.connection.transact(writes, &plans);
+        let (lists, writes) = self.under_way.take().unwrap();
+        let lists: Vec<&[BoundStatement]> = lists.iter().map(Vec::as_slice).collect();
+        let run = || self.connection.transact(writes, &lists);
         let refused = || Error::Internal(format!("{end:?}"));
         match end {
             End::Committed => run(),
@@ -204,11 +204,13 @@ impl World {
         // As the executors do: a read is carried out at once if nothing is before it that it could see.
         let fate = &mut self.fates[id];
         let run = |operation: &Operation| {
-            let at_once = operation.read_only && operation.weight == Weight::Light;
-            (at_once && operation.steps.iter().all(|step| self.scheduler.may_read(step.place()))).then(|| {
-                fate.carried_out += 1;
-                self.later.connection.read(&operation.steps)
-            })
+            let at_once = operation.read_only && operation.cost == Cost::Bounded;
+            (at_once && operation.statements.iter().all(|bound| self.scheduler.may_read(bound.target()))).then(
+                || {
+                    fate.carried_out += 1;
+                    self.later.connection.read(&operation.statements)
+                },
+            )
         };
         let deadline = Some(Duration::from_millis(self.now + 300));
         match run_at_once(operation, run) {
@@ -246,9 +248,9 @@ impl World {
     }
 
     fn end(&mut self, end: End) {
-        let Some((plans, _)) = &self.later.under_way else { return };
+        let Some((lists, _)) = &self.later.under_way else { return };
         let batch = self.batch.as_mut().unwrap();
-        let calls: Vec<Option<usize>> = batch.calls().take(plans.len()).map(|call| call.reply).collect();
+        let calls: Vec<Option<usize>> = batch.calls().take(lists.len()).map(|call| call.reply).collect();
         // What follows from answers that were given fails unseen.
         let end = if calls.iter().any(Option::is_none) { End::Committed } else { end };
         if matches!(end, End::Committed | End::Applied) {
@@ -291,7 +293,7 @@ impl World {
         }
     }
 
-    fn take(&mut self, completion: Completion<usize, Error>) {
+    fn take(&mut self, completion: Completed<usize, Error>) {
         for (call, answer) in completion.answers {
             let before = self.fates[call].answer.replace(answer.map(|answer| format!("{answer:?}")));
             assert!(before.is_none(), "call {call} is answered twice");

@@ -5,8 +5,9 @@
 mod common;
 
 use comic_vine_sqlite_store::core::error::StoreKind;
-use comic_vine_sqlite_store::core::plan::Step;
-use comic_vine_sqlite_store::core::schema::{Effect, SchemaConnection, Statement, Table};
+use comic_vine_sqlite_store::core::operation::BoundStatement;
+use comic_vine_sqlite_store::core::schema::SchemaConnection;
+use comic_vine_sqlite_store::core::statements::{Effect, Statement, Table};
 use comic_vine_sqlite_store::sqlite::connection::Location;
 
 use common::Value;
@@ -31,7 +32,7 @@ fn none_is_prepared_anew_for_other_values() {
     for round in 0..5 {
         for statement in Statement::ALL {
             let values = (0..parameters(*statement)).map(|parameter| Value::Integer(round * 1_000 + parameter));
-            connection.transact(true, &[&[Step::new(*statement, values)]]).unwrap();
+            connection.transact(true, &[&[BoundStatement::new(*statement, values)]]).unwrap();
         }
         // The first time for the schema.
         let anew = connection.preparations_anew().unwrap();

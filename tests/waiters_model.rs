@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use comic_vine_sqlite_store::core::dedupe::rules::LEASE_MS;
 use comic_vine_sqlite_store::core::dedupe::waiters::{Action, Asked, Ending, Event, Now, Waiters};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
+use comic_vine_sqlite_store::core::operation::{Answer, Operation, Wait};
 use comic_vine_sqlite_store::core::options::DedupeOptions;
-use comic_vine_sqlite_store::core::plan::{Answer, Operation, Wait};
-use comic_vine_sqlite_store::core::schema::Statement;
+use comic_vine_sqlite_store::core::statements::Statement;
 use common::Db;
 use proptest::prelude::*;
 
@@ -223,12 +223,12 @@ const CHOICES: [Choice; 15] = [
 ];
 
 /// Whether an operation looks what there is of a hash, rather than changes it.
-fn looks(operation: &Operation) -> bool {
+fn polls(operation: &Operation) -> bool {
     operation.read_only || is(operation, Statement::DedupeAbandon)
 }
 
 fn is(operation: &Operation, statement: Statement) -> bool {
-    operation.steps[0].statement == statement
+    operation.statements[0].statement == statement
 }
 
 /// Whether a choice can be, and is not the same as nothing.
@@ -240,9 +240,9 @@ fn may_be(world: &World, choice: Choice) -> bool {
         C::WaitFor | C::Register | C::Complete | C::Fail | C::Clear => true,
         C::Changed => waits,
         C::Later | C::MuchLater => next.is_some() || waits,
-        C::Wait | C::Claimed | C::Result | C::Rejected => next.is_some_and(looks),
+        C::Wait | C::Claimed | C::Result | C::Rejected => next.is_some_and(polls),
         C::Done | C::Busy => next.is_some(),
-        C::Not => next.is_some_and(|next| !looks(next) && !is(next, Statement::DedupeClear)),
+        C::Not => next.is_some_and(|next| !polls(next) && !is(next, Statement::DedupeClear)),
     }
 }
 
@@ -274,15 +274,15 @@ fn choose(world: &mut World, choice: Choice) {
         _ => world.answer(0, |operation| match choice {
             C::Wait => Ok(Answer::Wait(Wait {
                 deadline: Some(now.caller + JOB / 2.0),
-                look_again_at: Some(now.system + LEASE_MS),
+                next_poll_at: Some(now.system + LEASE_MS),
             })),
             C::Result => Ok(Answer::Json { text: "\"hash\"".to_owned().into(), unreadable: None }),
             C::Rejected => Ok(Answer::Rejection(Error::JobFailed("hash".to_owned()))),
             C::Done | C::Not => {
                 let done = choice == C::Done;
-                match operation.steps[0].statement {
+                match operation.statements[0].statement {
                     Statement::DedupeRegister => {
-                        let own = operation.steps[0].values[1].text().unwrap().to_owned();
+                        let own = operation.statements[0].values[1].text().unwrap().to_owned();
                         Ok(Answer::Registered {
                             job_id: if done { own } else { "other".to_owned() },
                             created: done,
@@ -332,7 +332,7 @@ enum Act {
     Complete,
     Fail,
     /// The next operation of the store is carried out, or refused.
-    Step,
+    BoundStatement,
     Refuse,
     Changed,
     Renew,
@@ -346,7 +346,7 @@ fn acts() -> impl Strategy<Value = Vec<(usize, u8, Act)>> {
         3 => Just(Act::Register),
         3 => Just(Act::Complete),
         2 => Just(Act::Fail),
-        14 => Just(Act::Step),
+        14 => Just(Act::BoundStatement),
         1 => Just(Act::Refuse),
         3 => Just(Act::Changed),
         1 => Just(Act::Renew),
@@ -402,9 +402,9 @@ proptest! {
                 Act::Register => world.register(store, &hash),
                 Act::Complete => world.end(store, &hash, true),
                 Act::Fail => world.end(store, &hash, false),
-                Act::Step | Act::Refuse => {
+                Act::BoundStatement | Act::Refuse => {
                     let next = world.stores[store].running.front();
-                    let next = next.map(|next| next.operation.steps[0].statement);
+                    let next = next.map(|next| next.operation.statements[0].statement);
                     let refused = matches!(act, Act::Refuse);
                     world.answer(store, |operation| if refused { Err(busy()) } else { Ok(db.run(operation)) });
                     match next {

@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::capacity::{self, Activity, Capacity};
-use super::housekeeping::{self, LIGHT_ROWS, OldRequests};
+use super::housekeeping::{self, BOUNDED_ROWS, OldRequests};
+use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
 use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
-use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows};
-use super::rate_limit::{Reservations, admitted, cleanup_old, lapse, names, nth_to_leave, release, until_left};
-use super::schema::Statement;
+use super::rate_limit::{
+    Reservations, admitted, cleanup_old, expire_reservations, names, nth_newest_expiry, release, until_left,
+};
+use super::statements::Statement;
 use super::value::{Millis, Value};
 
 /// Who makes a request.
@@ -62,12 +64,12 @@ pub struct Call {
 /// A resource's division and use, as a call found them.
 struct View {
     capacity: Capacity,
-    /// Requests in the window, and places held, of each class.
+    /// Requests in the window, and reserved slots, of each class.
     user: f64,
     background: f64,
     recent_user: f64,
     /// Statements that follow from having looked.
-    follow_up: Vec<Step>,
+    follow_up: Vec<BoundStatement>,
     /// The requests that serve nothing any more, if there are some.
     old: Option<OldRequests>,
     entered_high_activity: bool,
@@ -75,7 +77,7 @@ struct View {
 
 impl View {
     /// A request passes while its class is below its share and the whole below the limit. Where the division
-    /// leaves users nothing, they may use any place not yet used: otherwise nobody could ever become active.
+    /// leaves users nothing, they may use any free slot: otherwise nobody could ever become active.
     fn admits(&self, priority: Priority, limit: f64) -> bool {
         self.class_admits(priority) && self.user + self.background < limit
     }
@@ -95,7 +97,7 @@ impl View {
 }
 
 /// The answer and, if something follows from having looked, that.
-fn answer_then(answer: Answer, follow_up: Vec<Step>, old: Vec<OldRequests>) -> Outcome {
+fn answer_then(answer: Answer, follow_up: Vec<BoundStatement>, old: Vec<OldRequests>) -> Outcome {
     if follow_up.is_empty() && old.is_empty() {
         Outcome::Answer(answer)
     } else {
@@ -118,14 +120,14 @@ impl Call {
                 .max(self.config.sustained_inactivity_threshold_ms)
     }
 
-    fn usage(&self) -> Step {
+    fn usage(&self) -> BoundStatement {
         let resource = Value::from(self.resource.as_str());
-        Step::new(Statement::AdaptiveUsage, [resource, self.window_start().into(), self.now.into()])
+        BoundStatement::new(Statement::AdaptiveUsage, [resource, self.window_start().into(), self.now.into()])
     }
 
-    fn activity(&self) -> Step {
+    fn activity(&self) -> BoundStatement {
         let third = self.config.monitoring_window_ms / 3.0;
-        Step::new(
+        BoundStatement::new(
             Statement::AdaptiveActivity,
             [
                 Value::from(self.resource.as_str()),
@@ -148,7 +150,7 @@ impl Call {
 
     /// Makes the view from the rows of [`usage`](Self::usage) and, if they were asked for,
     /// [`activity`](Self::activity). `None`: the division is due and the activity is not there.
-    fn view(&self, usage: &StepRows, activity: Option<&StepRows>) -> Option<View> {
+    fn view(&self, usage: &StatementResult, activity: Option<&StatementResult>) -> Option<View> {
         let mut follow_up = Vec::new();
         let mut entered_high_activity = false;
         let capacity = if self.is_due() {
@@ -157,7 +159,7 @@ impl Call {
             if capacity.high_activity != was_high {
                 entered_high_activity = capacity.high_activity;
                 let statement = if was_high { Statement::AdaptiveLeaveHigh } else { Statement::AdaptiveEnterHigh };
-                follow_up.push(Step::new(statement, [Value::from(self.resource.as_str())]));
+                follow_up.push(BoundStatement::new(statement, [Value::from(self.resource.as_str())]));
             }
             self.divisions.set(&self.resource, (capacity.clone(), self.now));
             capacity
@@ -170,7 +172,7 @@ impl Call {
             capacity
         };
         let has_old = usage.optional_number(2).is_some_and(|oldest| oldest < self.keep_from());
-        let recent_user = activity.map_or(0.0, |step| step.number(0));
+        let recent_user = activity.map_or(0.0, |result| result.number(0));
         Some(View {
             capacity,
             user: usage.number(0) + usage.number(3),
@@ -185,42 +187,42 @@ impl Call {
     /// Looks at the resource and goes on with what it sees; reads the activity only when that is `needed` or a
     /// new division is due.
     fn look(self, needed: bool, then: impl FnOnce(&Call, View) -> Outcome + Send + 'static) -> Operation {
-        let mut steps = vec![self.usage()];
+        let mut statements = vec![self.usage()];
         if needed || self.is_due() {
-            steps.push(self.activity());
+            statements.push(self.activity());
         }
-        Operation::read(steps, move |rows: PlanRows| {
-            let nothing = StepRows::default();
+        Operation::read(statements, move |rows: Results| {
+            let nothing = StatementResult::default();
             match self.view(rows.first().unwrap_or(&nothing), rows.get(1)) {
                 Some(view) => then(&self, view),
                 // The division was dropped between the call and its turn.
                 None => Outcome::Continue(self.look(true, then)),
             }
         })
-        .going_on()
+        .continuing()
     }
 }
 
-fn read_activity(step: &StepRows) -> (Activity, bool) {
-    let latest = |stored: usize, kept: usize| match (step.optional_number(stored), step.optional_number(kept)) {
+fn read_activity(result: &StatementResult) -> (Activity, bool) {
+    let latest = |stored: usize, kept: usize| match (result.optional_number(stored), result.optional_number(kept)) {
         (Some(one), Some(other)) => Some(one.max(other)),
         (one, other) => one.or(other),
     };
     let activity = Activity {
-        recent_user: step.number(0),
-        last_third: step.number(1),
-        middle_third: step.number(2),
+        recent_user: result.number(0),
+        last_third: result.number(1),
+        middle_third: result.number(2),
         last_user_at: latest(3, 5),
         background_seen: latest(4, 6).is_some(),
     };
-    (activity, step.number(7) != 0.0)
+    (activity, result.number(7) != 0.0)
 }
 
-/// Answers whether one more request of a class may be made; holds its place if `reservations` are on.
+/// Answers whether one more request of a class may be made; reserves a slot if `reservations` are on.
 pub fn can_proceed(call: Call, priority: Priority, reservations: Option<&Reservations>) -> Operation {
     if let Some(Reservations { owner, for_ms }) = reservations {
-        let place = [Value::from(owner.as_str()), (call.now + for_ms).into()];
-        return admit(call, priority, Statement::AdaptiveReserve, place.to_vec());
+        let reservation = [Value::from(owner.as_str()), (call.now + for_ms).into()];
+        return admit(call, priority, Statement::AdaptiveReserve, reservation.to_vec());
     }
     call.look(false, move |call, mut view| {
         if priority == Priority::Background && view.capacity.background_paused {
@@ -236,8 +238,8 @@ pub fn acquire(call: Call, priority: Priority) -> Operation {
     admit(call, priority, Statement::AdaptiveAcquire, Vec::new())
 }
 
-/// Looks how the limit is divided, and runs a statement that records or reserves if there is a place: it counts
-/// again, so that no two processes get the same place.
+/// Looks how the limit is divided, and runs a statement that records or reserves if a slot is free: it counts
+/// again, so that no two processes get the same slot.
 fn admit(call: Call, priority: Priority, statement: Statement, more: Vec<Value>) -> Operation {
     call.look(false, move |call, view| {
         if !view.admits(priority, call.limit.limit) {
@@ -252,20 +254,21 @@ fn admit(call: Call, priority: Priority, statement: Statement, more: Vec<Value>)
         values.extend([call.now, call.window_start(), call.limit.limit].map(Value::from));
         values.extend([priority.as_str().into(), share.into()]);
         values.extend(more);
-        let mut steps = view.follow_up;
-        steps.extend(view.old.iter().flat_map(|old| old.removal(LIGHT_ROWS)));
-        steps.extend([lapse(&call.resource, call.now), Step::new(statement, values)]);
-        Outcome::Continue(Operation::write(steps, admitted))
+        let mut statements = view.follow_up;
+        statements.extend(view.old.iter().flat_map(|old| old.removal(BOUNDED_ROWS)));
+        statements.extend([expire_reservations(&call.resource, call.now), BoundStatement::new(statement, values)]);
+        Outcome::Continue(Operation::write(statements, admitted))
     })
 }
 
-/// Records a request of a class, in the place held for it if there is one.
+/// Records a request of a class, in the slot reserved for it if there is one.
 pub fn record(resource: &str, priority: Priority, now: Millis, reservations: Option<&Reservations>) -> Operation {
     let class = priority.as_str();
-    let mut steps = Vec::with_capacity(2);
-    steps.extend(reservations.map(|reservations| release(resource, reservations, Some(class))));
-    steps.push(Step::new(Statement::AdaptiveRecord, [Value::from(resource), now.into(), class.into()]));
-    Operation::command(steps)
+    let mut statements = Vec::with_capacity(2);
+    statements.extend(reservations.map(|reservations| release(resource, reservations, Some(class))));
+    statements
+        .push(BoundStatement::new(Statement::AdaptiveRecord, [Value::from(resource), now.into(), class.into()]));
+    Operation::command(statements)
 }
 
 /// Answers what remains of a resource's limit, and how it is divided.
@@ -309,17 +312,17 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
         let until_recalculation = call.config.recalculation_interval_ms;
         let class_blocked = !view.class_admits(priority);
         if class_blocked && (share == 0.0 || view.capacity.background_paused && priority == Priority::Background) {
-            // No request that leaves makes a place; only a new division can.
+            // No expiry frees a slot; only a new division can.
             return view.answer(Answer::Number(until_recalculation));
         }
         let start = call.window_start();
         let (window_ms, now) = (call.limit.window_ms, call.now);
-        let mut of_class = nth_to_leave(&call.resource, start, share, window_ms);
+        let mut of_class = nth_newest_expiry(&call.resource, start, share, window_ms);
         of_class.extend([now.into(), priority.as_str().into()]);
-        let of_class = Step::new(Statement::AdaptiveNthToLeave, of_class);
-        let mut of_all = nth_to_leave(&call.resource, start, limit, window_ms);
+        let of_class = BoundStatement::new(Statement::AdaptiveNthNewestExpiry, of_class);
+        let mut of_all = nth_newest_expiry(&call.resource, start, limit, window_ms);
         of_all.push(now.into());
-        let of_all = Step::new(Statement::RateNthToLeaveOrLapse, of_all);
+        let of_all = BoundStatement::new(Statement::RateNthNewestExpiryReserved, of_all);
         let total_blocked = view.user + view.background >= limit;
         let View { follow_up, old, .. } = view;
         Outcome::Continue(Operation::read([of_class, of_all], move |rows| {
@@ -337,24 +340,24 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
 pub fn reset(resource: &str, divisions: Arc<dyn Divisions>) -> Operation {
     let resource = resource.to_owned();
     let name = Value::from(resource.as_str());
-    let steps = [Statement::RateReset, Statement::RateResetReservations, Statement::AdaptiveForget]
-        .map(|statement| Step::new(statement, [name.clone()]));
-    Operation::write(steps, move |_| {
+    let statements = [Statement::RateReset, Statement::RateResetReservations, Statement::AdaptiveForget]
+        .map(|statement| BoundStatement::new(statement, [name.clone()]));
+    Operation::write(statements, move |_| {
         divisions.forget(Some(&resource));
         Outcome::Answer(Answer::Undefined)
     })
-    .heavy()
+    .unbounded()
 }
 
 /// Forgets every request and all activity.
 pub fn clear(divisions: Arc<dyn Divisions>) -> Operation {
-    let steps = [Statement::RateClear, Statement::RateClearReservations, Statement::AdaptiveForgetAll]
-        .map(|statement| Step::new(statement, []));
-    Operation::write(steps, move |_| {
+    let statements = [Statement::RateClear, Statement::RateClearReservations, Statement::AdaptiveForgetAll]
+        .map(|statement| BoundStatement::new(statement, []));
+    Operation::write(statements, move |_| {
         divisions.forget(None);
         Outcome::Answer(Answer::Undefined)
     })
-    .heavy()
+    .unbounded()
 }
 
 /// What a call on every resource needs.
@@ -382,26 +385,26 @@ impl CallOnAll {
     }
 }
 
-/// Answers how many requests are stored, of how many resources, which resources have no place for background
+/// Answers how many requests are stored, of how many resources, which resources have no slot for background
 /// work, and the metrics of the division over all resources.
 pub fn stats(call: CallOnAll) -> Operation {
-    let steps = [
-        Step::new(Statement::RateTotal, []),
-        Step::new(Statement::RateResources, []),
-        Step::new(Statement::AdaptiveActivations, []),
+    let statements = [
+        BoundStatement::new(Statement::RateTotal, []),
+        BoundStatement::new(Statement::RateResources, []),
+        BoundStatement::new(Statement::AdaptiveActivations, []),
     ];
-    Operation::read(steps, move |rows| {
-        let number = |index: usize| rows.get(index).map_or(0.0, |step: &StepRows| step.number(0));
+    Operation::read(statements, move |rows| {
+        let number = |index: usize| rows.get(index).map_or(0.0, |result: &StatementResult| result.number(0));
         let calls = names(rows.get(1)).into_iter().map(|resource| call.on(resource)).collect();
         Outcome::Continue(stats_of(calls, number(0), number(2)))
     })
-    .heavy()
-    .going_on()
+    .unbounded()
+    .continuing()
 }
 
 fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
-    let steps: Vec<Step> = calls.iter().flat_map(|call| [call.usage(), call.activity()]).collect();
-    Operation::read(steps, move |rows| {
+    let statements: Vec<BoundStatement> = calls.iter().flat_map(|call| [call.usage(), call.activity()]).collect();
+    Operation::read(statements, move |rows| {
         let unique = calls.len() as f64;
         let (mut user_activity, mut background_used, mut background_max) = (0.0, 0.0, 0.0);
         let (mut follow_up, mut old, mut limited) = (Vec::new(), Vec::new(), Vec::new());
@@ -436,7 +439,7 @@ fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
         ]);
         answer_then(answer, follow_up, old)
     })
-    .heavy()
+    .unbounded()
 }
 
 /// Removes the requests of all resources that serve nothing any more.

@@ -2,8 +2,8 @@
 
 use super::codec;
 use super::housekeeping;
-use super::plan::{Answer, Field, Operation, Outcome, Step};
-use super::schema::Statement;
+use super::operation::{Answer, BoundStatement, Field, Operation, Outcome};
+use super::statements::Statement;
 use super::value::{Millis, Value};
 
 /// From how many bytes on an entry is more than a handful of pages to remove.
@@ -13,19 +13,19 @@ const LARGE_BYTES: usize = 64 << 10;
 /// removed.
 pub fn get(hash: impl Into<Value>, now: Millis) -> Operation {
     let hash = hash.into();
-    Operation::read([Step::new(Statement::CacheGet, [hash.clone()])], move |mut rows| {
-        let Some(row) = rows.pop().and_then(|mut step| step.rows.pop()) else {
+    Operation::read([BoundStatement::new(Statement::CacheGet, [hash.clone()])], move |mut rows| {
+        let Some(row) = rows.pop().and_then(|mut bound| bound.rows.pop()) else {
             return Outcome::Answer(Answer::Undefined);
         };
         let Ok([value, expires_at]) = <[Value; 2]>::try_from(row) else {
             return Outcome::Answer(Answer::Undefined);
         };
         let expired = expires_at.number().is_none_or(|expires_at| now >= expires_at);
-        let removal = Step::new(Statement::CacheDeleteStale, [hash, expires_at]);
+        let removal = BoundStatement::new(Statement::CacheDeleteStale, [hash, expires_at]);
         if expired {
             let is_large = value.payload_bytes() > LARGE_BYTES;
             let removal = Operation::command([removal]);
-            return Outcome::AnswerThen(Answer::Undefined, if is_large { removal.heavy() } else { removal });
+            return Outcome::AnswerThen(Answer::Undefined, if is_large { removal.unbounded() } else { removal });
         }
         match codec::text(value) {
             Some(text) if *text == *codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
@@ -39,7 +39,7 @@ pub fn get(hash: impl Into<Value>, now: Millis) -> Operation {
 /// it has expired at once.
 pub fn set(hash: impl Into<Value>, text: impl Into<String>, ttl_seconds: f64, now: Millis) -> Operation {
     let expires_at = if ttl_seconds <= 0.0 { now } else { now + ttl_seconds * 1000.0 };
-    Operation::command([Step::new(
+    Operation::command([BoundStatement::new(
         Statement::CacheSet,
         [hash.into(), Value::from_json(text), expires_at.into(), now.into()],
     )])
@@ -47,18 +47,18 @@ pub fn set(hash: impl Into<Value>, text: impl Into<String>, ttl_seconds: f64, no
 
 /// Removes the entry under a hash.
 pub fn delete(hash: impl Into<Value>) -> Operation {
-    Operation::command([Step::new(Statement::CacheDelete, [hash.into()])])
+    Operation::command([BoundStatement::new(Statement::CacheDelete, [hash.into()])])
 }
 
 /// Removes every entry.
 pub fn clear() -> Operation {
-    Operation::command([Step::new(Statement::CacheClear, [])]).heavy()
+    Operation::command([BoundStatement::new(Statement::CacheClear, [])]).unbounded()
 }
 
 /// Answers how many entries there are, how many have expired, and the size of the database.
 pub fn stats(now: Millis) -> Operation {
-    Operation::read([Step::new(Statement::CacheStats, [Value::from(now)])], |rows| {
-        let number = |column| rows.first().map_or(0.0, |step| step.number(column));
+    Operation::read([BoundStatement::new(Statement::CacheStats, [Value::from(now)])], |rows| {
+        let number = |column| rows.first().map_or(0.0, |bound| bound.number(column));
         let kilobytes = (number(2) * number(3) / 1024.0 + 0.5).floor();
         Outcome::Answer(Answer::Record(vec![
             ("databaseSizeKB", Field::Number(kilobytes)),
@@ -66,12 +66,12 @@ pub fn stats(now: Millis) -> Operation {
             ("totalItems", Field::Number(number(0))),
         ]))
     })
-    .heavy()
+    .unbounded()
 }
 
 /// Removes the entries that have expired.
 pub fn cleanup(now: Millis) -> Operation {
-    let find = Step::new(Statement::CacheExpired, [Value::from(now)]);
-    let remove = move |key: &Value| Step::new(Statement::CacheRemoveExpired, [key.clone(), now.into()]);
+    let find = BoundStatement::new(Statement::CacheExpired, [Value::from(now)]);
+    let remove = move |key: &Value| BoundStatement::new(Statement::CacheRemoveExpired, [key.clone(), now.into()]);
     housekeeping::remove_found(find, remove, false, housekeeping::done())
 }

@@ -4,15 +4,15 @@
 
 use std::collections::VecDeque;
 
-use super::plan::{Answer, Operation, Outcome, PlanRows, Step, StepRows, Steps};
-use super::schema::{PAGE_RESOURCES, STEP_ROWS, Statement};
+use super::operation::{Answer, BoundStatement, Operation, Outcome, Results, StatementResult, Statements};
+use super::statements::{PAGE_RESOURCES, STEP_ROWS, Statement};
 use super::value::{Millis, Value};
 
 /// The most bytes one step removes, unless they are of a single row.
 const STEP_BYTES: f64 = (4 << 20) as f64;
 
 /// The most old requests that are removed along with a call that has met them: a handful of pages.
-pub const LIGHT_ROWS: f64 = 100.0;
+pub const BOUNDED_ROWS: f64 = 100.0;
 
 /// What comes after housekeeping, or a part of it.
 pub type Then = Box<dyn FnOnce() -> Outcome + Send>;
@@ -24,9 +24,9 @@ pub fn done() -> Then {
 
 /// Removes the rows that `find` finds, at most [`STEP_ROWS`] at a time: it answers the key of each and its size in bytes.
 pub fn remove_found(
-    find: Step,
-    remove: impl Fn(&Value) -> Step + Send + 'static,
-    wakes_waiters: bool,
+    find: BoundStatement,
+    remove: impl Fn(&Value) -> BoundStatement + Send + 'static,
+    notifies_waiters: bool,
     then: Then,
 ) -> Operation {
     Operation::read([find.clone()], move |mut rows| {
@@ -37,30 +37,30 @@ pub fn remove_found(
             _ => None,
         });
         let steps = in_steps(removals);
-        run(steps, wakes_waiters, 0, move |removed| {
+        run(steps, notifies_waiters, 0, move |removed| {
             // What is found and cannot be removed would be found again.
             if may_be_more && removed > 0 {
-                Outcome::Continue(remove_found(find, remove, wakes_waiters, then))
+                Outcome::Continue(remove_found(find, remove, notifies_waiters, then))
             } else {
                 then()
             }
         })
     })
-    .heavy()
-    .going_on()
+    .unbounded()
+    .continuing()
 }
 
 /// Goes through a table by its key. `page` makes the statement that answers the last key of the next [`STEP_ROWS`] rows
 /// from a key on, `remove` the one that removes what is to go between two keys; `next` is the key after one.
 pub fn walk(
     from: Value,
-    page: fn(Value) -> Step,
-    remove: impl Fn(Value, Value) -> Step + Send + 'static,
+    page: fn(Value) -> BoundStatement,
+    remove: impl Fn(Value, Value) -> BoundStatement + Send + 'static,
     next: fn(Value) -> Value,
     then: Then,
 ) -> Operation {
     Operation::read([page(from.clone())], move |rows| {
-        let last = rows.first().and_then(StepRows::first).and_then(|row| row.first()).cloned();
+        let last = rows.first().and_then(StatementResult::first).and_then(|row| row.first()).cloned();
         let Some(last) = last.filter(|last| *last != Value::Null) else {
             return then();
         };
@@ -70,10 +70,10 @@ pub fn walk(
         let removal = remove(from, last);
         let go_on =
             move |_| if has_next { Outcome::Continue(walk(after, page, remove, next, then)) } else { then() };
-        Outcome::Continue(Operation::write([removal], go_on).heavy())
+        Outcome::Continue(Operation::write([removal], go_on).unbounded())
     })
-    .heavy()
-    .going_on()
+    .unbounded()
+    .continuing()
 }
 
 /// The text that comes next after another, by its bytes.
@@ -103,22 +103,24 @@ pub struct OldRequests {
 }
 
 impl OldRequests {
-    fn count(&self) -> Step {
-        Step::new(Statement::RateCountBefore, [Value::from(self.resource.as_str()), self.before.into()])
+    fn count(&self) -> BoundStatement {
+        BoundStatement::new(Statement::RateCountBefore, [Value::from(self.resource.as_str()), self.before.into()])
     }
 
     /// The statements that remove so many of them at most. The last one does, and says how many.
-    pub fn removal(&self, at_most: f64) -> Vec<Step> {
+    pub fn removal(&self, at_most: f64) -> Vec<BoundStatement> {
         let resource = Value::from(self.resource.as_str());
-        let keep = self.keeps_activity.then(|| Step::new(Statement::AdaptiveKeepActivity, [resource.clone()]));
-        let delete = Step::new(Statement::RateDeleteBefore, [resource, self.before.into(), at_most.into()]);
+        let keep =
+            self.keeps_activity.then(|| BoundStatement::new(Statement::AdaptiveKeepActivity, [resource.clone()]));
+        let delete =
+            BoundStatement::new(Statement::RateDeleteBefore, [resource, self.before.into(), at_most.into()]);
         keep.into_iter().chain([delete]).collect()
     }
 }
 
 /// Removes old requests of some resources.
 pub fn remove_old(resources: Vec<OldRequests>, then: Then) -> Operation {
-    let counts: Vec<Step> = resources.iter().map(OldRequests::count).collect();
+    let counts: Vec<BoundStatement> = resources.iter().map(OldRequests::count).collect();
     Operation::read(counts, move |rows| {
         let counts = rows.iter().map(|count| count.number(0));
         let found: Vec<(OldRequests, f64)> =
@@ -135,13 +137,13 @@ pub fn remove_old(resources: Vec<OldRequests>, then: Then) -> Operation {
             }
         })
     })
-    .heavy()
-    .going_on()
+    .unbounded()
+    .continuing()
 }
 
 /// Removes old requests of all resources, from one on in the order of their names.
 pub fn remove_all_old(from: Value, old: impl Fn(String) -> OldRequests + Send + 'static, then: Then) -> Operation {
-    Operation::read([Step::new(Statement::RateResourcesFrom, [from])], move |mut rows| {
+    Operation::read([BoundStatement::new(Statement::RateResourcesFrom, [from])], move |mut rows| {
         let names: Vec<Value> =
             rows.pop().unwrap_or_default().rows.into_iter().filter_map(|mut row| row.pop()).collect();
         let more = names.last().filter(|_| names.len() >= PAGE_RESOURCES).cloned().map(next_text);
@@ -157,33 +159,33 @@ pub fn remove_all_old(from: Value, old: impl Fn(String) -> OldRequests + Send + 
         };
         Outcome::Continue(remove_old(resources, then))
     })
-    .heavy()
-    .going_on()
+    .unbounded()
+    .continuing()
 }
 
 /// What follows from a call that has met old requests: `first`, and their removal. What is old of a single resource is
 /// mostly little, and removed along with what is committed next.
-pub fn follow_up(first: Vec<Step>, mut old: Vec<OldRequests>, then: Then) -> Operation {
-    let mut steps = first;
+pub fn follow_up(first: Vec<BoundStatement>, mut old: Vec<OldRequests>, then: Then) -> Operation {
+    let mut statements = first;
     if old.len() > 1 {
-        return if steps.is_empty() {
+        return if statements.is_empty() {
             remove_old(old, then)
         } else {
-            Operation::write(steps, move |_| Outcome::Continue(remove_old(old, then))).heavy().going_on()
+            Operation::write(statements, move |_| Outcome::Continue(remove_old(old, then))).unbounded().continuing()
         };
     }
-    steps.extend(old.iter().flat_map(|old| old.removal(LIGHT_ROWS)));
-    Operation::write(steps, move |rows| {
-        let may_be_more = rows.last().is_some_and(|removal| removal.changes as f64 >= LIGHT_ROWS);
+    statements.extend(old.iter().flat_map(|old| old.removal(BOUNDED_ROWS)));
+    Operation::write(statements, move |rows| {
+        let may_be_more = rows.last().is_some_and(|removal| removal.changes as f64 >= BOUNDED_ROWS);
         old.retain(|_| may_be_more);
         if old.is_empty() { then() } else { Outcome::Continue(remove_old(old, then)) }
     })
-    .going_on()
+    .continuing()
 }
 
 /// Puts removals together to steps, given the rows and bytes of each.
-fn in_steps(removals: impl Iterator<Item = (Vec<Step>, f64, f64)>) -> VecDeque<Steps> {
-    let mut steps: VecDeque<Steps> = VecDeque::new();
+fn in_steps(removals: impl Iterator<Item = (Vec<BoundStatement>, f64, f64)>) -> VecDeque<Statements> {
+    let mut steps: VecDeque<Statements> = VecDeque::new();
     let (mut rows, mut bytes) = (0.0, 0.0);
     for (statements, adds_rows, adds_bytes) in removals {
         match steps.back_mut() {
@@ -202,8 +204,8 @@ fn in_steps(removals: impl Iterator<Item = (Vec<Step>, f64, f64)>) -> VecDeque<S
 
 /// Runs steps one after the other, and says at the end how many rows they have removed.
 fn run(
-    mut steps: VecDeque<Steps>,
-    wakes_waiters: bool,
+    mut steps: VecDeque<Statements>,
+    notifies_waiters: bool,
     removed: u64,
     then: impl FnOnce(u64) -> Outcome + Send + 'static,
 ) -> Outcome {
@@ -211,10 +213,10 @@ fn run(
         return then(removed);
     };
     let removes: Vec<bool> = step.iter().map(|step| step.statement.removes()).collect();
-    let removal = Operation::write(step, move |rows: PlanRows| {
+    let removal = Operation::write(step, move |rows: Results| {
         let removals = rows.iter().zip(removes).filter(|(_, removes)| *removes);
         let removed = removed + removals.map(|(rows, _)| rows.changes).sum::<u64>();
-        run(steps, wakes_waiters, removed, then)
+        run(steps, notifies_waiters, removed, then)
     });
-    Outcome::Continue(if wakes_waiters { removal.waking() } else { removal }.heavy())
+    Outcome::Continue(if notifies_waiters { removal.notifying() } else { removal }.unbounded())
 }

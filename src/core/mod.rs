@@ -1,7 +1,7 @@
 //! The rules of the four stores, as data and pure functions.
 //!
-//! An [`Operation`](plan::Operation) is a *plan* (statements of the closed set in [`schema`], with their values)
-//! and a function that turns the rows they gave into an [`Outcome`](plan::Outcome). Nothing here knows a
+//! An [`Operation`](operation::Operation) is a list of statements of the closed set in [`statements`], with their values,
+//! and a function that turns the rows they gave into an [`Outcome`](operation::Outcome). Nothing here knows a
 //! connection, a clock, a thread or Node: time comes in as an argument, so `cargo test --no-default-features`
 //! tests every rule alone, and the same rules serve every kind of connection.
 
@@ -14,9 +14,10 @@ pub mod codec;
 pub mod dedupe;
 pub mod error;
 pub mod housekeeping;
+pub mod operation;
 pub mod options;
-pub mod plan;
 pub mod query_cache;
 pub mod rate_limit;
 pub mod schema;
+pub mod statements;
 pub mod value;

@@ -15,8 +15,8 @@ use foldhash::fast::RandomState;
 
 use super::adaptive::Priority;
 use super::codec;
-use super::plan::{Step, StepRows};
-use super::schema::{Effect, Statement, Table};
+use super::operation::{BoundStatement, StatementResult};
+use super::statements::{Effect, Statement, Table};
 use super::value::{Millis, Value};
 
 /// The most bytes of entries that are kept.
@@ -43,7 +43,7 @@ impl WeightScale<String, Entry> for Bytes {
     }
 }
 
-/// The class of request that is counted, and its place among the counts: the plain limiter has but one.
+/// The class of request that is counted, and the index of its count: the plain limiter has but one.
 type Class = usize;
 const CLASSES: [Priority; 2] = [Priority::User, Priority::Background];
 const BACKGROUND: Class = 1;
@@ -53,11 +53,11 @@ fn class_of(priority: &Value) -> Option<Class> {
     CLASSES.iter().position(|class| priority.text() == Some(class.as_str()))
 }
 
-/// The requests of a resource, all of them in its window, and no places held.
+/// The requests of a resource, all of them in its window, and no reservations.
 struct Window {
     counts: [i64; 2],
     oldest: Option<Millis>,
-    /// When they were counted. A clock that is set back makes places count that had lapsed.
+    /// When they were counted. A clock that is set back makes reservations count again that had expired.
     counted_at: Millis,
 }
 
@@ -122,8 +122,8 @@ impl Default for QueryCache {
     }
 }
 
-fn row(values: impl Into<Vec<Value>>) -> StepRows {
-    StepRows { rows: vec![values.into()], changes: 0 }
+fn row(values: impl Into<Vec<Value>>) -> StatementResult {
+    StatementResult { rows: vec![values.into()], changes: 0 }
 }
 
 impl QueryCache {
@@ -133,11 +133,11 @@ impl QueryCache {
     }
 
     /// What a statement would answer, if that is known.
-    pub fn get(&mut self, step: &Step) -> Option<StepRows> {
-        match (step.statement, step.values.as_slice()) {
+    pub fn get(&mut self, bound: &BoundStatement) -> Option<StatementResult> {
+        match (bound.statement, bound.values.as_slice()) {
             (Statement::CacheGet, [Value::Text(hash)]) => Some(match self.entries.get(hash)? {
                 Some((text, expires_at)) => row([Value::Json(Arc::clone(text)), expires_at.clone()]),
-                None => StepRows::default(),
+                None => StatementResult::default(),
             }),
             (Statement::RateUsage, [Value::Text(resource), start, now]) => {
                 let Window { counts: [all, _], oldest, .. } = self.plain.get(resource, start, now)?;
@@ -153,8 +153,8 @@ impl QueryCache {
     }
 
     /// Keeps what a statement answered, and decodes what is kept decoded.
-    pub fn insert(&mut self, step: &Step, rows: &mut StepRows) {
-        match (step.statement, step.values.as_slice()) {
+    pub fn insert(&mut self, bound: &BoundStatement, rows: &mut StatementResult) {
+        match (bound.statement, bound.values.as_slice()) {
             (Statement::CacheGet, [Value::Text(hash)]) => match rows.rows.first_mut().map(Vec::as_mut_slice) {
                 None => self.insert_entry(hash, None),
                 Some([value, expires_at]) => {
@@ -181,14 +181,15 @@ impl QueryCache {
 
     /// Takes note of a statement that the holder has carried out and committed. What is not known to leave an answer as it
     /// is drops all answers that it may have changed.
-    pub fn apply_write(&mut self, step: &Step, rows: &StepRows) {
+    pub fn apply_write(&mut self, bound: &BoundStatement, rows: &StatementResult) {
         use Statement as S;
-        let access = step.statement.access();
-        let changes_nothing = if step.statement.columns() > 0 { rows.first().is_none() } else { rows.changes == 0 };
+        let access = bound.statement.access();
+        let changes_nothing =
+            if bound.statement.columns() > 0 { rows.first().is_none() } else { rows.changes == 0 };
         if access.effect == Effect::Reads || changes_nothing {
             return;
         }
-        match (step.statement, step.values.as_slice()) {
+        match (bound.statement, bound.values.as_slice()) {
             // Whoever merely writes has no use for answers.
             (S::CacheSet | S::CacheDelete, [Value::Text(hash), ..]) if !self.entries.contains(hash) => {}
             (S::CacheSet, [Value::Text(hash), Value::Json(text), expires_at, _]) => {
@@ -208,7 +209,7 @@ impl QueryCache {
                 S::RateReserve
                 | S::AdaptiveReserve
                 | S::RateRelease
-                | S::RateLapse
+                | S::RateExpireReservations
                 | S::RateResetReservations
                 | S::RateDeleteBefore
                 | S::RateReset,

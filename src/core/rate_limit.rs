@@ -1,11 +1,11 @@
 //! The sliding-window rate limiter (README, "SQLiteRateLimitStore"): a request counts while it is at most
-//! `window_ms` old, a place held for one until it is recorded or lapses, and one more may be made while fewer than
+//! `window_ms` old, a slot reserved for one until it is recorded or the reservation expires, and one more may be made while fewer than
 //! `limit` count.
 
-use super::housekeeping::{self, LIGHT_ROWS, OldRequests, Then};
+use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then};
+use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
 use super::options::{RateLimitConfig, ResourceConfigs};
-use super::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows};
-use super::schema::Statement;
+use super::statements::Statement;
 use super::value::{Millis, Value};
 
 /// One call on a resource.
@@ -19,10 +19,10 @@ pub struct Call {
     pub now: Millis,
 }
 
-/// Places held by `canProceed` for the `record` to come.
+/// Slots reserved by `canProceed` for the `record` to come.
 #[derive(Clone, Debug)]
 pub struct Reservations {
-    /// The store that holds them.
+    /// The store that reserved them.
     pub owner: String,
     /// For how long.
     pub for_ms: Millis,
@@ -35,9 +35,13 @@ struct Usage {
 }
 
 impl Usage {
-    fn read(step: Option<&StepRows>) -> Self {
-        let number = |column| step.map_or(0.0, |step| step.number(column));
-        Usage { recorded: number(0), oldest: step.and_then(|step| step.optional_number(1)), reserved: number(2) }
+    fn read(result: Option<&StatementResult>) -> Self {
+        let number = |column| result.map_or(0.0, |result| result.number(column));
+        Usage {
+            recorded: number(0),
+            oldest: result.and_then(|result| result.optional_number(1)),
+            reserved: number(2),
+        }
     }
 
     fn count(&self) -> f64 {
@@ -54,8 +58,8 @@ impl Call {
         self.now - self.limit.window_ms
     }
 
-    fn usage(&self) -> Step {
-        Step::new(Statement::RateUsage, [self.resource(), self.window_start().into(), self.now.into()])
+    fn usage(&self) -> BoundStatement {
+        BoundStatement::new(Statement::RateUsage, [self.resource(), self.window_start().into(), self.now.into()])
     }
 
     /// Whether requests are stored that have left the window.
@@ -85,55 +89,58 @@ impl Call {
         })
     }
 
-    /// The parameters of a statement that records or reserves if there is a place.
+    /// The parameters of a statement that records or reserves if a slot is free.
     fn admission(&self) -> Vec<Value> {
         vec![self.resource(), self.now.into(), self.window_start().into(), self.limit.limit.into()]
     }
 
     /// Runs such a statement, having removed what no longer counts.
-    fn admit(&self, statement: Step) -> Operation {
-        let mut steps = self.old().removal(LIGHT_ROWS);
-        steps.extend([lapse(&self.resource, self.now), statement]);
-        Operation::write(steps, admitted)
+    fn admit(&self, statement: BoundStatement) -> Operation {
+        let mut statements = self.old().removal(BOUNDED_ROWS);
+        statements.extend([expire_reservations(&self.resource, self.now), statement]);
+        Operation::write(statements, admitted)
     }
 }
 
-/// The statement that removes a resource's places that have lapsed.
-pub(super) fn lapse(resource: &str, now: Millis) -> Step {
-    Step::new(Statement::RateLapse, [Value::from(resource), now.into()])
+/// The statement that removes a resource's expired reservations.
+pub(super) fn expire_reservations(resource: &str, now: Millis) -> BoundStatement {
+    BoundStatement::new(Statement::RateExpireReservations, [Value::from(resource), now.into()])
 }
 
 /// Answers whether the statement that records or reserves, the last, did so.
-pub(super) fn admitted(rows: PlanRows) -> Outcome {
-    Outcome::Answer(Answer::Bool(rows.last().is_some_and(|step| step.first().is_some())))
+pub(super) fn admitted(rows: Results) -> Outcome {
+    Outcome::Answer(Answer::Bool(rows.last().is_some_and(|result| result.first().is_some())))
 }
 
-/// Answers whether one more request may be made; holds its place if `reservations` are on.
+/// Answers whether one more request may be made; reserves a slot if `reservations` are on.
 pub fn can_proceed(call: Call, reservations: Option<&Reservations>) -> Operation {
     let Some(Reservations { owner, for_ms }) = reservations else {
         return call.look(|call, usage| Answer::Bool(usage.count() < call.limit.limit));
     };
     let mut values = call.admission();
     values.extend([Value::from(owner.as_str()), (call.now + for_ms).into()]);
-    call.admit(Step::new(Statement::RateReserve, values))
+    call.admit(BoundStatement::new(Statement::RateReserve, values))
 }
 
 /// Records a request if one more may be made, in one step; answers whether it did.
 pub fn acquire(call: &Call) -> Operation {
-    call.admit(Step::new(Statement::RateAcquire, call.admission()))
+    call.admit(BoundStatement::new(Statement::RateAcquire, call.admission()))
 }
 
-/// The statement that gives up the place held longest.
-pub(super) fn release(resource: &str, reservations: &Reservations, priority: Option<&str>) -> Step {
-    Step::new(Statement::RateRelease, [Value::from(resource), reservations.owner.as_str().into(), priority.into()])
+/// The statement that releases the oldest reservation.
+pub(super) fn release(resource: &str, reservations: &Reservations, priority: Option<&str>) -> BoundStatement {
+    BoundStatement::new(
+        Statement::RateRelease,
+        [Value::from(resource), reservations.owner.as_str().into(), priority.into()],
+    )
 }
 
-/// Records a request, in the place held for it if there is one.
+/// Records a request, in the slot reserved for it if there is one.
 pub fn record(resource: String, now: Millis, reservations: Option<&Reservations>) -> Operation {
-    let mut steps = Vec::with_capacity(2);
-    steps.extend(reservations.map(|reservations| release(&resource, reservations, None)));
-    steps.push(Step::new(Statement::RateRecord, [resource.into(), now.into()]));
-    Operation::command(steps)
+    let mut statements = Vec::with_capacity(2);
+    statements.extend(reservations.map(|reservations| release(&resource, reservations, None)));
+    statements.push(BoundStatement::new(Statement::RateRecord, [resource.into(), now.into()]));
+    Operation::command(statements)
 }
 
 /// Answers what remains of a resource's limit.
@@ -148,14 +155,14 @@ pub fn status(call: Call) -> Operation {
 }
 
 /// The parameters of a statement that finds when a count gets below `limit`: when the `limit`th newest leaves.
-pub(super) fn nth_to_leave(resource: &str, start: Millis, limit: f64, window_ms: Millis) -> Vec<Value> {
+pub(super) fn nth_newest_expiry(resource: &str, start: Millis, limit: f64, window_ms: Millis) -> Vec<Value> {
     let offset = Value::Integer((limit.ceil() - 1.0).max(0.0) as i64);
     vec![Value::from(resource), start.into(), offset, window_ms.into()]
 }
 
 /// How long until then; `None` if there is no such request. At least 1 ms: the caller may not proceed now.
-pub(super) fn until_left(step: Option<&StepRows>, now: Millis) -> Option<Millis> {
-    step.and_then(|step| step.optional_number(0)).map(|at| (at - now).max(1.0))
+pub(super) fn until_left(result: Option<&StatementResult>, now: Millis) -> Option<Millis> {
+    result.and_then(|result| result.optional_number(0)).map(|at| (at - now).max(1.0))
 }
 
 /// Answers how long until a request may be made, in ms: 0 when it may now.
@@ -169,51 +176,53 @@ pub fn wait_time(call: Call) -> Operation {
         if usage.count() < limit {
             return call.answer(&usage, Answer::Number(0.0));
         }
-        let mut values = nth_to_leave(&call.resource, call.window_start(), limit, window_ms);
+        let mut values = nth_newest_expiry(&call.resource, call.window_start(), limit, window_ms);
         let statement = if usage.reserved > 0.0 {
             values.push(call.now.into());
-            Statement::RateNthToLeaveOrLapse
+            Statement::RateNthNewestExpiryReserved
         } else {
-            Statement::RateNthToLeave
+            Statement::RateNthNewestExpiry
         };
-        Outcome::Continue(Operation::read([Step::new(statement, values)], move |rows| {
+        Outcome::Continue(Operation::read([BoundStatement::new(statement, values)], move |rows| {
             let wait = until_left(rows.first(), call.now).unwrap_or(0.0);
             call.answer(&usage, Answer::Number(wait))
         }))
     })
-    .going_on()
+    .continuing()
 }
 
 /// Forgets a resource's requests.
 pub fn reset(resource: &str) -> Operation {
-    let steps = [Statement::RateReset, Statement::RateResetReservations]
-        .map(|statement| Step::new(statement, [Value::from(resource)]));
-    Operation::command(steps).heavy()
+    let statements = [Statement::RateReset, Statement::RateResetReservations]
+        .map(|statement| BoundStatement::new(statement, [Value::from(resource)]));
+    Operation::command(statements).unbounded()
 }
 
 /// Forgets every request.
 pub fn clear() -> Operation {
-    let steps = [Statement::RateClear, Statement::RateClearReservations].map(|statement| Step::new(statement, []));
-    Operation::command(steps).heavy()
+    let statements = [Statement::RateClear, Statement::RateClearReservations]
+        .map(|statement| BoundStatement::new(statement, []));
+    Operation::command(statements).unbounded()
 }
 
 /// The names in a list of resources.
-pub(super) fn names(step: Option<&StepRows>) -> Vec<String> {
-    step.map_or_else(Vec::new, |step| {
-        step.rows.iter().filter_map(|row| row.first().and_then(Value::text)).map(str::to_owned).collect()
+pub(super) fn names(result: Option<&StatementResult>) -> Vec<String> {
+    result.map_or_else(Vec::new, |result| {
+        result.rows.iter().filter_map(|row| row.first().and_then(Value::text)).map(str::to_owned).collect()
     })
 }
 
 /// Answers how many requests are stored, of how many resources, and which resources are at their limit.
 pub fn stats(configs: ResourceConfigs, now: Millis) -> Operation {
-    let steps = [Step::new(Statement::RateTotal, []), Step::new(Statement::RateResources, [])];
-    Operation::read(steps, move |rows| {
-        let total = rows.first().map_or(0.0, |step| step.number(0));
+    let statements =
+        [BoundStatement::new(Statement::RateTotal, []), BoundStatement::new(Statement::RateResources, [])];
+    Operation::read(statements, move |rows| {
+        let total = rows.first().map_or(0.0, |result| result.number(0));
         let calls = names(rows.get(1)).into_iter().map(|resource| call_on(resource, &configs, now)).collect();
         Outcome::Continue(stats_of(calls, total))
     })
-    .heavy()
-    .going_on()
+    .unbounded()
+    .continuing()
 }
 
 fn call_on(resource: String, configs: &ResourceConfigs, now: Millis) -> Call {
@@ -221,12 +230,12 @@ fn call_on(resource: String, configs: &ResourceConfigs, now: Millis) -> Call {
 }
 
 fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
-    let steps: Vec<Step> = calls.iter().map(Call::usage).collect();
-    Operation::read(steps, move |rows| {
+    let statements: Vec<BoundStatement> = calls.iter().map(Call::usage).collect();
+    Operation::read(statements, move |rows| {
         let unique = calls.len() as f64;
         let (mut old, mut limited) = (Vec::new(), Vec::new());
-        for (call, step) in calls.into_iter().zip(&rows) {
-            let usage = Usage::read(Some(step));
+        for (call, result) in calls.into_iter().zip(&rows) {
+            let usage = Usage::read(Some(result));
             if call.has_old(&usage) {
                 old.push(call.old());
             }
@@ -245,19 +254,20 @@ fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
             Outcome::AnswerThen(answer, housekeeping::follow_up(Vec::new(), old, housekeeping::done()))
         }
     })
-    .heavy()
+    .unbounded()
 }
 
-/// Removes the places that have lapsed.
-fn lapse_all(now: Millis) -> Operation {
-    let page = |after| Step::new(Statement::RateReservationsAfter, [after]);
-    let remove = move |after, last| Step::new(Statement::RateLapseAll, [after, last, now.into()]);
+/// Removes expired reservations.
+fn expire_all_reservations(now: Millis) -> Operation {
+    let page = |after| BoundStatement::new(Statement::RateReservationsAfter, [after]);
+    let remove =
+        move |after, last| BoundStatement::new(Statement::RateExpireAllReservations, [after, last, now.into()]);
     housekeeping::walk(Value::Integer(i64::MIN), page, remove, |last| last, housekeeping::done())
 }
 
-/// Removes the requests that are `old`, of all resources, and the places that have lapsed.
+/// Removes the requests that are `old`, of all resources, and expired reservations.
 pub(super) fn cleanup_old(old: impl Fn(String) -> OldRequests + Send + 'static, now: Millis) -> Operation {
-    let then: Then = Box::new(move || Outcome::Continue(lapse_all(now)));
+    let then: Then = Box::new(move || Outcome::Continue(expire_all_reservations(now)));
     housekeeping::remove_all_old(Value::from(""), old, then)
 }
 

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::call::{Call, apply_outcome};
 use super::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::core::error::Error;
-use crate::core::plan::{Answer, Outcome, PlanRows};
+use crate::core::operation::{Answer, Outcome, Results};
 
 /// Operations taken from the queue, until all of them have come to an end.
 pub struct Batch<R, E> {
@@ -16,25 +16,25 @@ pub struct Batch<R, E> {
     calls: VecDeque<Call<R>>,
     /// Whether they are still to be run together.
     together: bool,
-    finished: Vec<(Call<R>, Result<PlanRows, E>)>,
+    finished: Vec<(Call<R>, Result<Results, E>)>,
 }
 
 /// What has come of operations.
-pub struct Completion<R, E> {
+pub struct Completed<R, E> {
     /// The answers, in call order, and where they go.
     pub answers: Vec<(R, Result<Answer, E>)>,
     /// Whether waiters for deduplicated requests have to look again.
-    pub wakes_waiters: bool,
+    pub notifies_waiters: bool,
     /// What follows from them before later calls, and what after.
     pub(super) next_in_turn: VecDeque<Call<R>>,
     pub(super) rest: VecDeque<Call<R>>,
 }
 
-impl<R, E> Default for Completion<R, E> {
+impl<R, E> Default for Completed<R, E> {
     fn default() -> Self {
-        Completion {
+        Completed {
             answers: Vec::new(),
-            wakes_waiters: false,
+            notifies_waiters: false,
             next_in_turn: VecDeque::new(),
             rest: VecDeque::new(),
         }
@@ -74,9 +74,9 @@ impl<R, E: Clone> Batch<R, E> {
             let count = if self.together { self.calls.len() } else { 1 };
             let operations = self.calls.iter().take(count).map(|call| &call.operation);
             let writes = operations.clone().any(|operation| !operation.read_only);
-            let plans: SmallVec<[_; 1]> = operations.map(|operation| operation.steps.as_slice()).collect();
-            let result = executor.run(Transaction { plans: &plans, writes });
-            drop(plans);
+            let lists: SmallVec<[_; 1]> = operations.map(|operation| operation.statements.as_slice()).collect();
+            let result = executor.run(Transaction { lists: &lists, writes });
+            drop(lists);
             let Some(result) = result else { return Progress::Running };
             if let Some(busy) = self.take_result(result) {
                 return Progress::Busy(busy);
@@ -99,7 +99,7 @@ impl<R, E: Clone> Batch<R, E> {
         None
     }
 
-    fn end_first(&mut self, result: Result<PlanRows, E>) {
+    fn end_first(&mut self, result: Result<Results, E>) {
         self.finished.extend(self.calls.pop_front().map(|call| (call, result)));
     }
 
@@ -119,20 +119,20 @@ impl<R, E: Clone> Batch<R, E> {
     }
 
     /// Applies the rules to what has come to an end.
-    pub fn complete(&mut self) -> Completion<R, E>
+    pub fn complete(&mut self) -> Completed<R, E>
     where
         E: From<Error>,
     {
-        let mut completion = Completion::default();
+        let mut completion = Completed::default();
         let mut finished = std::mem::take(&mut self.finished).into_iter();
         while let Some((Call { operation, reply, deadline }, rows)) = finished.next() {
-            completion.wakes_waiters |= operation.wakes_waiters && rows.is_ok();
-            let may_continue = operation.goes_on;
+            completion.notifies_waiters |= operation.notifies_waiters && rows.is_ok();
+            let may_continue = operation.may_continue;
             let answer = match apply_outcome(operation, rows) {
                 Ok(Outcome::Answer(answer)) => Ok(answer),
                 Ok(Outcome::AnswerThen(answer, next)) => {
                     let later = finished.as_slice().iter().map(|(later, _)| &later.operation);
-                    if !next.is_overtaken(later) {
+                    if !next.is_superseded(later) {
                         completion.next_in_turn.push_back(Call { operation: next, reply: None, deadline });
                     }
                     Ok(answer)

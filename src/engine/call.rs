@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::core::error::Error;
-use crate::core::plan::{Answer, Operation, Outcome, PlanRows};
+use crate::core::operation::{Answer, Operation, Outcome, Results};
 
 /// A point in time, since an origin of the caller's choice.
 pub type Time = Duration;
@@ -30,7 +30,7 @@ pub enum AtOnce<E> {
 /// Runs an operation, and what it goes on with, as far as `run` does.
 pub fn run_at_once<E: From<Error>>(
     mut operation: Operation,
-    mut run: impl FnMut(&Operation) -> Option<Result<PlanRows, E>>,
+    mut run: impl FnMut(&Operation) -> Option<Result<Results, E>>,
 ) -> AtOnce<E> {
     loop {
         let Some(rows) = run(&operation) else { return AtOnce::Queue(operation) };
@@ -43,9 +43,9 @@ pub fn run_at_once<E: From<Error>>(
     }
 }
 
-/// Applies an operation's rule. One that panics fails its own call and no other.
-pub(super) fn apply_outcome<E: From<Error>>(operation: Operation, rows: Result<PlanRows, E>) -> Result<Outcome, E> {
+/// Runs an operation's completion. One that panics fails its own call and no other.
+pub(super) fn apply_outcome<E: From<Error>>(operation: Operation, rows: Result<Results, E>) -> Result<Outcome, E> {
     let rows = rows?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| (operation.outcome)(rows)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| (operation.completion)(rows)));
     outcome.map_err(|_| E::from(Error::panic()))
 }

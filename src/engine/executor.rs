@@ -1,11 +1,11 @@
 //! What the engine asks of a kind of connection.
 
-use crate::core::plan::{PlanRows, Step};
+use crate::core::operation::{BoundStatement, Results};
 
-/// The plans of one transaction, in order.
+/// One transaction: the statements of some operations, in order.
 pub struct Transaction<'batch> {
     /// The statements of each operation.
-    pub plans: &'batch [&'batch [Step]],
+    pub lists: &'batch [&'batch [BoundStatement]],
     /// Whether any of them changes the database.
     pub writes: bool,
 }
@@ -30,8 +30,8 @@ impl<E> Refusal<E> {
     }
 }
 
-/// What running a transaction gave: the rows of each plan.
-pub type TransactionResult<E> = Result<Vec<PlanRows>, Refusal<E>>;
+/// What running a transaction gave: the results of each operation.
+pub type TransactionResult<E> = Result<Vec<Results>, Refusal<E>>;
 
 /// A connection that runs one transaction at a time.
 pub trait Executor {

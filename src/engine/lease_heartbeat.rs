@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::call::Time;
 use crate::core::dedupe::rules::{self, LEASE_RENEWAL};
-use crate::core::plan::Operation;
+use crate::core::operation::Operation;
 use crate::core::value::Millis;
 
 /// One store's pending jobs.
@@ -67,7 +67,7 @@ mod tests {
         heartbeat.add("a".to_owned(), "1".to_owned(), at(1));
         heartbeat.add("b".to_owned(), "2".to_owned(), at(1) + LEASE_RENEWAL / 2);
         assert_eq!(heartbeat.next_at(), Some(at(2)), "a lease outlasts several intervals");
-        assert_eq!(heartbeat.renewal(0.0).steps.len(), 2);
+        assert_eq!(heartbeat.renewal(0.0).statements.len(), 2);
         heartbeat.on_beat(at(2));
         assert_eq!(heartbeat.next_at(), Some(at(3)));
         heartbeat.remove(Some("a"));

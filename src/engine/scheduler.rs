@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::batch::{Batch, Completion, take_if};
+use super::batch::{Batch, Completed, take_if};
 use super::call::{Call, Time};
 use super::write_set::WriteSet;
 use crate::core::error::Error;
-use crate::core::plan::{Operation, Place, Weight};
+use crate::core::operation::{Cost, Operation, Target};
 
 /// The batch that is under way.
 enum InFlight {
@@ -53,15 +53,15 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
         !self.queue.is_empty()
     }
 
-    /// Whether what is read at this place is what it will be when all that is queued and under way has been carried out:
+    /// Whether what is read at this target is what it will be when all that is queued and under way has been carried out:
     /// none of it writes there.
-    pub fn may_read(&self, place: Place<'_>) -> bool {
+    pub fn may_read(&self, target: Target<'_>) -> bool {
         let waits_for_batch = match &self.in_flight {
             InFlight::None => false,
             InFlight::Alone => true,
-            InFlight::BesideReads(writes) => writes.overlaps(place),
+            InFlight::BesideReads(writes) => writes.overlaps(target),
         };
-        !waits_for_batch && (self.queue.is_empty() || !self.queued.overlaps(place))
+        !waits_for_batch && (self.queue.is_empty() || !self.queued.overlaps(target))
     }
 
     /// Whether all that an operation tidies is going to be tidied by what is queued. Reads that follow one another find the
@@ -110,7 +110,7 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
 
     /// A batch has come to its end, or is given up: what is left of it is queued again, and what follows from the rest. See
     /// [`follow_up`](Self::follow_up).
-    pub fn end(&mut self, batch: Batch<R, E>, completion: &mut Completion<R, E>) -> bool {
+    pub fn end(&mut self, batch: Batch<R, E>, completion: &mut Completed<R, E>) -> bool {
         self.in_flight = InFlight::None;
         self.requeue_front(batch.into_calls());
         self.follow_up(completion)
@@ -118,8 +118,8 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
 
     /// Queues what follows from what was carried out: before whatever was called later, except the rest of work that may be
     /// any amount, which gives others their turn. Answers whether there is such a rest.
-    pub fn follow_up(&mut self, completion: &mut Completion<R, E>) -> bool {
-        let has_rest = completion.rest.iter().any(|call| call.operation.weight == Weight::Heavy);
+    pub fn follow_up(&mut self, completion: &mut Completed<R, E>) -> bool {
+        let has_rest = completion.rest.iter().any(|call| call.operation.cost == Cost::Unbounded);
         self.requeue_front(std::mem::take(&mut completion.next_in_turn));
         completion.rest.drain(..).for_each(|call| self.submit(call));
         has_rest
@@ -169,13 +169,13 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
 fn batch_length<'queue>(operations: impl Iterator<Item = &'queue Operation>, bytes_at_most: usize) -> usize {
     let (mut length, mut bytes) = (0, 0);
     for operation in operations {
-        let is_heavy = operation.weight == Weight::Heavy;
+        let is_heavy = operation.cost == Cost::Unbounded;
         if is_heavy && length > 0 {
             break;
         }
         length += 1;
         bytes += operation.payload_bytes();
-        if is_heavy || operation.goes_on || bytes > bytes_at_most {
+        if is_heavy || operation.may_continue || bytes > bytes_at_most {
             break;
         }
     }

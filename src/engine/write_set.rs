@@ -6,27 +6,27 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
-use crate::core::plan::{Operation, Place, Step};
-use crate::core::schema::Table;
+use crate::core::operation::{BoundStatement, Operation, Target};
+use crate::core::statements::Table;
 
-/// How many writes there are of each place, and of each table. Places are told apart by a hash: where two have the same, a
+/// How many writes there are of each target, and of each table. Targets are told apart by a hash: where two have the same, a
 /// read waits for a write that it need not wait for.
 #[derive(Default)]
 pub struct WriteSet {
     hasher: RandomState,
-    by_place: HashMap<u64, usize, RandomState>,
+    by_target: HashMap<u64, usize, RandomState>,
     /// Whatever is written or tidied of a table.
     by_table: [usize; Table::COUNT],
 }
 
 impl WriteSet {
-    /// Whether something is written that a read of this place would see.
-    pub fn overlaps(&self, place: Place<'_>) -> bool {
-        let is_written = |place| self.by_place.contains_key(&self.hasher.hash_one(place));
-        let whole = Place { key: None, ..place };
-        match place.key {
-            Some(_) => is_written(place) || is_written(whole),
-            None => self.by_table[place.table as usize] > 0,
+    /// Whether something is written that a read of this target would see.
+    pub fn overlaps(&self, target: Target<'_>) -> bool {
+        let is_written = |target| self.by_target.contains_key(&self.hasher.hash_one(target));
+        let whole = Target { key: None, ..target };
+        match target.key {
+            Some(_) => is_written(target) || is_written(whole),
+            None => self.by_table[target.table as usize] > 0,
         }
     }
 
@@ -34,22 +34,22 @@ impl WriteSet {
     pub fn tidies_like(&self, operation: &Operation) -> bool {
         let mut written = operation.written().peekable();
         written.peek().is_some()
-            && written.all(|(step, tidies)| tidies && self.by_place.contains_key(&self.hash(step, true)))
+            && written.all(|(bound, tidies)| tidies && self.by_target.contains_key(&self.hash(bound, true)))
     }
 
     /// Adds what an operation writes.
     pub fn insert(&mut self, operation: &Operation) {
-        for (step, tidies) in operation.written() {
-            self.by_table[step.place().table as usize] += 1;
-            *self.by_place.entry(self.hash(step, tidies)).or_default() += 1;
+        for (bound, tidies) in operation.written() {
+            self.by_table[bound.target().table as usize] += 1;
+            *self.by_target.entry(self.hash(bound, tidies)).or_default() += 1;
         }
     }
 
     /// Takes away what an operation writes that was added before.
     pub fn remove(&mut self, operation: &Operation) {
-        for (step, tidies) in operation.written() {
-            self.by_table[step.place().table as usize] -= 1;
-            if let Entry::Occupied(mut entry) = self.by_place.entry(self.hash(step, tidies)) {
+        for (bound, tidies) in operation.written() {
+            self.by_table[bound.target().table as usize] -= 1;
+            if let Entry::Occupied(mut entry) = self.by_target.entry(self.hash(bound, tidies)) {
                 *entry.get_mut() -= 1;
                 if *entry.get() == 0 {
                     entry.remove();
@@ -58,18 +58,18 @@ impl WriteSet {
         }
     }
 
-    /// What is written is found by its place; what is tidied, by how, too.
-    fn hash(&self, step: &Step, tidies: bool) -> u64 {
+    /// What is written is found by its target; what is tidied, by how, too.
+    fn hash(&self, bound: &BoundStatement, tidies: bool) -> u64 {
         if tidies {
-            self.hasher.hash_one((step.statement, step.place()))
+            self.hasher.hash_one((bound.statement, bound.target()))
         } else {
-            self.hasher.hash_one(step.place())
+            self.hasher.hash_one(bound.target())
         }
     }
 
     /// Takes away everything.
     pub fn clear(&mut self) {
-        self.by_place.clear();
+        self.by_target.clear();
         self.by_table = <_>::default();
     }
 }

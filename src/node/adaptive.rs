@@ -12,8 +12,8 @@ use super::realm::Realm;
 use super::store::Store;
 use crate::core::adaptive::{self, Call, CallOnAll};
 use crate::core::error::StoreKind;
+use crate::core::operation::Operation;
 use crate::core::options::{AdaptiveConfig, RateLimitConfig};
-use crate::core::plan::Operation;
 use crate::sqlite::divisions::SharedDivisions;
 
 /// The class.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::environment::{Continuation, Environment, Queue};
 use super::given::Given;
 use super::napi::js::{Failure, Js, Result};
-use crate::core::plan::{Answer, Operation, Place};
+use crate::core::operation::{Answer, Operation, Target};
 use crate::sqlite::database::{Database, Submitted};
 use crate::sqlite::registry::Handle;
 
@@ -68,11 +68,11 @@ impl Backend {
         }
     }
 
-    /// Whether a read of this place waits for nothing that was called before it.
-    pub fn may_read(&self, place: Place<'_>) -> bool {
+    /// Whether a read of this target waits for nothing that was called before it.
+    pub fn may_read(&self, target: Target<'_>) -> bool {
         match self {
-            Backend::Own(database) => database.may_read(place),
-            Backend::Given(given) => given.may_read(place),
+            Backend::Own(database) => database.may_read(target),
+            Backend::Given(given) => given.may_read(target),
         }
     }
 

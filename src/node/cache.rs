@@ -12,8 +12,8 @@ use super::store::Store;
 use crate::core::cache;
 use crate::core::codec;
 use crate::core::error::StoreKind;
+use crate::core::operation::Operation;
 use crate::core::options::CacheOptions;
-use crate::core::plan::Operation;
 
 /// The class.
 pub struct CacheStore(Rc<Inner>);

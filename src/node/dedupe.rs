@@ -18,9 +18,9 @@ use crate::core::codec;
 use crate::core::dedupe::rules::{self, Call};
 use crate::core::dedupe::waiters::{Action, Ending, Event, Now, Waiters};
 use crate::core::error::StoreKind;
+use crate::core::operation::{Operation, Target};
 use crate::core::options::DedupeOptions;
-use crate::core::plan::{Operation, Place};
-use crate::core::schema::Table;
+use crate::core::statements::Table;
 use crate::core::value::Millis;
 use crate::sqlite::clock::system_now;
 use crate::sqlite::watch::{self, StoreWatch, WatchEvent};
@@ -304,8 +304,8 @@ impl Inner {
     fn wait_for(&self, call: &Arguments) -> Result<Value> {
         self.tell(call, || {
             let hash = options::string(call.js, call.get(0), "hash")?;
-            let place = Place { table: Table::Jobs, key: Some(&hash) };
-            let at_once = self.store.backend()?.may_read(place);
+            let target = Target { table: Table::Jobs, key: Some(&hash) };
+            let at_once = self.store.backend()?.may_read(target);
             Ok(Box::new(move |waiter| Event::WaitFor { hash, at_once, waiter }))
         })
     }

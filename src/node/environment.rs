@@ -17,7 +17,7 @@ use super::napi::function::{ARGUMENTS, Callable};
 use super::napi::js::{Failure, Js, Reference, Result, Type, Value};
 use super::napi::signal::{Signal, at_end};
 use crate::core::error::{Error, Result as CoreResult};
-use crate::core::plan::Answer;
+use crate::core::operation::Answer;
 use crate::sqlite::database::{Listener, Recipient, Reply};
 use crate::sqlite::registry;
 use crate::sqlite::watch::WatchEvent;

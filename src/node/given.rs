@@ -16,8 +16,9 @@ use super::napi::js::{Failure, Js, Reference, Result, Value};
 use super::realm::Realm;
 use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
-use crate::core::plan::{Answer, Operation, Place, PlanRows, Step, StepRows};
-use crate::core::schema::{self, SchemaConnection, Statement};
+use crate::core::operation::{Answer, BoundStatement, Operation, Results, StatementResult, Target};
+use crate::core::schema::{self, SchemaConnection};
+use crate::core::statements::Statement;
 use crate::core::value::Value as SqlValue;
 use crate::engine::batch::Progress;
 use crate::engine::call::{AtOnce, Call, run_at_once};
@@ -163,11 +164,11 @@ impl Given {
     }
 
     /// What the driver answered for a statement.
-    fn read_answer(&self, statement: Statement, answer: Value) -> Result<StepRows> {
+    fn read_answer(&self, statement: Statement, answer: Value) -> Result<StatementResult> {
         let js = self.js;
         let columns = statement.columns();
         if columns == 0 {
-            return Ok(StepRows { rows: Vec::new(), changes: js.as_number(answer).unwrap_or(0.0) as u64 });
+            return Ok(StatementResult { rows: Vec::new(), changes: js.as_number(answer).unwrap_or(0.0) as u64 });
         }
         let rows = if statement.has_many_rows() {
             self.read_rows(answer, columns)?
@@ -176,7 +177,7 @@ impl Given {
         } else {
             Vec::new()
         };
-        Ok(StepRows { rows, changes: 0 })
+        Ok(StatementResult { rows, changes: 0 })
     }
 
     fn prepare(&self, statement: Statement, values: &[&SqlValue]) -> Result<()> {
@@ -241,16 +242,16 @@ impl Given {
         Ok(())
     }
 
-    fn run_step(&self, step: &Step) -> Result<StepRows> {
+    fn run_step(&self, bound: &BoundStatement) -> Result<StatementResult> {
         let mut arguments = SmallVec::<[Value; 10]>::new();
-        self.push_arguments(step.statement, step.values.iter(), &mut arguments)?;
-        self.read_answer(step.statement, self.call(&self.driver.run_one, &arguments)?)
+        self.push_arguments(bound.statement, bound.values.iter(), &mut arguments)?;
+        self.read_answer(bound.statement, self.call(&self.driver.run_one, &arguments)?)
     }
 
     /// Runs plans in a transaction that is open.
-    fn run_all(&self, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
+    fn run_all(&self, lists: &[&[BoundStatement]]) -> Result<Vec<Results>> {
         // Text that is bound as a BLOB can be so in one place of a statement only.
-        let groups = if self.is_utf8.get() { group(plans) } else { alone(plans).collect() };
+        let groups = if self.is_utf8.get() { group(lists) } else { alone(lists).collect() };
         let mut rows = Vec::with_capacity(groups.len());
         let mut arguments = Vec::new();
         for some in groups.chunks(STATEMENTS_AT_ONCE) {
@@ -263,7 +264,7 @@ impl Given {
                 rows.push(self.read_answer(group.statement, self.js.element(answers, index)?)?);
             }
         }
-        Ok(ungroup(plans, &groups, rows))
+        Ok(ungroup(lists, &groups, rows))
     }
 
     /// Whether the user holds a transaction open, as far as the driver says.
@@ -304,15 +305,15 @@ impl Given {
     }
 
     fn transact(&self, transaction: &Transaction<'_>) -> TransactionResult<Failure> {
-        match transaction.plans {
+        match transaction.lists {
             // A single statement is a transaction by itself.
-            [plan] if plan.len() < 2 => {
-                let rows: Result<PlanRows> = plan.iter().map(|step| self.run_step(step)).collect();
+            [list] if list.len() < 2 => {
+                let rows: Result<Results> = list.iter().map(|bound| self.run_step(bound)).collect();
                 rows.map(|rows| vec![rows]).map_err(|failure| self.refused(failure, Refusal::Unclear))
             }
-            plans if transaction.writes => self.atomically(|| self.run_all(plans)),
-            plans => {
-                self.on_one_state(|| self.run_all(plans)).map_err(|failure| self.refused(failure, Refusal::Undone))
+            lists if transaction.writes => self.atomically(|| self.run_all(lists)),
+            lists => {
+                self.on_one_state(|| self.run_all(lists)).map_err(|failure| self.refused(failure, Refusal::Undone))
             }
         }
     }
@@ -345,10 +346,10 @@ impl Given {
         continuation: impl FnOnce() -> Continuation,
     ) -> Option<Result<Answer>> {
         let run = |operation: &Operation| {
-            if !operation.read_only || !operation.steps.iter().all(|step| self.may_read(step.place())) {
+            if !operation.read_only || !operation.statements.iter().all(|bound| self.may_read(bound.target())) {
                 return None;
             }
-            let rows = self.transact(&Transaction { plans: &[&operation.steps], writes: false });
+            let rows = self.transact(&Transaction { lists: &[&operation.statements], writes: false });
             Some(rows.map(|mut rows| rows.pop().unwrap_or_default()).map_err(Refusal::into_error))
         };
         match run_at_once(operation, run) {
@@ -381,9 +382,9 @@ impl Given {
         self.scheduler.borrow_mut().submit(call);
     }
 
-    /// Whether a read of this place waits for nothing that was called before it.
-    pub fn may_read(&self, place: Place<'_>) -> bool {
-        self.scheduler.borrow().may_read(place)
+    /// Whether a read of this target waits for nothing that was called before it.
+    pub fn may_read(&self, target: Target<'_>) -> bool {
+        self.scheduler.borrow().may_read(target)
     }
 
     /// Whether something is queued that is not being carried out.
@@ -405,7 +406,7 @@ impl Given {
             for (continuation, answer) in completion.answers {
                 continuation(js, answer);
             }
-            if completion.wakes_waiters {
+            if completion.notifies_waiters {
                 self.wake(environment);
             }
             if has_rest {
@@ -534,7 +535,7 @@ fn with_json_as_text(statement: Statement) -> Cow<'static, str> {
     let sql = statement.sql();
     match statement {
         Statement::CacheGet => sql.replacen("value AS", "CAST(value AS TEXT) AS", 1).into(),
-        Statement::DedupeJob | Statement::DedupeLook => {
+        Statement::DedupeJob | Statement::DedupePoll => {
             sql.replacen("j.result AS", "CAST(j.result AS TEXT) AS", 1).into()
         }
         _ => sql.into(),

@@ -12,8 +12,8 @@ use super::options::{self, Members};
 use super::realm::Realm;
 use super::store::Store;
 use crate::core::error::StoreKind;
+use crate::core::operation::Operation;
 use crate::core::options::{RateLimitConfig, ResourceConfigs};
-use crate::core::plan::Operation;
 use crate::core::rate_limit::Reservations;
 use crate::core::value::Millis;
 

@@ -10,8 +10,8 @@ use super::options::Members;
 use super::realm::Realm;
 use super::store::Store;
 use crate::core::error::StoreKind;
+use crate::core::operation::Operation;
 use crate::core::options::RateLimitConfig;
-use crate::core::plan::Operation;
 use crate::core::rate_limit::{self, Call};
 
 /// The class.

@@ -10,8 +10,8 @@ use super::environment::Environment;
 use super::napi::handle::Handled;
 use super::napi::js::{Deferred, Failure, Js, Reference, Result, Type, Value};
 use crate::core::error::Error;
+use crate::core::operation::Field;
 use crate::core::options::RateLimitConfig;
-use crate::core::plan::Field;
 use crate::core::value::Millis;
 use crate::sqlite::codes;
 

@@ -1,4 +1,4 @@
-//! One SQLite connection: opening it, its schema, and running plans on it.
+//! One SQLite connection: opening it, its schema, and running statements on it.
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,11 @@ use super::wal::wal_index::{State, WalConnection};
 use super::wal::{self, shm_locks};
 use crate::core::codec;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
+use crate::core::operation::{BoundStatement, Results, StatementResult};
 use crate::core::options::{JournalMode, Synchronous};
-use crate::core::plan::{PlanRows, Step, StepRows};
 use crate::core::query_cache::QueryCache;
-use crate::core::schema::{self, SchemaConnection, Statement};
+use crate::core::schema::{self, SchemaConnection};
+use crate::core::statements::Statement;
 use crate::core::value::Value;
 use crate::engine::executor::{Refusal, TransactionResult};
 use crate::engine::grouping::{group, ungroup};
@@ -313,25 +314,25 @@ impl Connection {
         let _ = self.sqlite.busy_timeout(at_most);
     }
 
-    /// Runs the steps of plans in order, in the transaction that is open, if any.
-    fn run(&self, plans: &[&[Step]]) -> Result<Vec<PlanRows>> {
-        if let [[step]] = plans {
-            return Ok(vec![smallvec![self.run_step(step)?]]);
+    /// Runs lists of statements in order, in the transaction that is open, if any.
+    fn run(&self, lists: &[&[BoundStatement]]) -> Result<Vec<Results>> {
+        if let [[bound]] = lists {
+            return Ok(vec![smallvec![self.run_step(bound)?]]);
         }
-        let groups = group(plans);
+        let groups = group(lists);
         let rows = groups.iter().map(|group| self.execute(group.statement, group.values()));
-        Ok(ungroup(plans, &groups, rows.collect::<Result<_>>()?))
+        Ok(ungroup(lists, &groups, rows.collect::<Result<_>>()?))
     }
 
-    fn run_step(&self, step: &Step) -> Result<StepRows> {
-        self.execute(step.statement, &step.values)
+    fn run_step(&self, bound: &BoundStatement) -> Result<StatementResult> {
+        self.execute(bound.statement, &bound.values)
     }
 
     fn execute<'values>(
         &self,
         statement: Statement,
         values: impl IntoIterator<Item = &'values Value>,
-    ) -> Result<StepRows> {
+    ) -> Result<StatementResult> {
         let mut prepared = self.sqlite.prepare_cached(statement.sql())?;
         for (index, value) in values.into_iter().enumerate() {
             prepared.raw_bind_parameter(index + 1, value)?;
@@ -348,43 +349,43 @@ impl Connection {
         }
         drop(rows);
         let changes = if columns == 0 { self.sqlite.changes() } else { 0 };
-        Ok(StepRows { rows: found, changes })
+        Ok(StatementResult { rows: found, changes })
     }
 
-    /// Runs a plan that only reads, all its steps on one state of the database: from the query cache where that has what SQLite
+    /// Runs statements that only read, all on one state of the database: from the query cache where that has what SQLite
     /// would answer.
-    pub fn read(&self, steps: &[Step]) -> Result<PlanRows> {
-        if let [step] = steps {
-            let rows = if QueryCache::is_cacheable(step.statement) {
-                self.read_cached(step)?
+    pub fn read(&self, statements: &[BoundStatement]) -> Result<Results> {
+        if let [bound] = statements {
+            let rows = if QueryCache::is_cacheable(bound.statement) {
+                self.read_cached(bound)?
             } else {
-                self.run_step(step)?
+                self.run_step(bound)?
             };
             return Ok(smallvec![rows]);
         }
-        Ok(self.transact(false, &[steps]).map_err(Refusal::into_error)?.pop().unwrap_or_default())
+        Ok(self.transact(false, &[statements]).map_err(Refusal::into_error)?.pop().unwrap_or_default())
     }
 
-    /// Whether a plan that only reads would be answered by the query cache now.
-    pub fn has_cached(&self, steps: &[Step]) -> bool {
+    /// Whether statements that only read would be answered by the query cache now.
+    pub fn has_cached(&self, statements: &[BoundStatement]) -> bool {
         let is_current = self.cached_version.get().is_some_and(|cached| self.version() == Some(cached));
-        is_current && steps.iter().all(|step| self.query_cache.borrow_mut().get(step).is_some())
+        is_current && statements.iter().all(|bound| self.query_cache.borrow_mut().get(bound).is_some())
     }
 
-    fn read_cached(&self, step: &Step) -> Result<StepRows> {
+    fn read_cached(&self, bound: &BoundStatement) -> Result<StatementResult> {
         let Some(version) = self.version() else {
-            return self.run_step(step);
+            return self.run_step(bound);
         };
         if self.cached_version.replace(Some(version)) != Some(version) {
             self.query_cache.borrow_mut().clear();
         }
-        if let Some(rows) = self.query_cache.borrow_mut().get(step) {
+        if let Some(rows) = self.query_cache.borrow_mut().get(bound) {
             return Ok(rows);
         }
-        let mut rows = self.run_step(step)?;
+        let mut rows = self.run_step(bound)?;
         // Otherwise what was read may be of either version.
         if self.version() == Some(version) {
-            self.query_cache.borrow_mut().insert(step, &mut rows);
+            self.query_cache.borrow_mut().insert(bound, &mut rows);
         }
         Ok(rows)
     }
@@ -397,28 +398,28 @@ impl Connection {
         self.sqlite.state().map(Version::Shared)
     }
 
-    /// Runs plans in order, as one transaction. If it writes it takes the write lock at once, so that nothing in it can
+    /// Runs lists of statements in order, as one transaction. If it writes it takes the write lock at once, so that nothing in it can
     /// be refused for want of a lock.
     ///
     /// # Errors
-    /// `SQLITE_BUSY` when another connection has the lock, and whatever SQLite says to a step or to the commit: see
+    /// `SQLITE_BUSY` when another connection has the lock, and whatever SQLite says to a statement or to the commit: see
     /// [`Refusal`].
-    pub fn transact(&self, writes: bool, plans: &[&[Step]]) -> TransactionResult<Error> {
+    pub fn transact(&self, writes: bool, lists: &[&[BoundStatement]]) -> TransactionResult<Error> {
         let _undone = UndoneOnPanic(self);
         let before = self.version();
         let changes = self.sqlite.total_changes();
-        let rows = match plans {
+        let rows = match lists {
             // A single statement is a transaction by itself.
-            [plan] if plan.len() < 2 => self.run(plans).map_err(|error| refused(error, Refusal::Unclear))?,
+            [list] if list.len() < 2 => self.run(lists).map_err(|error| refused(error, Refusal::Unclear))?,
             _ => {
                 self.control(if writes { Control::BeginImmediate } else { Control::Begin })
                     .map_err(|error| refused(error, Refusal::Undone))?;
-                self.end(self.run(plans))?
+                self.end(self.run(lists))?
             }
         };
         if writes {
             let changed = self.sqlite.total_changes() > changes;
-            self.apply_writes(before, changed, plans.iter().copied().flatten().zip(rows.iter().flatten()));
+            self.apply_writes(before, changed, lists.iter().copied().flatten().zip(rows.iter().flatten()));
         }
         Ok(rows)
     }
@@ -429,7 +430,7 @@ impl Connection {
         &self,
         before: Option<Version>,
         changed: bool,
-        written: impl Iterator<Item = (&'a Step, &'a StepRows)>,
+        written: impl Iterator<Item = (&'a BoundStatement, &'a StatementResult)>,
     ) {
         let after = self.version();
         let is_alone = match (before, after) {
@@ -443,7 +444,7 @@ impl Connection {
             if self.cached_version.get() != before {
                 cache.clear();
             }
-            written.for_each(|(step, rows)| cache.apply_write(step, rows));
+            written.for_each(|(bound, rows)| cache.apply_write(bound, rows));
             self.cached_version.set(after);
         }
     }

@@ -1,10 +1,10 @@
 //! A database with the queue in front of the connection that writes, and another one for reads beside it.
 //!
-//! - A light read runs at once, on the calling thread, unless something queued or under way writes what it reads. While the
-//!   connection is busy, the other one reads. A light write in memory runs at once when nothing is queued.
+//! - A bounded read runs at once, on the calling thread, unless something queued or under way writes what it reads. While the
+//!   connection is busy, the other one reads. A bounded write in memory runs at once when nothing is queued.
 //! - Everything else is queued in call order. The owner calls [`Database::flush`] at the end of a stretch of
 //!   JavaScript: what is queued then is committed as one transaction, on the calling thread if that is cheap (WAL,
-//!   `synchronous` normal, light, lock free), else on a background thread, which goes on until the queue is empty.
+//!   `synchronous` normal, bounded, lock free), else on a background thread, which goes on until the queue is empty.
 //! - The calling thread never waits: not for the connection (it tries the lock), not for another process (the busy
 //!   timeout is 0 except on a background thread), not for an fsync. [`Database::drain`] is the exception, for
 //!   `destroy()` and the end of the process.
@@ -25,10 +25,10 @@ use super::connection::{Connection, Location, refused};
 use super::os::sidecars::Fate;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
+use crate::core::operation::{Answer, BoundStatement, Cost, Operation, Results, Target};
 use crate::core::options::{JournalMode, Synchronous};
-use crate::core::plan::{Answer, Operation, Place, PlanRows, Step, Weight};
-use crate::core::schema::Table;
-use crate::engine::batch::{Batch, Completion, Progress};
+use crate::core::statements::Table;
+use crate::engine::batch::{Batch, Completed, Progress};
 use crate::engine::call::{AtOnce, Call, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::engine::scheduler::Scheduler;
@@ -99,7 +99,7 @@ type Calls = Batch<Reply, Error>;
 struct Queue {
     scheduler: Scheduler<Reply, Error>,
     /// Stores whose tables could not be made yet because another process wrote.
-    unprepared: Vec<(StoreKind, Synchronous)>,
+    pending_schemas: Vec<(StoreKind, Synchronous)>,
     /// Whether the write-ahead log is to be checkpointed after that.
     checkpoint: bool,
     /// Whether a background thread works on the queue.
@@ -228,7 +228,7 @@ impl Database {
         }
         self.add_kind(kind);
         let mut queue = self.queue.lock();
-        queue.unprepared.push((kind, synchronous));
+        queue.pending_schemas.push((kind, synchronous));
         self.continue_in_background(queue);
         Ok(())
     }
@@ -240,13 +240,13 @@ impl Database {
         }
     }
 
-    /// Whether an operation may be carried out as soon as it is handed in: a light read or, where nobody else can look
-    /// and no disk is waited for, a light write.
+    /// Whether an operation may be carried out as soon as it is handed in: a bounded read or, where nobody else can look
+    /// and no disk is waited for, a bounded write.
     fn runs_at_once(&self, operation: &Operation) -> bool {
         let is_private = !matches!(self.location, Location::File(_));
-        operation.weight == Weight::Light
+        operation.cost == Cost::Bounded
             && (operation.read_only
-                || (is_private && !operation.wakes_waiters && operation.payload_bytes() <= INLINE_BYTES))
+                || (is_private && !operation.notifies_waiters && operation.payload_bytes() <= INLINE_BYTES))
     }
 
     /// Hands in a call: it is carried out at once where it may be and that keeps the order, otherwise it is queued.
@@ -274,21 +274,21 @@ impl Database {
         }
     }
 
-    /// Whether a read of this place waits for nothing that was called before it.
-    pub fn may_read(&self, place: Place<'_>) -> bool {
+    /// Whether a read of this target waits for nothing that was called before it.
+    pub fn may_read(&self, target: Target<'_>) -> bool {
         let queue = self.queue.lock();
-        let is_prepared = queue.unprepared.iter().all(|(kind, _)| Table::of(*kind) != place.table);
-        is_prepared && queue.scheduler.may_read(place)
+        let is_prepared = queue.pending_schemas.iter().all(|(kind, _)| Table::of(*kind) != target.table);
+        is_prepared && queue.scheduler.may_read(target)
     }
 
     /// Runs an operation if nothing is before it that it has to wait for, and a connection is free: the one that writes,
     /// or beside it, for reads, the other one.
-    fn run_now(&self, operation: &Operation) -> Option<Result<PlanRows>> {
+    fn run_now(&self, operation: &Operation) -> Option<Result<Results>> {
         let waits = if operation.read_only {
-            !operation.steps.iter().all(|step| self.may_read(step.place()))
+            !operation.statements.iter().all(|bound| self.may_read(bound.target()))
         } else {
             let queue = self.queue.lock();
-            queue.in_background || !queue.scheduler.is_idle() || !queue.unprepared.is_empty()
+            queue.in_background || !queue.scheduler.is_idle() || !queue.pending_schemas.is_empty()
         };
         if waits {
             return None;
@@ -393,12 +393,12 @@ impl Database {
     fn is_cheap(&self, queue: &Queue, connection: &Connection) -> bool {
         let queued = queue.scheduler.queued();
         let (mut bytes, mut is_read) = (0, true);
-        queue.unprepared.is_empty()
+        queue.pending_schemas.is_empty()
             && queued.len() <= INLINE_OPERATIONS
             && queued.map(|call| &call.operation).all(|operation| {
                 bytes += operation.payload_bytes();
                 is_read &= operation.read_only;
-                operation.weight == Weight::Light
+                operation.cost == Cost::Bounded
             })
             && bytes <= INLINE_BYTES
             && (is_read || self.commits_here(connection))
@@ -442,7 +442,7 @@ impl Database {
         self.commits_inline.store(false, Ordering::Relaxed);
         let synchronous = *self.synchronous.lock();
         let kinds = self.kinds.lock().clone();
-        self.queue.lock().unprepared.extend(kinds.into_iter().map(|kind| (kind, synchronous)));
+        self.queue.lock().pending_schemas.extend(kinds.into_iter().map(|kind| (kind, synchronous)));
         // What they wait for may have changed, and the new connection's counter does not tell.
         self.wake();
         Ok(())
@@ -510,12 +510,12 @@ impl Database {
         let connection = guard.as_deref().and_then(Option::as_ref);
         loop {
             let mut queue = self.queue.lock();
-            let is_prepared = queue.unprepared.is_empty();
+            let is_prepared = queue.pending_schemas.is_empty();
             let Some(mut batch) = queue.scheduler.next_batch(1, usize::MAX) else { return };
             drop(queue);
             let runs_here = |connection: &&Connection| {
-                batch.calls().all(|Call { operation: Operation { weight, read_only, .. }, .. }| {
-                    is_prepared && *weight == Weight::Light && (*read_only || self.commits_here(connection))
+                batch.calls().all(|Call { operation: Operation { cost, read_only, .. }, .. }| {
+                    is_prepared && *cost == Cost::Bounded && (*read_only || self.commits_here(connection))
                 })
             };
             if let Some(connection) = connection.filter(runs_here) {
@@ -553,10 +553,10 @@ impl Database {
             return false;
         };
         connection.keep_read_mark(false);
-        let mut unprepared = queue.unprepared.clone();
-        let to_prepare = unprepared.len();
+        let mut pending_schemas = queue.pending_schemas.clone();
+        let to_prepare = pending_schemas.len();
         let batch = queue.scheduler.next_batch_beside_reads(BATCH_OPERATIONS, BATCH_BYTES);
-        if batch.is_none() && unprepared.is_empty() && !checkpoint {
+        if batch.is_none() && pending_schemas.is_empty() && !checkpoint {
             queue.in_background = false;
             return false;
         }
@@ -569,7 +569,7 @@ impl Database {
             connection.wait_for_locks(left.min(LOCK_SLICE));
             let has_waited = now() - started >= PREPARATION_PATIENCE;
             let prepared = catch_panic(|| {
-                let prepared = self.prepare(connection, &mut unprepared, has_waited);
+                let prepared = self.prepare(connection, &mut pending_schemas, has_waited);
                 prepared.map_err(|error| refused(error, Refusal::Undone))
             });
             let progress = match prepared {
@@ -585,16 +585,17 @@ impl Database {
             // Now: others may wait for the lock longer.
             self.refuse_late(connection, &mut batch, &busy);
             // A store that was added while another process wrote may have no calls yet.
-            if batch.is_over() && (unprepared.is_empty() || has_waited || self.queue.lock().scheduler.has_queued())
+            if batch.is_over()
+                && (pending_schemas.is_empty() || has_waited || self.queue.lock().scheduler.has_queued())
             {
                 break;
             }
             // SQLite answers BUSY at once where waiting could not help, for example while a snapshot is recovered.
             std::thread::sleep(Duration::from_millis(1));
         }
-        let is_unprepared = !unprepared.is_empty();
+        let is_unprepared = !pending_schemas.is_empty();
         // Only now: reads beside this look whether their table is there.
-        self.queue.lock().unprepared.splice(..to_prepare, unprepared);
+        self.queue.lock().pending_schemas.splice(..to_prepare, pending_schemas);
         // While the connection is held: whoever waits for it finds everything delivered and queued.
         self.end(batch);
         if checkpoint {
@@ -632,23 +633,23 @@ impl Database {
     fn prepare(
         &self,
         connection: &mut Connection,
-        unprepared: &mut Vec<(StoreKind, Synchronous)>,
+        pending_schemas: &mut Vec<(StoreKind, Synchronous)>,
         has_waited: bool,
     ) -> Result<()> {
         let mut refused = Vec::new();
-        while let Some((kind, synchronous)) = unprepared.last().copied() {
+        while let Some((kind, synchronous)) = pending_schemas.last().copied() {
             match self.prepare_store(connection, kind, synchronous, has_waited) {
                 Err(error) if error.is_busy() => {
-                    unprepared.append(&mut refused);
+                    pending_schemas.append(&mut refused);
                     return Err(error);
                 }
                 // Its calls say so; those of other stores are to work.
                 Err(_) => refused.push((kind, synchronous)),
                 Ok(()) => {}
             }
-            unprepared.pop();
+            pending_schemas.pop();
         }
-        *unprepared = refused;
+        *pending_schemas = refused;
         Ok(())
     }
 
@@ -660,11 +661,11 @@ impl Database {
         self.deliver(completion);
     }
 
-    fn deliver(&self, completion: Completion<Reply, Error>) {
+    fn deliver(&self, completion: Completed<Reply, Error>) {
         for (reply, answer) in completion.answers {
             reply.deliver(answer);
         }
-        if completion.wakes_waiters {
+        if completion.notifies_waiters {
             self.wake();
         }
     }
@@ -768,22 +769,22 @@ fn closed() -> Error {
 struct Native<'connection>(&'connection Connection);
 
 impl Native<'_> {
-    fn run_single(&self, operation: &Operation) -> std::result::Result<PlanRows, Refusal<Error>> {
+    fn run_single(&self, operation: &Operation) -> std::result::Result<Results, Refusal<Error>> {
         if operation.read_only {
-            return catch_panic(|| self.read(&operation.steps));
+            return catch_panic(|| self.read(&operation.statements));
         }
-        let transaction = Transaction { plans: &[&operation.steps], writes: true };
+        let transaction = Transaction { lists: &[&operation.statements], writes: true };
         self.transact(&transaction).map(|mut rows| rows.pop().unwrap_or_default())
     }
 
-    fn read(&self, plan: &[Step]) -> std::result::Result<PlanRows, Refusal<Error>> {
-        self.0.read(plan).map_err(|error| refused(error, Refusal::Undone))
+    fn read(&self, list: &[BoundStatement]) -> std::result::Result<Results, Refusal<Error>> {
+        self.0.read(list).map_err(|error| refused(error, Refusal::Undone))
     }
 
     fn transact(&self, transaction: &Transaction<'_>) -> TransactionResult<Error> {
         catch_panic(|| match transaction {
-            Transaction { plans: [plan], writes: false } => self.read(plan).map(|rows| vec![rows]),
-            Transaction { plans, writes } => self.0.transact(*writes, plans),
+            Transaction { lists: [list], writes: false } => self.read(list).map(|rows| vec![rows]),
+            Transaction { lists, writes } => self.0.transact(*writes, lists),
         })
     }
 }

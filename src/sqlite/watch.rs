@@ -12,7 +12,7 @@ use super::database::{Database, Waiter};
 use super::{background, clock};
 use crate::core::dedupe::rules;
 use crate::core::error::Result;
-use crate::core::plan::Operation;
+use crate::core::operation::Operation;
 use crate::core::value::Millis;
 use crate::engine::call::Time;
 use crate::engine::change_watcher::ChangeWatcher;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::operation::{Answer, BoundStatement, Cost, Field, Operation, Outcome};
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, JournalMode, Synchronous};
-use comic_vine_sqlite_store::core::plan::{Answer, Field, Operation, Outcome, Step, Weight};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 pub use comic_vine_sqlite_store::core::value::Value;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
@@ -66,21 +66,22 @@ impl Db {
     /// Runs the statements of an operation in one transaction and asks its rule: one step of a call, between which
     /// other processes' calls may come.
     pub fn step(&self, operation: Operation) -> Outcome {
-        let Operation { steps, read_only, goes_on, outcome, .. } = operation;
+        let Operation { statements, read_only, may_continue, completion, .. } = operation;
         let connection = self.0.borrow();
         let rows = if read_only {
-            let reads =
-                |step: &Step| ["SELECT", "WITH"].iter().any(|first| step.statement.sql().starts_with(first));
-            assert!(steps.iter().all(reads), "{steps:?}");
-            connection.read(&steps).unwrap()
+            let reads = |bound: &BoundStatement| {
+                ["SELECT", "WITH"].iter().any(|first| bound.statement.sql().starts_with(first))
+            };
+            assert!(statements.iter().all(reads), "{statements:?}");
+            connection.read(&statements).unwrap()
         } else {
-            connection.transact(true, &[&steps]).unwrap().remove(0)
+            connection.transact(true, &[&statements]).unwrap().remove(0)
         };
         drop(connection);
-        let outcome = outcome(rows);
+        let outcome = completion(rows);
         if let Outcome::Continue(next) = &outcome {
             // No later call may come between, except between the steps of housekeeping.
-            assert!(goes_on || next.weight == Weight::Heavy, "{:?}", next.steps);
+            assert!(may_continue || next.cost == Cost::Unbounded, "{:?}", next.statements);
         }
         outcome
     }
@@ -231,7 +232,7 @@ pub fn random(cases: u32) -> Config {
 
 const HOUR: i64 = 3_600_000;
 
-/// Steps of time, some of them back: mostly by a little, as when a clock is adjusted, or as far as steps go forward,
+/// Statements of time, some of them back: mostly by a little, as when a clock is adjusted, or as far as steps go forward,
 /// seldom by hours, as when it was wrong.
 pub fn back_and_forth(forward: impl Strategy<Value = i64> + Clone + 'static) -> impl Strategy<Value = i64> + Clone {
     let back = forward.clone().prop_map(|ms| -ms);

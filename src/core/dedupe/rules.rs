@@ -12,9 +12,9 @@ use std::time::Duration;
 use crate::core::codec;
 use crate::core::error::Error;
 use crate::core::housekeeping::{self, Then};
+use crate::core::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult, Wait};
 use crate::core::options::DedupeOptions;
-use crate::core::plan::{Answer, Field, Operation, Outcome, PlanRows, Step, StepRows, Wait};
-use crate::core::schema::Statement;
+use crate::core::statements::Statement;
 use crate::core::value::{Millis, Value};
 
 /// How long a lease is valid without renewal, in ms: a dead owner's job is taken over after at most this long.
@@ -63,8 +63,8 @@ struct Job<'rows> {
 }
 
 impl<'rows> Job<'rows> {
-    fn read(step: Option<&'rows StepRows>) -> Option<Self> {
-        let [id, status, result, error, created_at, updated_at, lease, ..] = step?.first()? else {
+    fn read(bound: Option<&'rows StatementResult>) -> Option<Self> {
+        let [id, status, result, error, created_at, updated_at, lease, ..] = bound?.first()? else {
             return None;
         };
         if *id == Value::Null {
@@ -81,13 +81,13 @@ impl<'rows> Job<'rows> {
         })
     }
 
-    fn removal(&self, hash: &str) -> Step {
-        Step::new(Statement::DedupeDelete, [Value::from(hash), self.id.clone()])
+    fn removal(&self, hash: &str) -> BoundStatement {
+        BoundStatement::new(Statement::DedupeDelete, [Value::from(hash), self.id.clone()])
     }
 
     /// Removes a job that is past its time.
     fn forget(&self, hash: &str) -> Operation {
-        Operation::command([self.removal(hash), end_lease(hash)]).waking()
+        Operation::command([self.removal(hash), end_lease(hash)]).notifying()
     }
 
     /// What the job came to. A result that cannot be read counts as none, and the job is removed.
@@ -110,13 +110,13 @@ impl Call {
         Value::from(self.hash.as_str())
     }
 
-    fn job(&self) -> Step {
-        Step::new(Statement::DedupeJob, [self.hash()])
+    fn job(&self) -> BoundStatement {
+        BoundStatement::new(Statement::DedupeJob, [self.hash()])
     }
 
     /// The job, and a claim.
-    fn look(&self) -> Step {
-        Step::new(Statement::DedupeLook, [self.hash()])
+    fn poll(&self) -> BoundStatement {
+        BoundStatement::new(Statement::DedupePoll, [self.hash()])
     }
 
     /// A claim: the hash, whose it is, until when, and the time.
@@ -143,16 +143,16 @@ impl Call {
         }
     }
 
-    fn state(&self, look: Option<&StepRows>) -> State {
-        let Some(job) = Job::read(look) else {
-            return self.claim_state(look);
+    fn state(&self, poll: Option<&StatementResult>) -> State {
+        let Some(job) = Job::read(poll) else {
+            return self.claim_state(poll);
         };
         let asked_before = self.waiting_since.is_some_and(|since| since <= job.updated_at);
         match job.status {
             "pending" if self.is_live(&job) => State::Live(Wait {
                 deadline: (self.options.job_timeout_ms > 0.0)
                     .then_some(job.created_at + self.options.job_timeout_ms),
-                look_again_at: job.lease_expires_at,
+                next_poll_at: job.lease_expires_at,
             }),
             "completed" if asked_before || self.now - job.updated_at < self.result_ttl_ms() => {
                 State::Ended(Box::new(job.result(&self.hash, Answer::Undefined)))
@@ -161,14 +161,14 @@ impl Call {
                 let message = job.error.text().unwrap_or_default().to_owned();
                 State::Ended(Box::new(Outcome::Answer(Answer::Rejection(Error::JobFailed(message)))))
             }
-            _ => self.claim_state(look),
+            _ => self.claim_state(poll),
         }
     }
 
-    fn claim_state(&self, look: Option<&StepRows>) -> State {
-        match look.and_then(|look| look.optional_number(7)) {
+    fn claim_state(&self, poll: Option<&StatementResult>) -> State {
+        match poll.and_then(|poll| poll.optional_number(7)) {
             Some(expires_at) if self.options.claim_timeout_ms > 0.0 && expires_at > self.system_now => {
-                State::Live(Wait { deadline: None, look_again_at: Some(expires_at) })
+                State::Live(Wait { deadline: None, next_poll_at: Some(expires_at) })
             }
             _ => State::Absent,
         }
@@ -178,14 +178,14 @@ impl Call {
 /// Answers a served result; waits for a live job or claim; otherwise claims the hash and answers `undefined`. Writes
 /// only if it claims.
 pub fn wait_for(call: Call) -> Operation {
-    Operation::read([call.look()], move |rows| match call.state(rows.first()) {
+    Operation::read([call.poll()], move |rows| match call.state(rows.first()) {
         State::Ended(outcome) => *outcome,
         State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
         State::Absent if call.options.claim_timeout_ms <= 0.0 => Outcome::Answer(Answer::Undefined),
         State::Absent if Job::read(rows.first()).is_some() => Outcome::Continue(claim(call)),
         State::Absent => Outcome::Continue(claim_new(call)),
     })
-    .going_on()
+    .continuing()
 }
 
 /// The same in one operation, which writes: for a call that cannot be carried out at once anyhow.
@@ -195,24 +195,24 @@ pub fn wait_for_in_turn(call: Call) -> Operation {
 
 /// Claims a hash that had no job when it was looked at. One statement; if it has one by now, all of [`claim`]'s.
 fn claim_new(call: Call) -> Operation {
-    let attempt = Step::new(Statement::DedupeClaimNew, call.claim());
-    Operation::write([attempt], move |rows| match rows.first().and_then(StepRows::first) {
+    let attempt = BoundStatement::new(Statement::DedupeClaimNew, call.claim());
+    Operation::write([attempt], move |rows| match rows.first().and_then(StatementResult::first) {
         Some(_) => Outcome::Answer(Answer::Claimed),
         None => Outcome::Continue(claim(call)),
     })
-    .going_on()
+    .continuing()
 }
 
 fn claim(call: Call) -> Operation {
     let allowed = [call.now, call.options.job_timeout_ms, call.result_ttl_ms()].map(Value::from);
-    let attempt = Step::new(Statement::DedupeClaim, call.claim().into_iter().chain(allowed));
+    let attempt = BoundStatement::new(Statement::DedupeClaim, call.claim().into_iter().chain(allowed));
     // The claim takes the place of a dead owner's lease, by which the job was known to be dead.
-    let abandon = Step::new(
+    let abandon = BoundStatement::new(
         Statement::DedupeAbandon,
         [call.hash(), TIMED_OUT.into(), call.now.into(), call.system_now.into()],
     );
-    Operation::write([abandon, attempt, call.look()], move |rows| {
-        if rows.get(1).is_some_and(|step| step.first().is_some()) {
+    Operation::write([abandon, attempt, call.poll()], move |rows| {
+        if rows.get(1).is_some_and(|bound| bound.first().is_some()) {
             return Outcome::Answer(Answer::Claimed);
         }
         match call.state(rows.get(2)) {
@@ -225,8 +225,8 @@ fn claim(call: Call) -> Operation {
 
 /// Registers a job under `job_id`, or joins the live one; answers the id of the one that is pending then.
 pub fn register(call: &Call, job_id: String) -> Operation {
-    let steps = [
-        Step::new(
+    let statements = [
+        BoundStatement::new(
             Statement::DedupeRegister,
             [
                 call.hash(),
@@ -236,32 +236,33 @@ pub fn register(call: &Call, job_id: String) -> Operation {
                 call.system_now.into(),
             ],
         ),
-        Step::new(
+        BoundStatement::new(
             Statement::DedupeLease,
             [call.hash(), job_id.as_str().into(), call.owner.as_str().into(), (call.system_now + LEASE_MS).into()],
         ),
-        Step::new(Statement::DedupeJobId, [call.hash()]),
+        BoundStatement::new(Statement::DedupeJobId, [call.hash()]),
     ];
-    Operation::write(steps, move |rows| {
-        let pending = rows.get(2).and_then(StepRows::first).and_then(|row| row.first()?.text().map(str::to_owned));
+    Operation::write(statements, move |rows| {
+        let pending =
+            rows.get(2).and_then(StatementResult::first).and_then(|row| row.first()?.text().map(str::to_owned));
         let pending = pending.unwrap_or_else(|| job_id.clone());
         Outcome::Answer(Answer::Registered { created: pending == job_id, job_id: pending })
     })
-    .waking()
+    .notifying()
 }
 
 fn end(statement: Statement, call: &Call, value: Value, registered: Option<String>) -> Operation {
     let values = [call.hash(), value, call.now.into(), registered.into(), call.owner.as_str().into()];
-    Operation::write([Step::new(statement, values), end_lease(&call.hash)], ended).waking()
+    Operation::write([BoundStatement::new(statement, values), end_lease(&call.hash)], ended).notifying()
 }
 
 /// The statement that ends the lease of a job that has ended.
-fn end_lease(hash: &str) -> Step {
-    Step::new(Statement::DedupeEndLease, [Value::from(hash)])
+fn end_lease(hash: &str) -> BoundStatement {
+    BoundStatement::new(Statement::DedupeEndLease, [Value::from(hash)])
 }
 
-fn ended(rows: PlanRows) -> Outcome {
-    Outcome::Answer(Answer::Ended { changed: rows.first().is_some_and(|step| step.changes > 0) })
+fn ended(rows: Results) -> Outcome {
+    Outcome::Answer(Answer::Ended { changed: rows.first().is_some_and(|bound| bound.changes > 0) })
 }
 
 /// Ends a job with a result (a JSON text or a marker): the job this store registered, or, if it registered none,
@@ -278,7 +279,8 @@ pub fn fail(call: &Call, message: Option<String>, registered: Option<String>) ->
 /// Ends a pending job that is past its time.
 pub fn time_out(call: &Call) -> Operation {
     let values = [call.hash(), TIMED_OUT.into(), call.now.into(), call.options.job_timeout_ms.into()];
-    Operation::write([Step::new(Statement::DedupeTimeOut, values), end_lease(&call.hash)], ended).waking()
+    Operation::write([BoundStatement::new(Statement::DedupeTimeOut, values), end_lease(&call.hash)], ended)
+        .notifying()
 }
 
 /// Answers whether a live job is pending. A job past its time is removed.
@@ -292,7 +294,7 @@ pub fn is_in_progress(call: Call) -> Operation {
         }
         Outcome::Answer(Answer::Bool(call.is_live(&job)))
     })
-    .going_on()
+    .continuing()
 }
 
 /// Answers the result of a completed job that is within the job timeout. A job past its time is removed.
@@ -311,7 +313,7 @@ pub fn result(call: Call) -> Operation {
             _ => Outcome::Answer(Answer::Undefined),
         }
     })
-    .going_on()
+    .continuing()
 }
 
 /// Before when a job must have been created to be past its time.
@@ -322,8 +324,8 @@ fn expired_before(options: &DedupeOptions, now: Millis) -> Option<Millis> {
 /// Answers how many jobs there are, by status, and how many are past their time.
 pub fn stats(options: &DedupeOptions, now: Millis) -> Operation {
     let before = expired_before(options, now).unwrap_or(f64::NEG_INFINITY);
-    Operation::read([Step::new(Statement::DedupeStats, [Value::from(before)])], |rows| {
-        let number = |column| Field::Number(rows.first().map_or(0.0, |step| step.number(column)));
+    Operation::read([BoundStatement::new(Statement::DedupeStats, [Value::from(before)])], |rows| {
+        let number = |column| Field::Number(rows.first().map_or(0.0, |bound| bound.number(column)));
         Outcome::Answer(Answer::Record(vec![
             ("totalJobs", number(0)),
             ("pendingJobs", number(1)),
@@ -332,7 +334,7 @@ pub fn stats(options: &DedupeOptions, now: Millis) -> Operation {
             ("expiredJobs", number(4)),
         ]))
     })
-    .heavy()
+    .unbounded()
 }
 
 /// Removes the jobs past their time, whatever became of them, and leases and claims without a job.
@@ -340,23 +342,28 @@ pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Oper
     let Some(before) = expired_before(options, now) else {
         return cleanup_leases(system_now, housekeeping::done());
     };
-    let find = Step::new(Statement::DedupeExpired, [Value::from(before)]);
-    let remove = move |key: &Value| Step::new(Statement::DedupeRemoveExpired, [key.clone(), before.into()]);
+    let find = BoundStatement::new(Statement::DedupeExpired, [Value::from(before)]);
+    let remove =
+        move |key: &Value| BoundStatement::new(Statement::DedupeRemoveExpired, [key.clone(), before.into()]);
     let then: Then = Box::new(move || Outcome::Continue(cleanup_leases(system_now, housekeeping::done())));
     housekeeping::remove_found(find, remove, true, then)
 }
 
 fn cleanup_leases(system_now: Millis, then: Then) -> Operation {
-    let page = |from| Step::new(Statement::DedupeLeasesFrom, [from]);
-    let remove = move |first, last| Step::new(Statement::DedupeCleanupLeases, [first, last, system_now.into()]);
+    let page = |from| BoundStatement::new(Statement::DedupeLeasesFrom, [from]);
+    let remove =
+        move |first, last| BoundStatement::new(Statement::DedupeCleanupLeases, [first, last, system_now.into()]);
     housekeeping::walk(Value::from(""), page, remove, housekeeping::next_text, then)
 }
 
 /// Removes every job.
 pub fn clear() -> Operation {
-    Operation::command([Step::new(Statement::DedupeClear, []), Step::new(Statement::DedupeClearLeases, [])])
-        .heavy()
-        .waking()
+    Operation::command([
+        BoundStatement::new(Statement::DedupeClear, []),
+        BoundStatement::new(Statement::DedupeClearLeases, []),
+    ])
+    .unbounded()
+    .notifying()
 }
 
 /// Prolongs the leases of a store's pending jobs, given by hash and id.
@@ -368,12 +375,12 @@ pub fn renew<'jobs>(
     let until = system_now + LEASE_MS;
     Operation::command(jobs.into_iter().map(|(hash, job_id)| {
         let values = [hash, job_id].map(|text| Value::from(text.as_str()));
-        Step::new(Statement::DedupeRenew, values.into_iter().chain([owner.into(), until.into()]))
+        BoundStatement::new(Statement::DedupeRenew, values.into_iter().chain([owner.into(), until.into()]))
     }))
 }
 
 /// Gives up a store's claims and leases, for others to take over at once: the store ends. Its pending jobs stay, as those of
 /// a dead owner do.
 pub fn give_up(owner: &str) -> Operation {
-    Operation::command([Step::new(Statement::DedupeGiveUp, [Value::from(owner)])]).heavy().waking()
+    Operation::command([BoundStatement::new(Statement::DedupeGiveUp, [Value::from(owner)])]).unbounded().notifying()
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::rules::{self, Call, LEASE_MS};
 use crate::core::error::{Error, IsBusy};
+use crate::core::operation::{Answer, Field, Operation, Wait};
 use crate::core::options::DedupeOptions;
-use crate::core::plan::{Answer, Field, Operation, Wait};
 use crate::core::value::Millis;
 
 /// The time of an event.
@@ -61,7 +61,7 @@ pub enum Action<W, V, E> {
     Settle { waiter: W, answer: Result<Answer, E> },
     /// Settle promises, if any, with what a job was ended with: rejected if it failed. The value is needed no longer.
     SettleAll { waiters: Vec<W>, value: V, failed: bool },
-    /// Look whether something has changed while any hash is waited for; see [`Waiters::watched`].
+    /// Poll whether something has changed while any hash is waited for; see [`Waiters::watched`].
     Watch,
     /// Renew the lease of a job of the store's from now on.
     Renew { hash: String, job_id: String },
@@ -74,7 +74,7 @@ pub struct Asked<W, V>(Purpose<W, V>);
 
 enum Purpose<W, V> {
     Wait { hash: String, since: Millis, asked_at: Millis, waiter: W },
-    Look { hash: String, asked_at: Millis },
+    Poll { hash: String, asked_at: Millis },
     TimeOut { hash: String, since: Millis, waiters: Vec<W> },
     Register(Registration, W),
     End { hash: String, owned: Option<Owned>, value: Option<V>, failed: bool, waiter: W },
@@ -117,12 +117,12 @@ struct Group<W> {
     since: Millis,
     waiters: Vec<W>,
     wait: Wait,
-    /// Whether it is looking, and whether something changed meanwhile.
-    looking: bool,
-    look_again: bool,
+    /// Whether it is polling, and whether something changed meanwhile.
+    polling: bool,
+    poll_again: bool,
 }
 
-const UNKNOWN: Wait = Wait { deadline: None, look_again_at: None };
+const UNKNOWN: Wait = Wait { deadline: None, next_poll_at: None };
 
 /// See the module's description.
 pub struct Waiters<W> {
@@ -181,7 +181,7 @@ impl<W> Waiters<W> {
 
     /// Whether any hash is waited for, and when the first claim or lease among those ends, in system time.
     pub fn watched(&self) -> (bool, Option<Millis>) {
-        let first = self.groups.values().filter_map(|group| group.wait.look_again_at).reduce(f64::min);
+        let first = self.groups.values().filter_map(|group| group.wait.next_poll_at).reduce(f64::min);
         (!self.groups.is_empty(), first)
     }
 
@@ -212,32 +212,32 @@ impl<W> Waiters<W> {
         event: Event<W, V, E>,
         now: Now,
     ) -> Vec<Action<W, V, E>> {
-        let mut step = Step { state: self, now, actions: Vec::new() };
+        let mut transition = Transition { state: self, now, actions: Vec::new() };
         match event {
-            Event::WaitFor { hash, at_once, waiter } => step.wait_for(hash, at_once, waiter),
+            Event::WaitFor { hash, at_once, waiter } => transition.wait_for(hash, at_once, waiter),
             Event::Register { hash, job_id, tells_owner, waiter } => {
-                step.register(hash, job_id, tells_owner, waiter);
+                transition.register(hash, job_id, tells_owner, waiter);
             }
-            Event::End { hash, ending, value, waiter } => step.end(hash, ending, value, waiter),
-            Event::Clear { waiter } => step.clear(waiter),
-            Event::Changed => step.look_at_all(),
-            Event::Deadline => step.end_late_jobs(),
-            Event::Answered { asked: Asked(purpose), answer } => step.answered(purpose, answer),
-            Event::Unwatched(error) => step.settle_all(&Err(error)),
-            Event::Closed => step.settle_all(&Ok(Answer::Undefined)),
+            Event::End { hash, ending, value, waiter } => transition.end(hash, ending, value, waiter),
+            Event::Clear { waiter } => transition.clear(waiter),
+            Event::Changed => transition.poll_all(),
+            Event::Deadline => transition.end_late_jobs(),
+            Event::Answered { asked: Asked(purpose), answer } => transition.answered(purpose, answer),
+            Event::Unwatched(error) => transition.settle_all(&Err(error)),
+            Event::Closed => transition.settle_all(&Ok(Answer::Undefined)),
         }
-        step.actions
+        transition.actions
     }
 }
 
 /// One event: the state, and what is to be done so far.
-struct Step<'state, W, V, E> {
+struct Transition<'state, W, V, E> {
     state: &'state mut Waiters<W>,
     now: Now,
     actions: Vec<Action<W, V, E>>,
 }
 
-impl<W, V, E: Clone + From<Error> + IsBusy> Step<'_, W, V, E> {
+impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     fn run(&mut self, operation: Operation, purpose: Purpose<W, V>) {
         self.actions.push(Action::Run { operation, asked: Asked(purpose) });
     }
@@ -307,12 +307,12 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Step<'_, W, V, E> {
                     Ok(Answer::Wait(wait)) => self.wait(&hash, since, wait, [waiter]),
                     Ok(Answer::Claimed) if self.is_stale_claim(asked_at) => {
                         self.wait(&hash, since, UNKNOWN, [waiter]);
-                        self.look(hash);
+                        self.poll(hash);
                     }
                     answer => self.settle(waiter, answer),
                 }
             }
-            Purpose::Look { hash, asked_at } => self.looked(hash, asked_at, answer),
+            Purpose::Poll { hash, asked_at } => self.on_polled(hash, asked_at, answer),
             Purpose::TimeOut { hash, since, waiters } => {
                 let is_over = !matches!(answer, Ok(Answer::Ended { changed: false }));
                 if is_over || self.state.closed {
@@ -320,7 +320,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Step<'_, W, V, E> {
                 } else {
                     // Another job has come in its place.
                     self.wait(&hash, since, UNKNOWN, waiters);
-                    self.look(hash);
+                    self.poll(hash);
                 }
             }
             Purpose::Register(registration, waiter) => {
@@ -367,56 +367,56 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Step<'_, W, V, E> {
             since,
             waiters: Vec::new(),
             wait: UNKNOWN,
-            looking: false,
-            look_again: false,
+            polling: false,
+            poll_again: false,
         });
         group.waiters.extend(waiters);
         group.wait = wait;
         self.actions.push(Action::Watch);
     }
 
-    fn look_at_all(&mut self) {
+    fn poll_all(&mut self) {
         let hashes: Vec<String> = self.state.groups.keys().cloned().collect();
         for hash in hashes {
-            self.look(hash);
+            self.poll(hash);
         }
     }
 
     /// Has a group find out what has become of its hash.
-    fn look(&mut self, hash: String) {
+    fn poll(&mut self, hash: String) {
         let Some(group) = self.state.groups.get_mut(&hash).filter(|_| !self.state.closed) else { return };
-        if group.looking {
-            group.look_again = true;
+        if group.polling {
+            group.poll_again = true;
             return;
         }
-        group.looking = true;
+        group.polling = true;
         let since = group.since;
         let operation = rules::wait_for(self.state.call(&hash, self.now, Some(since)));
         let asked_at = self.now.system;
-        self.run(operation, Purpose::Look { hash, asked_at });
+        self.run(operation, Purpose::Poll { hash, asked_at });
     }
 
-    fn looked(&mut self, hash: String, asked_at: Millis, answer: Result<Answer, E>) {
+    fn on_polled(&mut self, hash: String, asked_at: Millis, answer: Result<Answer, E>) {
         let is_stale = self.is_stale_claim(asked_at);
         let Some(group) = self.state.groups.get_mut(&hash) else { return };
-        group.looking = false;
-        let look_again = std::mem::take(&mut group.look_again);
+        group.polling = false;
+        let poll_again = std::mem::take(&mut group.poll_again);
         match answer {
             Ok(Answer::Wait(wait)) => {
                 group.wait = wait;
                 self.actions.push(Action::Watch);
-                if look_again {
-                    self.look(hash);
+                if poll_again {
+                    self.poll(hash);
                 }
             }
-            Ok(Answer::Claimed) if is_stale => self.look(hash),
+            Ok(Answer::Claimed) if is_stale => self.poll(hash),
             // One of them makes the request; the others wait for that one.
             Ok(Answer::Claimed) => {
                 let first = group.waiters.remove(0);
                 if group.waiters.is_empty() {
                     self.take_group(&hash);
                 } else {
-                    self.look(hash);
+                    self.poll(hash);
                 }
                 self.settle(first, Ok(Answer::Undefined));
             }
@@ -528,7 +528,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Step<'_, W, V, E> {
                 self.state.owned.entry(hash.clone()).or_insert(Owned::Lost(job_id));
             }
             if !gives_value {
-                self.look(hash);
+                self.poll(hash);
             }
         } else if let Some(owned) = owned {
             // It was not ended: it still is what it was.

@@ -283,9 +283,9 @@ impl Armed {
         if never_fails || self.struck.len() >= at_most as usize {
             return None;
         }
-        let goes_on = self.streak.0 == Some(method) && self.streak.1 > 0;
+        let may_continue = self.streak.0 == Some(method) && self.streak.1 > 0;
         let rarity = u64::from(one_in) * if method.is_frequent() { 8 } else { 1 };
-        if goes_on {
+        if may_continue {
             self.streak.1 -= 1;
         } else if !self.random.one_in(rarity) {
             return None;

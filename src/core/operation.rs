@@ -6,33 +6,33 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::error::Error;
-use super::schema::{Access, Effect, Statement, Table};
+use super::statements::{Access, Effect, Statement, Table};
 use super::value::{Millis, Value};
 
 /// One statement of the closed set with the values of its parameters, in order.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct BoundStatement {
     /// Which statement.
     pub statement: Statement,
     /// The values of `?1`, `?2`, …
     pub values: Vec<Value>,
 }
 
-impl Step {
+impl BoundStatement {
     /// A statement with its values.
     pub fn new(statement: Statement, values: impl IntoIterator<Item = Value>) -> Self {
-        Step { statement, values: values.into_iter().collect() }
+        BoundStatement { statement, values: values.into_iter().collect() }
     }
 
     /// What it touches.
-    pub fn place(&self) -> Place<'_> {
+    pub fn target(&self) -> Target<'_> {
         let Access { table, key, .. } = self.statement.access();
         // What has another key than text is taken for the whole.
-        Place { table, key: key.and_then(|index| self.values.get(index)).and_then(Value::text) }
+        Target { table, key: key.and_then(|index| self.values.get(index)).and_then(Value::text) }
     }
 
-    /// Whether a later step has left nothing for this one to do: it has written anew what was stale.
-    fn is_overtaken_by(&self, later: &Step) -> bool {
+    /// Whether a later statement has left nothing for this one to do: it has written anew what was stale.
+    fn is_superseded_by(&self, later: &BoundStatement) -> bool {
         let is_rewritten =
             matches!((self.statement, later.statement), (Statement::CacheDeleteStale, Statement::CacheSet));
         is_rewritten && self.values.first() == later.values.first()
@@ -41,23 +41,23 @@ impl Step {
 
 /// A part of a store's tables: what belongs to a key, or the whole.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-pub struct Place<'key> {
+pub struct Target<'key> {
     /// The tables.
     pub table: Table,
     /// The key.
     pub key: Option<&'key str>,
 }
 
-/// What running one step gave.
+/// What running one statement gave.
 #[derive(Debug, Default)]
-pub struct StepRows {
+pub struct StatementResult {
     /// The rows, each a list of columns.
     pub rows: Vec<Vec<Value>>,
     /// How many rows the statement inserted, updated or deleted.
     pub changes: u64,
 }
 
-impl StepRows {
+impl StatementResult {
     /// The first row.
     pub fn first(&self) -> Option<&[Value]> {
         self.rows.first().map(Vec::as_slice)
@@ -74,120 +74,132 @@ impl StepRows {
     }
 }
 
-/// What running a plan gave: one entry a step, in order.
-pub type PlanRows = SmallVec<[StepRows; 1]>;
+/// What running an operation gave: one entry a statement, in order.
+pub type Results = SmallVec<[StatementResult; 1]>;
 
-/// The statements of a plan. Most plans are one.
-pub type Steps = SmallVec<[Step; 1]>;
+/// The statements of an operation: mostly one.
+pub type Statements = SmallVec<[BoundStatement; 1]>;
 
 /// How much work an operation may be, which decides the thread it runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
+pub enum Cost {
     /// A handful of pages: may run on the JavaScript thread.
-    Light,
+    Bounded,
     /// May touch any number of rows: always on a background thread where the connection has one.
-    Heavy,
+    Unbounded,
 }
 
-/// Turns the rows of a plan that has been carried out into what the call answers.
-pub type OutcomeRule = Box<dyn FnOnce(PlanRows) -> Outcome + Send>;
+/// Turns what the statements gave into what the call answers.
+pub type Completion = Box<dyn FnOnce(Results) -> Outcome + Send>;
 
-/// A call on a store as data: statements to be run in order and atomically, and the rule that reads their rows.
+/// A call on a store as data: statements to be run in order and atomically, and the completion that reads their rows.
 ///
-/// The rule runs once, after the commit. The plan may run more than once (after a rollback).
+/// The completion runs once, after the commit. The statements may run more than once (after a rollback).
 pub struct Operation {
     /// The statements.
-    pub steps: Steps,
-    /// Whether no step changes the database.
+    pub statements: Statements,
+    /// Whether no statement changes the database.
     pub read_only: bool,
     /// How much work it may be.
-    pub weight: Weight,
+    pub cost: Cost,
     /// Whether another operation may follow from it that has to be carried out before any later call.
-    pub goes_on: bool,
+    pub may_continue: bool,
     /// Whether waiters for deduplicated requests have to look again once this is committed.
-    pub wakes_waiters: bool,
+    pub notifies_waiters: bool,
     /// From rows to the answer.
-    pub outcome: OutcomeRule,
+    pub completion: Completion,
 }
 
 impl fmt::Debug for Operation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Operation").field("steps", &self.steps).field("read_only", &self.read_only).finish()
+        formatter
+            .debug_struct("Operation")
+            .field("statements", &self.statements)
+            .field("read_only", &self.read_only)
+            .finish()
     }
 }
 
 impl Operation {
-    fn new(read_only: bool, steps: impl IntoIterator<Item = Step>, outcome: OutcomeRule) -> Self {
-        let steps = steps.into_iter().collect();
-        Operation { steps, read_only, weight: Weight::Light, goes_on: false, wakes_waiters: false, outcome }
+    fn new(read_only: bool, statements: impl IntoIterator<Item = BoundStatement>, completion: Completion) -> Self {
+        let statements = statements.into_iter().collect();
+        Operation {
+            statements,
+            read_only,
+            cost: Cost::Bounded,
+            may_continue: false,
+            notifies_waiters: false,
+            completion,
+        }
     }
 
-    /// Statements that only read, and the rule for their rows.
+    /// Statements that only read, and the completion for their rows.
     pub fn read(
-        steps: impl IntoIterator<Item = Step>,
-        outcome: impl FnOnce(PlanRows) -> Outcome + Send + 'static,
+        statements: impl IntoIterator<Item = BoundStatement>,
+        completion: impl FnOnce(Results) -> Outcome + Send + 'static,
     ) -> Self {
-        Self::new(true, steps, Box::new(outcome))
+        Self::new(true, statements, Box::new(completion))
     }
 
-    /// Statements that write, and the rule for their rows.
+    /// Statements that write, and the completion for their rows.
     pub fn write(
-        steps: impl IntoIterator<Item = Step>,
-        outcome: impl FnOnce(PlanRows) -> Outcome + Send + 'static,
+        statements: impl IntoIterator<Item = BoundStatement>,
+        completion: impl FnOnce(Results) -> Outcome + Send + 'static,
     ) -> Self {
-        Self::new(false, steps, Box::new(outcome))
+        Self::new(false, statements, Box::new(completion))
     }
 
     /// Statements that write and answer nothing.
-    pub fn command(steps: impl IntoIterator<Item = Step>) -> Self {
-        Self::write(steps, |_| Outcome::Answer(Answer::Undefined))
+    pub fn command(statements: impl IntoIterator<Item = BoundStatement>) -> Self {
+        Self::write(statements, |_| Outcome::Answer(Answer::Undefined))
     }
 
     /// Marks an operation that may touch any number of rows.
-    pub fn heavy(mut self) -> Self {
-        self.weight = Weight::Heavy;
+    pub fn unbounded(mut self) -> Self {
+        self.cost = Cost::Unbounded;
         self
     }
 
     /// Marks an operation that may go on with another one in its place.
-    pub fn going_on(mut self) -> Self {
-        self.goes_on = true;
+    pub fn continuing(mut self) -> Self {
+        self.may_continue = true;
         self
     }
 
     /// Marks an operation after which waiters for deduplicated requests look again.
-    pub fn waking(mut self) -> Self {
-        self.wakes_waiters = true;
+    pub fn notifying(mut self) -> Self {
+        self.notifies_waiters = true;
         self
     }
 
     /// Whether one of the later operations that were carried out before this one, which follows from an earlier call, has
     /// left nothing for it to do.
-    pub fn is_overtaken<'later>(&self, mut later: impl Iterator<Item = &'later Operation>) -> bool {
+    pub fn is_superseded<'later>(&self, mut later: impl Iterator<Item = &'later Operation>) -> bool {
         later.any(|later| {
-            let is_overtaken = |step: &Step| later.steps.iter().any(|later| step.is_overtaken_by(later));
-            self.steps.iter().all(is_overtaken)
+            let is_superseded =
+                |bound: &BoundStatement| later.statements.iter().any(|later| bound.is_superseded_by(later));
+            self.statements.iter().all(is_superseded)
         })
     }
 
-    /// The steps that reads may have to wait for, and whether those of a key need not: what it writes or, where it may go on,
+    /// The statements that reads may have to wait for, and whether those of a key need not: what it writes or, where it may go on,
     /// may write then; and what it tidies.
-    pub fn written(&self) -> impl Iterator<Item = (&Step, bool)> {
-        let goes_on = self.goes_on;
-        self.steps.iter().filter_map(move |step| match step.statement.access().effect {
-            Effect::Writes => Some((step, false)),
-            Effect::Reads => goes_on.then_some((step, false)),
-            Effect::Tidies => Some((step, true)),
+    pub fn written(&self) -> impl Iterator<Item = (&BoundStatement, bool)> {
+        let may_continue = self.may_continue;
+        self.statements.iter().filter_map(move |bound| match bound.statement.access().effect {
+            Effect::Writes => Some((bound, false)),
+            Effect::Reads => may_continue.then_some((bound, false)),
+            Effect::Tidies => Some((bound, true)),
         })
     }
 
     /// The bytes of text and blobs this operation carries.
     pub fn payload_bytes(&self) -> usize {
-        self.steps.iter().flat_map(|step| &step.values).map(Value::payload_bytes).sum()
+        self.statements.iter().flat_map(|bound| &bound.values).map(Value::payload_bytes).sum()
     }
 }
 
-/// What the rule of an operation decided.
+/// What a completion decided.
 pub enum Outcome {
     /// The call's answer.
     Answer(Answer),
@@ -215,7 +227,7 @@ pub enum Answer {
         /// The JSON text.
         text: Arc<String>,
         /// What to do with a row whose text does not parse.
-        unreadable: Option<Step>,
+        unreadable: Option<BoundStatement>,
     },
     /// Numbers and lists under names, in the order of the documentation.
     Record(Vec<(&'static str, Field)>),
@@ -262,5 +274,5 @@ pub struct Wait {
     /// When the job is past its time, by the caller's clock.
     pub deadline: Option<Millis>,
     /// When its lease, or the claim, runs out unless renewed, in system time.
-    pub look_again_at: Option<Millis>,
+    pub next_poll_at: Option<Millis>,
 }

@@ -1,0 +1,462 @@
+//! The closed set of statements: the text of each, what its rows have, and what it touches.
+
+use super::error::StoreKind;
+
+/// The most rows one step of housekeeping finds or removes; the statements have it in their texts.
+pub const STEP_ROWS: u64 = 500;
+
+/// How many resources [`Statement::RateResourcesFrom`] answers at a time.
+pub const PAGE_RESOURCES: usize = 200;
+
+/// How many rows the statements insert that insert many.
+pub const ROWS_AT_ONCE: usize = 20;
+
+/// So many rows of parameters.
+macro_rules! rows {
+    ($row:literal) => {
+        rows!($row, $row, $row, $row, $row)
+    };
+    ($($row:literal),*) => {
+        concat!($($row, ", "),*, $($row, ", "),*, $($row, ", "),*, rows!(last $($row),*))
+    };
+    (last $first:literal $(, $row:literal)*) => {
+        concat!($first $(, ", ", $row)*)
+    };
+}
+
+/// Stores entries, of so many rows of parameters.
+macro_rules! cache_set {
+    ($($rows:tt)*) => {
+        concat!(
+            "INSERT INTO cache (hash, value, expires_at, created_at) VALUES ",
+            $($rows)*,
+            " ON CONFLICT (hash) DO UPDATE SET
+              value = excluded.value, expires_at = excluded.expires_at, created_at = excluded.created_at"
+        )
+    };
+}
+
+/// What is read of a job.
+macro_rules! job_columns {
+    () => {
+        "j.job_id AS c0, j.status AS c1, j.result AS c2, j.error AS c3, j.created_at AS c4, j.updated_at AS c5"
+    };
+}
+
+/// Claims a hash unless a query finds a job that forbids it, or a claim is there that has not run out.
+macro_rules! claim {
+    ($forbidding:literal) => {
+        concat!(
+            "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at) SELECT ?1, ?2, NULL, ?3 WHERE NOT EXISTS ",
+            $forbidding,
+            " ON CONFLICT (hash) DO UPDATE SET owner = excluded.owner, job_id = NULL, expires_at = excluded.expires_at
+              WHERE dedupe_leases.job_id IS NOT NULL OR dedupe_leases.expires_at <= ?4
+            RETURNING 1 AS c0"
+        )
+    };
+}
+
+impl Statement {
+    /// The statement that does what [`ROWS_AT_ONCE`] of this one do, given the values of all of them in order: one
+    /// that inserts a row.
+    pub const fn many(self) -> Option<Statement> {
+        match self {
+            Statement::CacheSet => Some(Statement::CacheSetMany),
+            Statement::RateRecord => Some(Statement::RateRecordMany),
+            Statement::AdaptiveRecord => Some(Statement::AdaptiveRecordMany),
+            _ => None,
+        }
+    }
+}
+
+/// A store's tables, as one.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum Table {
+    /// The cache's.
+    Cache,
+    /// The deduplication's: jobs, leases and claims.
+    Jobs,
+    /// The rate limiters': requests, reservations, and what the adaptive one keeps.
+    Requests,
+}
+
+impl Table {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// That of a kind of store.
+    pub fn of(kind: StoreKind) -> Self {
+        match kind {
+            StoreKind::Cache => Table::Cache,
+            StoreKind::Dedupe => Table::Jobs,
+            StoreKind::RateLimit | StoreKind::Adaptive => Table::Requests,
+        }
+    }
+}
+
+/// What a statement does to a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It reads.
+    Reads,
+    /// It writes what reads answer.
+    Writes,
+    /// It finds or removes what no longer counts, or prolongs what counts: reads of a key answer the same before and after.
+    /// Those of the whole table may count what is there.
+    Tidies,
+}
+
+/// What a statement touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The table.
+    pub table: Table,
+    /// What it does to it.
+    pub effect: Effect,
+    /// Which of its values is the key of all that it touches; without one, it touches the whole table.
+    pub key: Option<usize>,
+}
+
+macro_rules! statements {
+    (@key all) => { None };
+    (@key $index:literal) => { Some($index) };
+    ($($(#[$doc:meta])* $name:ident($columns:literal, $table:ident $effect:ident $key:tt) = $sql:expr;)*) => {
+        /// The closed set of statements. No other SQL reads or writes a store's rows.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Statement {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Statement {
+            /// Every statement.
+            pub const ALL: &'static [Statement] = &[$(Statement::$name,)*];
+
+            /// The statement's text, with parameters `?1`, `?2`, … or, each used once and in order, `?`.
+            pub const fn sql(self) -> &'static str {
+                match self {
+                    $(Statement::$name => $sql,)*
+                }
+            }
+
+            /// How many columns its rows have, named `c0`, `c1`, …; 0 if it answers none.
+            pub const fn columns(self) -> usize {
+                match self {
+                    $(Statement::$name => $columns,)*
+                }
+            }
+
+            /// What it touches.
+            pub const fn access(self) -> Access {
+                match self {
+                    $(Statement::$name => Access {
+                        table: Table::$table,
+                        effect: Effect::$effect,
+                        key: statements!(@key $key),
+                    },)*
+                }
+            }
+
+            /// Whether it may answer more than one row.
+            pub const fn has_many_rows(self) -> bool {
+                matches!(
+                    self,
+                    Statement::RateResources
+                        | Statement::RateResourcesFrom
+                        | Statement::CacheExpired
+                        | Statement::DedupeExpired
+                )
+            }
+
+            /// Whether it removes rows.
+            pub fn removes(self) -> bool {
+                self.sql().starts_with("DELETE")
+            }
+        }
+    };
+}
+
+statements! {
+    /// One entry. Parameters: hash.
+    CacheGet(2, Cache Reads 0) = "SELECT value AS c0, expires_at AS c1 FROM cache WHERE hash = ?1";
+    /// Store an entry. Parameters: hash, value, expires_at, created_at.
+    CacheSet(0, Cache Writes 0) = cache_set!("(?, ?, ?, ?)");
+    /// Store entries. Parameters: those of [`CacheSet`](Statement::CacheSet), of each.
+    CacheSetMany(0, Cache Writes all) = cache_set!(rows!("(?, ?, ?, ?)"));
+    /// Remove an entry. Parameters: hash.
+    CacheDelete(0, Cache Writes 0) = "DELETE FROM cache WHERE hash = ?1";
+    /// Remove an entry that has not been replaced since it was read. Parameters: hash, expires_at.
+    CacheDeleteStale(0, Cache Tidies 0) = "DELETE FROM cache WHERE hash = ?1 AND expires_at = ?2";
+    /// Remove every entry.
+    CacheClear(0, Cache Writes all) = "DELETE FROM cache";
+    /// Entries, expired entries, size of the database. Parameters: now.
+    CacheStats(4, Cache Reads all) = "SELECT
+          (SELECT COUNT(*) FROM cache) AS c0,
+          (SELECT COUNT(*) FROM cache WHERE expires_at < ?1) AS c1,
+          (SELECT page_count FROM pragma_page_count()) AS c2,
+          (SELECT page_size FROM pragma_page_size()) AS c3";
+    /// The keys and sizes of some of the expired entries. Parameters: now.
+    CacheExpired(2, Cache Tidies all) = "SELECT rowid AS c0, length(value) AS c1 FROM cache WHERE expires_at < ?1
+        ORDER BY expires_at LIMIT 500";
+    /// Remove one of them, unless it has been replaced. Parameters: key, now.
+    CacheRemoveExpired(0, Cache Tidies all) = "DELETE FROM cache WHERE rowid = ?1 AND expires_at < ?2";
+
+    /// A job with the expiry of its lease. Parameters: hash.
+    DedupeJob(7, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
+          (SELECT l.expires_at FROM dedupe_leases l WHERE l.hash = j.hash AND l.job_id = j.job_id) AS c6
+        FROM dedupe_jobs j WHERE j.hash = ?1");
+    /// The same and, last, the expiry of a claim that has not become a job; no row if there is neither. Parameters:
+    /// hash.
+    DedupePoll(8, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
+          CASE WHEN l.job_id = j.job_id THEN l.expires_at END AS c6,
+          CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7
+        FROM (SELECT 1) LEFT JOIN dedupe_jobs j ON j.hash = ?1 LEFT JOIN dedupe_leases l ON l.hash = ?1
+        WHERE j.hash IS NOT NULL OR l.hash IS NOT NULL");
+    /// The id of a job. Parameters: hash.
+    DedupeJobId(1, Jobs Reads 0) = "SELECT job_id AS c0 FROM dedupe_jobs WHERE hash = ?1";
+    /// End a pending job whose owner has let its lease run out. Parameters: hash, message, now, system time.
+    DedupeAbandon(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+        WHERE hash = ?1 AND status = 'pending' AND EXISTS (SELECT 1 FROM dedupe_leases l
+          WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.expires_at <= ?4)";
+    /// Claim a hash that has neither a live job, a served result nor a claim; answers a row if it did.
+    /// Parameters: those of [`DedupeClaimNew`](Statement::DedupeClaimNew), now, job timeout, result TTL.
+    DedupeClaim(1, Jobs Writes 0) = claim!("(SELECT 1 FROM dedupe_jobs j WHERE j.hash = ?1 AND (
+            (j.status = 'pending' AND (?6 = 0 OR ?5 - j.created_at < ?6) AND NOT EXISTS (
+              SELECT 1 FROM dedupe_leases l WHERE l.hash = ?1 AND l.job_id = j.job_id AND l.expires_at <= ?4))
+            OR (j.status = 'completed' AND ?5 - j.updated_at < ?7)))");
+    /// Claim a hash that has no job and no claim; answers a row if it did. Parameters: hash, owner, claim expiry, system
+    /// time.
+    DedupeClaimNew(1, Jobs Writes 0) = claim!("(SELECT 1 FROM dedupe_jobs WHERE hash = ?1)");
+    /// Register a job unless a live one is pending. Parameters: hash, job id, now, job timeout, system time.
+    DedupeRegister(0, Jobs Writes 0) = "INSERT INTO dedupe_jobs (hash, job_id, status, created_at, updated_at)
+        VALUES (?1, ?2, 'pending', ?3, ?3)
+        ON CONFLICT (hash) DO UPDATE SET job_id = excluded.job_id, status = 'pending', result = NULL, error = NULL,
+            created_at = excluded.created_at, updated_at = excluded.updated_at
+          WHERE dedupe_jobs.status <> 'pending'
+            OR (?4 > 0 AND ?3 - dedupe_jobs.created_at >= ?4)
+            OR EXISTS (SELECT 1 FROM dedupe_leases l
+                 WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.expires_at <= ?5)";
+    /// Give the job its owner's lease, in place of a claim, if it is the one registered. Parameters: hash, job id,
+    /// owner, lease expiry.
+    DedupeLease(0, Jobs Writes 0) = "INSERT INTO dedupe_leases (hash, owner, job_id, expires_at)
+        SELECT ?1, ?3, ?2, ?4 WHERE EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2)
+        ON CONFLICT (hash) DO UPDATE SET
+          owner = excluded.owner, job_id = excluded.job_id, expires_at = excluded.expires_at";
+    /// Prolong the lease of a pending job. Parameters: hash, job id, owner, lease expiry.
+    DedupeRenew(0, Jobs Tidies 0) = "UPDATE dedupe_leases SET expires_at = ?4
+        WHERE hash = ?1 AND job_id = ?2 AND owner = ?3
+          AND EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2 AND status = 'pending')";
+    /// End a job with a result. Parameters: hash, result, now, the job this store registered or NULL, owner.
+    DedupeComplete(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'completed', result = ?2, updated_at = ?3
+        WHERE hash = ?1 AND status <> 'completed' AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
+          ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
+            WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
+    /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL, owner.
+    DedupeFail(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+        WHERE hash = ?1 AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
+          ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
+            WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
+    /// Have the lease of a job run out that has ended or is gone. The row stays with the job's, and tells whose it was.
+    /// Parameters: hash.
+    DedupeEndLease(0, Jobs Writes 0) = "UPDATE dedupe_leases SET expires_at = 0 WHERE hash = ?1 AND job_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
+          WHERE j.hash = ?1 AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
+    /// Have the leases and claims of an owner run out. Parameters: owner.
+    DedupeGiveUp(0, Jobs Writes all) = "UPDATE dedupe_leases SET expires_at = 0 WHERE owner = ?1";
+    /// End a pending job that is past its time. Parameters: hash, message, now, job timeout.
+    DedupeTimeOut(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+        WHERE hash = ?1 AND status = 'pending' AND ?4 > 0 AND ?3 - created_at >= ?4";
+    /// Remove a job. Parameters: hash, job id.
+    DedupeDelete(0, Jobs Writes 0) = "DELETE FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2";
+    /// Counts by status, and of jobs created before a time. Parameters: that time.
+    DedupeStats(5, Jobs Reads all) = "SELECT COUNT(*) AS c0,
+          COUNT(*) FILTER (WHERE status = 'pending') AS c1,
+          COUNT(*) FILTER (WHERE status = 'completed') AS c2,
+          COUNT(*) FILTER (WHERE status = 'failed') AS c3,
+          COUNT(*) FILTER (WHERE created_at < ?1) AS c4
+        FROM dedupe_jobs";
+    /// The keys and sizes of some of the jobs created before a time. Parameters: that time.
+    DedupeExpired(2, Jobs Tidies all) = "SELECT rowid AS c0, COALESCE(length(result), 0) AS c1 FROM dedupe_jobs WHERE created_at < ?1
+        ORDER BY created_at LIMIT 500";
+    /// Remove one of them, unless it has been replaced. Parameters: key, that time.
+    DedupeRemoveExpired(0, Jobs Tidies all) = "DELETE FROM dedupe_jobs WHERE rowid = ?1 AND created_at < ?2";
+    /// The last of the next leases and claims, from a hash on. Parameters: hash.
+    DedupeLeasesFrom(1, Jobs Tidies all) =
+        "SELECT MAX(hash) AS c0 FROM (SELECT hash FROM dedupe_leases WHERE hash >= ?1 ORDER BY hash LIMIT 500)";
+    /// Remove leases and claims that ran out and whose job is gone. Parameters: first hash, last hash, system time.
+    DedupeCleanupLeases(0, Jobs Tidies all) = "DELETE FROM dedupe_leases WHERE hash >= ?1 AND hash <= ?2 AND expires_at < ?3
+        AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
+          WHERE j.hash = dedupe_leases.hash AND j.job_id = dedupe_leases.job_id)";
+    /// Remove every job.
+    DedupeClear(0, Jobs Writes all) = "DELETE FROM dedupe_jobs";
+    /// Remove every lease and claim.
+    DedupeClearLeases(0, Jobs Writes all) = "DELETE FROM dedupe_leases";
+
+    /// Requests in a window, when the oldest of all was made, and reserved slots. Parameters: resource, window start, now.
+    RateUsage(3, Requests Reads 0) = "SELECT
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = of AND timestamp >= start) AS c0,
+          (SELECT MIN(timestamp) FROM rate_limits WHERE resource = of) AS c1,
+          (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = of AND expires_at > now) AS c2
+        FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)";
+    /// When the nth newest request in a window leaves it. Parameters: resource, window start, n - 1, window length.
+    RateNthNewestExpiry(1, Requests Reads 0) = "SELECT timestamp + ?4 AS c0 FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
+        ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
+    /// The same, of requests and reserved slots. Parameters: as above, and now.
+    RateNthNewestExpiryReserved(1, Requests Reads 0) = "SELECT at AS c0 FROM (
+          SELECT timestamp + ?4 AS at FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
+          UNION ALL SELECT expires_at FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?5)
+        ORDER BY at DESC LIMIT 1 OFFSET ?3";
+    /// Record a request if a slot is free; answers a row if it did. Parameters: resource, now, window start, limit.
+    RateAcquire(1, Requests Writes 0) = "INSERT INTO rate_limits (resource, timestamp) SELECT ?1, ?2
+        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
+        RETURNING 1 AS c0";
+    /// Reserve a slot if one is free; answers a row if it did. Parameters: resource, now, window start, limit, owner,
+    /// until when.
+    RateReserve(1, Requests Writes 0) = "INSERT INTO rate_limit_reservations (resource, owner, expires_at) SELECT ?1, ?5, ?6
+        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
+        RETURNING 1 AS c0";
+    /// Release the oldest reservation of an owner. Parameters: resource, owner, priority or NULL.
+    RateRelease(0, Requests Writes 0) = "DELETE FROM rate_limit_reservations WHERE id = (
+          SELECT id FROM rate_limit_reservations WHERE resource = ?1 AND owner = ?2 AND priority IS ?3
+          ORDER BY expires_at LIMIT 1)";
+    /// Remove a resource's expired reservations. Parameters: resource, now.
+    RateExpireReservations(0, Requests Tidies 0) = "DELETE FROM rate_limit_reservations WHERE resource = ?1 AND expires_at <= ?2";
+    /// The last of the next reservations, after one. Parameters: its id.
+    RateReservationsAfter(1, Requests Tidies all) = "SELECT MAX(id) AS c0 FROM (
+          SELECT id FROM rate_limit_reservations WHERE id > ?1 ORDER BY id LIMIT 500)";
+    /// Remove expired reservations. Parameters: the id they come after, the last one's, now.
+    RateExpireAllReservations(0, Requests Tidies all) = "DELETE FROM rate_limit_reservations WHERE id > ?1 AND id <= ?2 AND expires_at <= ?3";
+    /// Release all reservations of a resource. Parameters: resource.
+    RateResetReservations(0, Requests Writes 0) = "DELETE FROM rate_limit_reservations WHERE resource = ?1";
+    /// Release all reservations.
+    RateClearReservations(0, Requests Writes all) = "DELETE FROM rate_limit_reservations";
+    /// Record a request. Parameters: resource, now.
+    RateRecord(0, Requests Writes 0) = "INSERT INTO rate_limits (resource, timestamp) VALUES (?, ?)";
+    /// Record requests. Parameters: those of [`RateRecord`](Statement::RateRecord), of each.
+    RateRecordMany(0, Requests Writes all) = concat!("INSERT INTO rate_limits (resource, timestamp) VALUES ", rows!("(?, ?)"));
+    /// How many of a resource's requests were made before a time, counted up to 500. Parameters: resource, that time.
+    RateCountBefore(1, Requests Tidies 0) = "SELECT COUNT(*) AS c0 FROM (
+          SELECT 1 FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT 500)";
+    /// Remove some of a resource's requests before a time. Parameters: resource, that time, how many at most.
+    RateDeleteBefore(0, Requests Tidies 0) = "DELETE FROM rate_limits WHERE id IN (
+          SELECT id FROM rate_limits WHERE resource = ?1 AND timestamp < ?2 LIMIT ?3)";
+    /// Remove a resource's requests. Parameters: resource.
+    RateReset(0, Requests Writes 0) = "DELETE FROM rate_limits WHERE resource = ?1";
+    /// Remove every request.
+    RateClear(0, Requests Writes all) = "DELETE FROM rate_limits";
+    /// How many requests are stored.
+    RateTotal(1, Requests Reads all) = "SELECT COUNT(*) AS c0 FROM rate_limits";
+    /// The resources that have requests.
+    RateResources(1, Requests Reads all) = "SELECT DISTINCT resource AS c0 FROM rate_limits ORDER BY resource";
+    /// Some of them, from a name on: each is looked up after the one before, however many requests it has. Parameters:
+    /// name.
+    RateResourcesFrom(1, Requests Tidies all) = "WITH RECURSIVE names(name) AS (
+          SELECT MIN(resource) FROM rate_limits WHERE resource >= ?1
+          UNION ALL
+          SELECT (SELECT MIN(resource) FROM rate_limits WHERE resource > name) FROM names WHERE name IS NOT NULL)
+        SELECT name AS c0 FROM names WHERE name IS NOT NULL LIMIT 200";
+
+    /// Record a request with its priority. Parameters: resource, now, priority.
+    AdaptiveRecord(0, Requests Writes 0) =
+        "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?, ?, ?)";
+    /// Record requests with their priorities. Parameters: those of [`AdaptiveRecord`](Statement::AdaptiveRecord), of
+    /// each.
+    AdaptiveRecordMany(0, Requests Writes all) = concat!("INSERT INTO rate_limits (resource, timestamp, priority) VALUES ", rows!("(?, ?, ?)"));
+    /// User and background requests in a window, when the oldest of all was made, and reserved slots of both.
+    /// Parameters: resource, window start, now.
+    AdaptiveUsage(5, Requests Reads 0) = "SELECT
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = of AND priority = 'user' AND timestamp >= start) AS c0,
+          (SELECT COUNT(*) FROM rate_limits
+            WHERE resource = of AND priority = 'background' AND timestamp >= start) AS c1,
+          (SELECT MIN(timestamp) FROM rate_limits WHERE resource = of) AS c2,
+          (SELECT COUNT(*) FROM rate_limit_reservations
+            WHERE resource = of AND priority = 'user' AND expires_at > now) AS c3,
+          (SELECT COUNT(*) FROM rate_limit_reservations
+            WHERE resource = of AND priority IS NOT 'user' AND expires_at > now) AS c4
+        FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)";
+    /// Record a request of a class if the class and the whole have a free slot; answers a row if it did. Parameters:
+    /// resource, now, window start, limit, priority, the class's share.
+    AdaptiveAcquire(1, Requests Writes 0) = "INSERT INTO rate_limits (resource, timestamp, priority) SELECT ?1, ?2, ?5
+        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
+          AND (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = ?5 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations
+                WHERE resource = ?1 AND priority = ?5 AND expires_at > ?2) < ?6
+        RETURNING 1 AS c0";
+    /// Reserve a slot for a class if the class and the whole have one; answers a row if it did. Parameters: as above,
+    /// owner, until when.
+    AdaptiveReserve(1, Requests Writes 0) = "INSERT INTO rate_limit_reservations (resource, priority, owner, expires_at)
+        SELECT ?1, ?5, ?7, ?8
+        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
+          AND (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = ?5 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations
+                WHERE resource = ?1 AND priority = ?5 AND expires_at > ?2) < ?6
+        RETURNING 1 AS c0";
+    /// A resource's recent activity: user requests after the start of the monitoring window, after the start of
+    /// its last third, and in the third before; when users and background work were last active; the mode.
+    /// Parameters: resource, monitoring start, last third's start, middle third's start.
+    AdaptiveActivity(9, Requests Reads 0) = "SELECT
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp > ?2) AS c0,
+          (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = 'user' AND timestamp > ?3) AS c1,
+          (SELECT COUNT(*) FROM rate_limits
+            WHERE resource = ?1 AND priority = 'user' AND timestamp > ?4 AND timestamp <= ?3) AS c2,
+          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'user') AS c3,
+          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'background') AS c4,
+          s.last_user_at AS c5, s.last_background_at AS c6, s.high_activity AS c7, s.activations AS c8
+        FROM (SELECT 1) LEFT JOIN adaptive_state s ON s.resource = ?1";
+    /// When the nth newest request of a class in a window, or slot reserved for it, expires. Parameters:
+    /// resource, window start, n - 1, window length, now, priority.
+    AdaptiveNthNewestExpiry(1, Requests Reads 0) = "SELECT at AS c0 FROM (
+          SELECT timestamp + ?4 AS at FROM rate_limits WHERE resource = ?1 AND priority = ?6 AND timestamp >= ?2
+          UNION ALL SELECT expires_at FROM rate_limit_reservations
+            WHERE resource = ?1 AND priority = ?6 AND expires_at > ?5)
+        ORDER BY at DESC LIMIT 1 OFFSET ?3";
+    /// Keep, before old requests are deleted, when each class was last active. Parameters: resource.
+    AdaptiveKeepActivity(0, Requests Tidies 0) = "INSERT INTO adaptive_state (resource, last_user_at, last_background_at)
+        VALUES (?1,
+          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'user'),
+          (SELECT MAX(timestamp) FROM rate_limits WHERE resource = ?1 AND priority = 'background'))
+        ON CONFLICT (resource) DO UPDATE SET
+          last_user_at = COALESCE(excluded.last_user_at, last_user_at),
+          last_background_at = COALESCE(excluded.last_background_at, last_background_at)";
+    /// Enter high-activity mode, counted once however many processes see it. Parameters: resource.
+    AdaptiveEnterHigh(0, Requests Writes 0) = "INSERT INTO adaptive_state (resource, high_activity, activations) VALUES (?1, 1, 1)
+        ON CONFLICT (resource) DO UPDATE SET
+          activations = activations + (high_activity = 0), high_activity = 1";
+    /// Leave high-activity mode. Parameters: resource.
+    AdaptiveLeaveHigh(0, Requests Writes 0) = "UPDATE adaptive_state SET high_activity = 0 WHERE resource = ?1";
+    /// Forget what is kept of a resource. Parameters: resource.
+    AdaptiveForget(0, Requests Writes 0) = "DELETE FROM adaptive_state WHERE resource = ?1";
+    /// Forget what is kept of every resource.
+    AdaptiveForgetAll(0, Requests Writes all) = "DELETE FROM adaptive_state";
+    /// How often resources entered high-activity mode.
+    AdaptiveActivations(1, Requests Reads all) = "SELECT COALESCE(SUM(activations), 0) AS c0 FROM adaptive_state";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ROWS_AT_ONCE, Statement};
+
+    #[test]
+    fn statements_of_many_rows_take_the_values_of_as_many_of_one() {
+        let parameters = |statement: Statement| statement.sql().matches('?').count();
+        for statement in Statement::ALL {
+            if let Some(many) = statement.many() {
+                assert_eq!(parameters(many), ROWS_AT_ONCE * parameters(*statement), "{statement:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_name_their_columns_in_order() {
+        for statement in Statement::ALL {
+            let sql = statement.sql();
+            for column in 0..statement.columns() {
+                assert_eq!(sql.matches(&format!(" AS c{column}")).count(), 1, "{statement:?}");
+            }
+            assert!(!sql.contains(&format!(" AS c{}", statement.columns())), "{statement:?}");
+        }
+    }
+}
