@@ -233,7 +233,7 @@ fn cached_answers_are_used_until_somebody_else_commits() {
 fn cached_entries_are_bounded() {
     let connection = open(&Location::Memory);
     let text = format!("\"{}\"", "x".repeat(100_000));
-    let count = MAX_ENTRY_BYTES.get() / text.len() + 10;
+    let count = MAX_ENTRY_BYTES / text.len() + 10;
     for index in 0..count {
         run(&connection, cache::set(index.to_string(), text.as_str(), 60.0, START));
         let get = || cache::get(index.to_string(), START);
@@ -243,10 +243,10 @@ fn cached_entries_are_bounded() {
     let cached = |index: usize| connection.has_cached(&cache::get(index.to_string(), START).statements);
     assert!(!cached(0), "the one that was not used for longest has gone");
     assert!(cached(count - 1));
-    assert!((0..count).filter(|index| cached(*index)).count() * text.len() <= MAX_ENTRY_BYTES.get());
+    assert!((0..count).filter(|index| cached(*index)).count() * text.len() <= MAX_ENTRY_BYTES);
 
     run(&connection, cache::get("huge", START));
-    run(&connection, cache::set("huge", format!("\"{}\"", "x".repeat(MAX_ENTRY_BYTES.get())), 60.0, START));
+    run(&connection, cache::set("huge", format!("\"{}\"", "x".repeat(MAX_ENTRY_BYTES)), 60.0, START));
     assert!(!connection.has_cached(&cache::get("huge", START).statements));
     assert!(cached(count - 1), "what is too large does not drive out the rest");
 }

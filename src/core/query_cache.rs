@@ -7,11 +7,11 @@
 //! is in the window; once the oldest has left, it is counted again.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use clru::{CLruCache, CLruCacheConfig, WeightScale};
 use foldhash::fast::RandomState;
+use quick_cache::Weighter;
+use quick_cache::unsync::{Cache, DefaultLifecycle};
 
 use super::adaptive::Priority;
 use super::codec;
@@ -20,10 +20,13 @@ use super::statements::{Effect, Statement, Table};
 use super::value::{Millis, Value};
 
 /// The most bytes of entries that are kept.
-pub const MAX_ENTRY_BYTES: NonZeroUsize = NonZeroUsize::new(8 << 20).unwrap();
+pub const MAX_ENTRY_BYTES: usize = 8 << 20;
 
 /// The most bytes of one entry that is kept: it would drive out too many others.
-const MAX_BYTES_EACH: usize = MAX_ENTRY_BYTES.get() / 4;
+const MAX_BYTES_EACH: usize = MAX_ENTRY_BYTES / 4;
+
+/// About how many there are, by which it is sized at first.
+const TYPICAL_ENTRIES: usize = 1_000;
 
 /// What an entry takes beside its key and text, about.
 const ENTRY_OVERHEAD: usize = 128;
@@ -37,9 +40,9 @@ type Entry = Option<(Arc<String>, Value)>;
 /// What an entry takes, in bytes.
 struct Bytes;
 
-impl WeightScale<String, Entry> for Bytes {
-    fn weight(&self, hash: &String, entry: &Entry) -> usize {
-        ENTRY_OVERHEAD + hash.len() + entry.as_ref().map_or(0, |(text, _)| text.len())
+impl Weighter<String, Entry> for Bytes {
+    fn weight(&self, hash: &String, entry: &Entry) -> u64 {
+        (ENTRY_OVERHEAD + hash.len() + entry.as_ref().map_or(0, |(text, _)| text.len())) as u64
     }
 }
 
@@ -106,16 +109,22 @@ impl Windows {
 
 /// See the module's description.
 pub struct QueryCache {
-    entries: CLruCache<String, Entry, RandomState, Bytes>,
+    entries: Cache<String, Entry, Bytes, RandomState>,
     plain: Windows,
     adaptive: Windows,
 }
 
 impl Default for QueryCache {
     fn default() -> Self {
-        let config = CLruCacheConfig::new(MAX_ENTRY_BYTES).with_hasher(RandomState::default());
+        let capacity = MAX_ENTRY_BYTES as u64;
         QueryCache {
-            entries: CLruCache::with_config(config.with_scale(Bytes)),
+            entries: Cache::with(
+                TYPICAL_ENTRIES,
+                capacity,
+                Bytes,
+                RandomState::default(),
+                DefaultLifecycle::default(),
+            ),
             plain: Windows::default(),
             adaptive: Windows::default(),
         }
@@ -191,12 +200,12 @@ impl QueryCache {
         }
         match (bound.statement, bound.values.as_slice()) {
             // Whoever merely writes has no use for answers.
-            (S::CacheSet | S::CacheDelete, [Value::Text(hash), ..]) if !self.entries.contains(hash) => {}
+            (S::CacheSet | S::CacheDelete, [Value::Text(hash), ..]) if !self.entries.contains_key(hash) => {}
             (S::CacheSet, [Value::Text(hash), Value::Json(text), expires_at, _]) => {
                 self.insert_entry(hash, Some((Arc::clone(text), expires_at.clone())));
             }
             (S::CacheDelete, [Value::Text(hash)]) => self.insert_entry(hash, None),
-            (S::CacheDeleteStale, [Value::Text(hash), _]) => drop(self.entries.pop(hash)),
+            (S::CacheDeleteStale, [Value::Text(hash), _]) => drop(self.entries.remove(hash)),
             (S::RateRecord | S::RateAcquire, [Value::Text(resource), at, ..]) => {
                 // The column's default.
                 self.record(resource, Some(BACKGROUND), at);
@@ -252,11 +261,10 @@ impl QueryCache {
 
     fn insert_entry(&mut self, hash: &str, entry: Entry) {
         let hash = hash.to_owned();
-        if Bytes.weight(&hash, &entry) > MAX_BYTES_EACH {
-            self.entries.pop(&hash);
+        if Bytes.weight(&hash, &entry) > MAX_BYTES_EACH as u64 {
+            self.entries.remove(&hash);
         } else {
-            // Never refused: less than there is room for.
-            let _ = self.entries.put_with_weight(hash, entry);
+            self.entries.insert(hash, entry);
         }
     }
 

@@ -7,21 +7,21 @@ use crate::core::statements::{ROWS_AT_ONCE, Statement};
 use crate::core::value::Value;
 
 /// What is run as one statement: one, or as many as one statement inserts.
-pub struct Group<'plans> {
+pub struct Group<'lists> {
     /// The statement.
     pub statement: Statement,
-    statements: SmallVec<[&'plans BoundStatement; 1]>,
+    statements: SmallVec<[&'lists BoundStatement; 1]>,
 }
 
-impl<'plans> Group<'plans> {
+impl<'lists> Group<'lists> {
     /// The values of its parameters, in order.
-    pub fn values(&self) -> impl Iterator<Item = &'plans Value> + Clone {
+    pub fn values(&self) -> impl Iterator<Item = &'lists Value> + Clone {
         self.statements.iter().flat_map(|bound| &bound.values)
     }
 }
 
 /// The statements that these lists come to.
-pub fn group<'plans>(lists: &[&'plans [BoundStatement]]) -> Vec<Group<'plans>> {
+pub fn group<'lists>(lists: &[&'lists [BoundStatement]]) -> Vec<Group<'lists>> {
     let mut groups = Vec::with_capacity(lists.len());
     let mut rest = lists;
     while let Some((list, others)) = rest.split_first() {
@@ -37,14 +37,14 @@ pub fn group<'plans>(lists: &[&'plans [BoundStatement]]) -> Vec<Group<'plans>> {
 }
 
 /// The statements of these lists, each by itself.
-pub fn alone<'plans>(lists: &[&'plans [BoundStatement]]) -> impl Iterator<Item = Group<'plans>> {
+pub fn alone<'lists>(lists: &[&'lists [BoundStatement]]) -> impl Iterator<Item = Group<'lists>> {
     lists.iter().copied().flatten().map(|bound| Group { statement: bound.statement, statements: smallvec![bound] })
 }
 
 /// The lists at the front that each insert one row in the same way, as many as one statement inserts, and that.
-fn inserts<'all, 'plans>(
-    lists: &'all [&'plans [BoundStatement]],
-) -> Option<(Statement, &'all [&'plans [BoundStatement]])> {
+fn inserts<'all, 'lists>(
+    lists: &'all [&'lists [BoundStatement]],
+) -> Option<(Statement, &'all [&'lists [BoundStatement]])> {
     let [first] = lists.first()? else { return None };
     let many = first.statement.many()?;
     let lists = lists.get(..ROWS_AT_ONCE)?;

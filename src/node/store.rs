@@ -17,7 +17,7 @@ use crate::core::operation::{Answer, Operation};
 use crate::core::options::DatabaseOptions;
 use crate::core::value::Millis;
 use crate::sqlite::database::Listener;
-use crate::sqlite::registry::{self, Closing};
+use crate::sqlite::registry::{self, CloseBarrier};
 
 /// A store's connection to JavaScript and to its database.
 pub struct Store {
@@ -30,7 +30,7 @@ pub struct Store {
     /// `None` once closed.
     share: RefCell<Option<Share>>,
     /// Until a `close()` that is under way has come to its end.
-    closing: RefCell<Option<Closing>>,
+    closing: RefCell<Option<CloseBarrier>>,
     interval: RefCell<Option<Reference>>,
 }
 

@@ -9,7 +9,7 @@ use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection as Sqlite, OpenFlags, StatementStatus, ToSql};
 use smallvec::smallvec;
 
-use super::os::sidecars::{Fate, Names};
+use super::os::sidecars::{LogState, Names};
 use super::wal::wal_index::{State, WalConnection};
 use super::wal::{self, shm_locks};
 use crate::core::codec;
@@ -171,7 +171,7 @@ impl Connection {
     }
 
     /// Opens a file that exists, reads from it, and closes it: the last to do so tidies up.
-    pub fn visit(path: &Path) {
+    pub fn open_and_close(path: &Path) {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if let Ok(sqlite) = Sqlite::open_with_flags(path, flags) {
             let _ = sqlite.query_row("PRAGMA schema_version", [], |_| Ok(()));
@@ -238,14 +238,14 @@ impl Connection {
     }
 
     /// What has become of the log of a file in WAL mode.
-    pub fn fate(&self) -> Fate {
-        self.names.as_ref().map_or(Fate::Sound, Names::fate)
+    pub fn log_state(&self) -> LogState {
+        self.names.as_ref().map_or(LogState::Sound, Names::log_state)
     }
 
     /// See [`Names::part`].
-    pub fn part_from_replaced(&self) {
+    pub fn detach_from_replaced(&self) {
         if let Some(names) = &self.names {
-            names.part();
+            names.detach();
         }
     }
 

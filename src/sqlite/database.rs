@@ -22,7 +22,7 @@ use super::background;
 use super::checkpoints::{self, Checkpoints, Due};
 use super::clock::now;
 use super::connection::{Connection, Location, refused};
-use super::os::sidecars::Fate;
+use super::os::sidecars::LogState;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::operation::{Answer, BoundStatement, Cost, Operation, Results, Target};
@@ -42,9 +42,9 @@ const BATCH_OPERATIONS: usize = 4_000;
 const BATCH_BYTES: usize = 16 << 20;
 
 /// Somebody who waits for a deduplicated request.
-pub trait Waiter: Send + Sync {
+pub trait ChangeListener: Send + Sync {
     /// Something may have changed. Called from any thread.
-    fn wake(&self);
+    fn on_change(&self);
 }
 
 /// How long a lock is waited for at a time, after which calls that have waited long enough are refused.
@@ -141,7 +141,7 @@ pub struct Database {
     names_seen_at: Mutex<Option<Instant>>,
     listeners: Mutex<Vec<Weak<dyn Listener>>>,
     checkpoints: Checkpoints,
-    waiters: Mutex<Vec<Weak<dyn Waiter>>>,
+    change_listeners: Mutex<Vec<Weak<dyn ChangeListener>>>,
 }
 
 impl Database {
@@ -164,7 +164,7 @@ impl Database {
             names_seen_at: Mutex::default(),
             listeners: Mutex::default(),
             checkpoints: Checkpoints::default(),
-            waiters: Mutex::default(),
+            change_listeners: Mutex::default(),
         };
         Ok(Arc::new(database))
     }
@@ -420,7 +420,7 @@ impl Database {
         if seen_at.is_some_and(|seen_at| seen_at.elapsed() < interval) {
             return false;
         }
-        let has_lost_log = connection.fate() != Fate::Sound;
+        let has_lost_log = connection.log_state() != LogState::Sound;
         if !has_lost_log {
             *seen_at = Some(Instant::now());
         }
@@ -444,7 +444,7 @@ impl Database {
         let kinds = self.kinds.lock().clone();
         self.queue.lock().pending_schemas.extend(kinds.into_iter().map(|kind| (kind, synchronous)));
         // What they wait for may have changed, and the new connection's counter does not tell.
-        self.wake();
+        self.notify_change_listeners();
         Ok(())
     }
 
@@ -467,14 +467,14 @@ impl Database {
         *self.file_id.lock()
     }
 
-    /// See [`Connection::part_from_replaced`]. If the log is taken for the new file's by now, the connection is closed, for
+    /// See [`Connection::detach_from_replaced`]. If the log is taken for the new file's by now, the connection is closed, for
     /// that to be opened with the next call. Nothing is done while the connection is in use.
-    pub fn part_from_replaced(&self) {
+    pub fn detach_from_replaced(&self) {
         let Some(mut slot) = self.connection.try_lock() else { return };
         if let Some(connection) = slot.as_ref() {
-            connection.part_from_replaced();
+            connection.detach_from_replaced();
         }
-        if let Some(lost) = slot.take_if(|connection| connection.fate() == Fate::Taken) {
+        if let Some(lost) = slot.take_if(|connection| connection.log_state() == LogState::Taken) {
             self.abandon(lost);
         }
     }
@@ -666,7 +666,7 @@ impl Database {
             reply.deliver(answer);
         }
         if completion.notifies_waiters {
-            self.wake();
+            self.notify_change_listeners();
         }
     }
 
@@ -728,16 +728,16 @@ impl Database {
     }
 
     /// Registers somebody who wants to know when deduplicated requests may have changed.
-    pub fn add_waiter(&self, waiter: Weak<dyn Waiter>) {
-        let mut waiters = self.waiters.lock();
-        waiters.retain(|waiter| waiter.strong_count() > 0);
-        waiters.push(waiter);
+    pub fn add_change_listener(&self, listener: Weak<dyn ChangeListener>) {
+        let mut change_listeners = self.change_listeners.lock();
+        change_listeners.retain(|listener| listener.strong_count() > 0);
+        change_listeners.push(listener);
     }
 
-    fn wake(&self) {
-        let waiters: Vec<_> = self.waiters.lock().iter().filter_map(Weak::upgrade).collect();
-        for waiter in waiters {
-            waiter.wake();
+    fn notify_change_listeners(&self) {
+        let change_listeners: Vec<_> = self.change_listeners.lock().iter().filter_map(Weak::upgrade).collect();
+        for listener in change_listeners {
+            listener.on_change();
         }
     }
 

@@ -37,9 +37,9 @@ pub struct Handle {
 }
 
 /// A store's end that is under way in the background.
-pub struct Closing(Arc<(Mutex<bool>, Condvar)>);
+pub struct CloseBarrier(Arc<(Mutex<bool>, Condvar)>);
 
-impl Closing {
+impl CloseBarrier {
     /// Whether it has come about.
     pub fn has_ended(&self) -> bool {
         *self.0.0.lock()
@@ -75,7 +75,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     let mut open = OPEN.lock();
     let existing = get_file_id(path).ok();
     if find(&mut open, existing).is_none() {
-        part_from_replaced(&open, path);
+        detach_from_replaced(&open, path);
     }
     if let Some(entry) = find(&mut open, existing) {
         if options.journal_mode.is_some() && journal_mode != entry.database.journal_mode() {
@@ -147,9 +147,9 @@ fn find(open: &mut [Entry], id: Option<FileId>) -> Option<&mut Entry> {
 /// When the file at `path` was removed or replaced while this process has the old one open, the `-wal` and `-shm`
 /// beside it are the old one's, which goes on with them by descriptor. A new database must not find them. Where another
 /// process has the new file open, they are its own by now: the stores that have the old file open go on with the new one.
-fn part_from_replaced(open: &[Entry], path: &Path) {
+fn detach_from_replaced(open: &[Entry], path: &Path) {
     for entry in open.iter().filter(|entry| entry.path == path) {
-        entry.database.part_from_replaced();
+        entry.database.detach_from_replaced();
     }
 }
 
@@ -163,7 +163,7 @@ fn remove_left_sidecars(path: &Path) {
         // Processes that wait alike would meet again.
         let pause = attempt * 2 + u64::from(std::process::id() % 7);
         std::thread::sleep(Duration::from_millis(pause));
-        Connection::visit(path);
+        Connection::open_and_close(path);
     }
 }
 
@@ -209,10 +209,10 @@ impl Handle {
 
     /// As [`close`](Self::close), in the background; `done` is called at the end, from there. The answer lets a
     /// thread wait for the end.
-    pub fn close_in_background(self, done: impl FnOnce() + Send + 'static) -> Closing {
-        let closing = Closing(Arc::default());
+    pub fn close_in_background(self, done: impl FnOnce() + Send + 'static) -> CloseBarrier {
+        let closing = CloseBarrier(Arc::default());
         let latch = closing.0.clone();
-        run_or_do(move || {
+        run_in_background_or_here(move || {
             if let Some(closed) = self.close_if_last()
                 && let Location::File(path) = closed.location()
             {
@@ -229,13 +229,13 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(database) = self.release() {
-            run_or_do(move || database.close());
+            run_in_background_or_here(move || database.close());
         }
     }
 }
 
 /// Runs what ends a store in the background or, if the system refuses a thread, here: it cannot be left undone.
-fn run_or_do(work: impl FnOnce() + Send + 'static) {
+fn run_in_background_or_here(work: impl FnOnce() + Send + 'static) {
     if let Err(work) = background::run(work) {
         work();
     }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::database::{Database, Waiter};
+use super::database::{ChangeListener, Database};
 use super::{background, clock};
 use crate::core::dedupe::rules;
 use crate::core::error::Result;
@@ -102,8 +102,8 @@ impl StoreWatch {
             heartbeat: Mutex::new(LeaseHeartbeat::new(owner)),
         });
         if let Some(database) = database {
-            let waiter: Arc<dyn Waiter> = store.clone();
-            database.add_waiter(Arc::downgrade(&waiter));
+            let listener: Arc<dyn ChangeListener> = store.clone();
+            database.add_change_listener(Arc::downgrade(&listener));
         }
         TASK.lock().stores.push(Arc::downgrade(&store));
         store
@@ -176,8 +176,8 @@ impl StoreWatch {
     }
 }
 
-impl Waiter for StoreWatch {
-    fn wake(&self) {
+impl ChangeListener for StoreWatch {
+    fn on_change(&self) {
         if self.changes.lock().is_waiting() {
             (self.notify)(WatchEvent::Changed);
         }

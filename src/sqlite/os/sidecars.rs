@@ -42,7 +42,7 @@ impl NamedFile {
 
 /// What has become of the log of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum LogState {
     /// It is the database's still, by its name or, where the file was moved or removed, without one.
     Sound,
     /// Another program has removed it: nobody else sees what is written to it.
@@ -67,10 +67,10 @@ impl Names {
     }
 
     /// What has become of the log.
-    pub fn fate(&self) -> Fate {
+    pub fn log_state(&self) -> LogState {
         if self.database.is_as_before() {
             let is_lost = !self.sidecars.iter().all(NamedFile::is_as_before);
-            return if is_lost { Fate::Lost } else { Fate::Sound };
+            return if is_lost { LogState::Lost } else { LogState::Sound };
         }
         // A file that was moved may come back, and finds its log where that was.
         let is_replaced = self.database.path.exists();
@@ -78,16 +78,16 @@ impl Names {
             && self.named_sidecars().next().is_some()
             && !exclusive::while_unused(&self.database.path, || ())
         {
-            Fate::Taken
+            LogState::Taken
         } else {
-            Fate::Sound
+            LogState::Sound
         }
     }
 
     /// Where the file was removed or replaced, has its log and WAL-index go on without names, so that a new file does not
     /// find them: it would replay the log, and truncating the shared memory would kill the process. Not if somebody has the
     /// new file open: by then they are its own.
-    pub fn part(&self) {
+    pub fn detach(&self) {
         if !self.database.is_as_before() {
             let remove = || self.named_sidecars().for_each(|sidecar| drop(fs::remove_file(&sidecar.path)));
             exclusive::while_unused(&self.database.path, remove);
