@@ -11,8 +11,8 @@ export interface ClassTable {
   methods: {
     name: string;
     length: number;
-    /** Which of the makers in `methods.js`. */
-    maker: 'direct' | 'promised' | 'limited' | 'parsed' | 'stringified';
+    /** Which of the wrappers in `methods.js`. */
+    wrapper: 'direct' | 'promised' | 'limited' | 'parsed' | 'stringified';
     run: Native;
   }[];
 }

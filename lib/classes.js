@@ -6,7 +6,7 @@
 
 const { describe } = require('./binding.js');
 const Limits = require('./limits.js');
-const makersOf = require('./methods.js');
+const wrappersOf = require('./methods.js');
 
 /** @param {object} object @param {PropertyKey} key @param {unknown} value */
 function hide(object, key, value) {
@@ -31,7 +31,7 @@ module.exports = function define({ name, open, methods }, intrinsics) {
     },
   }[name];
 
-  const makers = makersOf(
+  const wrappers = wrappersOf(
     (receiver) => {
       const store = receiver?.[handle];
       if (store !== undefined) return store;
@@ -39,8 +39,8 @@ module.exports = function define({ name, open, methods }, intrinsics) {
     },
     (receiver, resource) => receiver[limits].of(resource),
   );
-  for (const { name: method, length, maker, run } of methods) {
-    const made = makers[maker](run);
+  for (const { name: method, length, wrapper, run } of methods) {
+    const made = wrappers[wrapper](run);
     Object.defineProperties(made, { name: { value: method }, length: { value: length } });
     hide(Store.prototype, method, made);
   }

@@ -16,7 +16,7 @@ const PARSE = true;
  * @param {(receiver: any) => unknown} storeOf  finds the store's handle in what a method is called on
  * @param {(receiver: any, resource: string) => { limit: number, windowMs: number } | undefined} limitOf
  * @typedef {(this: any, ...args: any[]) => any} Method
- * @returns {Record<import('./binding.js').ClassTable['methods'][0]['maker'], (run: import('./binding.js').Native) => Method>}
+ * @returns {Record<import('./binding.js').ClassTable['methods'][0]['wrapper'], (run: import('./binding.js').Native) => Method>}
  */
 module.exports = (storeOf, limitOf) => ({
   /** One that answers at once. */

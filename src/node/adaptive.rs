@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::arguments::Arguments;
-use super::class::{Class, Method, Shape};
+use super::class::{Class, Method, MethodKind};
 use super::limiter::Limiter;
-use super::napi::js::{Js, Result, Value};
-use super::options::{self, Members};
+use super::napi::env::{Env, Result, Value};
+use super::options::{self, OptionsReader};
 use super::realm::Realm;
 use super::store::Store;
 use crate::core::adaptive::{self, Call, CallOnAll};
@@ -27,47 +27,49 @@ impl Class for AdaptiveStore {
     const NAME: &'static str = "SqliteAdaptiveRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
         // The client passes a priority only to functions of at least two parameters.
-        Method::new(Shape::Limited, "canProceed", 2, |store, call| {
+        Method::new(MethodKind::Limited, "canProceed", 2, |store, call| {
             let reservations = store.limiter.reservations.as_ref();
             store.on(call, |on| {
-                Ok(adaptive::can_proceed(on, options::priority(call.js, call.get(1))?, reservations))
+                Ok(adaptive::can_proceed(on, options::priority(call.env, call.get(1))?, reservations))
             })
         }),
-        Method::new(Shape::Limited, "acquire", 1, |store, call| {
-            store.on(call, |on| Ok(adaptive::acquire(on, options::priority(call.js, call.get(1))?)))
+        Method::new(MethodKind::Limited, "acquire", 1, |store, call| {
+            store.on(call, |on| Ok(adaptive::acquire(on, options::priority(call.env, call.get(1))?)))
         }),
-        Method::new(Shape::Promised, "record", 1, |store, call| {
+        Method::new(MethodKind::Promised, "record", 1, |store, call| {
             store.limiter.on_name(call, |resource| {
-                let priority = options::priority(call.js, call.get(1))?;
+                let priority = options::priority(call.env, call.get(1))?;
                 let reservations = store.limiter.reservations.as_ref();
                 Ok(adaptive::record(&resource, priority, call.now()?, reservations))
             })
         }),
-        Method::new(Shape::Limited, "getStatus", 1, |store, call| store.on(call, |on| Ok(adaptive::status(on)))),
-        Method::new(Shape::Promised, "reset", 1, |store, call| {
+        Method::new(MethodKind::Limited, "getStatus", 1, |store, call| {
+            store.on(call, |on| Ok(adaptive::status(on)))
+        }),
+        Method::new(MethodKind::Promised, "reset", 1, |store, call| {
             store.limiter.on_name(call, |resource| Ok(adaptive::reset(&resource, store.divisions.clone())))
         }),
-        Method::new(Shape::Limited, "getWaitTime", 1, |store, call| {
-            store.on(call, |on| Ok(adaptive::wait_time(on, options::priority(call.js, call.get(1))?)))
+        Method::new(MethodKind::Limited, "getWaitTime", 1, |store, call| {
+            store.on(call, |on| Ok(adaptive::wait_time(on, options::priority(call.env, call.get(1))?)))
         }),
-        Method::new(Shape::Direct, "setResourceConfig", 2, |store, call| {
+        Method::new(MethodKind::Direct, "setResourceConfig", 2, |store, call| {
             Ok(store.limiter.limits.set_resource_config(call))
         }),
-        Method::new(Shape::Direct, "getResourceConfig", 1, |store, call| {
+        Method::new(MethodKind::Direct, "getResourceConfig", 1, |store, call| {
             Ok(store.limiter.limits.get_resource_config(call))
         }),
-        Method::new(Shape::Promised, "getStats", 0, |store, call| store.on_all(call, adaptive::stats)),
-        Method::new(Shape::Promised, "clear", 0, |store, call| {
+        Method::new(MethodKind::Promised, "getStats", 0, |store, call| store.on_all(call, adaptive::stats)),
+        Method::new(MethodKind::Promised, "clear", 0, |store, call| {
             store.limiter.store.call(call, || Ok(Some(adaptive::clear(store.divisions.clone()))))
         }),
-        Method::new(Shape::Promised, "cleanup", 0, |store, call| store.on_all(call, adaptive::cleanup)),
+        Method::new(MethodKind::Promised, "cleanup", 0, |store, call| store.on_all(call, adaptive::cleanup)),
     ];
 
-    fn open(js: Js, realm: Rc<Realm>, options: Value, limits: Value) -> Result<Self> {
-        let members = Members::of_options(js, options)?;
-        let config = members.adaptive()?;
+    fn open(env: Env, realm: Rc<Realm>, options: Value, limits: Value) -> Result<Self> {
+        let reader = OptionsReader::of_options(env, options)?;
+        let config = reader.adaptive()?;
         let default = RateLimitConfig::ADAPTIVE_DEFAULT;
-        let limiter = Limiter::open(js, realm, &members, limits, StoreKind::Adaptive, default)?;
+        let limiter = Limiter::open(env, realm, &reader, limits, StoreKind::Adaptive, default)?;
         Ok(AdaptiveStore { limiter, config, divisions: Arc::default() })
     }
 
@@ -75,8 +77,8 @@ impl Class for AdaptiveStore {
         &self.limiter.store
     }
 
-    fn collected(&self, js: Js) {
-        self.limiter.collected(js);
+    fn collected(&self, env: Env) {
+        self.limiter.collected(env);
     }
 }
 

@@ -1,13 +1,13 @@
 //! The arguments of a call.
 
-use super::napi::js::{Js, Result, Value};
+use super::napi::env::{Env, Result, Value};
 use super::realm;
 use crate::core::value::Millis;
 
 /// A call on a method, as `lib/methods.js` passes it on: `undefined` stands for arguments that were not given.
 pub struct Arguments<'call> {
     /// Access to JavaScript.
-    pub js: Js,
+    pub env: Env,
     /// Whether a JSON text may be answered as text, to be parsed there.
     pub takes_text: bool,
     now: Value,
@@ -16,8 +16,8 @@ pub struct Arguments<'call> {
 
 impl<'call> Arguments<'call> {
     /// Those of the running call.
-    pub fn new(js: Js, takes_text: bool, now: Value, values: &'call [Value]) -> Self {
-        Arguments { js, takes_text, now, values }
+    pub fn new(env: Env, takes_text: bool, now: Value, values: &'call [Value]) -> Self {
+        Arguments { env, takes_text, now, values }
     }
 
     /// The argument at a position.
@@ -30,7 +30,7 @@ impl<'call> Arguments<'call> {
     /// # Errors
     /// [`Error::Argument`] if it is no finite number.
     pub fn now(&self) -> Result<Millis> {
-        realm::time(self.js, self.now)
+        realm::time(self.env, self.now)
     }
 
     /// The `limit` and `windowMs` of the resource, of a limiter's method on a resource, and what has them.

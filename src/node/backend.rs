@@ -4,44 +4,44 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::environment::{Continuation, Environment, Queue};
-use super::given::Given;
-use super::napi::js::{Failure, Js, Result};
+use super::environment::{Completion, Environment, Queue};
+use super::napi::env::{Env, Failure, Result};
+use super::user_connection::UserConnection;
 use crate::core::operation::{Answer, Operation, Target};
 use crate::sqlite::database::{Database, Submitted};
 use crate::sqlite::registry::Handle;
 
-/// A store's share in where its operations run.
-pub enum Share {
+/// What a store holds of where its operations run, until it ends.
+pub enum BackendHandle {
     /// A database of ours.
-    Own(Handle),
+    Native(Handle),
     /// A connection of the user's.
-    Given(Rc<Given>),
+    User(Rc<UserConnection>),
 }
 
 /// Where operations run.
 #[derive(Clone)]
 pub enum Backend {
     /// A database of ours.
-    Own(Arc<Database>),
+    Native(Arc<Database>),
     /// A connection of the user's.
-    Given(Rc<Given>),
+    User(Rc<UserConnection>),
 }
 
-impl Share {
+impl BackendHandle {
     /// Where the operations run.
     pub fn backend(&self) -> Backend {
         match self {
-            Share::Own(handle) => Backend::Own(Arc::clone(handle.database())),
-            Share::Given(given) => Backend::Given(Rc::clone(given)),
+            BackendHandle::Native(handle) => Backend::Native(Arc::clone(handle.database())),
+            BackendHandle::User(connection) => Backend::User(Rc::clone(connection)),
         }
     }
 
-    /// Carries out what was called, and gives the share back. Done when it returns.
+    /// Carries out what was called, and lets go. Done when it returns.
     pub fn close(self, environment: &Environment) {
         match self {
-            Share::Own(handle) => handle.close(),
-            Share::Given(given) => given.drain(environment),
+            BackendHandle::Native(handle) => handle.close(),
+            BackendHandle::User(connection) => connection.drain(environment),
         }
     }
 }
@@ -53,42 +53,41 @@ impl Backend {
         environment: &Environment,
         operation: Operation,
         busy_timeout: Duration,
-        continuation: impl FnOnce() -> Continuation,
+        completion: impl FnOnce() -> Completion,
     ) -> Option<Result<Answer>> {
         match self {
-            Backend::Own(database) => {
-                let submitted =
-                    database.submit(operation, busy_timeout, || environment.await_answer(continuation()));
+            Backend::Native(database) => {
+                let submitted = database.submit(operation, busy_timeout, || environment.await_answer(completion()));
                 match submitted {
                     Submitted::Done(answer) => Some(answer.map_err(Failure::Error)),
                     Submitted::Queued => None,
                 }
             }
-            Backend::Given(given) => given.submit(environment, operation, continuation),
+            Backend::User(connection) => connection.submit(environment, operation, completion),
         }
     }
 
     /// Whether a read of this target waits for nothing that was called before it.
     pub fn may_read(&self, target: Target<'_>) -> bool {
         match self {
-            Backend::Own(database) => database.may_read(target),
-            Backend::Given(given) => given.may_read(target),
+            Backend::Native(database) => database.may_read(target),
+            Backend::User(connection) => connection.may_read(target),
         }
     }
 
     /// Puts an operation that nobody waits for at the end of the queue, for the next flush.
     pub fn enqueue(&self, operation: Operation, busy_timeout: Duration) {
         match self {
-            Backend::Own(database) => database.enqueue(operation, None, busy_timeout),
-            Backend::Given(given) => given.enqueue(operation, None),
+            Backend::Native(database) => database.enqueue(operation, None, busy_timeout),
+            Backend::User(connection) => connection.enqueue(operation, None),
         }
     }
 
     /// Whether something is queued that nobody is working on.
     pub fn needs_flush(&self) -> bool {
         match self {
-            Backend::Own(database) => database.needs_flush(),
-            Backend::Given(given) => given.needs_flush(),
+            Backend::Native(database) => database.needs_flush(),
+            Backend::User(connection) => connection.needs_flush(),
         }
     }
 }
@@ -96,22 +95,22 @@ impl Backend {
 impl Queue for Backend {
     fn address(&self) -> usize {
         match self {
-            Backend::Own(database) => Arc::as_ptr(database).addr(),
-            Backend::Given(given) => Rc::as_ptr(given).addr(),
+            Backend::Native(database) => Arc::as_ptr(database).addr(),
+            Backend::User(connection) => Rc::as_ptr(connection).addr(),
         }
     }
 
-    fn flush(&self, js: Js, environment: &Environment) {
+    fn flush(&self, env: Env, environment: &Environment) {
         match self {
-            Backend::Own(database) => database.flush(),
-            Backend::Given(given) => given.flush(js, environment),
+            Backend::Native(database) => database.flush(),
+            Backend::User(connection) => connection.flush(env, environment),
         }
     }
 
-    fn drain(&self, _js: Js, environment: &Environment) {
+    fn drain(&self, _js: Env, environment: &Environment) {
         match self {
-            Backend::Own(database) => database.drain(),
-            Backend::Given(given) => given.drain(environment),
+            Backend::Native(database) => database.drain(),
+            Backend::User(connection) => connection.drain(environment),
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::rc::{Rc, Weak};
 
 use super::arguments::Arguments;
-use super::class::{Class, Method, Shape};
-use super::environment::Member;
-use super::napi::js::{Js, Result, Type, Value};
-use super::options::{self, Members};
+use super::class::{Class, Method, MethodKind};
+use super::environment::StoreEvents;
+use super::napi::env::{Env, Result, Type, Value};
+use super::options::{self, OptionsReader};
 use super::realm::Realm;
 use super::store::Store;
 use crate::core::cache;
@@ -26,24 +26,24 @@ struct Inner {
 impl Class for CacheStore {
     const NAME: &'static str = "SQLiteCacheStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::new(Shape::Parsed, "get", 1, |store, call| store.0.get(call)),
-        Method::new(Shape::Stringified, "set", 3, |store, call| store.0.set(call)),
-        Method::new(Shape::Promised, "delete", 1, |store, call| store.0.delete(call)),
-        Method::new(Shape::Promised, "clear", 0, |store, call| store.0.run(call, || Ok(cache::clear()))),
-        Method::new(Shape::Promised, "getStats", 0, |store, call| {
+        Method::new(MethodKind::Parsed, "get", 1, |store, call| store.0.get(call)),
+        Method::new(MethodKind::Stringified, "set", 3, |store, call| store.0.set(call)),
+        Method::new(MethodKind::Promised, "delete", 1, |store, call| store.0.delete(call)),
+        Method::new(MethodKind::Promised, "clear", 0, |store, call| store.0.run(call, || Ok(cache::clear()))),
+        Method::new(MethodKind::Promised, "getStats", 0, |store, call| {
             store.0.run(call, || Ok(cache::stats(call.now()?)))
         }),
-        Method::new(Shape::Promised, "cleanup", 0, |store, call| {
+        Method::new(MethodKind::Promised, "cleanup", 0, |store, call| {
             store.0.run(call, || Ok(cache::cleanup(call.now()?)))
         }),
     ];
 
-    fn open(js: Js, realm: Rc<Realm>, options: Value, _limits: Value) -> Result<Self> {
-        let members = Members::of_options(js, options)?;
-        let options = members.cache()?;
-        let inner = Rc::new(Inner { store: Store::open(js, StoreKind::Cache, realm, &members)?, options });
-        let member: Weak<dyn Member> = Rc::downgrade(&inner) as Weak<dyn Member>;
-        inner.store.join(js, member, options.cleanup_interval_ms)?;
+    fn open(env: Env, realm: Rc<Realm>, options: Value, _limits: Value) -> Result<Self> {
+        let reader = OptionsReader::of_options(env, options)?;
+        let options = reader.cache()?;
+        let inner = Rc::new(Inner { store: Store::open(env, StoreKind::Cache, realm, &reader)?, options });
+        let events: Weak<dyn StoreEvents> = Rc::downgrade(&inner) as Weak<dyn StoreEvents>;
+        inner.store.join(env, events, options.cleanup_interval_ms)?;
         Ok(CacheStore(inner))
     }
 
@@ -52,13 +52,13 @@ impl Class for CacheStore {
     }
 }
 
-impl Member for Inner {
+impl StoreEvents for Inner {
     fn shut_down(&self) {
         self.store.shut_down(None);
     }
 
-    fn tick(&self, js: Js) -> bool {
-        self.store.clean(js, cache::cleanup)
+    fn on_interval(&self, env: Env) -> bool {
+        self.store.clean(env, cache::cleanup)
     }
 }
 
@@ -68,14 +68,14 @@ impl Inner {
     }
 
     fn get(&self, call: &Arguments) -> Result<Value> {
-        self.run(call, || Ok(cache::get(options::string(call.js, call.get(0), "hash")?, call.now()?)))
+        self.run(call, || Ok(cache::get(options::string(call.env, call.get(0), "hash")?, call.now()?)))
     }
 
     fn set(&self, call: &Arguments) -> Result<Value> {
-        let js = call.js;
+        let env = call.env;
         self.store.call(call, || {
-            let hash = options::string(js, call.get(0), "hash")?;
-            let ttl_seconds = options::ttl_seconds(js, call.get(2))?;
+            let hash = options::string(env, call.get(0), "hash")?;
+            let ttl_seconds = options::ttl_seconds(env, call.get(2))?;
             let markers = [(Type::Undefined, codec::UNDEFINED)];
             let text = options::json_text(call, self.store.realm(), "value", &markers)?;
             // Larger ones are passed over; what is stored under the hash stays.
@@ -87,6 +87,6 @@ impl Inner {
     }
 
     fn delete(&self, call: &Arguments) -> Result<Value> {
-        self.run(call, || Ok(cache::delete(options::string(call.js, call.get(0), "hash")?)))
+        self.run(call, || Ok(cache::delete(options::string(call.env, call.get(0), "hash")?)))
     }
 }

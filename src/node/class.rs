@@ -4,15 +4,15 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use super::arguments::Arguments;
+use super::napi::env::{Env, Result, Type, Value};
 use super::napi::function::{ARGUMENTS, Callable};
 use super::napi::handle::{self, Handled};
-use super::napi::js::{Js, Result, Type, Value};
 use super::realm::Realm;
 use super::store::Store;
 
 /// What of a method is done in JavaScript.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum MethodKind {
     /// Nothing: it answers a value at once. It knows no time.
     Direct,
     /// It promises: its function answers a promise, or what one is to be fulfilled with.
@@ -25,15 +25,15 @@ pub enum Shape {
     Stringified,
 }
 
-impl Shape {
-    /// Its maker in `lib/methods.js`.
-    fn maker(self) -> &'static str {
+impl MethodKind {
+    /// Its wrapper in `lib/methods.js`.
+    fn wrapper(self) -> &'static str {
         match self {
-            Shape::Direct => "direct",
-            Shape::Promised => "promised",
-            Shape::Limited => "limited",
-            Shape::Parsed => "parsed",
-            Shape::Stringified => "stringified",
+            MethodKind::Direct => "direct",
+            MethodKind::Promised => "promised",
+            MethodKind::Limited => "limited",
+            MethodKind::Parsed => "parsed",
+            MethodKind::Stringified => "stringified",
         }
     }
 }
@@ -42,19 +42,19 @@ impl Shape {
 pub struct Method<S: 'static> {
     name: &'static str,
     length: u32,
-    shape: Shape,
+    kind: MethodKind,
     run: fn(&S, &Arguments) -> Result<Value>,
 }
 
 impl<S: 'static> Method<S> {
     /// A method; on the `length` of its function the client decides whether to pass a priority.
     pub const fn new(
-        shape: Shape,
+        kind: MethodKind,
         name: &'static str,
         length: u32,
         run: fn(&S, &Arguments) -> Result<Value>,
     ) -> Self {
-        Method { name, length, shape, run }
+        Method { name, length, kind, run }
     }
 }
 
@@ -69,7 +69,7 @@ pub trait Class: Sized + 'static {
     ///
     /// # Errors
     /// What the constructor throws.
-    fn open(js: Js, realm: Rc<Realm>, options: Value, limits: Value) -> Result<Self>;
+    fn open(env: Env, realm: Rc<Realm>, options: Value, limits: Value) -> Result<Self>;
 
     /// What it shares with other kinds.
     fn store(&self) -> &Store;
@@ -78,18 +78,18 @@ pub trait Class: Sized + 'static {
     ///
     /// # Errors
     /// What its promise is rejected with.
-    fn close(&self, js: Js) -> Result<Value> {
-        self.store().close(js)
+    fn close(&self, env: Env) -> Result<Value> {
+        self.store().close(env)
     }
 
     /// The method `destroy`.
-    fn destroy(&self, js: Js) {
-        self.store().destroy(js);
+    fn destroy(&self, env: Env) {
+        self.store().destroy(env);
     }
 
     /// The store's object has been collected.
-    fn collected(&self, js: Js) {
-        self.store().collected(js, None);
+    fn collected(&self, env: Env) {
+        self.store().collected(env, None);
     }
 }
 
@@ -97,21 +97,21 @@ pub trait Class: Sized + 'static {
 struct Instance<S>(S);
 
 impl<S: Class> Handled for Instance<S> {
-    fn collected(self, js: Js) {
-        self.0.collected(js);
+    fn collected(self, env: Env) {
+        self.0.collected(env);
     }
 }
 
 impl<S: Class> Callable for Method<S> {
-    fn call(&self, js: Js, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
+    fn call(&self, env: Env, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
         let [handle, now, values @ ..] = arguments;
-        let answer = handle::with(js, *handle, |Instance(store): &Instance<S>| {
-            let takes_text = self.shape == Shape::Parsed && js.type_of(values[1]) == Type::Undefined;
-            let answer = (self.run)(store, &Arguments::new(js, takes_text, *now, values));
-            answer.map_err(|failure| store.store().realm().error(js, failure))
+        let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
+            let takes_text = self.kind == MethodKind::Parsed && env.type_of(values[1]) == Type::Undefined;
+            let answer = (self.run)(store, &Arguments::new(env, takes_text, *now, values));
+            answer.map_err(|failure| store.store().realm().error(env, failure))
         });
         // Only the package's own JavaScript calls it, which finds the handle in a store.
-        answer.unwrap_or_else(|| Err(js.undefined()))
+        answer.unwrap_or_else(|| Err(env.undefined()))
     }
 }
 
@@ -119,11 +119,15 @@ impl<S: Class> Callable for Method<S> {
 struct Open<S>(PhantomData<S>);
 
 impl<S: Class> Callable for Open<S> {
-    fn call(&self, js: Js, [realm, options, limits, ..]: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
-        let realm = handle::with(js, *realm, Rc::<Realm>::clone).ok_or_else(|| js.undefined())?;
-        let opened = S::open(js, Rc::clone(&realm), *options, *limits);
-        let handle = opened.and_then(|store| handle::create(js, Instance(store)));
-        handle.map_err(|failure| realm.error(js, failure))
+    fn call(
+        &self,
+        env: Env,
+        [realm, options, limits, ..]: &[Value; ARGUMENTS],
+    ) -> std::result::Result<Value, Value> {
+        let realm = handle::with(env, *realm, Rc::<Realm>::clone).ok_or_else(|| env.undefined())?;
+        let opened = S::open(env, Rc::clone(&realm), *options, *limits);
+        let handle = opened.and_then(|store| handle::create(env, Instance(store)));
+        handle.map_err(|failure| realm.error(env, failure))
     }
 }
 
@@ -132,28 +136,28 @@ struct Ends<S>(PhantomData<S>);
 
 impl<S: Class> Ends<S> {
     const METHODS: &'static [Method<S>] = &[
-        Method::new(Shape::Promised, "close", 0, |store, call| store.close(call.js)),
-        Method::new(Shape::Direct, "destroy", 0, |store, call| {
-            store.destroy(call.js);
-            Ok(call.js.undefined())
+        Method::new(MethodKind::Promised, "close", 0, |store, call| store.close(call.env)),
+        Method::new(MethodKind::Direct, "destroy", 0, |store, call| {
+            store.destroy(call.env);
+            Ok(call.env.undefined())
         }),
     ];
 }
 
-/// What a class is made of in each realm: `{ name, open, methods: [{ name, length, maker, run }] }`.
-pub fn table<S: Class>(js: Js) -> Result<Value> {
-    let methods = js.array()?;
+/// What a class is made of in each realm: `{ name, open, methods: [{ name, length, wrapper, run }] }`.
+pub fn table<S: Class>(env: Env) -> Result<Value> {
+    let methods = env.array()?;
     for (index, method) in (0..).zip(S::METHODS.iter().chain(Ends::<S>::METHODS)) {
-        let object = js.object()?;
-        js.set(object, "name", js.string(method.name)?)?;
-        js.set(object, "length", js.number(f64::from(method.length)))?;
-        js.set(object, "maker", js.string(method.shape.maker())?)?;
-        js.set(object, "run", js.function(method.name, method)?)?;
-        js.set_element(methods, index, object)?;
+        let object = env.object()?;
+        env.set(object, "name", env.string(method.name)?)?;
+        env.set(object, "length", env.number(f64::from(method.length)))?;
+        env.set(object, "wrapper", env.string(method.kind.wrapper())?)?;
+        env.set(object, "run", env.function(method.name, method)?)?;
+        env.set_element(methods, index, object)?;
     }
-    let class = js.object()?;
-    js.set(class, "name", js.string(S::NAME)?)?;
-    js.set(class, "open", js.function("open", &Open::<S>(PhantomData))?)?;
-    js.set(class, "methods", methods)?;
+    let class = env.object()?;
+    env.set(class, "name", env.string(S::NAME)?)?;
+    env.set(class, "open", env.function("open", &Open::<S>(PhantomData))?)?;
+    env.set(class, "methods", methods)?;
     Ok(class)
 }

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::arguments::Arguments;
 use super::backend::Backend;
-use super::class::{Class, Method, Shape};
-use super::environment::{Environment, Member};
-use super::napi::js::{Failure, Js, Kept, Reference, Result, Type, Value};
-use super::options::{self, Members};
+use super::class::{Class, Method, MethodKind};
+use super::environment::{Environment, StoreEvents};
+use super::napi::env::{Env, Failure, Persistent, Reference, Result, Type, Value};
+use super::options::{self, OptionsReader};
 use super::realm::Realm;
 use super::store::{Pending, Store};
 use crate::core::codec;
@@ -45,36 +45,36 @@ struct Inner {
 impl Class for DedupeStore {
     const NAME: &'static str = "SQLiteDedupeStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::new(Shape::Promised, "waitFor", 1, |store, call| store.0.wait_for(call)),
-        Method::new(Shape::Promised, "register", 1, |store, call| store.0.register(call, false)),
-        Method::new(Shape::Promised, "registerOrJoin", 1, |store, call| store.0.register(call, true)),
-        Method::new(Shape::Stringified, "complete", 2, |store, call| store.0.complete(call)),
-        Method::new(Shape::Promised, "fail", 2, |store, call| store.0.fail(call)),
-        Method::new(Shape::Promised, "isInProgress", 1, |store, call| {
+        Method::new(MethodKind::Promised, "waitFor", 1, |store, call| store.0.wait_for(call)),
+        Method::new(MethodKind::Promised, "register", 1, |store, call| store.0.register(call, false)),
+        Method::new(MethodKind::Promised, "registerOrJoin", 1, |store, call| store.0.register(call, true)),
+        Method::new(MethodKind::Stringified, "complete", 2, |store, call| store.0.complete(call)),
+        Method::new(MethodKind::Promised, "fail", 2, |store, call| store.0.fail(call)),
+        Method::new(MethodKind::Promised, "isInProgress", 1, |store, call| {
             store.0.on(call, |on| Ok(rules::is_in_progress(on)))
         }),
-        Method::new(Shape::Parsed, "getResult", 1, |store, call| store.0.on(call, |on| Ok(rules::result(on)))),
-        Method::new(Shape::Promised, "getStats", 0, |store, call| store.0.stats(call)),
-        Method::new(Shape::Promised, "cleanup", 0, |store, call| store.0.cleanup(call)),
-        Method::new(Shape::Promised, "clear", 0, |store, call| store.0.clear(call)),
+        Method::new(MethodKind::Parsed, "getResult", 1, |store, call| store.0.on(call, |on| Ok(rules::result(on)))),
+        Method::new(MethodKind::Promised, "getStats", 0, |store, call| store.0.stats(call)),
+        Method::new(MethodKind::Promised, "cleanup", 0, |store, call| store.0.cleanup(call)),
+        Method::new(MethodKind::Promised, "clear", 0, |store, call| store.0.clear(call)),
     ];
 
-    fn open(js: Js, realm: Rc<Realm>, options: Value, _limits: Value) -> Result<Self> {
-        let members = Members::of_options(js, options)?;
-        let options = members.dedupe()?;
-        let store = Store::open(js, StoreKind::Dedupe, realm, &members)?;
+    fn open(env: Env, realm: Rc<Realm>, options: Value, _limits: Value) -> Result<Self> {
+        let reader = OptionsReader::of_options(env, options)?;
+        let options = reader.dedupe()?;
+        let store = Store::open(env, StoreKind::Dedupe, realm, &reader)?;
         let owner = Uuid::new_v4().to_string();
         let backend = store.backend()?;
         let mailbox = Arc::clone(store.environment().mailbox());
         let inner = Rc::new_cyclic(|itself: &Weak<Inner>| {
-            let member: Weak<dyn Member> = itself.clone() as Weak<dyn Member>;
-            let number = store.environment().join(member);
+            let events: Weak<dyn StoreEvents> = itself.clone() as Weak<dyn StoreEvents>;
+            let number = store.environment().join(events);
             store.joined_as(number);
-            let notify = Box::new(move |signal| mailbox.notify(number, signal));
+            let notify = Box::new(move |event| mailbox.notify(number, event));
             let database = match &backend {
-                Backend::Own(database) => Some(database),
-                Backend::Given(given) => {
-                    given.add_watcher(number);
+                Backend::Native(database) => Some(database),
+                Backend::User(connection) => {
+                    connection.add_watcher(number);
                     None
                 }
             };
@@ -89,7 +89,7 @@ impl Class for DedupeStore {
                 orphaned: Cell::new(false),
             }
         });
-        inner.store.start_cleaning(js, options.cleanup_interval_ms)?;
+        inner.store.start_cleaning(env, options.cleanup_interval_ms)?;
         Ok(DedupeStore(inner))
     }
 
@@ -97,45 +97,45 @@ impl Class for DedupeStore {
         &self.0.store
     }
 
-    fn close(&self, js: Js) -> Result<Value> {
-        self.0.prepare_end(js);
-        let promise = self.0.store.close(js);
-        self.0.dispatch(js, Event::Closed);
+    fn close(&self, env: Env) -> Result<Value> {
+        self.0.prepare_end(env);
+        let promise = self.0.store.close(env);
+        self.0.dispatch(env, Event::Closed);
         promise
     }
 
-    fn destroy(&self, js: Js) {
-        self.0.prepare_end(js);
-        self.0.store.destroy(js);
-        self.0.dispatch(js, Event::Closed);
+    fn destroy(&self, env: Env) {
+        self.0.prepare_end(env);
+        self.0.store.destroy(env);
+        self.0.dispatch(env, Event::Closed);
     }
 
-    fn collected(&self, js: Js) {
+    fn collected(&self, env: Env) {
         if self.0.kept.borrow().is_some() {
             self.0.orphaned.set(true);
         } else {
-            self.0.end_unseen(js);
+            self.0.end_unseen(env);
         }
     }
 }
 
-impl Member for Inner {
-    fn notice(&self, js: Js, notice: WatchEvent) {
-        match notice {
-            WatchEvent::Changed => self.dispatch(js, Event::Changed),
+impl StoreEvents for Inner {
+    fn on_event(&self, env: Env, event: WatchEvent) {
+        match event {
+            WatchEvent::Changed => self.dispatch(env, Event::Changed),
             WatchEvent::Poll => {
-                if let Ok(Backend::Given(given)) = self.store.backend()
-                    && given.has_changed()
+                if let Ok(Backend::User(connection)) = self.store.backend()
+                    && connection.has_changed()
                 {
-                    self.dispatch(js, Event::Changed);
+                    self.dispatch(env, Event::Changed);
                 }
             }
-            WatchEvent::Renew => self.store.run(js, self.watch.renewal()),
+            WatchEvent::Renew => self.store.run(env, self.watch.renewal()),
         }
     }
 
-    fn exit(&self, js: Js) {
-        self.give_up(js);
+    fn exit(&self, env: Env) {
+        self.give_up(env);
     }
 
     fn shut_down(&self) {
@@ -145,16 +145,16 @@ impl Member for Inner {
         self.kept.take();
     }
 
-    fn tick(&self, js: Js) -> bool {
+    fn on_interval(&self, env: Env) -> bool {
         self.waiters.borrow_mut().forget_lost();
-        self.store.clean(js, |now| rules::cleanup(&self.options, now, system_now()))
+        self.store.clean(env, |now| rules::cleanup(&self.options, now, system_now()))
     }
 
-    fn alarm(&self, js: Js) {
+    fn on_deadline(&self, env: Env) {
         if let Some((_, timer)) = self.timer.take() {
-            js.drop_reference(timer);
+            env.drop_reference(timer);
         }
-        self.dispatch(js, Event::Deadline);
+        self.dispatch(env, Event::Deadline);
     }
 }
 
@@ -165,12 +165,12 @@ impl Inner {
     }
 
     /// Tells the waiters what happens, and does what they answer.
-    fn dispatch(&self, js: Js, event: Event<Pending, Kept, Failure>) {
+    fn dispatch(&self, env: Env, event: Event<Pending, Persistent, Failure>) {
         let system = system_now();
-        self.dispatch_at(js, event, Now { caller: self.store.realm().now(js).unwrap_or(system), system });
+        self.dispatch_at(env, event, Now { caller: self.store.realm().now(env).unwrap_or(system), system });
     }
 
-    fn dispatch_at(&self, js: Js, event: Event<Pending, Kept, Failure>, now: Now) {
+    fn dispatch_at(&self, env: Env, event: Event<Pending, Persistent, Failure>, now: Now) {
         // It may be the last that anybody waits for.
         let Some(itself) = self.itself.upgrade() else { return };
         let actions = self.waiters.borrow_mut().on_event(event, now);
@@ -179,18 +179,18 @@ impl Inner {
             match action {
                 Action::Run { operation, asked } => {
                     let inner = Rc::clone(&itself);
-                    self.store.perform(js, operation, move |js, answer| {
-                        inner.dispatch(js, Event::Answered { asked, answer });
+                    self.store.perform(env, operation, move |env, answer| {
+                        inner.dispatch(env, Event::Answered { asked, answer });
                     });
                 }
                 Action::Settle { waiter, answer } => {
-                    let value = self.store.to_value(js, answer);
-                    waiter.settle(js, value);
+                    let value = self.store.to_value(env, answer);
+                    waiter.settle(env, value);
                 }
                 Action::SettleAll { waiters, value, failed } => {
-                    let value = js.take(value).unwrap_or_else(|| js.undefined());
+                    let value = env.take(value).unwrap_or_else(|| env.undefined());
                     for waiter in waiters {
-                        waiter.settle(js, if failed { Err(Failure::Thrown(value)) } else { Ok(value) });
+                        waiter.settle(env, if failed { Err(Failure::Thrown(value)) } else { Ok(value) });
                     }
                 }
                 Action::Watch => watches = true,
@@ -199,52 +199,52 @@ impl Inner {
             }
         }
         if watches {
-            self.watch_changes(js);
+            self.watch_changes(env);
         }
-        self.keep_while_waiting(js);
+        self.keep_while_waiting(env);
     }
 
     /// Has changes watched that somebody waits for, and the next deadline. Where nobody can watch, nobody waits.
-    fn watch_changes(&self, js: Js) {
+    fn watch_changes(&self, env: Env) {
         let (is_waiting, first_end) = self.waiters.borrow().watched();
         if let Err(error) = self.watch.set_waiting(is_waiting, first_end) {
-            return self.dispatch(js, Event::Unwatched(error.into()));
+            return self.dispatch(env, Event::Unwatched(error.into()));
         }
         let deadline = self.waiters.borrow().next_deadline();
         if self.timer.borrow().as_ref().map(|(deadline, _)| *deadline) == deadline {
             return;
         }
         if let Some((_, timer)) = self.timer.take() {
-            self.store.realm().stop_timer(js, timer);
+            self.store.realm().stop_timer(env, timer);
         }
         // Without a timer the job's end still wakes those who wait.
-        let start = |deadline| self.deadline_timer(js, deadline).ok().map(|timer| (deadline, timer));
+        let start = |deadline| self.deadline_timer(env, deadline).ok().map(|timer| (deadline, timer));
         let timer = deadline.and_then(start);
         *self.timer.borrow_mut() = timer;
     }
 
-    fn deadline_timer(&self, js: Js, deadline: Millis) -> Result<Reference> {
+    fn deadline_timer(&self, env: Env, deadline: Millis) -> Result<Reference> {
         let realm = self.store.realm();
-        let after = (deadline - realm.now(js)?).max(0.0);
-        realm.start_timer(js, Environment::alarm(js)?, self.store.member(), after, false)
+        let after = (deadline - realm.now(env)?).max(0.0);
+        realm.start_timer(env, Environment::deadline_function(env)?, self.store.id(), after, false)
     }
 
     /// Lives on while somebody waits, and no longer.
-    fn keep_while_waiting(&self, js: Js) {
+    fn keep_while_waiting(&self, env: Env) {
         let waiting = self.waiters.borrow().is_waiting();
         let kept = if waiting { self.itself.upgrade() } else { None };
         let before = self.kept.replace(kept);
         if !waiting && self.orphaned.replace(false) {
-            self.end_unseen(js);
+            self.end_unseen(env);
         }
         // The last thing: it may be the last that holds `self`.
         drop(before);
     }
 
     /// The store's object has been collected.
-    fn end_unseen(&self, js: Js) {
+    fn end_unseen(&self, env: Env) {
         self.leave_connection();
-        self.store.collected(js, self.giving_up());
+        self.store.collected(env, self.giving_up());
     }
 
     /// The operation that gives up the store's claims and leases, if it may have some.
@@ -254,29 +254,29 @@ impl Inner {
     }
 
     /// Gives up the store's claims and leases, so that those who wait elsewhere take over at once.
-    fn give_up(&self, js: Js) {
+    fn give_up(&self, env: Env) {
         if let Some(operation) = self.giving_up() {
-            self.store.run_last(js, operation);
+            self.store.run_last(env, operation);
         }
     }
 
     /// Before the store is closed.
-    fn prepare_end(&self, js: Js) {
-        self.give_up(js);
+    fn prepare_end(&self, env: Env) {
+        self.give_up(env);
         self.waiters.borrow_mut().close();
         self.leave_connection();
     }
 
     fn leave_connection(&self) {
-        if let Ok(Backend::Given(given)) = self.store.backend() {
-            given.remove_watcher(self.store.member());
+        if let Ok(Backend::User(connection)) = self.store.backend() {
+            connection.remove_watcher(self.store.id());
         }
     }
 
     /// A call on a hash that is answered by its operation alone.
     fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Result<Value> {
         self.store.call(call, || {
-            let hash = options::string(call.js, call.get(0), "hash")?;
+            let hash = options::string(call.env, call.get(0), "hash")?;
             let now = Self::now(call)?;
             let call = self.waiters.borrow().call(&hash, now, None);
             make(call).map(Some)
@@ -288,22 +288,22 @@ impl Inner {
     fn tell(
         &self,
         call: &Arguments,
-        make: impl FnOnce() -> Result<Box<dyn FnOnce(Pending) -> Event<Pending, Kept, Failure>>>,
+        make: impl FnOnce() -> Result<Box<dyn FnOnce(Pending) -> Event<Pending, Persistent, Failure>>>,
     ) -> Result<Value> {
-        let js = call.js;
+        let env = call.env;
         self.store.backend()?;
         let make = make()?;
         let now = Self::now(call)?;
         // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
         self.store.backend()?;
-        let (pending, promise) = Pending::new(js, self.store.environment(), self.store.realm())?;
-        self.dispatch_at(js, make(pending), now);
+        let (pending, promise) = Pending::new(env, self.store.environment(), self.store.realm())?;
+        self.dispatch_at(env, make(pending), now);
         Ok(promise)
     }
 
     fn wait_for(&self, call: &Arguments) -> Result<Value> {
         self.tell(call, || {
-            let hash = options::string(call.js, call.get(0), "hash")?;
+            let hash = options::string(call.env, call.get(0), "hash")?;
             let target = Target { table: Table::Jobs, key: Some(&hash) };
             let at_once = self.store.backend()?.may_read(target);
             Ok(Box::new(move |waiter| Event::WaitFor { hash, at_once, waiter }))
@@ -313,7 +313,7 @@ impl Inner {
     /// Registers a job or joins the live one; the answer may tell whether it is this store's own new one.
     fn register(&self, call: &Arguments, tells_owner: bool) -> Result<Value> {
         self.tell(call, || {
-            let hash = options::string(call.js, call.get(0), "hash")?;
+            let hash = options::string(call.env, call.get(0), "hash")?;
             watch::ensure_running()?;
             let job_id = Uuid::new_v4().to_string();
             Ok(Box::new(move |waiter| Event::Register { hash, job_id, tells_owner, waiter }))
@@ -322,13 +322,13 @@ impl Inner {
 
     fn end(&self, call: &Arguments, ending: impl FnOnce() -> Result<Ending>) -> Result<Value> {
         self.tell(call, || {
-            let hash = options::string(call.js, call.get(0), "hash")?;
+            let hash = options::string(call.env, call.get(0), "hash")?;
             let ending = ending()?;
             // The value is kept only if somebody may be waiting here when the job has ended.
             let may_wait = self.waiters.borrow().may_wait_for(&hash);
-            let (js, value) = (call.js, call.get(1));
+            let (env, value) = (call.env, call.get(1));
             Ok(Box::new(move |waiter| {
-                let value = if may_wait { js.keep(value).ok() } else { None };
+                let value = if may_wait { env.keep(value).ok() } else { None };
                 Event::End { hash, ending, value, waiter }
             }))
         })
@@ -342,11 +342,11 @@ impl Inner {
     }
 
     fn fail(&self, call: &Arguments) -> Result<Value> {
-        let js = call.js;
+        let env = call.env;
         self.end(call, || {
             let error = call.get(1);
-            let message = if js.is_object(error) { js.get(error, c"message")? } else { error };
-            let message = if js.type_of(message) == Type::Undefined { None } else { js.display(message) };
+            let message = if env.is_object(error) { env.get(error, c"message")? } else { error };
+            let message = if env.type_of(message) == Type::Undefined { None } else { env.display(message) };
             Ok(Ending::Failed(message))
         })
     }

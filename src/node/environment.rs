@@ -13,9 +13,9 @@ use std::thread::ThreadId;
 use parking_lot::Mutex;
 use slab::Slab;
 
+use super::napi::env::{Env, Failure, Reference, Result, Type, Value};
 use super::napi::function::{ARGUMENTS, Callable};
-use super::napi::js::{Failure, Js, Reference, Result, Type, Value};
-use super::napi::signal::{Signal, at_end};
+use super::napi::wake_handle::{WakeHandle, at_end};
 use crate::core::error::{Error, Result as CoreResult};
 use crate::core::operation::Answer;
 use crate::sqlite::database::{Listener, Recipient, Reply};
@@ -23,22 +23,22 @@ use crate::sqlite::registry;
 use crate::sqlite::watch::WatchEvent;
 
 /// What is done with the answer to a queued call, on the JavaScript thread.
-pub type Continuation = Box<dyn FnOnce(Js, Result<Answer>)>;
+pub type Completion = Box<dyn FnOnce(Env, Result<Answer>)>;
 
 /// A store as its environment sees it.
-pub trait Member {
+pub trait StoreEvents {
     /// Something is to be looked after.
-    fn notice(&self, _js: Js, _notice: WatchEvent) {}
+    fn on_event(&self, _env: Env, _event: WatchEvent) {}
     /// The process ends: what others are to know is to be handed in.
-    fn exit(&self, _js: Js) {}
+    fn exit(&self, _env: Env) {}
     /// The environment ends: commit, close, forget.
     fn shut_down(&self);
     /// The store's clean-up timer fired; whether it is to fire again.
-    fn tick(&self, _js: Js) -> bool {
+    fn on_interval(&self, _env: Env) -> bool {
         false
     }
     /// A deadline of the store's has come.
-    fn alarm(&self, _js: Js) {}
+    fn on_deadline(&self, _env: Env) {}
 }
 
 /// A queue of operations that is carried out at the end of a stretch of JavaScript.
@@ -46,76 +46,76 @@ pub trait Queue {
     /// What tells one queue from another.
     fn address(&self) -> usize;
     /// Carries out what is queued, or has it carried out.
-    fn flush(&self, js: Js, environment: &Environment);
+    fn flush(&self, env: Env, environment: &Environment);
     /// Carries out what is queued. Done when it returns.
-    fn drain(&self, js: Js, environment: &Environment);
+    fn drain(&self, env: Env, environment: &Environment);
 }
 
 /// Deliveries from any thread to one environment.
 pub struct Mailbox {
     thread: ThreadId,
     answers: Mutex<Vec<(usize, CoreResult<Answer>)>>,
-    /// What members are to look after.
-    notices: Mutex<Vec<(usize, WatchEvent)>>,
+    /// What stores are to look after.
+    events: Mutex<Vec<(usize, WatchEvent)>>,
     /// The files whose logs were lost.
     lost_logs: Mutex<Vec<PathBuf>>,
-    signalled: AtomicBool,
-    signal: Signal,
+    wake_pending: AtomicBool,
+    wake_handle: WakeHandle,
 }
 
 impl Mailbox {
-    fn raise(&self) {
+    fn wake_if_elsewhere(&self) {
         // On the environment's own thread whoever runs operations collects the answers afterwards.
         if std::thread::current().id() != self.thread {
-            self.signal();
+            self.wake();
         }
     }
 
-    fn signal(&self) {
-        if !self.signalled.swap(true, Ordering::SeqCst) {
-            self.signal.raise();
+    fn wake(&self) {
+        if !self.wake_pending.swap(true, Ordering::SeqCst) {
+            self.wake_handle.wake();
         }
     }
 
-    /// Tells a member something.
-    pub fn notify(&self, member: usize, notice: WatchEvent) {
-        let mut notices = self.notices.lock();
-        if !notices.contains(&(member, notice)) {
-            notices.push((member, notice));
+    /// Tells a store something.
+    pub fn notify(&self, store: usize, event: WatchEvent) {
+        let mut events = self.events.lock();
+        if !events.contains(&(store, event)) {
+            events.push((store, event));
         }
-        drop(notices);
-        self.raise();
+        drop(events);
+        self.wake_if_elsewhere();
     }
 }
 
 impl Recipient for Mailbox {
     fn deliver(&self, call: usize, answer: CoreResult<Answer>) {
         self.answers.lock().push((call, answer));
-        self.raise();
+        self.wake_if_elsewhere();
     }
 }
 
 impl Listener for Mailbox {
     fn log_lost(&self, path: &Path) {
         self.lost_logs.lock().push(path.to_owned());
-        self.signal();
+        self.wake();
     }
 }
 
 /// See the module's description.
 pub struct Environment {
     mailbox: Arc<Mailbox>,
-    calls: RefCell<Slab<Continuation>>,
-    members: RefCell<HashMap<usize, Weak<dyn Member>>>,
+    calls: RefCell<Slab<Completion>>,
+    stores: RefCell<HashMap<usize, Weak<dyn StoreEvents>>>,
     next_id: Cell<usize>,
     unflushed: RefCell<Vec<Box<dyn Queue>>>,
     flush_scheduled: Cell<bool>,
     /// A function that has `flush` run as a microtask, whatever is faked: `then` of a promise that is settled.
     schedule_flush: Reference,
     /// What is to be carried out in the next turn of the event loop.
-    resting: RefCell<Vec<Box<dyn Queue>>>,
+    next_turn: RefCell<Vec<Box<dyn Queue>>>,
     /// Has the next turn taken.
-    turn: Signal,
+    turn: WakeHandle,
     wants_turn: Cell<bool>,
     /// How many promises keep the process alive.
     held: Cell<usize>,
@@ -129,11 +129,11 @@ thread_local! {
 
 impl Environment {
     /// The running thread's environment, made when first asked for.
-    pub fn current(js: Js) -> Result<Rc<Self>> {
+    pub fn current(env: Env) -> Result<Rc<Self>> {
         if let Some(environment) = Self::existing() {
             return Ok(environment);
         }
-        let environment = Rc::new(Self::start(js)?);
+        let environment = Rc::new(Self::start(env)?);
         CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&environment)));
         Ok(environment)
     }
@@ -147,49 +147,49 @@ impl Environment {
         Self::existing().is_none()
     }
 
-    fn start(js: Js) -> Result<Self> {
-        // With `node:async_hooks` it stands for both signals, and says whether something is awaited.
-        let resource = js.object()?;
-        js.set(resource, "hasRef", js.function("hasRef", &HAS_REF)?)?;
+    fn start(env: Env) -> Result<Self> {
+        // With `node:async_hooks` it stands for both wake handles, and says whether something is awaited.
+        let resource = env.object()?;
+        env.set(resource, "hasRef", env.function("hasRef", &HAS_REF)?)?;
         let mailbox = Arc::new(Mailbox {
             thread: std::thread::current().id(),
             answers: Mutex::default(),
-            notices: Mutex::default(),
+            events: Mutex::default(),
             lost_logs: Mutex::default(),
-            signalled: AtomicBool::new(false),
-            signal: Signal::new(js, resource, on_signal)?,
+            wake_pending: AtomicBool::new(false),
+            wake_handle: WakeHandle::new(env, resource, on_wake)?,
         });
-        let turn = Signal::new(js, resource, on_turn)?;
-        forget_stored(js, resource)?;
+        let turn = WakeHandle::new(env, resource, on_turn)?;
+        forget_stored(env, resource)?;
 
-        let (deferred, promise) = js.promise()?;
-        js.settle(deferred, Ok(js.undefined()));
-        forget_stored(js, promise)?;
-        let then = js.get(promise, c"then")?;
-        let flush = js.function("flush", &FLUSH)?;
-        let schedule_flush = js.call(then, js.get(then, c"bind")?, &[promise, flush])?;
+        let (deferred, promise) = env.promise()?;
+        env.settle(deferred, Ok(env.undefined()));
+        forget_stored(env, promise)?;
+        let then = env.get(promise, c"then")?;
+        let flush = env.function("flush", &FLUSH)?;
+        let schedule_flush = env.call(then, env.get(then, c"bind")?, &[promise, flush])?;
 
         // `process.exit()` ends the main thread without running cleanup hooks.
-        let process = js.get(js.global(), c"process")?;
-        if js.is_object(process) {
+        let process = env.get(env.global(), c"process")?;
+        if env.is_object(process) {
             // Before listeners that close what stores were given.
-            let on = js.get(process, c"prependListener")?;
-            js.call(process, on, &[js.string("exit")?, js.function("exit", &EXIT)?])?;
+            let on = env.get(process, c"prependListener")?;
+            env.call(process, on, &[env.string("exit")?, env.function("exit", &EXIT)?])?;
         }
 
-        let schedule_flush = js.refer(schedule_flush, true)?;
-        // After the signals were made: it ends them. And last: it must not be asked for twice.
-        at_end(js, on_end)?;
+        let schedule_flush = env.create_reference(schedule_flush, true)?;
+        // After the wake handles were made: it ends them. And last: it must not be asked for twice.
+        at_end(env, on_end)?;
 
         Ok(Environment {
             mailbox,
             calls: RefCell::default(),
-            members: RefCell::default(),
+            stores: RefCell::default(),
             next_id: Cell::new(1),
             unflushed: RefCell::default(),
             flush_scheduled: Cell::new(false),
             schedule_flush,
-            resting: RefCell::default(),
+            next_turn: RefCell::default(),
             turn,
             wants_turn: Cell::new(false),
             held: Cell::new(0),
@@ -209,154 +209,153 @@ impl Environment {
     }
 
     /// Registers a store; answers its number.
-    pub fn join(&self, member: Weak<dyn Member>) -> usize {
+    pub fn join(&self, store: Weak<dyn StoreEvents>) -> usize {
         let id = self.new_id();
-        self.members.borrow_mut().insert(id, member);
+        self.stores.borrow_mut().insert(id, store);
         id
     }
 
     /// Forgets a store.
-    pub fn leave(&self, member: usize) {
-        self.members.borrow_mut().remove(&member);
+    pub fn leave(&self, store: usize) {
+        self.stores.borrow_mut().remove(&store);
     }
 
     /// Keeps the process alive until [`release`](Self::release) is called as often.
-    pub fn hold(&self, js: Js) {
+    pub fn hold(&self, env: Env) {
         if self.held.replace(self.held.get() + 1) == 0 {
             // Only while the environment ends it can fail.
-            let _ = self.mailbox.signal.keep_alive(js, true);
+            let _ = self.mailbox.wake_handle.keep_alive(env, true);
         }
     }
 
     /// See [`hold`](Self::hold).
-    pub fn release(&self, js: Js) {
+    pub fn release(&self, env: Env) {
         let left = self.held.get().saturating_sub(1);
         self.held.set(left);
         if left == 0 {
-            let _ = self.mailbox.signal.keep_alive(js, false);
+            let _ = self.mailbox.wake_handle.keep_alive(env, false);
         }
     }
 
     /// Registers what is to be done with an answer; whoever has the reply gives it, once.
-    pub fn await_answer(&self, continuation: Continuation) -> Reply {
-        let call = self.calls.borrow_mut().insert(continuation);
+    pub fn await_answer(&self, completion: Completion) -> Reply {
+        let call = self.calls.borrow_mut().insert(completion);
         Reply::new(self.mailbox.clone(), call)
     }
 
-    /// Has the next turn of the event loop taken. By way of `on_signal`: Node takes a signal that comes while
+    /// Has the next turn of the event loop taken. By way of `on_wake`: Node takes a wake-up that comes while
     /// it attends to the same one, and to the JavaScript that follows from it, in the same turn.
     fn ask_for_turn(&self) {
         self.wants_turn.set(true);
-        self.mailbox.signal();
+        self.mailbox.wake();
     }
 
     /// Another turn has come.
-    fn take_turn(&self, js: Js) {
-        let resting = self.resting.take();
-        resting.iter().for_each(|queue| queue.flush(js, self));
+    fn take_turn(&self, env: Env) {
+        let next_turn = self.next_turn.take();
+        next_turn.iter().for_each(|queue| queue.flush(env, self));
     }
 
     /// Has a queue carried out in the next turn of the event loop.
     pub fn flush_next_turn(&self, queue: &(impl Queue + Clone + 'static)) {
-        add(&mut self.resting.borrow_mut(), queue);
+        add(&mut self.next_turn.borrow_mut(), queue);
         self.ask_for_turn();
     }
 
     /// Has a queue carried out at the end of the running stretch of JavaScript.
-    pub fn flush_later(&self, js: Js, queue: &(impl Queue + Clone + 'static)) {
+    pub fn flush_later(&self, env: Env, queue: &(impl Queue + Clone + 'static)) {
         add(&mut self.unflushed.borrow_mut(), queue);
         if self.exiting.get() {
             // No microtask runs any more.
-            self.flush(js);
-            queue.drain(js, self);
-            self.deliver_all(js);
+            self.flush(env);
+            queue.drain(env, self);
+            self.deliver_all(env);
         } else if !self.flush_scheduled.get() {
-            self.flush_scheduled.set(self.schedule(js).is_ok());
+            self.flush_scheduled.set(self.schedule(env).is_ok());
         }
     }
 
-    fn schedule(&self, js: Js) -> Result<()> {
+    fn schedule(&self, env: Env) -> Result<()> {
         let ended = || Error::Internal("the environment has ended".to_owned());
-        js.call(js.undefined(), js.deref(&self.schedule_flush).ok_or_else(ended)?, &[]).map(drop)
+        env.call(env.undefined(), env.reference_value(&self.schedule_flush).ok_or_else(ended)?, &[]).map(drop)
     }
 
-    fn flush(&self, js: Js) {
+    fn flush(&self, env: Env) {
         self.flush_scheduled.set(false);
         // Taken first: what runs may add others.
         let queues = self.unflushed.take();
-        queues.iter().for_each(|queue| queue.flush(js, self));
-        self.deliver_all(js);
+        queues.iter().for_each(|queue| queue.flush(env, self));
+        self.deliver_all(env);
     }
 
-    /// Hands the answers that have come to the calls they belong to, in order, and has members look again.
-    pub fn deliver_all(&self, js: Js) {
-        self.mailbox.signalled.store(false, Ordering::SeqCst);
+    /// Hands the answers that have come to the calls they belong to, in order, and has stores look again.
+    pub fn deliver_all(&self, env: Env) {
+        self.mailbox.wake_pending.store(false, Ordering::SeqCst);
         loop {
             for path in std::mem::take(&mut *self.mailbox.lost_logs.lock()) {
-                warn(js, "COMIC_VINE_SQLITE_STORE_LOG_LOST", &log_lost(&path));
+                warn(env, "COMIC_VINE_SQLITE_STORE_LOG_LOST", &log_lost(&path));
             }
             let answers = std::mem::take(&mut *self.mailbox.answers.lock());
-            let notices = std::mem::take(&mut *self.mailbox.notices.lock());
-            if answers.is_empty() && notices.is_empty() {
+            let events = std::mem::take(&mut *self.mailbox.events.lock());
+            if answers.is_empty() && events.is_empty() {
                 return;
             }
             for (call, answer) in answers {
-                let continuation = self.calls.borrow_mut().try_remove(call);
-                if let Some(continuation) = continuation {
-                    continuation(js, answer.map_err(Failure::Error));
+                let completion = self.calls.borrow_mut().try_remove(call);
+                if let Some(completion) = completion {
+                    completion(env, answer.map_err(Failure::Error));
                 }
             }
-            for (id, notice) in notices {
-                if let Some(member) = self.member(id) {
-                    member.notice(js, notice);
+            for (id, event) in events {
+                if let Some(store) = self.store(id) {
+                    store.on_event(env, event);
                 }
             }
         }
     }
 
-    fn member(&self, id: usize) -> Option<Rc<dyn Member>> {
-        self.members.borrow().get(&id).and_then(Weak::upgrade)
+    fn store(&self, id: usize) -> Option<Rc<dyn StoreEvents>> {
+        self.stores.borrow().get(&id).and_then(Weak::upgrade)
     }
 
     /// The store whose number JavaScript tells.
-    fn numbered(&self, js: Js, number: Value) -> Option<Rc<dyn Member>> {
-        self.member(js.as_number(number)? as usize)
+    fn numbered(&self, env: Env, number: Value) -> Option<Rc<dyn StoreEvents>> {
+        self.store(env.as_number(number)? as usize)
     }
 
-    /// A function that has the [`Member::tick`] run of the store whose number it is given; whether it is to run again.
-    pub fn ticker(js: Js) -> Result<Value> {
-        js.function("tick", &TICK)
+    /// A function that has the [`StoreEvents::on_interval`] run of the store whose number it is given; whether it is to run again.
+    pub fn interval_function(env: Env) -> Result<Value> {
+        env.function("onInterval", &ON_INTERVAL)
     }
 
-    /// A function that has the [`Member::alarm`] run of the store whose number it is given.
-    pub fn alarm(js: Js) -> Result<Value> {
-        js.function("alarm", &ALARM)
+    /// A function that has the [`StoreEvents::on_deadline`] run of the store whose number it is given.
+    pub fn deadline_function(env: Env) -> Result<Value> {
+        env.function("onDeadline", &ON_DEADLINE)
     }
 
-    fn all_members(&self) -> Vec<Rc<dyn Member>> {
-        self.members.borrow().values().filter_map(Weak::upgrade).collect()
+    fn all_stores(&self) -> Vec<Rc<dyn StoreEvents>> {
+        self.stores.borrow().values().filter_map(Weak::upgrade).collect()
     }
 
     fn end(&self) {
-        self.mailbox.signal.end();
+        self.mailbox.wake_handle.end();
         self.turn.end();
-        let members: Vec<_> =
-            self.members.borrow_mut().drain().filter_map(|(_, member)| member.upgrade()).collect();
-        for member in members {
-            member.shut_down();
+        let stores: Vec<_> = self.stores.borrow_mut().drain().filter_map(|(_, store)| store.upgrade()).collect();
+        for store in stores {
+            store.shut_down();
         }
         self.unflushed.borrow_mut().clear();
-        self.resting.borrow_mut().clear();
+        self.next_turn.borrow_mut().clear();
         self.calls.borrow_mut().clear();
     }
 }
 
 /// Has the process emit a warning. One that cannot be given is not given.
-pub fn warn(js: Js, code: &str, message: &str) {
+pub fn warn(env: Env, code: &str, message: &str) {
     let warn = || -> Result<()> {
-        let process = js.get(js.global(), c"process")?;
-        let emit = js.get(process, c"emitWarning")?;
-        js.call(process, emit, &[js.string(message)?, js.string("Warning")?, js.string(code)?]).map(drop)
+        let process = env.get(env.global(), c"process")?;
+        let emit = env.get(process, c"emitWarning")?;
+        env.call(process, emit, &[env.string(message)?, env.string("Warning")?, env.string(code)?]).map(drop)
     };
     let _ = warn();
 }
@@ -379,72 +378,72 @@ fn add(queues: &mut Vec<Box<dyn Queue>>, queue: &(impl Queue + Clone + 'static))
 }
 
 /// A native function of an environment's.
-struct Hook(fn(Js, &Environment, &[Value; ARGUMENTS]) -> Value);
+struct Hook(fn(Env, &Environment, &[Value; ARGUMENTS]) -> Value);
 
 impl Callable for Hook {
-    fn call(&self, js: Js, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
+    fn call(&self, env: Env, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
         let environment = Environment::existing();
-        Ok(environment.map_or_else(|| js.undefined(), |environment| (self.0)(js, &environment, arguments)))
+        Ok(environment.map_or_else(|| env.undefined(), |environment| (self.0)(env, &environment, arguments)))
     }
 }
 
 /// Takes off an object that lives as long as the environment what an `AsyncLocalStorage` gave it: what is stored where the
 /// first store is made, which would live as long.
-fn forget_stored(js: Js, object: Value) -> Result<()> {
-    let reflect = js.get(js.global(), c"Reflect")?;
-    let keys = js.call(reflect, js.get(reflect, c"ownKeys")?, &[object])?;
-    for index in 0..js.array_length(keys)? {
-        let key = js.element(keys, index)?;
-        if js.type_of(key) == Type::Symbol {
-            js.call(reflect, js.get(reflect, c"deleteProperty")?, &[object, key])?;
+fn forget_stored(env: Env, object: Value) -> Result<()> {
+    let reflect = env.get(env.global(), c"Reflect")?;
+    let keys = env.call(reflect, env.get(reflect, c"ownKeys")?, &[object])?;
+    for index in 0..env.array_length(keys)? {
+        let key = env.element(keys, index)?;
+        if env.type_of(key) == Type::Symbol {
+            env.call(reflect, env.get(reflect, c"deleteProperty")?, &[object, key])?;
         }
     }
     Ok(())
 }
 
-static HAS_REF: Hook = Hook(|js, environment, _| js.boolean(environment.held.get() > 0));
+static HAS_REF: Hook = Hook(|env, environment, _| env.boolean(environment.held.get() > 0));
 
-static FLUSH: Hook = Hook(|js, environment, _| {
-    environment.flush(js);
-    js.undefined()
+static FLUSH: Hook = Hook(|env, environment, _| {
+    environment.flush(env);
+    env.undefined()
 });
 
-static EXIT: Hook = Hook(|js, environment, _| {
+static EXIT: Hook = Hook(|env, environment, _| {
     environment.exiting.set(true);
-    for member in environment.all_members() {
-        member.exit(js);
+    for store in environment.all_stores() {
+        store.exit(env);
     }
-    environment.take_turn(js);
-    environment.flush(js);
+    environment.take_turn(env);
+    environment.flush(env);
     registry::drain_all();
-    js.undefined()
+    env.undefined()
 });
 
-static TICK: Hook = Hook(|js, environment, [member, ..]| {
-    js.boolean(environment.numbered(js, *member).is_some_and(|member| member.tick(js)))
+static ON_INTERVAL: Hook = Hook(|env, environment, [store, ..]| {
+    env.boolean(environment.numbered(env, *store).is_some_and(|store| store.on_interval(env)))
 });
 
-static ALARM: Hook = Hook(|js, environment, [member, ..]| {
-    if let Some(member) = environment.numbered(js, *member) {
-        member.alarm(js);
+static ON_DEADLINE: Hook = Hook(|env, environment, [store, ..]| {
+    if let Some(store) = environment.numbered(env, *store) {
+        store.on_deadline(env);
     }
-    js.undefined()
+    env.undefined()
 });
 
-fn on_signal(js: Js) {
+fn on_wake(env: Env) {
     let Some(environment) = Environment::existing() else { return };
-    // First: what is signalled from here on calls for another turn.
-    environment.mailbox.signalled.store(false, Ordering::SeqCst);
-    environment.flush(js);
+    // First: whatever wakes from here on calls for another turn.
+    environment.mailbox.wake_pending.store(false, Ordering::SeqCst);
+    environment.flush(env);
     if environment.wants_turn.take() {
-        environment.turn.raise();
+        environment.turn.wake();
     }
 }
 
-fn on_turn(js: Js) {
+fn on_turn(env: Env) {
     let Some(environment) = Environment::existing() else { return };
-    environment.take_turn(js);
-    environment.flush(js);
+    environment.take_turn(env);
+    environment.flush(env);
 }
 
 fn on_end() {

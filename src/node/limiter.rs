@@ -5,10 +5,10 @@ use std::rc::{Rc, Weak};
 use uuid::Uuid;
 
 use super::arguments::Arguments;
-use super::environment::Member;
+use super::environment::StoreEvents;
 use super::limits::Limits;
-use super::napi::js::{Js, Result, Value};
-use super::options::{self, Members};
+use super::napi::env::{Env, Result, Value};
+use super::options::{self, OptionsReader};
 use super::realm::Realm;
 use super::store::Store;
 use crate::core::error::StoreKind;
@@ -30,20 +30,20 @@ pub struct Limiter {
 impl Limiter {
     /// Makes one; `default` is what counts without the option `defaultConfig`, and `object` keeps the limits.
     pub fn open(
-        js: Js,
+        env: Env,
         realm: Rc<Realm>,
-        members: &Members<'_>,
+        reader: &OptionsReader<'_>,
         object: Value,
         kind: StoreKind,
         default: RateLimitConfig,
     ) -> Result<Rc<Self>> {
-        let limits = Limits::read(js, members, &realm, object, default)?;
-        let for_ms = members.reservation_ms()?;
+        let limits = Limits::read(env, reader, &realm, object, default)?;
+        let for_ms = reader.reservation_ms()?;
         let reservations = for_ms.map(|for_ms| Reservations { owner: Uuid::new_v4().to_string(), for_ms });
-        let store = Store::open(js, kind, realm, members).inspect_err(|_| limits.collected(js))?;
+        let store = Store::open(env, kind, realm, reader).inspect_err(|_| limits.collected(env))?;
         let limiter = Rc::new(Limiter { store, limits, reservations });
-        let member: Weak<dyn Member> = Rc::downgrade(&limiter) as Weak<dyn Member>;
-        limiter.store.join(js, member, 0.0)?;
+        let events: Weak<dyn StoreEvents> = Rc::downgrade(&limiter) as Weak<dyn StoreEvents>;
+        limiter.store.join(env, events, 0.0)?;
         Ok(limiter)
     }
 
@@ -65,22 +65,22 @@ impl Limiter {
         call: &Arguments,
         make: impl FnOnce(ResourceConfigs, Millis) -> Operation,
     ) -> Result<Value> {
-        self.store.call(call, || Ok(Some(make(self.limits.all(call.js)?, call.now()?))))
+        self.store.call(call, || Ok(Some(make(self.limits.all(call.env)?, call.now()?))))
     }
 
     /// A call on a resource, whatever its limit.
     pub fn on_name(&self, call: &Arguments, make: impl FnOnce(String) -> Result<Operation>) -> Result<Value> {
-        self.store.call(call, || make(options::string(call.js, call.get(0), "resource")?).map(Some))
+        self.store.call(call, || make(options::string(call.env, call.get(0), "resource")?).map(Some))
     }
 
     /// Its object has been collected.
-    pub fn collected(&self, js: Js) {
-        self.store.collected(js, None);
-        self.limits.collected(js);
+    pub fn collected(&self, env: Env) {
+        self.store.collected(env, None);
+        self.limits.collected(env);
     }
 }
 
-impl Member for Limiter {
+impl StoreEvents for Limiter {
     fn shut_down(&self) {
         self.store.shut_down(None);
     }

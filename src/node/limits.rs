@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 
 use super::arguments::Arguments;
-use super::napi::js::{Js, Reference, Result, Value};
-use super::options::{self, Members};
+use super::napi::env::{Env, Reference, Result, Value};
+use super::options::{self, OptionsReader};
 use super::realm::Realm;
 use crate::core::error::Error;
 use crate::core::options::{RateLimitConfig, ResourceConfigs};
@@ -19,97 +19,97 @@ pub struct Limits {
 impl Limits {
     /// Reads `defaultConfig` and `resourceConfigs` into the object; `default` is what counts without the first.
     pub fn read(
-        js: Js,
-        members: &Members<'_>,
+        env: Env,
+        reader: &OptionsReader<'_>,
         realm: &Realm,
         object: Value,
         default: RateLimitConfig,
     ) -> Result<Self> {
-        let config = match members.get(c"defaultConfig")? {
+        let config = match reader.get(c"defaultConfig")? {
             Some(config) => {
-                read_default(js, config)?;
+                read_default(env, config)?;
                 config
             }
-            None => realm.limit_object(js, default)?,
+            None => realm.limit_object(env, default)?,
         };
-        js.set(object, "config", config)?;
-        if let Some(map) = members.get(c"resourceConfigs")? {
-            if !js.has_methods(map, &[c"get", c"set", c"forEach"]) {
-                return Err(Error::argument("resourceConfigs", "a Map", js.describe(map)).into());
+        env.set(object, "config", config)?;
+        if let Some(map) = reader.get(c"resourceConfigs")? {
+            if !env.has_methods(map, &[c"get", c"set", c"forEach"]) {
+                return Err(Error::argument("resourceConfigs", "a Map", env.describe(map)).into());
             }
-            js.set(object, "map", map)?;
+            env.set(object, "map", map)?;
         }
-        Ok(Limits { object: RefCell::new(js.refer(object, false)?) })
+        Ok(Limits { object: RefCell::new(env.create_reference(object, false)?) })
     }
 
     /// What keeps them.
-    pub fn value(&self, js: Js) -> Result<Value> {
-        js.deref(&self.object.borrow())
+    pub fn value(&self, env: Env) -> Result<Value> {
+        env.reference_value(&self.object.borrow())
             .ok_or_else(|| Error::Internal("the store's limits are gone".to_owned()).into())
     }
 
     /// The `resource` argument, as text and with its limit.
     pub fn resource(&self, call: &Arguments) -> Result<(String, RateLimitConfig)> {
-        let js = call.js;
-        let name = options::string(js, call.get(0), "resource")?;
+        let env = call.env;
+        let name = options::string(env, call.get(0), "resource")?;
         let [limit, window_ms, config] = call.limit();
-        let limit = match RateLimitConfig::checked(js.as_number(limit), js.as_number(window_ms)) {
+        let limit = match RateLimitConfig::checked(env.as_number(limit), env.as_number(window_ms)) {
             Some(limit) => limit,
             // Says what is wrong.
-            None if js.strict_equals(config, js.get(self.value(js)?, c"config")?) => read_default(js, config)?,
-            None => read_entry(js, &name, config)?,
+            None if env.strict_equals(config, env.get(self.value(env)?, c"config")?) => read_default(env, config)?,
+            None => read_entry(env, &name, config)?,
         };
         Ok((name, limit))
     }
 
     /// The configuration of every resource.
-    pub fn all(&self, js: Js) -> Result<ResourceConfigs> {
-        let limits = self.value(js)?;
-        let list = js.call(limits, js.get(limits, c"all")?, &[])?;
+    pub fn all(&self, env: Env) -> Result<ResourceConfigs> {
+        let limits = self.value(env)?;
+        let list = env.call(limits, env.get(limits, c"all")?, &[])?;
         let mut named = Vec::new();
-        for index in (1..js.array_length(list)?).step_by(2) {
-            if let Some(resource) = js.as_string(js.element(list, index)?) {
-                let config = read_entry(js, &resource, js.element(list, index + 1)?)?;
+        for index in (1..env.array_length(list)?).step_by(2) {
+            if let Some(resource) = env.as_string(env.element(list, index)?) {
+                let config = read_entry(env, &resource, env.element(list, index + 1)?)?;
                 named.push((resource, config));
             }
         }
-        Ok(ResourceConfigs { default: read_default(js, js.element(list, 0)?)?, named })
+        Ok(ResourceConfigs { default: read_default(env, env.element(list, 0)?)?, named })
     }
 
     /// The method `setResourceConfig`. Never throws: what is wrong with a configuration is told by the calls that use
     /// it.
     pub fn set_resource_config(&self, call: &Arguments) -> Value {
-        let js = call.js;
+        let env = call.env;
         let set = || {
-            let limits = self.value(js)?;
-            js.call(limits, js.get(limits, c"set")?, &[call.get(0), call.get(1)])
+            let limits = self.value(env)?;
+            env.call(limits, env.get(limits, c"set")?, &[call.get(0), call.get(1)])
         };
         let _ = set();
-        js.undefined()
+        env.undefined()
     }
 
     /// The method `getResourceConfig`: answers the object that was given, or the default. Never throws.
     pub fn get_resource_config(&self, call: &Arguments) -> Value {
-        let js = call.js;
-        let Ok(limits) = self.value(js) else { return js.undefined() };
-        let of = || js.call(limits, js.get(limits, c"of")?, &[call.get(0)]);
-        of().or_else(|_| js.get(limits, c"config")).unwrap_or_else(|_| js.undefined())
+        let env = call.env;
+        let Ok(limits) = self.value(env) else { return env.undefined() };
+        let of = || env.call(limits, env.get(limits, c"of")?, &[call.get(0)]);
+        of().or_else(|_| env.get(limits, c"config")).unwrap_or_else(|_| env.undefined())
     }
 
     /// Gives the reference up.
-    pub fn collected(&self, js: Js) {
-        js.drop_reference(self.object.replace(Reference::NONE));
+    pub fn collected(&self, env: Env) {
+        env.drop_reference(self.object.replace(Reference::NONE));
     }
 }
 
-fn read_default(js: Js, config: Value) -> Result<RateLimitConfig> {
-    read(js, config, format_args!("defaultConfig"))
+fn read_default(env: Env, config: Value) -> Result<RateLimitConfig> {
+    read(env, config, format_args!("defaultConfig"))
 }
 
-fn read_entry(js: Js, resource: &str, config: Value) -> Result<RateLimitConfig> {
-    read(js, config, format_args!("resourceConfigs.get('{resource}')"))
+fn read_entry(env: Env, resource: &str, config: Value) -> Result<RateLimitConfig> {
+    read(env, config, format_args!("resourceConfigs.get('{resource}')"))
 }
 
-fn read(js: Js, config: Value, name: fmt::Arguments<'_>) -> Result<RateLimitConfig> {
-    Members::of(js, Some(config), name)?.rate_limit()
+fn read(env: Env, config: Value, name: fmt::Arguments<'_>) -> Result<RateLimitConfig> {
+    OptionsReader::of(env, Some(config), name)?.rate_limit()
 }

@@ -10,7 +10,6 @@ pub mod environment;
 pub mod exports;
 #[cfg(feature = "faults")]
 pub mod faults;
-pub mod given;
 pub mod limiter;
 pub mod limits;
 #[allow(unsafe_code)]
@@ -19,3 +18,4 @@ pub mod options;
 pub mod rate_limit;
 pub mod realm;
 pub mod store;
+pub mod user_connection;

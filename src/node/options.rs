@@ -4,8 +4,8 @@ use std::ffi::CStr;
 use std::fmt;
 
 use super::arguments::Arguments;
-use super::napi::js::{Js, Result, Type, Value};
-use super::realm::{Realm, member};
+use super::napi::env::{Env, Result, Type, Value};
+use super::realm::{Realm, property};
 use crate::core::adaptive::Priority;
 use crate::core::error::Error;
 use crate::core::options::{
@@ -14,8 +14,8 @@ use crate::core::options::{
 
 /// An options object, or part of one: reads members under the name the user knows them by.
 #[derive(Clone, Copy)]
-pub struct Members<'a> {
-    js: Js,
+pub struct OptionsReader<'a> {
+    env: Env,
     /// `None` where no object was given.
     object: Option<Value>,
     /// What it is called in messages; `None` where its members' names stand alone.
@@ -32,32 +32,32 @@ pub enum DatabaseOption {
 
 const MILLISECONDS: &str = "a non-negative number of milliseconds";
 
-impl<'a> Members<'a> {
+impl<'a> OptionsReader<'a> {
     /// The members of a constructor's options.
-    pub fn of_options(js: Js, options: Value) -> Result<Self> {
-        let options = (js.type_of(options) != Type::Undefined).then_some(options);
-        Self::of(js, options, format_args!("options")).map(|members| Members { name: None, ..members })
+    pub fn of_options(env: Env, options: Value) -> Result<Self> {
+        let options = (env.type_of(options) != Type::Undefined).then_some(options);
+        Self::of(env, options, format_args!("options")).map(|reader| OptionsReader { name: None, ..reader })
     }
 
     /// The members of an object under a name.
-    pub fn of(js: Js, object: Option<Value>, name: fmt::Arguments<'a>) -> Result<Self> {
+    pub fn of(env: Env, object: Option<Value>, name: fmt::Arguments<'a>) -> Result<Self> {
         match object {
-            Some(object) if !js.is_object(object) => {
-                Err(Error::argument(name.to_string(), "an object", js.describe(object)).into())
+            Some(object) if !env.is_object(object) => {
+                Err(Error::argument(name.to_string(), "an object", env.describe(object)).into())
             }
-            object => Ok(Members { js, object, name: Some(name) }),
+            object => Ok(OptionsReader { env, object, name: Some(name) }),
         }
     }
 
     /// A member, `None` where it is `undefined`.
     pub fn get(&self, name: &CStr) -> Result<Option<Value>> {
-        self.object.map_or(Ok(None), |object| member(self.js, object, name))
+        self.object.map_or(Ok(None), |object| property(self.env, object, name))
     }
 
     fn wrong(&self, name: &CStr, expected: &'static str, value: Value) -> Error {
         let member = name.to_string_lossy();
         let name = self.name.map_or_else(|| member.to_string(), |name| format!("{name}.{member}"));
-        Error::argument(name, expected, self.js.describe(value))
+        Error::argument(name, expected, self.env.describe(value))
     }
 
     /// A number that `accept` takes.
@@ -71,7 +71,7 @@ impl<'a> Members<'a> {
         let Some(value) = self.get(name)? else {
             return Ok(default);
         };
-        let number = self.js.as_number(value).filter(|number| accept(*number));
+        let number = self.env.as_number(value).filter(|number| accept(*number));
         number.ok_or_else(|| self.wrong(name, expected, value).into())
     }
 
@@ -89,7 +89,7 @@ impl<'a> Members<'a> {
         let Some(value) = self.get(name)? else {
             return Ok(None);
         };
-        let text = self.js.as_string(value);
+        let text = self.env.as_string(value);
         let chosen = choices.iter().find(|(choice, _)| text.as_deref() == Some(choice));
         chosen.map(|(_, value)| Some(*value)).ok_or_else(|| self.wrong(name, expected, value).into())
     }
@@ -98,9 +98,9 @@ impl<'a> Members<'a> {
     pub fn database(&self) -> Result<DatabaseOption> {
         const EXPECTED: &str = "a file path without NUL characters, ':memory:', or an open SQLite connection";
         let Some(value) = self.get(c"database")? else { return Ok(DatabaseOption::Path(":memory:".to_owned())) };
-        match self.js.as_string(value) {
+        match self.env.as_string(value) {
             Some(path) if !path.contains('\0') => Ok(DatabaseOption::Path(path)),
-            None if self.js.has_methods(value, &[c"prepare", c"exec"]) => Ok(DatabaseOption::Connection(value)),
+            None if self.env.has_methods(value, &[c"prepare", c"exec"]) => Ok(DatabaseOption::Connection(value)),
             _ => Err(self.wrong(c"database", EXPECTED, value).into()),
         }
     }
@@ -142,12 +142,12 @@ impl<'a> Members<'a> {
     /// What concerns the dedupe store. `timeoutMs` is the older name of `jobTimeoutMs` and goes first.
     pub fn dedupe(&self) -> Result<DedupeOptions> {
         let default = DedupeOptions::default();
-        let given = |name| -> Result<bool> {
-            Ok(self.get(name)?.is_some_and(|value| self.js.type_of(value) != Type::Null))
+        let connection = |name| -> Result<bool> {
+            Ok(self.get(name)?.is_some_and(|value| self.env.type_of(value) != Type::Null))
         };
-        let job_timeout_ms = if given(c"timeoutMs")? {
+        let job_timeout_ms = if connection(c"timeoutMs")? {
             self.span_or_never(c"timeoutMs", default.job_timeout_ms)?
-        } else if given(c"jobTimeoutMs")? {
+        } else if connection(c"jobTimeoutMs")? {
             self.span_or_never(c"jobTimeoutMs", default.job_timeout_ms)?
         } else {
             default.job_timeout_ms
@@ -176,7 +176,7 @@ impl<'a> Members<'a> {
             [(c"limit", limit, "a non-negative number"), (c"windowMs", window_ms, expected)]
         {
             if number.is_nan() {
-                return Err(self.wrong(name, expected, self.js.undefined()).into());
+                return Err(self.wrong(name, expected, self.env.undefined()).into());
             }
         }
         Ok(RateLimitConfig { limit, window_ms })
@@ -187,15 +187,15 @@ impl<'a> Members<'a> {
         const POSITIVE: &str = "a positive number of milliseconds";
         let default = AdaptiveConfig::default();
         let config = self.get(c"adaptiveConfig")?;
-        let members = Members::of(self.js, config, format_args!("adaptiveConfig"))?;
-        let positive = |name, default| members.number(name, POSITIVE, default, |number| number > 0.0);
-        let count = |name, default| members.number(name, "a non-negative number", default, |number| number >= 0.0);
+        let reader = OptionsReader::of(self.env, config, format_args!("adaptiveConfig"))?;
+        let positive = |name, default| reader.number(name, POSITIVE, default, |number| number > 0.0);
+        let count = |name, default| reader.number(name, "a non-negative number", default, |number| number >= 0.0);
         let pause_name = c"backgroundPauseOnIncreasingTrend";
-        let pause = match members.get(pause_name)? {
+        let pause = match reader.get(pause_name)? {
             None => default.background_pause_on_increasing_trend,
             Some(value) => {
-                let boolean = self.js.as_boolean(value);
-                boolean.ok_or_else(|| members.wrong(pause_name, "a boolean", value))?
+                let boolean = self.env.as_boolean(value);
+                boolean.ok_or_else(|| reader.wrong(pause_name, "a boolean", value))?
             }
         };
         let config = AdaptiveConfig {
@@ -208,7 +208,7 @@ impl<'a> Members<'a> {
                 default.sustained_inactivity_threshold_ms,
             )?,
             background_pause_on_increasing_trend: pause,
-            max_user_scaling: members.number(
+            max_user_scaling: reader.number(
                 c"maxUserScaling",
                 "a positive number",
                 default.max_user_scaling,
@@ -222,41 +222,41 @@ impl<'a> Members<'a> {
 }
 
 /// A string argument.
-pub fn string(js: Js, value: Value, name: &str) -> Result<String> {
-    js.as_string(value).ok_or_else(|| Error::argument(name, "a string", js.describe(value)).into())
+pub fn string(env: Env, value: Value, name: &str) -> Result<String> {
+    env.as_string(value).ok_or_else(|| Error::argument(name, "a string", env.describe(value)).into())
 }
 
 /// The second argument as JSON text, or as the marker that stands for all of its type.
 pub fn json_text(call: &Arguments, realm: &Realm, what: &'static str, markers: &[(Type, &str)]) -> Result<String> {
-    let (js, value) = (call.js, call.get(1));
-    let text = js.as_string(call.text());
+    let (env, value) = (call.env, call.get(1));
+    let text = env.as_string(call.text());
     // A value that has a marker has no other text than this, if any.
     let marker = if text.as_ref().is_none_or(|text| text == "null") {
-        let kind = js.type_of(value);
+        let kind = env.type_of(value);
         markers.iter().find(|(marked, _)| *marked == kind).map(|(_, marker)| (*marker).to_owned())
     } else {
         None
     };
     match marker.or(text) {
         Some(text) => Ok(text),
-        None => Ok(realm.stringify(js, value)?.map_err(|reason| Error::Unserializable { what, reason })?),
+        None => Ok(realm.stringify(env, value)?.map_err(|reason| Error::Unserializable { what, reason })?),
     }
 }
 
 /// The `ttlSeconds` argument.
-pub fn ttl_seconds(js: Js, value: Value) -> Result<f64> {
-    let number = js.as_number(value).filter(|number| !number.is_nan());
-    number.ok_or_else(|| Error::argument("ttlSeconds", "a number of seconds", js.describe(value)).into())
+pub fn ttl_seconds(env: Env, value: Value) -> Result<f64> {
+    let number = env.as_number(value).filter(|number| !number.is_nan());
+    number.ok_or_else(|| Error::argument("ttlSeconds", "a number of seconds", env.describe(value)).into())
 }
 
 /// The `priority` argument, background where it is `undefined`.
-pub fn priority(js: Js, value: Value) -> Result<Priority> {
-    if js.type_of(value) == Type::Undefined {
+pub fn priority(env: Env, value: Value) -> Result<Priority> {
+    if env.type_of(value) == Type::Undefined {
         return Ok(Priority::Background);
     }
-    match js.as_string(value).as_deref() {
+    match env.as_string(value).as_deref() {
         Some("user") => Ok(Priority::User),
         Some("background") => Ok(Priority::Background),
-        _ => Err(Error::argument("priority", "'user' or 'background'", js.describe(value)).into()),
+        _ => Err(Error::argument("priority", "'user' or 'background'", env.describe(value)).into()),
     }
 }

@@ -7,8 +7,8 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use super::environment::Environment;
+use super::napi::env::{Deferred, Env, Failure, Reference, Result, Type, Value};
 use super::napi::handle::Handled;
-use super::napi::js::{Deferred, Failure, Js, Reference, Result, Type, Value};
 use crate::core::error::Error;
 use crate::core::operation::Field;
 use crate::core::options::RateLimitConfig;
@@ -25,12 +25,12 @@ macro_rules! intrinsics {
         impl Intrinsics {
             /// Weak references: the classes keep the object, and so its members, alive. Strong ones would keep a
             /// realm alive for ever.
-            fn read(js: Js, object: Value) -> Result<Self> {
-                Ok(Intrinsics { $($field: js.refer(js.get(object, $name)?, false)?,)* })
+            fn read(env: Env, object: Value) -> Result<Self> {
+                Ok(Intrinsics { $($field: env.create_reference(env.get(object, $name)?, false)?,)* })
             }
 
-            fn drop_references(&mut self, js: Js) {
-                $(js.drop_reference(std::mem::replace(&mut self.$field, Reference::NONE));)*
+            fn drop_references(&mut self, env: Env) {
+                $(env.drop_reference(std::mem::replace(&mut self.$field, Reference::NONE));)*
             }
         }
     };
@@ -66,7 +66,7 @@ intrinsics! {
 }
 
 /// A promise's other end, in whichever realm.
-pub enum Settler {
+pub enum Resolver {
     /// Of the realm the binding was loaded in: Node-API's own.
     Own(Deferred),
     /// Of another realm: its `resolve` and `reject`, in an array.
@@ -75,7 +75,7 @@ pub enum Settler {
 
 /// A realm.
 pub struct Realm {
-    js: Js,
+    env: Env,
     intrinsics: Intrinsics,
     /// The object with the intrinsics. Strong while calls are pending.
     anchor: Reference,
@@ -86,151 +86,152 @@ pub struct Realm {
 
 impl Realm {
     /// Takes over the intrinsics in `object`.
-    pub fn new(js: Js, object: Value) -> Result<Self> {
-        let own_promise = js.get(js.global(), c"Promise")?;
-        let is_own = js.strict_equals(own_promise, js.get(object, c"Promise")?);
-        let intrinsics = Intrinsics::read(js, object)?;
-        Ok(Realm { js, intrinsics, anchor: js.refer(object, false)?, pending: Cell::new(0), is_own })
+    pub fn new(env: Env, object: Value) -> Result<Self> {
+        let own_promise = env.get(env.global(), c"Promise")?;
+        let is_own = env.strict_equals(own_promise, env.get(object, c"Promise")?);
+        let intrinsics = Intrinsics::read(env, object)?;
+        Ok(Realm { env, intrinsics, anchor: env.create_reference(object, false)?, pending: Cell::new(0), is_own })
     }
 
     /// Keeps the realm's intrinsics alive until [`release`](Self::release) is called as often.
-    pub fn hold(&self, js: Js) {
+    pub fn hold(&self, env: Env) {
         if self.pending.replace(self.pending.get() + 1) == 0 {
-            js.hold(&self.anchor, true);
+            env.hold(&self.anchor, true);
         }
     }
 
     /// See [`hold`](Self::hold).
-    pub fn release(&self, js: Js) {
+    pub fn release(&self, env: Env) {
         let left = self.pending.get().saturating_sub(1);
         self.pending.set(left);
         if left == 0 {
-            js.hold(&self.anchor, false);
+            env.hold(&self.anchor, false);
         }
     }
 
-    fn get(&self, js: Js, intrinsic: &Reference) -> Result<Value> {
-        js.deref(intrinsic).ok_or_else(|| Error::Internal("the importer's realm is gone".to_owned()).into())
+    fn get(&self, env: Env, intrinsic: &Reference) -> Result<Value> {
+        env.reference_value(intrinsic)
+            .ok_or_else(|| Error::Internal("the importer's realm is gone".to_owned()).into())
     }
 
-    fn call(&self, js: Js, intrinsic: &Reference, arguments: &[Value]) -> Result<Value> {
+    fn call(&self, env: Env, intrinsic: &Reference, arguments: &[Value]) -> Result<Value> {
         // They look at no receiver.
-        let function = self.get(js, intrinsic)?;
-        js.call(function, function, arguments)
+        let function = self.get(env, intrinsic)?;
+        env.call(function, function, arguments)
     }
 
     /// The realm's time.
-    pub fn now(&self, js: Js) -> Result<Millis> {
-        time(js, self.call(js, &self.intrinsics.now, &[])?)
+    pub fn now(&self, env: Env) -> Result<Millis> {
+        time(env, self.call(env, &self.intrinsics.now, &[])?)
     }
 
     /// `JSON.stringify`. `Err` with the reason, as text, if a value has no JSON form.
-    pub fn stringify(&self, js: Js, value: Value) -> Result<std::result::Result<String, String>> {
-        let text = match self.call(js, &self.intrinsics.stringify, &[value]) {
+    pub fn stringify(&self, env: Env, value: Value) -> Result<std::result::Result<String, String>> {
+        let text = match self.call(env, &self.intrinsics.stringify, &[value]) {
             Ok(text) => text,
-            Err(Failure::Thrown(thrown)) => return Ok(Err(self.message_of(js, thrown))),
+            Err(Failure::Thrown(thrown)) => return Ok(Err(self.message_of(env, thrown))),
             Err(failure) => return Err(failure),
         };
-        Ok(js.as_string(text).ok_or_else(|| format!("{} has no JSON form", js.describe(value))))
+        Ok(env.as_string(text).ok_or_else(|| format!("{} has no JSON form", env.describe(value))))
     }
 
     /// `JSON.parse`.
-    pub fn parse(&self, js: Js, text: &str) -> Result<Value> {
-        self.call(js, &self.intrinsics.parse, &[js.string(text)?])
+    pub fn parse(&self, env: Env, text: &str) -> Result<Value> {
+        self.call(env, &self.intrinsics.parse, &[env.string(text)?])
     }
 
     /// What `lib/driver.js` makes of a connection; `undefined` if it is none.
-    pub fn driver(&self, js: Js, connection: Value) -> Result<Value> {
-        self.call(js, &self.intrinsics.driver, &[connection])
+    pub fn driver(&self, env: Env, connection: Value) -> Result<Value> {
+        self.call(env, &self.intrinsics.driver, &[connection])
     }
 
-    fn message_of(&self, js: Js, thrown: Value) -> String {
-        let is_error = js.is_error(thrown);
-        let message = if is_error { js.get(thrown, c"message").ok() } else { None };
-        js.display(message.unwrap_or(thrown)).unwrap_or_else(|| js.describe(thrown))
+    fn message_of(&self, env: Env, thrown: Value) -> String {
+        let is_error = env.is_error(thrown);
+        let message = if is_error { env.get(thrown, c"message").ok() } else { None };
+        env.display(message.unwrap_or(thrown)).unwrap_or_else(|| env.describe(thrown))
     }
 
     /// The object that says what a limit is.
-    pub fn limit_object(&self, js: Js, config: RateLimitConfig) -> Result<Value> {
+    pub fn limit_object(&self, env: Env, config: RateLimitConfig) -> Result<Value> {
         let RateLimitConfig { limit, window_ms } = config;
-        self.record(js, vec![("limit", Field::Number(limit)), ("windowMs", Field::Number(window_ms))])
+        self.record(env, vec![("limit", Field::Number(limit)), ("windowMs", Field::Number(window_ms))])
     }
 
     /// An object with the fields of a record.
-    pub fn record(&self, js: Js, fields: Vec<(&'static str, Field)>) -> Result<Value> {
-        let object = js.construct(self.get(js, &self.intrinsics.object)?, &[])?;
+    pub fn record(&self, env: Env, fields: Vec<(&'static str, Field)>) -> Result<Value> {
+        let object = env.construct(self.get(env, &self.intrinsics.object)?, &[])?;
         for (name, field) in fields {
             let value = match field {
-                Field::Number(number) => js.number(number),
-                Field::Bool(boolean) => js.boolean(boolean),
-                Field::Text(text) => js.string(&text)?,
-                Field::Time(time) => self.call(js, &self.intrinsics.date, &[js.number(time)])?,
-                Field::Record(fields) => self.record(js, fields)?,
+                Field::Number(number) => env.number(number),
+                Field::Bool(boolean) => env.boolean(boolean),
+                Field::Text(text) => env.string(&text)?,
+                Field::Time(time) => self.call(env, &self.intrinsics.date, &[env.number(time)])?,
+                Field::Record(fields) => self.record(env, fields)?,
                 Field::List(texts) => {
-                    let array = js.construct(self.get(js, &self.intrinsics.array)?, &[])?;
+                    let array = env.construct(self.get(env, &self.intrinsics.array)?, &[])?;
                     for (index, text) in (0..).zip(texts) {
-                        js.set_element(array, index, js.string(&text)?)?;
+                        env.set_element(array, index, env.string(&text)?)?;
                     }
                     array
                 }
             };
-            js.set(object, name, value)?;
+            env.set(object, name, value)?;
         }
         Ok(object)
     }
 
     /// The JavaScript error that stands for a failure. If even that cannot be made, `undefined`.
-    pub fn error(&self, js: Js, failure: Failure) -> Value {
+    pub fn error(&self, env: Env, failure: Failure) -> Value {
         match failure {
             Failure::Thrown(thrown) => thrown,
-            Failure::Error(error) => self.make_error(js, &error).unwrap_or_else(|_| js.undefined()),
+            Failure::Error(error) => self.make_error(env, &error).unwrap_or_else(|_| env.undefined()),
         }
     }
 
-    fn make_error(&self, js: Js, error: &Error) -> Result<Value> {
+    fn make_error(&self, env: Env, error: &Error) -> Result<Value> {
         let constructor = match error {
             Error::Argument { .. } | Error::MissingDirectory | Error::Contradiction(_) => {
                 &self.intrinsics.type_error
             }
             _ => &self.intrinsics.error,
         };
-        let object = js.construct(self.get(js, constructor)?, &[js.string(&error.to_string())?])?;
+        let object = env.construct(self.get(env, constructor)?, &[env.string(&error.to_string())?])?;
         if let Error::Sqlite { code, .. } = error {
-            js.set(object, "name", js.string("SqliteError")?)?;
-            js.set(object, "code", js.string(codes::name(*code))?)?;
+            env.set(object, "name", env.string("SqliteError")?)?;
+            env.set(object, "code", env.string(codes::name(*code))?)?;
         }
         if *error == Error::NoThread {
-            js.set(object, "code", js.string("SQLITE_STORE_NO_THREAD")?)?;
+            env.set(object, "code", env.string("SQLITE_STORE_NO_THREAD")?)?;
         }
         Ok(object)
     }
 
     /// A pending promise.
-    pub fn promise(&self, js: Js) -> Result<(Settler, Value)> {
+    pub fn promise(&self, env: Env) -> Result<(Resolver, Value)> {
         if self.is_own {
-            let (deferred, promise) = js.promise()?;
-            return Ok((Settler::Own(deferred), promise));
+            let (deferred, promise) = env.promise()?;
+            return Ok((Resolver::Own(deferred), promise));
         }
-        let parts = self.call(js, &self.intrinsics.pending, &[])?;
-        Ok((Settler::Foreign(js.refer(parts, true)?), js.element(parts, 0)?))
+        let parts = self.call(env, &self.intrinsics.pending, &[])?;
+        Ok((Resolver::Foreign(env.create_reference(parts, true)?), env.element(parts, 0)?))
     }
 
     /// Settles a promise.
-    pub fn settle(&self, js: Js, settler: Settler, settlement: Result<Value>) {
-        let settlement = settlement.map_err(|failure| self.error(js, failure));
-        match settler {
-            Settler::Own(deferred) => js.settle(deferred, settlement),
-            Settler::Foreign(parts) => {
-                let (index, value) = match settlement {
+    pub fn settle(&self, env: Env, resolver: Resolver, result: Result<Value>) {
+        let result = result.map_err(|failure| self.error(env, failure));
+        match resolver {
+            Resolver::Own(deferred) => env.settle(deferred, result),
+            Resolver::Foreign(parts) => {
+                let (index, value) = match result {
                     Ok(value) => (1, value),
                     Err(error) => (2, error),
                 };
-                if let Some(array) = js.deref(&parts)
-                    && let Ok(function) = js.element(array, index)
+                if let Some(array) = env.reference_value(&parts)
+                    && let Ok(function) = env.element(array, index)
                 {
-                    let _ = js.call(js.undefined(), function, &[value]);
+                    let _ = env.call(env.undefined(), function, &[value]);
                 }
-                js.drop_reference(parts);
+                env.drop_reference(parts);
             }
         }
     }
@@ -238,25 +239,25 @@ impl Realm {
     /// Starts a timer; `tick` is a function that takes the number.
     pub fn start_timer(
         &self,
-        js: Js,
-        tick: Value,
+        env: Env,
+        on_interval: Value,
         number: usize,
         after: Millis,
         repeat: bool,
     ) -> Result<Reference> {
         // Timers count in 32 bits; longer ones would fire at once.
-        let after = js.number(after.clamp(0.0, 2_147_483_647.0));
+        let after = env.number(after.clamp(0.0, 2_147_483_647.0));
         let start = if repeat { &self.intrinsics.start_interval } else { &self.intrinsics.start_timeout };
-        let timer = self.call(js, start, &[tick, js.number(number as f64), after])?;
-        js.refer(timer, true)
+        let timer = self.call(env, start, &[on_interval, env.number(number as f64), after])?;
+        env.create_reference(timer, true)
     }
 
     /// Stops a timer.
-    pub fn stop_timer(&self, js: Js, timer: Reference) {
-        if let Some(object) = js.deref(&timer) {
-            let _ = self.call(js, &self.intrinsics.stop_timer, &[object]);
+    pub fn stop_timer(&self, env: Env, timer: Reference) {
+        if let Some(object) = env.reference_value(&timer) {
+            let _ = self.call(env, &self.intrinsics.stop_timer, &[object]);
         }
-        js.drop_reference(timer);
+        env.drop_reference(timer);
     }
 }
 
@@ -264,26 +265,26 @@ impl Drop for Realm {
     /// Its stores have ended, and its classes are gone.
     fn drop(&mut self) {
         if !Environment::has_ended() {
-            self.intrinsics.drop_references(self.js);
-            self.js.drop_reference(std::mem::replace(&mut self.anchor, Reference::NONE));
+            self.intrinsics.drop_references(self.env);
+            self.env.drop_reference(std::mem::replace(&mut self.anchor, Reference::NONE));
         }
     }
 }
 
 impl Handled for Rc<Realm> {
-    fn collected(self, _js: Js) {}
+    fn collected(self, _js: Env) {}
 }
 
 /// A time, as the clock gave it.
-pub fn time(js: Js, now: Value) -> Result<Millis> {
-    match js.as_number(now) {
+pub fn time(env: Env, now: Value) -> Result<Millis> {
+    match env.as_number(now) {
         Some(now) if now.is_finite() => Ok(now),
-        _ => Err(Error::argument("Date.now()", "a finite number", js.describe(now)).into()),
+        _ => Err(Error::argument("Date.now()", "a finite number", env.describe(now)).into()),
     }
 }
 
 /// A member of an options object; `None` where it is `undefined`.
-pub fn member(js: Js, object: Value, name: &CStr) -> Result<Option<Value>> {
-    let value = js.get(object, name)?;
-    Ok(if js.type_of(value) == Type::Undefined { None } else { Some(value) })
+pub fn property(env: Env, object: Value, name: &CStr) -> Result<Option<Value>> {
+    let value = env.get(object, name)?;
+    Ok(if env.type_of(value) == Type::Undefined { None } else { Some(value) })
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arguments::Arguments;
-use super::backend::{Backend, Share};
-use super::environment::{self, Environment, Member};
-use super::given::Given;
-use super::napi::js::{Failure, Js, Reference, Result, Value};
-use super::options::{DatabaseOption, Members};
-use super::realm::{Realm, Settler};
+use super::backend::{Backend, BackendHandle};
+use super::environment::{self, Environment, StoreEvents};
+use super::napi::env::{Env, Failure, Reference, Result, Value};
+use super::options::{DatabaseOption, OptionsReader};
+use super::realm::{Realm, Resolver};
+use super::user_connection::UserConnection;
 use crate::core::error::{Error, StoreKind};
 use crate::core::operation::{Answer, Operation};
 use crate::core::options::DatabaseOptions;
@@ -25,10 +25,10 @@ pub struct Store {
     realm: Rc<Realm>,
     environment: Rc<Environment>,
     /// Its number in the environment.
-    member: Cell<usize>,
+    id: Cell<usize>,
     busy_timeout: Duration,
     /// `None` once closed.
-    share: RefCell<Option<Share>>,
+    handle: RefCell<Option<BackendHandle>>,
     /// Until a `close()` that is under way has come to its end.
     closing: RefCell<Option<CloseBarrier>>,
     interval: RefCell<Option<Reference>>,
@@ -36,25 +36,25 @@ pub struct Store {
 
 /// A promise that is not settled yet. It keeps the process and the realm alive.
 pub struct Pending {
-    settler: Settler,
+    resolver: Resolver,
     environment: Rc<Environment>,
     realm: Rc<Realm>,
 }
 
 impl Pending {
     /// A pending promise and its other end.
-    pub fn new(js: Js, environment: &Rc<Environment>, realm: &Rc<Realm>) -> Result<(Self, Value)> {
-        let (settler, promise) = realm.promise(js)?;
-        environment.hold(js);
-        realm.hold(js);
-        Ok((Pending { settler, environment: Rc::clone(environment), realm: Rc::clone(realm) }, promise))
+    pub fn new(env: Env, environment: &Rc<Environment>, realm: &Rc<Realm>) -> Result<(Self, Value)> {
+        let (resolver, promise) = realm.promise(env)?;
+        environment.hold(env);
+        realm.hold(env);
+        Ok((Pending { resolver, environment: Rc::clone(environment), realm: Rc::clone(realm) }, promise))
     }
 
     /// Settles it.
-    pub fn settle(self, js: Js, settlement: Result<Value>) {
-        self.realm.settle(js, self.settler, settlement);
-        self.environment.release(js);
-        self.realm.release(js);
+    pub fn settle(self, env: Env, result: Result<Value>) {
+        self.realm.settle(env, self.resolver, result);
+        self.environment.release(env);
+        self.realm.release(env);
     }
 }
 
@@ -63,22 +63,24 @@ const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Opens the database that the options name.
-    pub fn open(js: Js, kind: StoreKind, realm: Rc<Realm>, members: &Members<'_>) -> Result<Self> {
-        let options: DatabaseOptions = members.database_options()?;
-        let database = members.database()?;
-        let environment = Environment::current(js)?;
-        let share = match database {
+    pub fn open(env: Env, kind: StoreKind, realm: Rc<Realm>, reader: &OptionsReader<'_>) -> Result<Self> {
+        let options: DatabaseOptions = reader.database_options()?;
+        let database = reader.database()?;
+        let environment = Environment::current(env)?;
+        let handle = match database {
             DatabaseOption::Path(path) => {
                 let handle = registry::open(&path, kind, &options)?;
                 if handle.is_open_elsewhere() {
                     let code = "COMIC_VINE_SQLITE_STORE_FILE_OPEN";
-                    environment::warn(js, code, &two_copies(&path));
+                    environment::warn(env, code, &two_copies(&path));
                 }
                 let listener: Arc<dyn Listener> = environment.mailbox().clone();
                 handle.database().add_listener(Arc::downgrade(&listener));
-                Share::Own(handle)
+                BackendHandle::Native(handle)
             }
-            DatabaseOption::Connection(connection) => Share::Given(Given::open(js, connection, kind, &realm)?),
+            DatabaseOption::Connection(connection) => {
+                BackendHandle::User(UserConnection::open(env, connection, kind, &realm)?)
+            }
         };
         // At most a day: it is added to the clock.
         let busy_timeout = Duration::from_secs_f64((options.busy_timeout_ms / 1000.0).min(86_400.0));
@@ -86,29 +88,30 @@ impl Store {
             kind,
             realm,
             environment,
-            member: Cell::new(0),
+            id: Cell::new(0),
             busy_timeout,
-            share: RefCell::new(Some(share)),
+            handle: RefCell::new(Some(handle)),
             closing: RefCell::new(None),
             interval: RefCell::new(None),
         })
     }
 
     /// Joins the environment, and starts the clean-up timer.
-    pub fn join(&self, js: Js, member: Weak<dyn Member>, clean_every: Millis) -> Result<()> {
-        self.joined_as(self.environment.join(member));
-        self.start_cleaning(js, clean_every)
+    pub fn join(&self, env: Env, events: Weak<dyn StoreEvents>, clean_every: Millis) -> Result<()> {
+        self.joined_as(self.environment.join(events));
+        self.start_cleaning(env, clean_every)
     }
 
     /// Takes the number that the environment gave the store.
-    pub fn joined_as(&self, member: usize) {
-        self.member.set(member);
+    pub fn joined_as(&self, id: usize) {
+        self.id.set(id);
     }
 
     /// Starts the clean-up timer; 0 means none.
-    pub fn start_cleaning(&self, js: Js, clean_every: Millis) -> Result<()> {
+    pub fn start_cleaning(&self, env: Env, clean_every: Millis) -> Result<()> {
         if clean_every > 0.0 {
-            let timer = self.realm.start_timer(js, Environment::ticker(js)?, self.member(), clean_every, true)?;
+            let timer =
+                self.realm.start_timer(env, Environment::interval_function(env)?, self.id(), clean_every, true)?;
             *self.interval.borrow_mut() = Some(timer);
         }
         Ok(())
@@ -125,8 +128,8 @@ impl Store {
     }
 
     /// The store's number in its environment.
-    pub fn member(&self) -> usize {
-        self.member.get()
+    pub fn id(&self) -> usize {
+        self.id.get()
     }
 
     /// Where its operations run.
@@ -134,8 +137,8 @@ impl Store {
     /// # Errors
     /// [`Error::Destroyed`] after the end.
     pub fn backend(&self) -> Result<Backend> {
-        let share = self.share.borrow();
-        share.as_ref().map(Share::backend).ok_or_else(|| Error::Destroyed(self.kind).into())
+        let handle = self.handle.borrow();
+        handle.as_ref().map(BackendHandle::backend).ok_or_else(|| Error::Destroyed(self.kind).into())
     }
 
     /// The way of a call: checks that the store is open, makes the operation, and answers its answer, or the promise
@@ -144,26 +147,26 @@ impl Store {
     /// # Errors
     /// What the call is refused with at once.
     pub fn call(&self, call: &Arguments, make: impl FnOnce() -> Result<Option<Operation>>) -> Result<Value> {
-        if self.share.borrow().is_none() {
+        if self.handle.borrow().is_none() {
             return Err(Error::Destroyed(self.kind).into());
         }
         let operation = make()?;
         // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
         let backend = self.backend()?;
-        operation.map_or_else(|| Ok(call.js.undefined()), |operation| self.submit(call, &backend, operation))
+        operation.map_or_else(|| Ok(call.env.undefined()), |operation| self.submit(call, &backend, operation))
     }
 
     fn submit(&self, call: &Arguments, backend: &Backend, operation: Operation) -> Result<Value> {
-        let js = call.js;
+        let env = call.env;
         let mut promise = None;
         let answer = backend.submit(&self.environment, operation, self.busy_timeout, || {
-            match Pending::new(js, &self.environment, &self.realm) {
+            match Pending::new(env, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     promise = Some(value);
                     let backend = backend.clone();
-                    Box::new(move |js, answer| {
-                        let value = to_value(js, &pending.realm, &pending.environment, Some(&backend), answer);
-                        pending.settle(js, value);
+                    Box::new(move |env, answer| {
+                        let value = to_value(env, &pending.realm, &pending.environment, Some(&backend), answer);
+                        pending.settle(env, value);
                     })
                 }
                 // Only while the environment ends, when nobody can look at the promise.
@@ -171,26 +174,26 @@ impl Store {
             }
         });
         let value = match answer {
-            Some(Ok(Answer::Json { text, .. })) if call.takes_text => js.string(&text),
-            Some(answer) => self.to_value(js, answer),
-            None => Ok(promise.unwrap_or_else(|| js.undefined())),
+            Some(Ok(Answer::Json { text, .. })) if call.takes_text => env.string(&text),
+            Some(answer) => self.to_value(env, answer),
+            None => Ok(promise.unwrap_or_else(|| env.undefined())),
         };
         if backend.needs_flush() {
-            self.environment.flush_later(js, backend);
+            self.environment.flush_later(env, backend);
         }
         value
     }
 
     /// The JavaScript value of an answer.
-    pub fn to_value(&self, js: Js, answer: Result<Answer>) -> Result<Value> {
-        to_value(js, &self.realm, &self.environment, self.backend().ok().as_ref(), answer)
+    pub fn to_value(&self, env: Env, answer: Result<Answer>) -> Result<Value> {
+        to_value(env, &self.realm, &self.environment, self.backend().ok().as_ref(), answer)
     }
 
     /// Carries out an operation, at once where that may be, and hands its answer on. After the end it is refused.
-    pub fn perform(&self, js: Js, operation: Operation, then: impl FnOnce(Js, Result<Answer>) + 'static) {
+    pub fn perform(&self, env: Env, operation: Operation, then: impl FnOnce(Env, Result<Answer>) + 'static) {
         let backend = match self.backend() {
             Ok(backend) => backend,
-            Err(failure) => return then(js, Err(failure)),
+            Err(failure) => return then(env, Err(failure)),
         };
         let mut then = Some(then);
         let answer = backend.submit(&self.environment, operation, self.busy_timeout, || match then.take() {
@@ -198,93 +201,95 @@ impl Store {
             None => Box::new(|_, _| ()),
         });
         if let (Some(answer), Some(then)) = (answer, then) {
-            then(js, answer);
+            then(env, answer);
         }
         if backend.needs_flush() {
-            self.environment.flush_later(js, &backend);
+            self.environment.flush_later(env, &backend);
         }
     }
 
     /// Carries out an operation whose answer goes to nobody. Nothing happens after the end.
-    pub fn run(&self, js: Js, operation: Operation) {
-        self.run_within(js, operation, self.busy_timeout);
+    pub fn run(&self, env: Env, operation: Operation) {
+        self.run_within(env, operation, self.busy_timeout);
     }
 
-    fn run_within(&self, js: Js, operation: Operation, busy_timeout: Duration) {
+    fn run_within(&self, env: Env, operation: Operation, busy_timeout: Duration) {
         let Ok(backend) = self.backend() else { return };
         backend.enqueue(operation, busy_timeout);
-        self.environment.flush_later(js, &backend);
+        self.environment.flush_later(env, &backend);
     }
 
     /// Ends the store: what was called before is committed, and if it was the last on its file, the file is closed.
     /// Done when it returns.
-    pub fn destroy(&self, js: Js) {
-        match self.end(js) {
-            Some(share) => share.close(&self.environment),
+    pub fn destroy(&self, env: Env) {
+        match self.end(env) {
+            Some(handle) => handle.close(&self.environment),
             None => match self.closing.borrow_mut().take() {
                 Some(closing) => closing.wait(),
                 None => return,
             },
         }
-        self.environment.deliver_all(js);
+        self.environment.deliver_all(env);
     }
 
     /// As [`destroy`](Self::destroy), without keeping the thread: answers a promise.
-    pub fn close(&self, js: Js) -> Result<Value> {
-        let handle = match self.end(js) {
-            Some(Share::Own(handle)) => handle,
+    pub fn close(&self, env: Env) -> Result<Value> {
+        let handle = match self.end(env) {
+            Some(BackendHandle::Native(handle)) => handle,
             ended => {
-                if let Some(share) = ended {
-                    share.close(&self.environment);
+                if let Some(handle) = ended {
+                    handle.close(&self.environment);
                 }
-                return Ok(js.undefined());
+                return Ok(env.undefined());
             }
         };
-        let (pending, promise) = Pending::new(js, &self.environment, &self.realm)?;
-        let reply = self.environment.await_answer(Box::new(move |js, _| {
-            pending.settle(js, Ok(js.undefined()));
+        let (pending, promise) = Pending::new(env, &self.environment, &self.realm)?;
+        let reply = self.environment.await_answer(Box::new(move |env, _| {
+            pending.settle(env, Ok(env.undefined()));
         }));
         let closing = handle.close_in_background(move || reply.deliver(Ok(Answer::Undefined)));
         if closing.has_ended() {
             // On this thread: the system refused another.
-            self.environment.deliver_all(js);
+            self.environment.deliver_all(env);
         }
         *self.closing.borrow_mut() = Some(closing);
         Ok(promise)
     }
 
-    fn end(&self, js: Js) -> Option<Share> {
+    fn end(&self, env: Env) -> Option<BackendHandle> {
         if let Some(timer) = self.interval.borrow_mut().take() {
-            self.realm.stop_timer(js, timer);
+            self.realm.stop_timer(env, timer);
         }
-        self.share.borrow_mut().take()
+        self.handle.borrow_mut().take()
     }
 
     /// Carries out the last operation of a store that ends, which nobody waits for. The end does not wait long for it.
-    pub fn run_last(&self, js: Js, operation: Operation) {
-        self.run_within(js, operation, self.last_patience());
+    pub fn run_last(&self, env: Env, operation: Operation) {
+        self.run_within(env, operation, self.last_patience());
     }
 
     fn last_patience(&self) -> Duration {
         self.busy_timeout.min(LAST_PATIENCE)
     }
 
-    /// The store's object has been collected: `last` is carried out and its share in the database given back in the
+    /// The store's object has been collected: `last` is carried out and its use of the database ended in the
     /// background, and its timer stops when it finds it gone.
-    pub fn collected(&self, js: Js, last: Option<Operation>) {
-        self.environment.leave(self.member.get());
+    pub fn collected(&self, env: Env, last: Option<Operation>) {
+        self.environment.leave(self.id.get());
         if Environment::has_ended() {
             return;
         }
         if let Some(timer) = self.interval.borrow_mut().take() {
-            js.drop_reference(timer);
+            env.drop_reference(timer);
         }
-        let Some(share) = self.share.borrow_mut().take() else { return };
-        match (&share, last) {
-            (Share::Own(handle), Some(last)) => handle.database().run_in_background(last, self.last_patience()),
-            (Share::Given(given), Some(last)) => {
-                given.enqueue(last, None);
-                self.environment.flush_next_turn(&share.backend());
+        let Some(handle) = self.handle.borrow_mut().take() else { return };
+        match (&handle, last) {
+            (BackendHandle::Native(handle), Some(last)) => {
+                handle.database().run_in_background(last, self.last_patience())
+            }
+            (BackendHandle::User(connection), Some(last)) => {
+                connection.enqueue(last, None);
+                self.environment.flush_next_turn(&handle.backend());
             }
             (_, None) => {}
         }
@@ -292,7 +297,7 @@ impl Store {
 
     /// The environment ends: as [`destroy`](Self::destroy), without JavaScript. `last` is carried out before.
     pub fn shut_down(&self, last: Option<Operation>) {
-        if let Some(Share::Own(handle)) = self.share.borrow_mut().take() {
+        if let Some(BackendHandle::Native(handle)) = self.handle.borrow_mut().take() {
             if let Some(operation) = last {
                 handle.database().enqueue(operation, None, self.last_patience());
             }
@@ -301,12 +306,12 @@ impl Store {
     }
 
     /// Runs a clean-up that nobody waits for; answers whether the store is open.
-    pub fn clean(&self, js: Js, make: impl FnOnce(Millis) -> Operation) -> bool {
+    pub fn clean(&self, env: Env, make: impl FnOnce(Millis) -> Operation) -> bool {
         if self.backend().is_err() {
             return false;
         }
-        if let Ok(now) = self.realm.now(js) {
-            self.run(js, make(now));
+        if let Ok(now) = self.realm.now(env) {
+            self.run(env, make(now));
         }
         true
     }
@@ -323,28 +328,28 @@ fn two_copies(path: &str) -> String {
 
 /// A value that does not parse reads as absent, and its row is removed.
 fn to_value(
-    js: Js,
+    env: Env,
     realm: &Realm,
     environment: &Environment,
     backend: Option<&Backend>,
     answer: Result<Answer>,
 ) -> Result<Value> {
     Ok(match answer? {
-        Answer::Undefined | Answer::Claimed | Answer::Ended { .. } | Answer::Wait(_) => js.undefined(),
-        Answer::Null => js.null(),
-        Answer::Bool(boolean) => js.boolean(boolean),
-        Answer::Number(number) => js.number(number),
-        Answer::Text(text) | Answer::Registered { job_id: text, .. } => js.string(&text)?,
-        Answer::Record(fields) => realm.record(js, fields)?,
+        Answer::Undefined | Answer::Claimed | Answer::Ended { .. } | Answer::Wait(_) => env.undefined(),
+        Answer::Null => env.null(),
+        Answer::Bool(boolean) => env.boolean(boolean),
+        Answer::Number(number) => env.number(number),
+        Answer::Text(text) | Answer::Registered { job_id: text, .. } => env.string(&text)?,
+        Answer::Record(fields) => realm.record(env, fields)?,
         Answer::Rejection(error) => return Err(error.into()),
-        Answer::Json { text, unreadable } => match realm.parse(js, &text) {
+        Answer::Json { text, unreadable } => match realm.parse(env, &text) {
             Err(Failure::Thrown(_)) => {
                 if let (Some(backend), Some(removal)) = (backend, unreadable) {
                     // Nobody waits for it, so it waits for no lock.
                     backend.enqueue(Operation::command([removal]), Duration::ZERO);
-                    environment.flush_later(js, backend);
+                    environment.flush_later(env, backend);
                 }
-                js.undefined()
+                env.undefined()
             }
             parsed => parsed?,
         },

@@ -27,7 +27,7 @@ struct Entry {
 
 static OPEN: Lazy<Mutex<Vec<Entry>>> = Lazy::new(Mutex::default);
 
-/// A store's share in a database. Released explicitly or, in the background, when dropped.
+/// A store's use of a database. Released explicitly or, in the background, when dropped.
 pub struct Handle {
     database: Arc<Database>,
     /// Whether other stores may use the database, too: it is registered.
@@ -179,7 +179,7 @@ impl Handle {
         &self.database
     }
 
-    /// Gives the share back; answers the database if nobody else uses it, to be closed.
+    /// Ends the use; answers the database if nobody else uses it, to be closed.
     fn release(&mut self) -> Option<Arc<Database>> {
         if std::mem::replace(&mut self.released, true) {
             return None;

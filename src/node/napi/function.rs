@@ -6,7 +6,7 @@ use std::ptr;
 
 use napi_sys as sys;
 
-use super::js::{Js, Result, Value};
+use super::env::{Env, Result, Value};
 use crate::core::error::Error;
 
 /// How many arguments a native function is given. `undefined` stands for those that are not given.
@@ -18,10 +18,10 @@ pub trait Callable: 'static {
     ///
     /// # Errors
     /// What is thrown.
-    fn call(&self, js: Js, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value>;
+    fn call(&self, env: Env, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value>;
 }
 
-impl Js {
+impl Env {
     /// A function of the realm that loaded the binding.
     pub fn function<C: Callable>(self, name: &str, callable: &'static C) -> Result<Value> {
         let mut function = ptr::null_mut();
@@ -36,23 +36,23 @@ impl Js {
     }
 }
 
-unsafe extern "C" fn call<C: Callable>(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+unsafe extern "C" fn call<C: Callable>(raw_env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     let mut values = [ptr::null_mut(); ARGUMENTS];
     let (mut count, mut data): (_, *mut c_void) = (ARGUMENTS, ptr::null_mut());
     // SAFETY: this callback's own; room for as many values as are asked for, of which missing ones become `undefined`.
-    let (js, status) = unsafe {
+    let (env, status) = unsafe {
         let values = values.as_mut_ptr();
-        (Js::new(env), sys::napi_get_cb_info(env, info, &mut count, values, ptr::null_mut(), &mut data))
+        (Env::new(raw_env), sys::napi_get_cb_info(raw_env, info, &mut count, values, ptr::null_mut(), &mut data))
     };
     if status != sys::Status::napi_ok {
         return ptr::null_mut();
     }
     // SAFETY: `function` put a `&'static C` there; the values are this callback's.
     let (callable, arguments) = unsafe { (&*data.cast::<C>(), values.map(|value| Value::from_raw(value))) };
-    match catch_unwind(AssertUnwindSafe(|| callable.call(js, &arguments))) {
+    match catch_unwind(AssertUnwindSafe(|| callable.call(env, &arguments))) {
         Ok(Ok(value)) => return value.raw(),
-        Ok(Err(thrown)) => js.throw(thrown),
-        Err(_) => js.throw_error(&Error::panic().to_string()),
+        Ok(Err(thrown)) => env.throw(thrown),
+        Err(_) => env.throw_error(&Error::panic().to_string()),
     }
     ptr::null_mut()
 }

@@ -1,10 +1,9 @@
-//! Values, calls, errors, promises, references. A [`Js`] exists only within a callback.
+//! Values, calls, errors, promises, references. An [`Env`] exists only within a callback.
 
 use std::ffi::{CStr, CString};
 use std::ptr;
 
 use napi::JsValue;
-use napi::bindgen_prelude::Env;
 use napi_sys as sys;
 
 use crate::core::error::{Error, IsBusy};
@@ -69,8 +68,8 @@ pub enum Type {
 
 /// Access to an environment, within a callback on its thread.
 #[derive(Clone, Copy)]
-pub struct Js {
-    env: sys::napi_env,
+pub struct Env {
+    raw: sys::napi_env,
 }
 
 /// A promise's other end.
@@ -81,7 +80,7 @@ pub struct Reference(sys::napi_ref);
 
 /// A value of whatever type that outlives the callback, until it is taken. Node-API has references to objects only: it
 /// lies in an array.
-pub struct Kept(Reference);
+pub struct Persistent(Reference);
 
 impl Reference {
     /// To no object.
@@ -94,28 +93,28 @@ macro_rules! values {
         pub fn $name(self $(, $argument: $kind)?) -> Value {
             let mut value = ptr::null_mut();
             // SAFETY: `env` is valid; the call only writes `value`. It cannot fail on a valid environment.
-            unsafe { sys::$make(self.env $(, $argument)?, &mut value) };
+            unsafe { sys::$make(self.raw $(, $argument)?, &mut value) };
             Value(value)
         }
     )*};
 }
 
 /// What napi-rs gives a callback.
-pub fn adopt<'value>(env: &Env, value: &impl JsValue<'value>) -> (Js, Value) {
+pub fn adopt<'value>(env: &napi::Env, value: &impl JsValue<'value>) -> (Env, Value) {
     // SAFETY: both exist only within a callback, on its thread.
-    unsafe { (Js::new(env.raw()), Value::from_raw(value.raw())) }
+    unsafe { (Env::new(env.raw()), Value::from_raw(value.raw())) }
 }
 
-impl Js {
+impl Env {
     /// # Safety
-    /// `env` must be the environment of the running thread, within a callback from it.
-    pub unsafe fn new(env: sys::napi_env) -> Self {
-        Js { env }
+    /// `raw` must be the environment of the running thread, within a callback from it.
+    pub unsafe fn new(raw: sys::napi_env) -> Self {
+        Env { raw }
     }
 
     /// The raw environment.
     pub fn raw(self) -> sys::napi_env {
-        self.env
+        self.raw
     }
 
     /// Makes a result of a status: a pending exception is taken as what was thrown.
@@ -129,8 +128,8 @@ impl Js {
         let mut thrown = ptr::null_mut();
         // SAFETY: `env` is valid on this thread (see `new`); both calls only write to the places given.
         unsafe {
-            sys::napi_is_exception_pending(self.env, &mut pending);
-            if pending && sys::napi_get_and_clear_last_exception(self.env, &mut thrown) == sys::Status::napi_ok {
+            sys::napi_is_exception_pending(self.raw, &mut pending);
+            if pending && sys::napi_get_and_clear_last_exception(self.raw, &mut thrown) == sys::Status::napi_ok {
                 return Failure::Thrown(Value(thrown));
             }
         }
@@ -163,14 +162,14 @@ impl Js {
         // ASCII becomes a one-byte string without decoding.
         let make = if text.is_ascii() { sys::napi_create_string_latin1 } else { sys::napi_create_string_utf8 };
         // SAFETY: `start` and `length` denote the bytes of `text`, which lives through the call.
-        self.made(|value| unsafe { make(self.env, start, length, value) })
+        self.made(|value| unsafe { make(self.raw, start, length, value) })
     }
 
     /// The type of a value.
     pub fn type_of(self, value: Value) -> Type {
         let mut kind = 0;
         // SAFETY: `value` comes from this callback; the call only writes `kind`.
-        unsafe { sys::napi_typeof(self.env, value.0, &mut kind) };
+        unsafe { sys::napi_typeof(self.raw, value.0, &mut kind) };
         match kind {
             sys::ValueType::napi_undefined => Type::Undefined,
             sys::ValueType::napi_null => Type::Null,
@@ -188,7 +187,7 @@ impl Js {
     pub fn buffer(self, bytes: &[u8]) -> Result<Value> {
         let (length, start) = (bytes.len(), bytes.as_ptr().cast());
         // SAFETY: the bytes live through the call, which copies them; where the copy lies is of no interest.
-        self.made(|value| unsafe { sys::napi_create_buffer_copy(self.env, length, start, ptr::null_mut(), value) })
+        self.made(|value| unsafe { sys::napi_create_buffer_copy(self.raw, length, start, ptr::null_mut(), value) })
     }
 
     /// What a driver answered for a column.
@@ -199,7 +198,7 @@ impl Js {
             Type::BigInt => {
                 let (mut integer, mut lossless) = (0, false);
                 // SAFETY: as in `type_of`.
-                unsafe { sys::napi_get_value_bigint_int64(self.env, value.0, &mut integer, &mut lossless) };
+                unsafe { sys::napi_get_value_bigint_int64(self.raw, value.0, &mut integer, &mut lossless) };
                 SqlValue::Integer(integer)
             }
             Type::Object => self.bytes(value).into(),
@@ -213,7 +212,7 @@ impl Js {
         let (buffer, offset) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: as in `type_of`; a value that is no typed array is refused.
         let status = unsafe {
-            sys::napi_get_typedarray_info(self.env, value.0, &mut kind, &mut length, &mut start, buffer, offset)
+            sys::napi_get_typedarray_info(self.raw, value.0, &mut kind, &mut length, &mut start, buffer, offset)
         };
         if status != sys::Status::napi_ok || kind != sys::TypedarrayType::uint8_array {
             return None;
@@ -242,7 +241,7 @@ impl Js {
     pub fn as_number(self, value: Value) -> Option<f64> {
         let mut number = 0.0;
         // SAFETY: as in `type_of`; a value of another type is refused.
-        let status = unsafe { sys::napi_get_value_double(self.env, value.0, &mut number) };
+        let status = unsafe { sys::napi_get_value_double(self.raw, value.0, &mut number) };
         (status == sys::Status::napi_ok).then_some(number)
     }
 
@@ -250,7 +249,7 @@ impl Js {
     pub fn as_boolean(self, value: Value) -> Option<bool> {
         let mut boolean = false;
         // SAFETY: as in `type_of`; a value of another type is refused.
-        let status = unsafe { sys::napi_get_value_bool(self.env, value.0, &mut boolean) };
+        let status = unsafe { sys::napi_get_value_bool(self.raw, value.0, &mut boolean) };
         (status == sys::Status::napi_ok).then_some(boolean)
     }
 
@@ -277,7 +276,7 @@ impl Js {
     pub fn string_units(self, value: Value) -> usize {
         let mut length = 0;
         // SAFETY: without a buffer the call only writes the length.
-        unsafe { sys::napi_get_value_string_utf16(self.env, value.0, ptr::null_mut(), 0, &mut length) };
+        unsafe { sys::napi_get_value_string_utf16(self.raw, value.0, ptr::null_mut(), 0, &mut length) };
         length
     }
 
@@ -285,7 +284,7 @@ impl Js {
     pub fn string_bytes(self, value: Value) -> usize {
         let mut length = 0;
         // SAFETY: as in `string_units`.
-        unsafe { sys::napi_get_value_string_utf8(self.env, value.0, ptr::null_mut(), 0, &mut length) };
+        unsafe { sys::napi_get_value_string_utf8(self.raw, value.0, ptr::null_mut(), 0, &mut length) };
         length
     }
 
@@ -296,7 +295,7 @@ impl Js {
         // SAFETY: at most `room` bytes are written, the NUL included, and `length` says how many without it.
         unsafe {
             let start = bytes.as_mut_ptr().cast();
-            let status = sys::napi_get_value_string_utf8(self.env, value.0, start, room, &mut length);
+            let status = sys::napi_get_value_string_utf8(self.raw, value.0, start, room, &mut length);
             if status != sys::Status::napi_ok {
                 return None;
             }
@@ -308,34 +307,34 @@ impl Js {
     /// `String(value)`; `None` where that throws.
     pub fn display(self, value: Value) -> Option<String> {
         // SAFETY: `value` comes from this callback.
-        let text = self.made(|text| unsafe { sys::napi_coerce_to_string(self.env, value.0, text) });
+        let text = self.made(|text| unsafe { sys::napi_coerce_to_string(self.raw, value.0, text) });
         self.as_string(text.ok()?)
     }
 
     /// A property of an object.
     pub fn get(self, object: Value, name: &CStr) -> Result<Value> {
         // SAFETY: `object` comes from this callback; `name` ends in NUL.
-        self.made(|value| unsafe { sys::napi_get_named_property(self.env, object.0, name.as_ptr(), value) })
+        self.made(|value| unsafe { sys::napi_get_named_property(self.raw, object.0, name.as_ptr(), value) })
     }
 
     /// Sets a property of an object.
     pub fn set(self, object: Value, name: &str, value: Value) -> Result<()> {
         let name = self.string(name)?;
         // SAFETY: all three come from this callback.
-        let status = unsafe { sys::napi_set_property(self.env, object.0, name.0, value.0) };
+        let status = unsafe { sys::napi_set_property(self.raw, object.0, name.0, value.0) };
         self.check(status)
     }
 
     /// An element of an array.
     pub fn element(self, array: Value, index: u32) -> Result<Value> {
         // SAFETY: `array` comes from this callback.
-        self.made(|value| unsafe { sys::napi_get_element(self.env, array.0, index, value) })
+        self.made(|value| unsafe { sys::napi_get_element(self.raw, array.0, index, value) })
     }
 
     /// Sets an element of an array.
     pub fn set_element(self, array: Value, index: u32, value: Value) -> Result<()> {
         // SAFETY: both come from this callback.
-        let status = unsafe { sys::napi_set_element(self.env, array.0, index, value.0) };
+        let status = unsafe { sys::napi_set_element(self.raw, array.0, index, value.0) };
         self.check(status)
     }
 
@@ -343,7 +342,7 @@ impl Js {
     pub fn is_array(self, value: Value) -> bool {
         let mut is_array = false;
         // SAFETY: `value` comes from this callback.
-        unsafe { sys::napi_is_array(self.env, value.0, &mut is_array) };
+        unsafe { sys::napi_is_array(self.raw, value.0, &mut is_array) };
         is_array
     }
 
@@ -351,35 +350,35 @@ impl Js {
     pub fn array_length(self, array: Value) -> Result<u32> {
         let mut length = 0;
         // SAFETY: `array` comes from this callback.
-        let status = unsafe { sys::napi_get_array_length(self.env, array.0, &mut length) };
+        let status = unsafe { sys::napi_get_array_length(self.raw, array.0, &mut length) };
         self.check(status).map(|()| length)
     }
 
     /// An empty array of the realm the binding was loaded in.
     pub fn array(self) -> Result<Value> {
         // SAFETY: the call only writes the value.
-        self.made(|value| unsafe { sys::napi_create_array(self.env, value) })
+        self.made(|value| unsafe { sys::napi_create_array(self.raw, value) })
     }
 
     /// Calls a function.
     pub fn call(self, this: Value, function: Value, arguments: &[Value]) -> Result<Value> {
         let (count, arguments) = (arguments.len(), arguments.as_ptr().cast());
         // SAFETY: all come from this callback; the count is the slice's.
-        self.made(|value| unsafe { sys::napi_call_function(self.env, this.0, function.0, count, arguments, value) })
+        self.made(|value| unsafe { sys::napi_call_function(self.raw, this.0, function.0, count, arguments, value) })
     }
 
     /// `new constructor(...arguments)`.
     pub fn construct(self, constructor: Value, arguments: &[Value]) -> Result<Value> {
         let (count, arguments) = (arguments.len(), arguments.as_ptr().cast());
         // SAFETY: as in `call`.
-        self.made(|value| unsafe { sys::napi_new_instance(self.env, constructor.0, count, arguments, value) })
+        self.made(|value| unsafe { sys::napi_new_instance(self.raw, constructor.0, count, arguments, value) })
     }
 
     /// `one === other`.
     pub fn strict_equals(self, one: Value, other: Value) -> bool {
         let mut equal = false;
         // SAFETY: both come from this callback.
-        unsafe { sys::napi_strict_equals(self.env, one.0, other.0, &mut equal) };
+        unsafe { sys::napi_strict_equals(self.raw, one.0, other.0, &mut equal) };
         equal
     }
 
@@ -387,74 +386,74 @@ impl Js {
     pub fn is_error(self, value: Value) -> bool {
         let mut is_error = false;
         // SAFETY: `value` comes from this callback.
-        unsafe { sys::napi_is_error(self.env, value.0, &mut is_error) };
+        unsafe { sys::napi_is_error(self.raw, value.0, &mut is_error) };
         is_error
     }
 
     /// Throws a value: to be the last thing a callback does.
     pub fn throw(self, value: Value) {
         // SAFETY: `value` comes from this callback. While the environment ends nothing can be thrown, nor seen.
-        unsafe { sys::napi_throw(self.env, value.0) };
+        unsafe { sys::napi_throw(self.raw, value.0) };
     }
 
     /// Throws an `Error` of the realm the binding was loaded in, likewise.
     pub fn throw_error(self, message: &str) {
         if let Ok(message) = CString::new(message) {
             // SAFETY: the message lives through the call, and ends in NUL.
-            unsafe { sys::napi_throw_error(self.env, ptr::null(), message.as_ptr()) };
+            unsafe { sys::napi_throw_error(self.raw, ptr::null(), message.as_ptr()) };
         }
     }
 
     /// An object of the realm the binding was loaded in.
     pub fn object(self) -> Result<Value> {
         // SAFETY: the call only writes the value.
-        self.made(|value| unsafe { sys::napi_create_object(self.env, value) })
+        self.made(|value| unsafe { sys::napi_create_object(self.raw, value) })
     }
 
     /// A pending promise of the realm the binding was loaded in, and its other end.
     pub fn promise(self) -> Result<(Deferred, Value)> {
         let (mut deferred, mut promise) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: the call only writes the two.
-        let status = unsafe { sys::napi_create_promise(self.env, &mut deferred, &mut promise) };
+        let status = unsafe { sys::napi_create_promise(self.raw, &mut deferred, &mut promise) };
         self.check(status).map(|()| (Deferred(deferred), Value(promise)))
     }
 
     /// Settles a promise.
-    pub fn settle(self, deferred: Deferred, settlement: std::result::Result<Value, Value>) {
+    pub fn settle(self, deferred: Deferred, result: std::result::Result<Value, Value>) {
         // SAFETY: a `Deferred` is made once, by `promise`, and consumed here.
         unsafe {
-            match settlement {
-                Ok(value) => sys::napi_resolve_deferred(self.env, deferred.0, value.0),
-                Err(error) => sys::napi_reject_deferred(self.env, deferred.0, error.0),
+            match result {
+                Ok(value) => sys::napi_resolve_deferred(self.raw, deferred.0, value.0),
+                Err(error) => sys::napi_reject_deferred(self.raw, deferred.0, error.0),
             };
         }
     }
 
     /// A reference to an object: strong, or weak.
-    pub fn refer(self, object: Value, strong: bool) -> Result<Reference> {
+    pub fn create_reference(self, object: Value, strong: bool) -> Result<Reference> {
         let mut reference = ptr::null_mut();
         // SAFETY: `object` comes from this callback.
-        let status = unsafe { sys::napi_create_reference(self.env, object.0, u32::from(strong), &mut reference) };
+        let status = unsafe { sys::napi_create_reference(self.raw, object.0, u32::from(strong), &mut reference) };
         self.check(status).map(|()| Reference(reference))
     }
 
     /// The object of a reference; `None` if it was weak and the object is gone.
-    pub fn deref(self, reference: &Reference) -> Option<Value> {
+    pub fn reference_value(self, reference: &Reference) -> Option<Value> {
         let mut value = ptr::null_mut();
         // SAFETY: a `Reference` is valid until `drop_reference` consumes it.
-        unsafe { sys::napi_get_reference_value(self.env, reference.0, &mut value) };
+        unsafe { sys::napi_get_reference_value(self.raw, reference.0, &mut value) };
         (!value.is_null()).then_some(Value(value))
     }
 
     /// Makes a weak reference strong, or weak again.
     pub fn hold(self, reference: &Reference, strong: bool) {
         let mut count = 0;
-        // SAFETY: as in `deref`.
+        // SAFETY: as in `reference_value`.
         unsafe {
             if strong {
-                sys::napi_reference_ref(self.env, reference.0, &mut count);
+                sys::napi_reference_ref(self.raw, reference.0, &mut count);
             } else {
-                sys::napi_reference_unref(self.env, reference.0, &mut count);
+                sys::napi_reference_unref(self.raw, reference.0, &mut count);
             }
         }
     }
@@ -464,20 +463,20 @@ impl Js {
     pub fn drop_reference(self, reference: Reference) {
         if !reference.0.is_null() {
             // SAFETY: consumes the reference.
-            unsafe { sys::napi_delete_reference(self.env, reference.0) };
+            unsafe { sys::napi_delete_reference(self.raw, reference.0) };
         }
     }
 
     /// Keeps a value until it is [taken](Self::take).
-    pub fn keep(self, value: Value) -> Result<Kept> {
+    pub fn keep(self, value: Value) -> Result<Persistent> {
         let holder = self.array()?;
         self.set_element(holder, 0, value)?;
-        self.refer(holder, true).map(Kept)
+        self.create_reference(holder, true).map(Persistent)
     }
 
     /// A value that was kept. `None` where Node-API fails.
-    pub fn take(self, Kept(reference): Kept) -> Option<Value> {
-        let value = self.deref(&reference).and_then(|holder| self.element(holder, 0).ok());
+    pub fn take(self, Persistent(reference): Persistent) -> Option<Value> {
+        let value = self.reference_value(&reference).and_then(|holder| self.element(holder, 0).ok());
         self.drop_reference(reference);
         value
     }

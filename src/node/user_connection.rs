@@ -11,8 +11,8 @@ use std::rc::{Rc, Weak};
 
 use smallvec::SmallVec;
 
-use super::environment::{Continuation, Environment, Queue};
-use super::napi::js::{Failure, Js, Reference, Result, Value};
+use super::environment::{Completion, Environment, Queue};
+use super::napi::env::{Env, Failure, Reference, Result, Value};
 use super::realm::Realm;
 use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
@@ -39,15 +39,15 @@ struct Driver {
 }
 
 /// A connection, shared by all stores that were given it.
-pub struct Given {
-    js: Js,
+pub struct UserConnection {
+    env: Env,
     connection: Reference,
     driver: Driver,
     /// Whether text in BLOB columns can be read as text, which drivers are quicker with.
     is_utf8: Cell<bool>,
     /// Which statements the driver has prepared.
     prepared: RefCell<[bool; Statement::ALL.len()]>,
-    scheduler: RefCell<Scheduler<Continuation, Failure>>,
+    scheduler: RefCell<Scheduler<Completion, Failure>>,
     /// The stores whose waiters look again when a deduplicated request may have changed.
     watchers: RefCell<Vec<usize>>,
     version: RefCell<Vec<SqlValue>>,
@@ -56,47 +56,47 @@ pub struct Given {
 
 thread_local! {
     /// The connections that stores of this thread were given.
-    static ALL: RefCell<Vec<Weak<Given>>> = const { RefCell::new(Vec::new()) };
+    static ALL: RefCell<Vec<Weak<UserConnection>>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Given {
+impl UserConnection {
     /// The shared state of a connection, and a store's tables in it.
     ///
     /// # Errors
     /// [`Error::Argument`] if it is no connection whose statements answer at once; what its driver throws.
-    pub fn open(js: Js, connection: Value, kind: StoreKind, realm: &Realm) -> Result<Rc<Self>> {
+    pub fn open(env: Env, connection: Value, kind: StoreKind, realm: &Realm) -> Result<Rc<Self>> {
         let known =
-            ALL.with_borrow(|all| all.iter().filter_map(Weak::upgrade).find(|given| given.is(js, connection)));
-        let given = match known {
-            Some(given) => given,
+            ALL.with_borrow(|all| all.iter().filter_map(Weak::upgrade).find(|open| open.is(env, connection)));
+        let connection = match known {
+            Some(connection) => connection,
             None => {
-                let given = Rc::new(Self::new(js, connection, realm)?);
+                let connection = Rc::new(Self::new(env, connection, realm)?);
                 ALL.with_borrow_mut(|all| {
-                    all.retain(|given| given.strong_count() > 0);
-                    all.push(Rc::downgrade(&given));
+                    all.retain(|connection| connection.strong_count() > 0);
+                    all.push(Rc::downgrade(&connection));
                 });
-                given
+                connection
             }
         };
-        given.prepare_store(kind)?;
-        Ok(given)
+        connection.prepare_store(kind)?;
+        Ok(connection)
     }
 
-    fn new(js: Js, connection: Value, realm: &Realm) -> Result<Self> {
-        let driver = realm.driver(js, connection)?;
-        if !js.is_object(driver) {
+    fn new(env: Env, connection: Value, realm: &Realm) -> Result<Self> {
+        let driver = realm.driver(env, connection)?;
+        if !env.is_object(driver) {
             let expected = "a file path, ':memory:', or an open connection whose statements answer at once";
             return Err(Error::argument("database", expected, "an object whose statements do not").into());
         }
-        let refer = |value| js.refer(value, true);
-        let given = Given {
-            js,
-            connection: refer(connection)?,
+        let create_reference = |value| env.create_reference(value, true);
+        let connection = UserConnection {
+            env,
+            connection: create_reference(connection)?,
             driver: Driver {
-                object: refer(driver)?,
-                run_one: refer(js.get(driver, c"runOne")?)?,
-                run_all: refer(js.get(driver, c"runAll")?)?,
-                is_in_transaction: refer(js.get(driver, c"isInTransaction")?)?,
+                object: create_reference(driver)?,
+                run_one: create_reference(env.get(driver, c"runOne")?)?,
+                run_all: create_reference(env.get(driver, c"runAll")?)?,
+                is_in_transaction: create_reference(env.get(driver, c"isInTransaction")?)?,
             },
             is_utf8: Cell::new(false),
             prepared: RefCell::new([false; Statement::ALL.len()]),
@@ -105,74 +105,76 @@ impl Given {
             version: RefCell::default(),
             has_version_statement: Cell::new(false),
         };
-        let encoding = given.query("SELECT encoding AS c0 FROM pragma_encoding", 1)?;
-        given.is_utf8.set(encoding == [[SqlValue::from("UTF-8")]]);
-        Ok(given)
+        let encoding = connection.query("SELECT encoding AS c0 FROM pragma_encoding", 1)?;
+        connection.is_utf8.set(encoding == [[SqlValue::from("UTF-8")]]);
+        Ok(connection)
     }
 
     /// Whether this is the connection given.
-    pub fn is(&self, js: Js, connection: Value) -> bool {
-        js.deref(&self.connection).is_some_and(|own| js.strict_equals(own, connection))
+    pub fn is(&self, env: Env, connection: Value) -> bool {
+        env.reference_value(&self.connection).is_some_and(|own| env.strict_equals(own, connection))
     }
 
-    fn deref(&self, reference: &Reference) -> Result<Value> {
-        self.js.deref(reference).ok_or_else(|| Error::Internal("the connection is gone".to_owned()).into())
+    fn reference_value(&self, reference: &Reference) -> Result<Value> {
+        self.env
+            .reference_value(reference)
+            .ok_or_else(|| Error::Internal("the connection is gone".to_owned()).into())
     }
 
     /// Calls one of the driver's functions.
     fn call(&self, function: &Reference, arguments: &[Value]) -> Result<Value> {
         // They look at no receiver.
-        let function = self.deref(function)?;
-        self.js.call(function, function, arguments)
+        let function = self.reference_value(function)?;
+        self.env.call(function, function, arguments)
     }
 
     /// Calls one of the driver's functions by name.
     fn invoke(&self, name: &CStr, arguments: &[Value]) -> Result<Value> {
-        let driver = self.deref(&self.driver.object)?;
-        self.js.call(driver, self.js.get(driver, name)?, arguments)
+        let driver = self.reference_value(&self.driver.object)?;
+        self.env.call(driver, self.env.get(driver, name)?, arguments)
     }
 
     fn exec(&self, sql: &str) -> Result<()> {
-        self.invoke(c"exec", &[self.js.string(sql)?]).map(drop)
+        self.invoke(c"exec", &[self.env.string(sql)?]).map(drop)
     }
 
     fn query(&self, sql: &str, columns: usize) -> Result<Vec<Vec<SqlValue>>> {
-        let rows = self.invoke(c"query", &[self.js.string(sql)?, self.js.number(columns as f64)])?;
+        let rows = self.invoke(c"query", &[self.env.string(sql)?, self.env.number(columns as f64)])?;
         self.read_rows(rows, columns)
     }
 
     fn argument(&self, value: &SqlValue) -> Result<Value> {
-        let js = self.js;
+        let env = self.env;
         match value {
-            SqlValue::Null => Ok(js.null()),
-            SqlValue::Integer(integer) => Ok(js.number(*integer as f64)),
-            SqlValue::Real(real) => Ok(js.number(*real)),
-            SqlValue::Text(text) => js.string(text),
-            SqlValue::Blob(bytes) => js.buffer(bytes),
+            SqlValue::Null => Ok(env.null()),
+            SqlValue::Integer(integer) => Ok(env.number(*integer as f64)),
+            SqlValue::Real(real) => Ok(env.number(*real)),
+            SqlValue::Text(text) => env.string(text),
+            SqlValue::Blob(bytes) => env.buffer(bytes),
             // The driver makes bytes of it.
-            SqlValue::Json(text) => js.string(&String::from_utf8_lossy(&codec::encode(text))),
+            SqlValue::Json(text) => env.string(&String::from_utf8_lossy(&codec::encode(text))),
         }
     }
 
     fn read_row(&self, row: Value, columns: usize) -> Result<Vec<SqlValue>> {
-        (0..columns).map(|index| Ok(self.js.to_sql(self.js.element(row, index as u32)?))).collect()
+        (0..columns).map(|index| Ok(self.env.to_sql(self.env.element(row, index as u32)?))).collect()
     }
 
     fn read_rows(&self, rows: Value, columns: usize) -> Result<Vec<Vec<SqlValue>>> {
-        let count = self.js.array_length(rows)?;
-        (0..count).map(|index| self.read_row(self.js.element(rows, index)?, columns)).collect()
+        let count = self.env.array_length(rows)?;
+        (0..count).map(|index| self.read_row(self.env.element(rows, index)?, columns)).collect()
     }
 
     /// What the driver answered for a statement.
     fn read_answer(&self, statement: Statement, answer: Value) -> Result<StatementResult> {
-        let js = self.js;
+        let env = self.env;
         let columns = statement.columns();
         if columns == 0 {
-            return Ok(StatementResult { rows: Vec::new(), changes: js.as_number(answer).unwrap_or(0.0) as u64 });
+            return Ok(StatementResult { rows: Vec::new(), changes: env.as_number(answer).unwrap_or(0.0) as u64 });
         }
         let rows = if statement.has_many_rows() {
             self.read_rows(answer, columns)?
-        } else if js.is_object(answer) {
+        } else if env.is_object(answer) {
             vec![self.read_row(answer, columns)?]
         } else {
             Vec::new()
@@ -209,19 +211,19 @@ impl Given {
         values: usize,
         blob: Option<usize>,
     ) -> Result<()> {
-        let js = self.js;
-        let order = js.array()?;
+        let env = self.env;
+        let order = env.array()?;
         for (index, parameter) in (0..).zip(parameters) {
-            js.set_element(order, index, js.number(parameter as f64))?;
+            env.set_element(order, index, env.number(parameter as f64))?;
         }
         let arguments = [
-            js.number(number as f64),
-            js.string(&sql)?,
-            js.number(columns as f64),
-            js.boolean(has_many_rows),
-            js.number(values as f64),
+            env.number(number as f64),
+            env.string(&sql)?,
+            env.number(columns as f64),
+            env.boolean(has_many_rows),
+            env.number(values as f64),
             order,
-            js.number(blob.map_or(-1.0, |index| index as f64)),
+            env.number(blob.map_or(-1.0, |index| index as f64)),
         ];
         self.invoke(c"prepare", &arguments).map(drop)
     }
@@ -235,7 +237,7 @@ impl Given {
         if !self.prepared.borrow()[statement as usize] {
             self.prepare(statement, &values.clone().collect::<Vec<_>>())?;
         }
-        arguments.extend([self.js.number(f64::from(statement as u32))]);
+        arguments.extend([self.env.number(f64::from(statement as u32))]);
         for value in values {
             arguments.extend([self.argument(value)?]);
         }
@@ -261,7 +263,7 @@ impl Given {
             }
             let answers = self.call(&self.driver.run_all, &arguments)?;
             for (index, group) in (0..).zip(some) {
-                rows.push(self.read_answer(group.statement, self.js.element(answers, index)?)?);
+                rows.push(self.read_answer(group.statement, self.env.element(answers, index)?)?);
             }
         }
         Ok(ungroup(lists, &groups, rows))
@@ -270,14 +272,14 @@ impl Given {
     /// Whether the user holds a transaction open, as far as the driver says.
     fn is_in_transaction(&self) -> bool {
         let answer = self.call(&self.driver.is_in_transaction, &[]);
-        answer.is_ok_and(|answer| self.js.as_boolean(answer) == Some(true))
+        answer.is_ok_and(|answer| self.env.as_boolean(answer) == Some(true))
     }
 
     /// Runs `work` atomically: in a transaction of its own or, within the user's, under a savepoint.
     fn atomically<T>(&self, work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Refusal<Failure>> {
         let is_transaction =
             self.invoke(c"begin", &[]).map_err(|failure| self.refused(failure, Refusal::Unclear))?;
-        let end = |keep| self.invoke(c"end", &[is_transaction, self.js.boolean(keep)]);
+        let end = |keep| self.invoke(c"end", &[is_transaction, self.env.boolean(keep)]);
         let result = match work() {
             Ok(value) => end(true).map(|_| value).map_err(|failure| self.refused(failure, Refusal::Unclear)),
             Err(failure) => Err(self.refused(failure, Refusal::Undone)),
@@ -293,8 +295,8 @@ impl Given {
     fn on_one_state<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let is_transaction = self.invoke(c"beginRead", &[])?;
         let result = work();
-        if self.js.as_boolean(is_transaction) == Some(true) {
-            self.invoke(c"end", &[is_transaction, self.js.boolean(true)])?;
+        if self.env.as_boolean(is_transaction) == Some(true) {
+            self.invoke(c"end", &[is_transaction, self.env.boolean(true)])?;
         }
         result
     }
@@ -319,12 +321,12 @@ impl Given {
     }
 
     fn prepare_store(&self, kind: StoreKind) -> Result<()> {
-        let mut setup = Setup { given: self, failure: None };
+        let mut setup = Setup { connection: self, failure: None };
         let done = schema::is_complete(&mut setup, kind).and_then(|complete| {
             if complete {
                 return Ok(());
             }
-            let mut inner = Setup { given: self, failure: None };
+            let mut inner = Setup { connection: self, failure: None };
             match self.atomically(|| schema::create(&mut inner, kind).map_err(Failure::from)) {
                 Ok(()) => Ok(()),
                 Err(refusal) => {
@@ -343,7 +345,7 @@ impl Given {
         self: &Rc<Self>,
         environment: &Environment,
         operation: Operation,
-        continuation: impl FnOnce() -> Continuation,
+        completion: impl FnOnce() -> Completion,
     ) -> Option<Result<Answer>> {
         let run = |operation: &Operation| {
             if !operation.read_only || !operation.statements.iter().all(|bound| self.may_read(bound.target())) {
@@ -360,7 +362,7 @@ impl Given {
                 Some(answer)
             }
             AtOnce::Queue(operation) => {
-                self.enqueue(operation, Some(continuation()));
+                self.enqueue(operation, Some(completion()));
                 if self.is_in_transaction() {
                     self.drain(environment);
                 }
@@ -372,13 +374,13 @@ impl Given {
     /// Carries out what is queued, to the end of long clean-ups.
     pub fn drain(self: &Rc<Self>, environment: &Environment) {
         while self.needs_flush() {
-            self.flush(self.js, environment);
+            self.flush(self.env, environment);
         }
     }
 
     /// Puts an operation at the end of the queue, for the next flush.
-    pub fn enqueue(&self, operation: Operation, continuation: Option<Continuation>) {
-        let call = Call { operation, reply: continuation, deadline: None };
+    pub fn enqueue(&self, operation: Operation, completion: Option<Completion>) {
+        let call = Call { operation, reply: completion, deadline: None };
         self.scheduler.borrow_mut().submit(call);
     }
 
@@ -393,7 +395,7 @@ impl Given {
     }
 
     /// Carries out what is queued, as one transaction. Long clean-ups go on in later turns of the event loop.
-    pub fn flush(self: &Rc<Self>, js: Js, environment: &Environment) {
+    pub fn flush(self: &Rc<Self>, env: Env, environment: &Environment) {
         loop {
             let batch = self.scheduler.borrow_mut().next_batch(usize::MAX, usize::MAX);
             let Some(mut batch) = batch else { return };
@@ -403,8 +405,8 @@ impl Given {
             }
             let mut completion = batch.complete();
             let has_rest = self.scheduler.borrow_mut().end(batch, &mut completion);
-            for (continuation, answer) in completion.answers {
-                continuation(js, answer);
+            for (completion, answer) in completion.answers {
+                completion(env, answer);
             }
             if completion.notifies_waiters {
                 self.wake(environment);
@@ -418,23 +420,23 @@ impl Given {
 
     fn is_busy(&self, failure: &Failure) -> bool {
         let Failure::Thrown(thrown) = failure else { return false };
-        let code = self.js.get(*thrown, c"code").ok().and_then(|code| self.js.as_string(code));
+        let code = self.env.get(*thrown, c"code").ok().and_then(|code| self.env.as_string(code));
         code.is_some_and(|code| code.starts_with("SQLITE_BUSY"))
     }
 
     /// Has a store's waiters look again when another store on this connection changes something.
-    pub fn add_watcher(&self, member: usize) {
-        self.watchers.borrow_mut().push(member);
+    pub fn add_watcher(&self, store: usize) {
+        self.watchers.borrow_mut().push(store);
     }
 
     /// See [`add_watcher`](Self::add_watcher).
-    pub fn remove_watcher(&self, member: usize) {
-        self.watchers.borrow_mut().retain(|other| *other != member);
+    pub fn remove_watcher(&self, store: usize) {
+        self.watchers.borrow_mut().retain(|other| *other != store);
     }
 
     fn wake(&self, environment: &Environment) {
-        for member in self.watchers.borrow().iter() {
-            environment.mailbox().notify(*member, WatchEvent::Changed);
+        for store in self.watchers.borrow().iter() {
+            environment.mailbox().notify(*store, WatchEvent::Changed);
         }
     }
 
@@ -456,42 +458,42 @@ impl Given {
             self.prepare_as(number, (SQL.to_owned(), Vec::new()), COLUMNS, false, 0, None)?;
             self.has_version_statement.set(true);
         }
-        let row = self.call(&self.driver.run_one, &[self.js.number(number as f64)])?;
-        if self.js.is_object(row) { self.read_row(row, COLUMNS) } else { Ok(Vec::new()) }
+        let row = self.call(&self.driver.run_one, &[self.env.number(number as f64)])?;
+        if self.env.is_object(row) { self.read_row(row, COLUMNS) } else { Ok(Vec::new()) }
     }
 }
 
 /// What is left of a long clean-up.
 #[derive(Clone)]
-struct Rest(Rc<Given>);
+struct Rest(Rc<UserConnection>);
 
 impl Queue for Rest {
     fn address(&self) -> usize {
         Rc::as_ptr(&self.0).addr()
     }
 
-    fn flush(&self, js: Js, environment: &Environment) {
-        self.0.flush(js, environment);
+    fn flush(&self, env: Env, environment: &Environment) {
+        self.0.flush(env, environment);
     }
 
-    fn drain(&self, _js: Js, environment: &Environment) {
+    fn drain(&self, _js: Env, environment: &Environment) {
         self.0.drain(environment);
     }
 }
 
-impl Drop for Given {
+impl Drop for UserConnection {
     fn drop(&mut self) {
         if Environment::has_ended() {
             return;
         }
         let Driver { object, run_one, run_all, is_in_transaction } = &mut self.driver;
         for reference in [&mut self.connection, object, run_one, run_all, is_in_transaction] {
-            self.js.drop_reference(std::mem::replace(reference, Reference::NONE));
+            self.env.drop_reference(std::mem::replace(reference, Reference::NONE));
         }
     }
 }
 
-impl Executor for &Given {
+impl Executor for &UserConnection {
     type Error = Failure;
 
     fn run(&mut self, transaction: Transaction<'_>) -> Option<TransactionResult<Failure>> {
@@ -502,7 +504,7 @@ impl Executor for &Given {
 
 /// The connection as the schema needs it. What JavaScript threw is kept aside: the schema passes on errors of ours.
 struct Setup<'a> {
-    given: &'a Given,
+    connection: &'a UserConnection,
     failure: Option<Failure>,
 }
 
@@ -520,12 +522,12 @@ impl Setup<'_> {
 
 impl SchemaConnection for Setup<'_> {
     fn execute_script(&mut self, sql: &str) -> CoreResult<()> {
-        let done = self.given.exec(sql);
+        let done = self.connection.exec(sql);
         self.keep(done)
     }
 
     fn query(&mut self, sql: &str) -> CoreResult<Vec<Vec<SqlValue>>> {
-        let rows = self.given.query(sql, 1);
+        let rows = self.connection.query(sql, 1);
         self.keep(rows)
     }
 }
