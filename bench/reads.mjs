@@ -1,7 +1,7 @@
 // How long a read waits at most while something else goes on that it cannot see.
 
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
-import { lock } from '../__test__/processes/remote.mjs';
+import { lock } from '../__test__/support/remote.mjs';
 import { withDirectory } from './directory.mjs';
 import { median } from './measure.mjs';
 import { fileOf, open } from './peers.mjs';

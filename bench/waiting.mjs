@@ -1,12 +1,12 @@
 // What waiting takes: for a job of another process, and for a lock that another process holds.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { lock, Remote } from '../__test__/processes/remote.mjs';
+import { lock, Remote } from '../__test__/support/remote.mjs';
 import { withDirectory } from './directory.mjs';
 import { median } from './measure.mjs';
 import { connect, fileOf } from './peers.mjs';
 
-/** @typedef {import('../__test__/processes/subjects.cjs').Subject} Subject */
+/** @typedef {import('../__test__/support/implementations.cjs').Subject} Subject */
 
 /** @type {Record<string, Subject>} */
 const subjects = {

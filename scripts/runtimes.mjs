@@ -83,7 +83,7 @@ if (process.argv[2] !== 'install') {
     (driver) => ({
       title: `Node 22 or newer: ${driver}`,
       program: node,
-      args: [vitest, 'run', '__test__/14-connections.test.mjs'],
+      args: [vitest, 'run', '__test__/50-connections.test.mjs'],
       // Child processes of the tests find the same Node.
       env: { DRIVERS: driver, PATH: `${dirname(node ?? '')}${separator}${process.env.PATH}` },
     }),
@@ -91,7 +91,7 @@ if (process.argv[2] !== 'install') {
   suites.push({
     title: 'Bun: bun:sqlite',
     program: bun(),
-    args: ['test', './__test__/connections/bun.mjs'],
+    args: ['test', './__test__/bun/suites.mjs'],
   });
   for (const [name, home] of [
     ['Jest', root],

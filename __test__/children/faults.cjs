@@ -10,7 +10,7 @@ const {
   SQLiteRateLimitStore,
   SqliteAdaptiveRateLimitStore,
 } = require('../..');
-const { random } = require('../processes/calls.cjs');
+const { random } = require('../support/random.cjs');
 
 const { directory, seeds } = JSON.parse(process.argv[2]);
 

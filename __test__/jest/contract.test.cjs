@@ -3,8 +3,8 @@
 
 const { afterEach, beforeEach, describe, expect, it, jest: fake } = require('@jest/globals');
 const stores = require('../../index.js');
-const { createKit } = require('../support/kit.cjs');
-const { contracts } = require('../contract/index.cjs');
+const { createHarness } = require('../support/harness.cjs');
+const { contracts } = require('../suites/index.cjs');
 
 const runner = {
   describe,
@@ -24,7 +24,7 @@ const runner = {
 for (const [name, contract] of Object.entries(contracts)) {
   for (const database of /** @type {const} */ (['path', ':memory:'])) {
     describe(`${name}, ${database}`, () => {
-      contract(createKit(runner, { Store: stores[name], database }));
+      contract(createHarness(runner, { Store: stores[name], database }));
     });
   }
 }

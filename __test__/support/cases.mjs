@@ -4,8 +4,8 @@ import { expect } from 'vitest';
 import { clock } from './clock.mjs';
 
 const require = createRequire(import.meta.url);
-const { createKit } = require('./kit.cjs');
-const { contracts } = require('../contract/index.cjs');
+const { createHarness } = require('./harness.cjs');
+const { contracts } = require('../suites/index.cjs');
 
 /**
  * @typedef {{ run: () => Promise<void>, fails: boolean }} Case  `fails`: the suite expects it to
@@ -14,7 +14,7 @@ const { contracts } = require('../contract/index.cjs');
 /**
  * The cases of the suite for a store, by their titles with those of the groups they are in.
  * @param {string} name  the store's
- * @param {Pick<import('./kit.cjs').Target, 'Store' | 'reference'>} target
+ * @param {Pick<import('./harness.cjs').Target, 'Store' | 'reference'>} target
  * @returns {Map<string, Case>}
  */
 export function casesOf(name, target) {
@@ -54,6 +54,6 @@ export function casesOf(name, target) {
     afterEach: (/** @type {() => unknown} */ hook) => after.push(hook),
     clock,
   };
-  contracts[name](createKit(runner, { ...target, database: 'path' }));
+  contracts[name](createHarness(runner, { ...target, database: 'path' }));
   return cases;
 }

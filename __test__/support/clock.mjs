@@ -1,7 +1,7 @@
 // The fake clock of a suite under Vitest.
 import { vi } from 'vitest';
 
-/** @type {import('./kit.cjs').Clock} */
+/** @type {import('./harness.cjs').Clock} */
 export const clock = {
   start: (now) => vi.useFakeTimers({ now }),
   stop: () => vi.useRealTimers(),

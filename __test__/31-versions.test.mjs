@@ -1,0 +1,260 @@
+// Ours and 0.2.0 on one file at once: on the same connection, and in several processes. SEED=… repeats a run.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import * as reference from 'sqlite-store-0.2.0';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import * as ours from '../index.mjs';
+import { SEED } from './support/seed.mjs';
+
+const require = createRequire(import.meta.url);
+const { Program } = require('./support/processes.cjs');
+const { random } = require('./support/random.cjs');
+
+const HOUR = 3_600_000;
+
+let directory = '';
+let file = '';
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'versions-'));
+  file = join(directory, 'stores.db');
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+function connect() {
+  const connection = new Database(file, { timeout: 20_000 });
+  connection.pragma('journal_mode = WAL');
+  connection.pragma('synchronous = NORMAL');
+  return connection;
+}
+
+describe(`both versions on one connection, seed ${SEED}`, () => {
+  /** @type {import('better-sqlite3').Database} */
+  let connection;
+  /** @type {any[]} */
+  let opened = [];
+  beforeEach(() => {
+    connection = connect();
+  });
+  afterEach(() => {
+    for (const store of opened) store.destroy();
+    opened = [];
+    connection.close();
+  });
+
+  /** The same store in both versions. @param {string} name @param {object} [options] */
+  function both(name, options) {
+    const made = [ours, reference].map(
+      (version) => new /** @type {any} */ (version)[name]({ database: connection, ...options }),
+    );
+    opened.push(...made);
+    return made;
+  }
+  const next = random(SEED);
+  const below = (/** @type {number} */ n) => Math.floor(next() * n);
+  const one = (/** @type {any[]} */ list) => list[below(list.length)];
+
+  it('share cache entries', async () => {
+    const stores = both('SQLiteCacheStore');
+    /** @type {Map<string, any>} */
+    const entries = new Map();
+    for (let n = 0; n < 1_000; n++) {
+      const key = `key ${below(30)}`;
+      const kind = next();
+      if (kind < 0.4) {
+        const value = one([
+          n,
+          `${n}`,
+          { n },
+          [n],
+          null,
+          undefined,
+          { text: 'é\u{1F9B8}"'.repeat(n) },
+        ]);
+        entries.set(key, value);
+        await one(stores).set(key, value, 60);
+      } else if (kind < 0.9) {
+        expect([key, await one(stores).get(key)]).toStrictEqual([key, entries.get(key)]);
+      } else if (kind < 0.95) {
+        entries.delete(key);
+        await one(stores).delete(key);
+      } else {
+        for (const store of stores) expect((await store.getStats()).totalItems).toBe(entries.size);
+      }
+    }
+  });
+
+  it('share jobs', async () => {
+    const stores = both('SQLiteDedupeStore', { claimTimeoutMs: 0 });
+    /** @type {Map<string, { id: string, result?: any }>} */
+    const jobs = new Map();
+    for (let n = 0; n < 1_000; n++) {
+      const hash = `job ${below(50)} of ${Math.floor(n / 200)}`;
+      const job = jobs.get(hash);
+      const kind = next();
+      // A job that is over is registered again by ours in another way than by 0.2.0.
+      if (kind < 0.4 && !(job && 'result' in job)) {
+        const id = await one(stores).register(hash);
+        if (job) expect(id).toBe(job.id);
+        else jobs.set(hash, { id });
+      } else if (kind < 0.6 && job && !('result' in job)) {
+        job.result = one([n, { n }, [null], 'text']);
+        await one(stores).complete(hash, job.result);
+      } else {
+        const inProgress = job !== undefined && !('result' in job);
+        for (const store of stores) {
+          expect(await store.isInProgress(hash)).toBe(inProgress);
+          expect(await store.getResult(hash)).toStrictEqual(job?.result);
+          if (!inProgress) expect(await store.waitFor(hash)).toStrictEqual(job?.result);
+        }
+      }
+    }
+  });
+
+  it('share jobs with their waiters: ours wake for 0.2.0', async () => {
+    const [mine, theirs] = both('SQLiteDedupeStore', { claimTimeoutMs: 0 });
+    await theirs.register('job');
+    const waiter = mine.waitFor('job');
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    await theirs.complete('job', { done: true });
+    // Without that it wakes at the job timeout, long after the test's.
+    expect(await waiter).toStrictEqual({ done: true });
+  });
+
+  for (const name of ['SQLiteRateLimitStore', 'SqliteAdaptiveRateLimitStore']) {
+    it(`count requests together: ${name}`, async () => {
+      const stores = both(name, { defaultConfig: { limit: 10_000, windowMs: HOUR } });
+      const counts = new Map([
+        ['r', 0],
+        ['s', 0],
+      ]);
+      for (let n = 0; n < 1_000; n++) {
+        const resource = one(['r', 's']);
+        const before = counts.get(resource) ?? 0;
+        if (next() < 0.6) {
+          counts.set(resource, before + 1);
+          await one(stores).record(
+            resource,
+            ...(name.includes('Adaptive') ? [one(['user', 'background'])] : []),
+          );
+        } else if (next() < 0.9) {
+          for (const store of stores)
+            expect((await store.getStatus(resource)).limit - count(resource)).toBe(10_000 - before);
+        } else {
+          counts.set(resource, 0);
+          await one(stores).reset(resource);
+        }
+      }
+      for (const store of stores)
+        expect((await store.getStats()).totalRequests).toBe(
+          [...counts.values()].reduce((a, b) => a + b),
+        );
+    });
+  }
+
+  /** @param {string} resource */
+  const count = (resource) =>
+    /** @type {any} */ (
+      connection.prepare('SELECT COUNT(*) AS n FROM rate_limits WHERE resource = ?').get(resource)
+    ).n;
+});
+
+describe('several processes on one file', () => {
+  it(`lose nothing: 0.2.0 and ours on connections, ours on the path, 1,000 calls each, seed ${SEED}`, {
+    timeout: 120_000,
+  }, async () => {
+    connect().close();
+    const kinds = [
+      { version: '0.2.0', by: 'connection' },
+      { version: 'ours', by: 'connection' },
+      { version: 'ours', by: 'path' },
+    ];
+    const programs = kinds.map((kind, index) => {
+      const input = {
+        ...kind,
+        path: file,
+        id: `${kind.version} by ${kind.by}`,
+        calls: 1_000,
+        seed: SEED + index,
+      };
+      return new Program('mixed-versions.cjs', input);
+    });
+    for (const program of programs) expect(await program.line()).toBe('ready');
+    for (const program of programs) program.write('go');
+    const lines = await Promise.all(programs.map((program) => program.line()));
+    const reports = lines.map((line) => JSON.parse(line));
+    for (const program of programs) program.end();
+    for (const program of programs) await program.done();
+
+    for (const { wrong } of reports) expect(wrong).toEqual([]);
+    const db = new Database(file);
+    try {
+      expect(db.pragma('integrity_check', { simple: true })).toBe('ok');
+      /** @type {any[]} */
+      const cached = db
+        .prepare('SELECT hash, value FROM cache WHERE expires_at > ?')
+        .all(Date.now());
+      const entries = cached.map(({ hash, value }) => [
+        hash,
+        JSON.parse(JSON.parse(String(value))),
+      ]);
+      expect(Object.fromEntries(entries)).toStrictEqual(
+        Object.fromEntries(reports.flatMap((report) => report.entries)),
+      );
+      /** @type {any[]} */
+      const rows = db.prepare("SELECT * FROM dedupe_jobs WHERE hash NOT LIKE 'shared%'").all();
+      const states = rows.map(({ hash, status, result, error }) => {
+        if (status !== 'completed') expect([hash, result]).toEqual([hash, null]);
+        if (status === 'failed') expect(error).toBe(hash);
+        return [hash, status === 'completed' ? JSON.parse(String(result)) : status];
+      });
+      expect(Object.fromEntries(states)).toStrictEqual(
+        Object.fromEntries(reports.flatMap((report) => report.jobs)),
+      );
+      /** @type {any[]} */
+      const shared = db
+        .prepare("SELECT hash, job_id FROM dedupe_jobs WHERE hash LIKE 'shared%'")
+        .all();
+      for (const report of reports) {
+        for (const [hash, id] of Object.entries(report.shared))
+          expect(shared).toContainEqual({ hash, job_id: id });
+      }
+      expect(shared.length).toBeGreaterThan(10);
+      const found = db
+        .prepare(
+          'SELECT resource, priority, COUNT(*) AS n FROM rate_limits GROUP BY 1, 2 ORDER BY 1, 2 DESC',
+        )
+        .all();
+      const sum = (/** @type {string} */ kind) =>
+        reports.reduce((total, { recorded }) => total + recorded[kind], 0);
+      expect(found).toEqual([
+        { resource: 'adaptive', priority: 'user', n: sum('user') },
+        { resource: 'adaptive', priority: 'background', n: sum('background') },
+        { resource: 'plain', priority: 'background', n: sum('plain') },
+      ]);
+    } finally {
+      db.close();
+    }
+  });
+
+  it('wake each other: ours on a connection for 0.2.0 in another process', async () => {
+    const connection = connect();
+    const store = new ours.SQLiteDedupeStore({ database: connection, claimTimeoutMs: 0 });
+    const peer = new Program('peer-0.2.0.cjs', { path: file });
+    expect(await peer.line()).toBe('ready');
+    for (let round = 0; round < 5; round++) {
+      const hash = `job ${round}`;
+      peer.write(hash);
+      expect(await peer.line()).toBe('registered');
+      // Without that it wakes at the job timeout, long after the test's.
+      expect(await store.waitFor(hash)).toStrictEqual({ hash });
+      expect(await peer.line()).toBe('completed');
+    }
+    peer.end();
+    await peer.ended;
+    store.destroy();
+    connection.close();
+  });
+});

@@ -1,0 +1,49 @@
+// The stores on a connection that the application opened. Which drivers: see support/drivers.cjs.
+import { createRequire } from 'node:module';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import * as stores from '../index.mjs';
+import { clock } from './support/clock.mjs';
+
+const require = createRequire(import.meta.url);
+const { createHarness } = require('./support/harness.cjs');
+const { contracts } = require('./suites/index.cjs');
+const { chosen, connect } = require('./support/drivers.cjs');
+const sharing = require('./suites/connection-sharing.cjs');
+const fakeConnections = require('./suites/fake-connections.cjs');
+const states = require('./suites/connection-states.cjs');
+const { onConnections } = require('./support/on-connections.cjs');
+
+const runner = {
+  describe,
+  it,
+  expect,
+  beforeEach,
+  afterEach,
+  beforeAll,
+  afterAll,
+  clock,
+};
+
+for (const name of chosen()) {
+  for (const safeIntegers of [false, true]) {
+    const wrapped = onConnections(stores, (path) => {
+      const connection = connect(name, path, { safeIntegers });
+      // Changes nothing but the time it takes.
+      connection.exec('PRAGMA synchronous = OFF');
+      return connection;
+    });
+    for (const [Store, contract] of Object.entries(contracts)) {
+      for (const database of /** @type {const} */ (['path', ':memory:'])) {
+        describe(`${Store}, ${name}${safeIntegers ? ', safe integers' : ''}, ${database}`, () => {
+          contract(createHarness(runner, { Store: wrapped[Store], database }));
+        });
+      }
+    }
+  }
+}
+
+for (const name of chosen()) {
+  describe(`${name}, states`, () => states(runner, name, stores));
+  describe(`${name}, sharing`, () => sharing(runner, name, stores));
+  describe(`${name}, fake connections`, () => fakeConnections(runner, name, stores));
+}

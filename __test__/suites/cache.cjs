@@ -1,0 +1,682 @@
+'use strict';
+// What SQLiteCacheStore promises.
+
+const { notStrings, textless, unserializable, values } = require('../support/values.cjs');
+
+/** @param {import('../support/harness.cjs').Harness} harness */
+module.exports = function cacheContract(harness) {
+  const {
+    describe,
+    it,
+    fixed,
+    ours,
+    shared,
+    sharedFixed,
+    expect,
+    clock,
+    open,
+    Store,
+    START,
+    turn,
+  } = harness;
+  const destroyed = 'Cache store has been destroyed';
+  const MIB = 1024 * 1024;
+
+  harness.isolate();
+
+  describe('values', () => {
+    for (const { name, value, expected } of values) {
+      it(`come back from ${name}`, async () => {
+        const store = open();
+        await store.set('key', value, 60);
+        expect(await store.get('key')).toStrictEqual(expected);
+        expect((await store.getStats()).totalItems).toBe(1);
+      });
+    }
+
+    it('belong to the realm of the caller', async () => {
+      const store = open();
+      await store.set('key', { list: [1], object: {} }, 60);
+      const value = await store.get('key');
+      expect(value).toBeInstanceOf(Object);
+      expect(value.object).toBeInstanceOf(Object);
+      expect(value.list).toBeInstanceOf(Array);
+    });
+
+    it('are copies', async () => {
+      const store = open();
+      const value = { list: [1] };
+      await store.set('key', value, 60);
+      value.list.push(2);
+      const first = await store.get('key');
+      first.list.push(3);
+      expect(await store.get('key')).toStrictEqual({ list: [1] });
+    });
+
+    it('are serialized when set is called', async () => {
+      const store = open();
+      const value = { list: [1] };
+      const written = store.set('key', value, 60);
+      value.list.push(2);
+      await written;
+      expect(await store.get('key')).toStrictEqual({ list: [1] });
+    });
+
+    for (const { name, value, reason } of unserializable) {
+      it(`refuse ${name} and keep what was there`, async () => {
+        const store = open();
+        await store.set('key', 'before', 60);
+        const error = await store.set('key', value, 60).catch((/** @type {unknown} */ e) => e);
+        expect(error).toBeInstanceOf(Error);
+        expect(error.name).toBe('Error');
+        expect(error.message.startsWith(`Failed to serialize value: ${reason}`)).toBe(true);
+        expect(await store.get('key')).toBe('before');
+      });
+    }
+
+    for (const { name, value } of textless) {
+      fixed(`refuse ${name}`, async () => {
+        const store = open();
+        const error = await store.set('key', value, 60).catch((/** @type {unknown} */ e) => e);
+        expect(error).toBeInstanceOf(Error);
+        expect(error.message).toMatch(/^Failed to serialize value: ./);
+        expect((await store.getStats()).totalItems).toBe(0);
+      });
+    }
+  });
+
+  describe('keys', () => {
+    const keys = [
+      '',
+      ' ',
+      'a',
+      'A',
+      'a\0b',
+      'a\0c',
+      "'; DROP TABLE cache; --",
+      '%',
+      '_',
+      'é',
+      'e\u0301',
+      '\u{1F9B8}',
+      '__proto__',
+      '0',
+      'k'.repeat(100_000),
+    ];
+
+    it('are exact', async () => {
+      const store = open();
+      await Promise.all(keys.map((key, index) => store.set(key, index, 60)));
+      expect(await Promise.all(keys.map((key) => store.get(key)))).toStrictEqual(
+        keys.map((_, index) => index),
+      );
+      expect((await store.getStats()).totalItems).toBe(keys.length);
+    });
+
+    it('that are not there read as undefined', async () => {
+      expect(await open().get('absent')).toBeUndefined();
+    });
+
+    for (const key of notStrings) {
+      fixed(`must be strings, not ${String(key)} (${typeof key})`, async () => {
+        const store = open();
+        for (const call of [
+          () => store.get(key),
+          () => store.set(key, 1, 60),
+          () => store.delete(key),
+        ]) {
+          const promise = call();
+          expect(promise).toBeInstanceOf(Promise);
+          const error = await promise.catch((/** @type {unknown} */ e) => e);
+          expect(error).toBeInstanceOf(TypeError);
+          expect(error.message).toMatch(/^hash must be .+, got ./);
+        }
+      });
+    }
+  });
+
+  describe('time to live', () => {
+    it('ends on the millisecond', async () => {
+      const store = open();
+      await store.set('key', 'value', 10);
+      clock.set(START + 9_999);
+      expect(await store.get('key')).toBe('value');
+      clock.set(START + 10_000);
+      expect(await store.get('key')).toBeUndefined();
+    });
+
+    it('may be a fraction', async () => {
+      const store = open();
+      await store.set('key', 'value', 0.0025);
+      clock.set(START + 2);
+      expect(await store.get('key')).toBe('value');
+      clock.set(START + 3);
+      expect(await store.get('key')).toBeUndefined();
+    });
+
+    for (const ttl of [0, -0, -1, -1e300, Number.NEGATIVE_INFINITY]) {
+      it(`of ${ttl} has ended at once`, async () => {
+        const store = open();
+        await store.set('key', 'value', ttl);
+        expect((await store.getStats()).totalItems).toBe(1);
+        expect(await store.get('key')).toBeUndefined();
+        expect((await store.getStats()).totalItems).toBe(0);
+      });
+    }
+
+    for (const ttl of [1e9, 1e300, Number.POSITIVE_INFINITY]) {
+      it(`of ${ttl} does not end soon`, async () => {
+        const store = open({ cleanupIntervalMs: 1e9 });
+        await store.set('key', 'value', ttl);
+        clock.set(START + 20 * 365 * 86_400_000);
+        expect(await store.get('key')).toBe('value');
+        await store.cleanup();
+        expect(await store.get('key')).toBe('value');
+      });
+    }
+
+    for (const ttl of [Number.NaN, undefined, null, '60', {}, 60n]) {
+      fixed(`must be a number, not ${String(ttl)} (${typeof ttl})`, async () => {
+        const store = open();
+        const error = await store.set('key', 'value', ttl).catch((/** @type {unknown} */ e) => e);
+        expect(error).toBeInstanceOf(TypeError);
+        expect(error.message).toMatch(/^ttlSeconds must be .+, got ./);
+        expect((await store.getStats()).totalItems).toBe(0);
+      });
+    }
+
+    it('starts anew with each set', async () => {
+      const store = open();
+      await store.set('longer', 1, 1);
+      await store.set('longer', 2, 100);
+      await store.set('shorter', 1, 100);
+      await store.set('shorter', 2, 1);
+      clock.set(START + 1_000);
+      expect(await store.get('longer')).toBe(2);
+      expect(await store.get('shorter')).toBeUndefined();
+    });
+
+    ours('counts from the call, whatever a toJSON stores meanwhile', async () => {
+      const store = open();
+      let inner;
+      const toJSON = () => {
+        clock.set(START + 5_000);
+        inner = store.set('inner', 1, 10);
+        return 'outer';
+      };
+      await store.set('outer', { toJSON }, 10);
+      await inner;
+      clock.set(START + 10_000);
+      expect(await store.get('outer')).toBeUndefined();
+      clock.set(START + 14_999);
+      expect(await store.get('inner')).toBe(1);
+      clock.set(START + 15_000);
+      expect(await store.get('inner')).toBeUndefined();
+    });
+
+    it('follows a clock that is set back', async () => {
+      const store = open();
+      await store.set('key', 'value', 10);
+      clock.set(START - 60_000);
+      expect(await store.get('key')).toBe('value');
+    });
+  });
+
+  describe('maxEntrySizeBytes', () => {
+    it('counts the JSON text in UTF-8', async () => {
+      const store = open({ maxEntrySizeBytes: 10 });
+      const sizes = {
+        ascii: '12345678',
+        ascii1: '123456789',
+        latin: 'éééé',
+        latin1: 'ééééé',
+        emoji: '\u{1F9B8}\u{1F9B8}',
+        emoji1: '\u{1F9B8}\u{1F9B8}a',
+        escape: '\n\n\n\n',
+        escape1: '\n\n\n\na',
+        surrogate: '\ud800',
+        surrogate1: '\ud800aaa',
+      };
+      for (const [key, value] of Object.entries(sizes)) await store.set(key, value, 60);
+      for (const [key, value] of Object.entries(sizes)) {
+        expect([key, await store.get(key)]).toStrictEqual([
+          key,
+          key.endsWith('1') ? undefined : value,
+        ]);
+      }
+    });
+
+    it('counts undefined as its 13-byte marker', async () => {
+      const small = open({ maxEntrySizeBytes: 12 });
+      await small.set('key', undefined, 60);
+      expect((await small.getStats()).totalItems).toBe(0);
+      const enough = open({ maxEntrySizeBytes: 13 });
+      await enough.set('key', undefined, 60);
+      expect((await enough.getStats()).totalItems).toBe(1);
+    });
+
+    it('is 5 MiB by default', async () => {
+      const store = open();
+      await store.set('fits', 'x'.repeat(5 * MIB - 2), 60);
+      await store.set('does not', 'x'.repeat(5 * MIB - 1), 60);
+      expect((await store.get('fits')).length).toBe(5 * MIB - 2);
+      expect(await store.get('does not')).toBeUndefined();
+    });
+
+    it('keeps the earlier value of a key', async () => {
+      const store = open({ maxEntrySizeBytes: 10 });
+      await store.set('key', 'old', 60);
+      expect(await store.set('key', 'too long for it', 60)).toBeUndefined();
+      expect(await store.get('key')).toBe('old');
+    });
+
+    it('of 0 keeps nothing, of Infinity everything', async () => {
+      const none = open({ maxEntrySizeBytes: 0 });
+      await none.set('key', 1, 60);
+      expect(await none.get('key')).toBeUndefined();
+      const all = open({ maxEntrySizeBytes: Number.POSITIVE_INFINITY });
+      await all.set('key', 'x'.repeat(6 * MIB), 60);
+      expect((await all.get('key')).length).toBe(6 * MIB);
+    });
+  });
+
+  describe('delete and clear', () => {
+    it('delete removes one entry', async () => {
+      const store = open();
+      await store.set('a', 1, 60);
+      await store.set('b', 2, 60);
+      expect(await store.delete('a')).toBeUndefined();
+      expect(await store.get('a')).toBeUndefined();
+      expect(await store.get('b')).toBe(2);
+      await expect(store.delete('a')).resolves.toBeUndefined();
+    });
+
+    it('clear removes all entries', async () => {
+      const store = open();
+      for (let i = 0; i < 20; i++) await store.set(`key-${i}`, i, 60);
+      expect(await store.clear()).toBeUndefined();
+      expect((await store.getStats()).totalItems).toBe(0);
+      expect(await store.get('key-3')).toBeUndefined();
+      await store.set('key-3', 'again', 60);
+      expect(await store.get('key-3')).toBe('again');
+    });
+  });
+
+  describe('stats', () => {
+    it('count entries and those past their time', async () => {
+      const store = open();
+      await store.set('short', 1, 1);
+      await store.set('long', 1, 100);
+      clock.set(START + 1_000);
+      expect(await store.getStats()).toMatchObject({ totalItems: 2, expiredItems: 0 });
+      clock.set(START + 1_001);
+      const stats = await store.getStats();
+      expect(stats).toBeInstanceOf(Object);
+      expect(Object.keys(stats).sort()).toStrictEqual([
+        'databaseSizeKB',
+        'expiredItems',
+        'totalItems',
+      ]);
+      expect(stats).toMatchObject({ totalItems: 2, expiredItems: 1 });
+    });
+
+    it('give the size of the database in KB', async () => {
+      const store = open();
+      const before = (await store.getStats()).databaseSizeKB;
+      await store.set('key', 'x'.repeat(100 * 1024), 60);
+      const after = (await store.getStats()).databaseSizeKB;
+      expect(Number.isInteger(before) && before > 0).toBe(true);
+      expect(after - before).toBeGreaterThanOrEqual(96);
+      expect(after - before).toBeLessThanOrEqual(120);
+    });
+  });
+
+  describe('cleanup', () => {
+    it('removes what is past its time and nothing else', async () => {
+      const store = open();
+      await store.set('short', 1, 1);
+      await store.set('long', 1, 100);
+      clock.set(START + 1_001);
+      expect(await store.cleanup()).toBeUndefined();
+      expect(await store.getStats()).toMatchObject({ totalItems: 1, expiredItems: 0 });
+      expect(await store.get('long')).toBe(1);
+    });
+
+    it('runs every minute by default', async () => {
+      const store = open();
+      await store.set('key', 1, 1);
+      await clock.advanceAsync(59_999);
+      expect((await store.getStats()).totalItems).toBe(1);
+      await clock.advanceAsync(1);
+      expect((await store.getStats()).totalItems).toBe(0);
+    });
+
+    it('runs every cleanupIntervalMs', async () => {
+      const store = open({ cleanupIntervalMs: 5_000 });
+      for (let round = 1; round <= 3; round++) {
+        await store.set('key', round, 1);
+        await clock.advanceAsync(4_999);
+        expect((await store.getStats()).totalItems).toBe(1);
+        await clock.advanceAsync(1);
+        expect((await store.getStats()).totalItems).toBe(0);
+      }
+    });
+
+    it('runs when the clock is advanced synchronously', async () => {
+      const store = open({ cleanupIntervalMs: 5_000 });
+      await store.set('key', 1, 1);
+      clock.advance(5_000);
+      await turn();
+      expect((await store.getStats()).totalItems).toBe(0);
+    });
+
+    for (const [test, interval] of /** @type {const} */ ([
+      [ours, 0], // an interval of 0 would hang the fake clock under 0.2.0
+      [it, Number.POSITIVE_INFINITY],
+      [fixed, 2 ** 31],
+      [fixed, 1e15],
+    ])) {
+      test(`with an interval of ${interval} does not run`, async () => {
+        const store = open({ cleanupIntervalMs: interval });
+        await store.set('key', 1, 0.001);
+        await clock.advanceAsync(50);
+        expect(await store.getStats()).toMatchObject({ totalItems: 1, expiredItems: 1 });
+      });
+    }
+  });
+
+  describe('calls that are not awaited', () => {
+    fixed('take effect in their order', async () => {
+      const store = open();
+      const results = await Promise.all([
+        store.get('key'),
+        store.set('key', 1, 60),
+        store.get('key'),
+        store.set('key', 2, 60),
+        store.get('key'),
+        store.delete('key'),
+        store.get('key'),
+        store.set('key', 3, 60),
+        store.clear(),
+        store.get('key'),
+      ]);
+      expect(results).toStrictEqual([
+        undefined,
+        undefined,
+        1,
+        undefined,
+        2,
+        undefined,
+        undefined,
+        undefined,
+        undefined,
+        undefined,
+      ]);
+    });
+
+    fixed('take effect in their order, however large', async () => {
+      const store = open({ maxEntrySizeBytes: 700_000 });
+      // As many in UTF-16, and in UTF-8, of either kind.
+      const large = (/** @type {number} */ n) =>
+        n + (n % 2 ? 'é'.repeat(300_000) : '🦸'.repeat(150_000));
+      const written = Array.from({ length: 30 }, (_, n) => store.set(`key ${n}`, large(n), 60));
+      const [, last, , deleted, , small, stats] = await Promise.all([
+        store.set('key 0', 'é'.repeat(350_001), 60),
+        store.get('key 29'),
+        store.delete('key 28'),
+        store.get('key 28'),
+        store.set('key 29', 'small', 60),
+        store.get('key 29'),
+        store.getStats(),
+        ...written,
+      ]);
+      expect(last === large(29)).toBe(true);
+      expect([deleted, small, stats.totalItems]).toStrictEqual([undefined, 'small', 29]);
+      for (let n = 0; n < 28; n++) expect((await store.get(`key ${n}`)) === large(n)).toBe(true);
+    });
+
+    fixed('take effect in their order around an expired entry', async () => {
+      const store = open();
+      await store.set('key', 'old', 1);
+      clock.set(START + 1_001);
+      const [old, , stats, fresh] = await Promise.all([
+        store.get('key'),
+        store.set('key', 'new', 60),
+        store.getStats(),
+        store.get('key'),
+      ]);
+      expect([old, fresh]).toStrictEqual([undefined, 'new']);
+      expect(stats).toMatchObject({ totalItems: 1, expiredItems: 0 });
+      expect(await store.get('key')).toBe('new');
+    });
+
+    fixed('leave an entry that was stored anew, with the same expiry', async () => {
+      const store = open();
+      await store.set('key', 'old', 0);
+      await Promise.all([store.delete('other'), store.get('key'), store.set('key', 'new', 0)]);
+      expect((await store.getStats()).totalItems).toBe(1);
+    });
+
+    it('do not disturb each other when one fails', async () => {
+      const store = open();
+      const results = await Promise.allSettled([
+        store.set('a', 1, 60),
+        store.set('b', 1n, 60),
+        store.set('c', 3, 60),
+        store.get('a'),
+        store.get('b'),
+        store.get('c'),
+      ]);
+      expect(results.map(({ status }) => status)).toStrictEqual([
+        'fulfilled',
+        'rejected',
+        'fulfilled',
+        'fulfilled',
+        'fulfilled',
+        'fulfilled',
+      ]);
+      expect(results.slice(3).map((result) => /** @type {any} */ (result).value)).toStrictEqual([
+        1,
+        undefined,
+        3,
+      ]);
+    });
+
+    it('are all done, in a great number', async () => {
+      const store = open();
+      const n = 200;
+      await Promise.all(Array.from({ length: n }, (_, i) => store.set(`key-${i % 100}`, i, 60)));
+      const read = await Promise.all(Array.from({ length: 100 }, (_, i) => store.get(`key-${i}`)));
+      expect(read).toStrictEqual(Array.from({ length: 100 }, (_, i) => i + 100));
+    });
+  });
+
+  describe('the constructor', () => {
+    it('needs no options', async () => {
+      const [one, other] = [new Store(), new Store({})];
+      await one.set('key', 1, 60);
+      expect(await one.get('key')).toBe(1);
+      expect(await other.get('key')).toBeUndefined();
+      one.destroy();
+      other.destroy();
+    });
+
+    it('takes undefined for the default', async () => {
+      const store = open({ cleanupIntervalMs: undefined, maxEntrySizeBytes: undefined });
+      await store.set('key', 1, 1);
+      await clock.advanceAsync(60_000);
+      expect((await store.getStats()).totalItems).toBe(0);
+    });
+
+    for (const option of ['cleanupIntervalMs', 'maxEntrySizeBytes']) {
+      for (const value of [
+        Number.NaN,
+        -1,
+        Number.NEGATIVE_INFINITY,
+        null,
+        '5',
+        true,
+        {},
+        [],
+        1n,
+        Symbol('s'),
+      ]) {
+        fixed(
+          `refuses ${option}: ${Array.isArray(value) ? '[]' : String(value)} (${typeof value})`,
+          () => {
+            const error = thrownBy(() => open({ [option]: value }));
+            expect(error).toBeInstanceOf(TypeError);
+            expect(error.message).toMatch(new RegExp(`^${option} must be .+, got .`));
+          },
+        );
+      }
+    }
+
+    for (const value of [null, 42, true, Symbol('s'), {}, { prepare: 1, exec: 2 }]) {
+      fixed(`refuses database: ${JSON.stringify(value) ?? String(value)}`, () => {
+        const error = thrownBy(() => open({ database: value }));
+        expect(error).toBeInstanceOf(TypeError);
+        expect(error.message).toMatch(/^database must be .+, got ./);
+      });
+    }
+
+    it('refuses a path in a directory that does not exist', () => {
+      const error = thrownBy(() => open({ database: harness.pathOf('absent/stores.db') }));
+      expect(error).toBeInstanceOf(TypeError);
+      expect(error.message).toBe('Cannot open database because the directory does not exist');
+    });
+
+    /** @param {() => unknown} make */
+    function thrownBy(make) {
+      try {
+        make();
+      } catch (error) {
+        return /** @type {Error} */ (error);
+      }
+      throw new Error('nothing was thrown');
+    }
+  });
+
+  describe('methods', () => {
+    it('return promises', async () => {
+      const store = open();
+      const promises = [
+        store.set('key', 1, 60),
+        store.get('key'),
+        store.getStats(),
+        store.cleanup(),
+        store.delete('key'),
+        store.clear(),
+        store.close(),
+      ];
+      for (const promise of promises) expect(promise).toBeInstanceOf(Promise);
+      await Promise.allSettled(promises);
+    });
+  });
+
+  describe('after close', () => {
+    /** @type {[string, (store: any) => Promise<any>][]} */
+    const checked = [
+      ['get', (store) => store.get('key')],
+      ['set', (store) => store.set('key', 1, 60)],
+      ['delete', (store) => store.delete('key')],
+      ['clear', (store) => store.clear()],
+    ];
+    /** @type {[string, (store: any) => Promise<any>][]} */
+    const uncheckedBefore = [
+      ['getStats', (store) => store.getStats()],
+      ['cleanup', (store) => store.cleanup()],
+    ];
+    for (const [test, cases] of /** @type {const} */ ([
+      [it, checked],
+      [fixed, uncheckedBefore],
+    ])) {
+      for (const [name, call] of cases) {
+        test(`${name} is refused`, async () => {
+          for (const end of ['close', 'destroy']) {
+            const store = open();
+            await store[end]();
+            const error = await call(store).catch((/** @type {any} */ e) => e);
+            expect(error).toBeInstanceOf(Error);
+            expect(error.name).toBe('Error');
+            expect(error.message).toBe(destroyed);
+          }
+        });
+      }
+    }
+
+    it('closing again does nothing', async () => {
+      const store = open();
+      expect(await store.close()).toBeUndefined();
+      expect(await store.close()).toBeUndefined();
+      expect(store.destroy()).toBeUndefined();
+      expect(store.destroy()).toBeUndefined();
+      await store.close();
+    });
+
+    it('no cleanup runs', async () => {
+      const store = open({ cleanupIntervalMs: 1_000 });
+      const other = open({ cleanupIntervalMs: 1_000_000 });
+      await other.set('key', 1, 0.5);
+      await store.close();
+      await clock.advanceAsync(5_000);
+      expect((await other.getStats()).totalItems).toBe(1);
+    });
+
+    fixed('what was called before is done', async () => {
+      const store = open();
+      const calls = [store.set('key', 1, 60), store.get('key'), store.getStats()];
+      store.destroy();
+      const [, read, stats] = await Promise.all(calls);
+      expect(read).toBe(1);
+      expect(stats.totalItems).toBe(1);
+      await expect(store.get('key')).rejects.toThrow(destroyed);
+    });
+
+    fixed('Symbol.asyncDispose closes', async () => {
+      const store = open();
+      const disposed = store[harness.asyncDispose]();
+      expect(disposed).toBeInstanceOf(Promise);
+      expect(await disposed).toBeUndefined();
+      await expect(store.get('key')).rejects.toThrow(destroyed);
+      await store[harness.asyncDispose]();
+    });
+  });
+
+  describe('a file', () => {
+    shared('keeps entries from one store to the next', async () => {
+      const store = open();
+      await store.set('key', { kept: true }, 60);
+      await store.set('short', 1, 1);
+      await store.close();
+      clock.set(START + 1_000);
+      const next = open();
+      expect(await next.get('key')).toStrictEqual({ kept: true });
+      expect(await next.get('short')).toBeUndefined();
+    });
+
+    shared('is shared by the stores on it', async () => {
+      const [one, other] = [open(), open()];
+      await one.set('key', 1, 60);
+      expect(await other.get('key')).toBe(1);
+      await other.delete('key');
+      expect(await one.get('key')).toBeUndefined();
+      await one.close();
+      await other.set('key', 2, 60);
+      expect(await other.get('key')).toBe(2);
+    });
+
+    sharedFixed('sees calls on its stores in their order', async () => {
+      const [one, other] = [open(), open()];
+      const pending = [
+        one.set('key', 1, 60),
+        other.get('key'),
+        other.set('key', 2, 60),
+        one.get('key'),
+        one.close(),
+        other.get('key'),
+      ];
+      expect(await Promise.all(pending)).toStrictEqual([undefined, 1, undefined, 2, undefined, 2]);
+    });
+  });
+};

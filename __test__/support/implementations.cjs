@@ -1,0 +1,42 @@
+'use strict';
+// Whose stores a test is about, and how they are given their database.
+
+const Database = require('better-sqlite3');
+const { onConnections } = require('./on-connections.cjs');
+
+/**
+ * @typedef {object} Subject
+ * @property {'ours' | '0.2.0'} version
+ * @property {'path' | 'connection'} by
+ * @property {number} [timeout]  of the connection: how long it waits for a lock, in ms
+ */
+
+/** @type {Subject} */
+const OURS_ON_PATHS = { version: 'ours', by: 'path' };
+/** @type {Subject} */
+const OURS_ON_CONNECTIONS = { version: 'ours', by: 'connection' };
+
+/**
+ * A connection as an application makes it whose processes share a file.
+ * @param {string} path
+ * @param {number} [timeout]  how long to wait for a lock, in ms
+ */
+function connect(path, timeout = 5_000) {
+  const connection = new Database(path, { timeout });
+  connection.pragma('journal_mode = WAL');
+  connection.pragma('synchronous = NORMAL');
+  return connection;
+}
+
+/**
+ * The store classes of a subject. All take a path as `database`; those on connections open one for it, which all
+ * stores of the process share.
+ * @param {Subject} subject
+ * @returns {Promise<Record<string, any>>}
+ */
+async function storesOf({ version, by, timeout }) {
+  const stores = version === 'ours' ? require('../..') : await import('sqlite-store-0.2.0');
+  return by === 'path' ? stores : onConnections(stores, (path) => connect(path, timeout));
+}
+
+module.exports = { OURS_ON_CONNECTIONS, OURS_ON_PATHS, connect, storesOf };

@@ -1,0 +1,21 @@
+// A directory of its own for each test.
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach } from 'vitest';
+
+/** A directory of its own for each test of the suite that calls this. */
+export function isolate() {
+  let directory = '';
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'lifecycle-'));
+  });
+  afterEach(() => {
+    rmSync(directory, { recursive: true, force: true });
+  });
+  return {
+    /** @param {string[]} names */
+    path: (...names) => join(directory, ...names),
+    files: () => readdirSync(directory).sort(),
+  };
+}
