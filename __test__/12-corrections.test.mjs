@@ -16,7 +16,7 @@ const { storesOf } = require('./support/implementations.cjs');
 const { run } = require('./support/processes.cjs');
 
 /**
- * @typedef {import('./support/implementations.cjs').Subject} Subject
+ * @typedef {import('./support/implementations.cjs').Implementation} Implementation
  *
  * @typedef {object} Correction
  * @property {string} before  what 0.2.0 does
@@ -49,7 +49,7 @@ function settling(promise, limit = HANG_MS) {
     (await Promise.race([at, sleep(limit, Number.POSITIVE_INFINITY)])) - start;
 }
 
-/** Stores of one subject on one file, here and in other processes. */
+/** Stores of one implementation on one file, here and in other processes. */
 class Scene {
   #directory = mkdtempSync(path.join(tmpdir(), 'corrections-'));
   file = path.join(this.#directory, 'stores.db');
@@ -58,9 +58,9 @@ class Scene {
   /** @type {Remote[]} */
   #remotes = [];
 
-  /** @param {Subject} subject @param {Record<string, any>} stores */
-  constructor(subject, stores) {
-    this.subject = subject;
+  /** @param {Implementation} implementation @param {Record<string, any>} stores */
+  constructor(implementation, stores) {
+    this.implementation = implementation;
     this.stores = stores;
   }
 
@@ -75,10 +75,10 @@ class Scene {
    * A store in another process.
    * @param {string} name
    * @param {Record<string, unknown>} [options]
-   * @param {Subject} [subject]
+   * @param {Implementation} [implementation]
    */
-  async elsewhere(name, options, subject = this.subject) {
-    const remote = await Remote.start(subject);
+  async elsewhere(name, options, implementation = this.implementation) {
+    const remote = await Remote.start(implementation);
     this.#remotes.push(remote);
     const store = await remote.make(name, { database: this.file, ...options });
     return {
@@ -117,12 +117,12 @@ const corrections = [
     before:
       '`require()` of the rate limit stores throws with default options (the client’s CJS build hides its exports)',
     now: 'works; nothing is imported from the client',
-    async observe({ subject, stores, file }) {
-      const name = subject.version === 'ours' ? '../index.js' : 'sqlite-store-0.2.0';
+    async observe({ implementation, stores, file }) {
+      const name = implementation.version === 'ours' ? '../index.js' : 'sqlite-store-0.2.0';
       const required = require(name);
       // On connections the classes are those of `stores`, which are `required` too.
       const { SQLiteRateLimitStore, SqliteAdaptiveRateLimitStore } =
-        subject.by === 'connection' ? stores : required;
+        implementation.by === 'connection' ? stores : required;
       const told = [];
       for (const Store of [SQLiteRateLimitStore, SqliteAdaptiveRateLimitStore]) {
         try {
@@ -306,16 +306,17 @@ const corrections = [
       /** @type {Record<string, number>} */
       const waited = {};
       await Promise.all(
-        [scene.subject, /** @type {Subject} */ ({ version: '0.2.0', by: 'path' })].map(
-          async (subject, index) => {
-            const owner = await scene.elsewhere('SQLiteDedupeStore', {}, subject);
-            await owner.call('register', `job ${index}`);
-            const settled = settling(store.waitFor(`job ${index}`), TAKEOVER_MS);
-            const killed = clock();
-            await owner.remote.kill();
-            waited[index === 0 ? 'its own' : 'of 0.2.0'] = await settled(killed);
-          },
-        ),
+        [
+          scene.implementation,
+          /** @type {Implementation} */ ({ version: '0.2.0', by: 'path' }),
+        ].map(async (implementation, index) => {
+          const owner = await scene.elsewhere('SQLiteDedupeStore', {}, implementation);
+          await owner.call('register', `job ${index}`);
+          const settled = settling(store.waitFor(`job ${index}`), TAKEOVER_MS);
+          const killed = clock();
+          await owner.remote.kill();
+          waited[index === 0 ? 'its own' : 'of 0.2.0'] = await settled(killed);
+        }),
       );
       return waited;
     },
@@ -381,8 +382,8 @@ const corrections = [
     before: 'closing a shared handle before the store kills the process (unhandled rejection)',
     now: 'quiet',
     only: 'connection',
-    async observe({ subject, file }) {
-      const input = { subject, path: file };
+    async observe({ implementation, file }) {
+      const input = { implementation, path: file };
       const { code, stdout, stderr } = await run('closed-connection.cjs', input);
       return { code, output: stdout, errors: stderr };
     },
@@ -570,27 +571,27 @@ const corrections = [
 
 for (const correction of corrections) {
   const { before, now, only, cases = [], observe, here, there } = correction;
-  /** @type {Subject[]} */
-  const subjects = [
+  /** @type {Implementation[]} */
+  const implementations = [
     { version: '0.2.0', by: only ?? 'path' },
     .../** @type {const} */ (['path', 'connection'])
       .filter((by) => only === undefined || by === only)
-      .map((by) => /** @type {Subject} */ ({ version: 'ours', by })),
+      .map((by) => /** @type {Implementation} */ ({ version: 'ours', by })),
   ];
 
-  for (const subject of subjects) {
-    const isOurs = subject.version === 'ours';
-    const title = isOurs ? `ours on a ${subject.by}: ${now}` : '0.2.0';
+  for (const implementation of implementations) {
+    const isOurs = implementation.version === 'ours';
+    const title = isOurs ? `ours on a ${implementation.by}: ${now}` : '0.2.0';
     describe(`${before} – ${title}`, () => {
       /** @type {Record<string, any>} */
       let stores;
       /** @type {Scene} */
       let scene;
       beforeAll(async () => {
-        stores = await storesOf(subject);
+        stores = await storesOf(implementation);
       });
       beforeEach(() => {
-        scene = new Scene(subject, stores);
+        scene = new Scene(implementation, stores);
       });
       afterEach(() => scene.end());
 

@@ -522,7 +522,7 @@ describe('close() and destroy()', () => {
     expect(await read.get('key')).toBe(2);
   });
 
-  it('only the last store on a file removes its companions', async () => {
+  it('only the last store on a file removes its sidecars', async () => {
     const [one, other, third] = [
       open(SQLiteCacheStore),
       open(SQLiteRateLimitStore),

@@ -202,7 +202,7 @@ describe('a thread that ends with writes pending', () => {
   ])('%s commits them', async (form, code) => {
     // With and without another store on the file.
     for (const id of ['alone', 'accompanied']) {
-      const companion = id === 'alone' ? undefined : open(SQLiteCacheStore);
+      const sidecar = id === 'alone' ? undefined : open(SQLiteCacheStore);
       const { worker, ended, result, go } = await start('end', { id, form, rounds: 300 });
       go();
       if (form === 'terminate()') {
@@ -217,10 +217,10 @@ describe('a thread that ends with writes pending', () => {
         `${id}:*`,
       );
       expect(count, id).toEqual([[expected]]);
-      if (companion) {
-        expect((await companion.get(`${id}:big`)).length).toBe(2_000_000);
-        await companion.set('afterwards', 1, 60);
-        companion.destroy();
+      if (sidecar) {
+        expect((await sidecar.get(`${id}:big`)).length).toBe(2_000_000);
+        await sidecar.set('afterwards', 1, 60);
+        sidecar.destroy();
       }
       expect(files()).toEqual(['stores.db']);
     }

@@ -49,10 +49,12 @@ afterEach(async () => {
 
 /**
  * @param {number} count
- * @param {import('./support/implementations.cjs').Subject} [subject]
+ * @param {import('./support/implementations.cjs').Implementation} [implementation]
  */
-async function start(count, subject) {
-  const started = await Promise.all(Array.from({ length: count }, () => Remote.start(subject)));
+async function start(count, implementation) {
+  const started = await Promise.all(
+    Array.from({ length: count }, () => Remote.start(implementation)),
+  );
   remotes.push(...started);
   return started;
 }

@@ -64,33 +64,33 @@ afterEach(async () => {
 /**
  * @typedef {object} Backend
  * @property {string} title
- * @property {import('./support/implementations.cjs').Subject} subject
+ * @property {import('./support/implementations.cjs').Implementation} implementation
  * @property {Record<string, unknown>} [own]  options of every store
  * @property {number} rounds  of what is to happen again and again
  */
 /** @type {Backend[]} */
 const backends = [
-  { title: 'on a path', subject: OURS_ON_PATHS, rounds: 100 },
+  { title: 'on a path', implementation: OURS_ON_PATHS, rounds: 100 },
   {
     title: "on a path, journalMode 'delete'",
-    subject: OURS_ON_PATHS,
+    implementation: OURS_ON_PATHS,
     own: { journalMode: 'delete' },
     rounds: 20,
   },
-  { title: 'on connections', subject: OURS_ON_CONNECTIONS, rounds: 100 },
+  { title: 'on connections', implementation: OURS_ON_CONNECTIONS, rounds: 100 },
 ];
 
-describe.each(backends)('$title', ({ title, subject, own, rounds }) => {
+describe.each(backends)('$title', ({ title, implementation, own, rounds }) => {
   const measured = (/** @type {string} */ text) => console.log(`coordination, ${title}: ${text}`);
 
   beforeEach(() => {
     // One connection alone can change the journal mode of a file.
-    if (subject.by === 'connection') connect(file).close();
+    if (implementation.by === 'connection') connect(file).close();
   });
 
   /** @param {number} count */
   async function start(count) {
-    const started = await Promise.all(numbers(count).map(() => Remote.start(subject)));
+    const started = await Promise.all(numbers(count).map(() => Remote.start(implementation)));
     remotes.push(...started);
     return started;
   }

@@ -50,10 +50,9 @@ const close = (input) => new Program('killed.cjs', { ...input, close: true }).do
  */
 function look(file) {
   const copy = `${file}-copy`;
-  for (const companion of ['', '-wal', '-journal', '-shm'])
-    rmSync(copy + companion, { force: true });
-  for (const companion of ['', '-wal', '-journal'])
-    if (existsSync(file + companion)) copyFileSync(file + companion, copy + companion);
+  for (const sidecar of ['', '-wal', '-journal', '-shm']) rmSync(copy + sidecar, { force: true });
+  for (const sidecar of ['', '-wal', '-journal'])
+    if (existsSync(file + sidecar)) copyFileSync(file + sidecar, copy + sidecar);
   const db = new Database(copy);
   try {
     return { integrity: db.pragma('integrity_check', { simple: true }), state: read(db) };
@@ -128,8 +127,7 @@ async function series(name, options, seed) {
   const { integrity, state } = look(file);
   expect(integrity).toBe('ok');
   expect(state).toEqual(before);
-  for (const companion of ['-wal', '-shm'])
-    expect(existsSync(file + companion), companion).toBe(false);
+  for (const sidecar of ['-wal', '-shm']) expect(existsSync(file + sidecar), sidecar).toBe(false);
   return told;
 }
 

@@ -53,7 +53,7 @@ const encode = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 const text = (x, y, content, kind = '', anchor = 'start') =>
   `<text x="${x}" y="${y}" class="${kind}" text-anchor="${anchor}">${encode(content)}</text>`;
 
-/** @param {import('./timed.mjs').Timed[]} all */
+/** @param {import('./latency.mjs').Latency[]} all */
 export function chart(all) {
   const shown = CASES.flatMap((name) => {
     const found = all.find(({ benchmark }) => benchmark.name === name);

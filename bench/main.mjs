@@ -12,19 +12,19 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { install } from '../scripts/npm.mjs';
+import { baseline } from './baseline.mjs';
 import { cases } from './cases.mjs';
 import { chart } from './chart.mjs';
 import { coldStart } from './cold-start.mjs';
-import { floor } from './floor.mjs';
+import { cleanup, stalls } from './event-loop-delay.mjs';
 import { instructions } from './instructions.mjs';
+import { sections as latencySections, timeCase } from './latency.mjs';
 import { machine } from './machine.mjs';
 import { addBuild, buildOf } from './peers.mjs';
 import { processes } from './processes.mjs';
 import { reads } from './reads.mjs';
 import { readable, report } from './report.mjs';
 import { disk, memory } from './space.mjs';
-import { cleanup, stalls } from './stalls.mjs';
-import { timeCase, sections as timedSections } from './timed.mjs';
 import { waiting } from './waiting.mjs';
 
 const { values: options } = parseArgs({
@@ -37,7 +37,7 @@ const { values: options } = parseArgs({
 });
 const rounds = Number(options.rounds);
 const isChosen = ({ name = '' }) => name.includes(options.only);
-const others = {
+const measures = {
   stalls,
   cleanup,
   processes,
@@ -79,17 +79,18 @@ for (const benchmark of cases.filter(isChosen)) {
   print({ name: benchmark.name, values: timed[timed.length - 1].times }, 'µs');
 }
 const measured = [];
-for (const [name, measure] of Object.entries(others)) {
+for (const [name, measure] of Object.entries(measures)) {
   if (!isChosen({ name })) continue;
   const section = await measure();
   measured.push(section);
   console.log(section.title);
   for (const row of section.rows) print(row, section.unit);
 }
-const inRust = isChosen({ name: 'floor' }) ? await floor() : { sqlite: '', times: {} };
-for (const [name, us] of Object.entries(inRust.times)) print({ name, values: { floor: us } }, 'µs');
+const inRust = isChosen({ name: 'baseline' }) ? await baseline() : { sqlite: '', times: {} };
+for (const [name, us] of Object.entries(inRust.times))
+  print({ name, values: { baseline: us } }, 'µs');
 
-const sections = [...timedSections(timed, inRust.times), ...measured];
+const sections = [...latencySections(timed, inRust.times), ...measured];
 const verdicts = sections.flatMap(({ verdicts = [] }) => verdicts);
 console.log();
 for (const { name, wanted, found, reached } of verdicts)

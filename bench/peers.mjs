@@ -125,26 +125,26 @@ export const definitions = {
   '@keyv/sqlite': {
     what: '`keyv` on `@keyv/sqlite`, its own serialization; its connection set to WAL and NORMAL',
     on: 'path',
-    open: async ({ file }) => (await import('./others.mjs')).keyvStore(file),
+    open: async ({ file }) => (await import('./adapters.mjs')).keyvStore(file),
     durability: NOT_FLUSHED,
   },
   lmdb: {
     what: '`lmdb` with its defaults (MessagePack), an awaited `put`; expiry added',
     on: 'path',
-    open: async ({ file }) => (await import('./others.mjs')).lmdbStore(file),
+    open: async ({ file }) => (await import('./adapters.mjs')).lmdbStore(file),
     durability: 'flush follows',
   },
   'rate-limiter-flexible': {
     what: '`RateLimiterSQLite` on better-sqlite3: one counter per fixed window, so it knows no sliding window; `canProceed` is its `get`, `record` its `consume`',
     on: 'connection',
     open: async ({ connection }) =>
-      (await import('./others.mjs')).flexibleLimiter(connection, SEEDED),
+      (await import('./adapters.mjs')).flexibleLimiter(connection, SEEDED),
     durability: NOT_FLUSHED,
   },
   'JSON alone': {
     what: '`JSON.parse` and `JSON.stringify` with the texts in a `Map`: what they alone take of a call',
     on: 'memory',
-    open: async () => (await import('./others.mjs')).jsonAlone(),
+    open: async () => (await import('./adapters.mjs')).jsonAlone(),
     durability: NONE,
   },
 };

@@ -1,6 +1,6 @@
 // docs/benchmark.md.
 
-import { definition as floor } from './floor.mjs';
+import { definition as baseline } from './baseline.mjs';
 import { definitions, durabilities } from './peers.mjs';
 
 /**
@@ -14,7 +14,7 @@ import { definitions, durabilities } from './peers.mjs';
  */
 /** @typedef {{ name: string, wanted: string, found: string, reached: boolean }} Verdict */
 
-const peers = { ...definitions, floor };
+const peers = { ...definitions, baseline };
 
 /** @param {number} value */
 export function readable(value) {

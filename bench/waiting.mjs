@@ -6,10 +6,10 @@ import { withDirectory } from './directory.mjs';
 import { median } from './measure.mjs';
 import { connect, fileOf } from './peers.mjs';
 
-/** @typedef {import('../__test__/support/implementations.cjs').Subject} Subject */
+/** @typedef {import('../__test__/support/implementations.cjs').Implementation} Implementation */
 
-/** @type {Record<string, Subject>} */
-const subjects = {
+/** @type {Record<string, Implementation>} */
+const implementations = {
   ours: { version: 'ours', by: 'path' },
   'ours on a connection': { version: 'ours', by: 'connection' },
 };
@@ -35,7 +35,7 @@ const withTwo = (peer, name, work) =>
     const file = fileOf(peer, directory);
     // One connection alone can change the journal mode of a file.
     (await connect(file)).close();
-    const remotes = await Promise.all([1, 2].map(() => Remote.start(subjects[peer])));
+    const remotes = await Promise.all([1, 2].map(() => Remote.start(implementations[peer])));
     try {
       const each = remotes.map(async (remote) => ({
         remote,
@@ -102,7 +102,7 @@ const under = (name, found, limit) => ({
 export async function waiting() {
   /** @type {Record<string, number>[]} */
   const [middle, worst, core, stall] = [{}, {}, {}, {}];
-  for (const peer of Object.keys(subjects)) {
+  for (const peer of Object.keys(implementations)) {
     const found = await wakes(peer);
     middle[peer] = median(found);
     worst[peer] = Math.max(...found);
@@ -110,7 +110,7 @@ export async function waiting() {
   }
   // With a connection it is the driver that waits.
   stall.ours = await locked('ours');
-  const verdicts = Object.keys(subjects).flatMap((peer) => [
+  const verdicts = Object.keys(implementations).flatMap((peer) => [
     under(`waiter in another process, ${peer}: median`, middle[peer], MEDIAN_MS),
     under(`waiter in another process, ${peer}: worst`, worst[peer], WORST_MS),
     under(`${WAITERS} waiters, ${peer}: a core in ${CPU_MS / 1_000} s`, core[peer], BUSY_MS),

@@ -4,9 +4,9 @@
 
 const { connect, storesOf } = require('../support/implementations.cjs');
 
-const { subject, path } = JSON.parse(process.argv[2]);
+const { implementation, path } = JSON.parse(process.argv[2]);
 
-storesOf({ ...subject, by: 'path' }).then((stores) => {
+storesOf({ ...implementation, by: 'path' }).then((stores) => {
   const database = connect(path);
   const open = [
     new stores.SQLiteCacheStore({ database, cleanupIntervalMs: 20 }),

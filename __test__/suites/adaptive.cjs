@@ -2,6 +2,7 @@
 // What SqliteAdaptiveRateLimitStore promises.
 
 const { notStrings } = require('../support/values.cjs');
+const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
 module.exports = function adaptiveContract(harness) {
@@ -774,49 +775,19 @@ module.exports = function adaptiveContract(harness) {
   });
 
   describe('after close', () => {
-    /** @type {[string, (store: any) => Promise<any>][]} */
-    const checked = [
-      ['canProceed', (store) => store.canProceed('r', 'user')],
-      ['record', (store) => store.record('r', 'user')],
-      ['getStatus', (store) => store.getStatus('r')],
-      ['reset', (store) => store.reset('r')],
-      ['getWaitTime', (store) => store.getWaitTime('r', 'user')],
-      ['getStats', (store) => store.getStats()],
-      ['clear', (store) => store.clear()],
-    ];
-    /** @type {[string, (store: any) => Promise<any>][]} */
-    const uncheckedBefore = [['cleanup', (store) => store.cleanup()]];
-    for (const [test, cases] of /** @type {const} */ ([
-      [it, checked],
-      [fixed, uncheckedBefore],
-    ])) {
-      for (const [name, call] of cases) {
-        test(`${name} is refused`, async () => {
-          for (const end of ['close', 'destroy']) {
-            const store = open();
-            await store[end]();
-            const error = await call(store).catch((/** @type {any} */ e) => e);
-            expect(error).toBeInstanceOf(Error);
-            expect(error.name).toBe('Error');
-            expect(error.message).toBe(destroyed);
-          }
-        });
-      }
-    }
-
-    it('closing again does nothing', async () => {
-      const store = open();
-      expect(await store.close()).toBeUndefined();
-      expect(await store.close()).toBeUndefined();
-      expect(store.destroy()).toBeUndefined();
-      expect(store.destroy()).toBeUndefined();
-      await store.close();
-    });
-
-    fixed('Symbol.asyncDispose closes', async () => {
-      const store = open();
-      expect(await store[harness.asyncDispose]()).toBeUndefined();
-      await expect(store.record('r')).rejects.toThrow(destroyed);
+    endContract(harness, {
+      open,
+      destroyed,
+      checked: {
+        canProceed: (store) => store.canProceed('r', 'user'),
+        record: (store) => store.record('r', 'user'),
+        getStatus: (store) => store.getStatus('r'),
+        reset: (store) => store.reset('r'),
+        getWaitTime: (store) => store.getWaitTime('r', 'user'),
+        getStats: (store) => store.getStats(),
+        clear: (store) => store.clear(),
+      },
+      uncheckedBefore: { cleanup: (store) => store.cleanup() },
     });
   });
 

@@ -2,6 +2,7 @@
 // What SQLiteCacheStore promises.
 
 const { notStrings, textless, unserializable, values } = require('../support/values.cjs');
+const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
 module.exports = function cacheContract(harness) {
@@ -575,43 +576,19 @@ module.exports = function cacheContract(harness) {
   });
 
   describe('after close', () => {
-    /** @type {[string, (store: any) => Promise<any>][]} */
-    const checked = [
-      ['get', (store) => store.get('key')],
-      ['set', (store) => store.set('key', 1, 60)],
-      ['delete', (store) => store.delete('key')],
-      ['clear', (store) => store.clear()],
-    ];
-    /** @type {[string, (store: any) => Promise<any>][]} */
-    const uncheckedBefore = [
-      ['getStats', (store) => store.getStats()],
-      ['cleanup', (store) => store.cleanup()],
-    ];
-    for (const [test, cases] of /** @type {const} */ ([
-      [it, checked],
-      [fixed, uncheckedBefore],
-    ])) {
-      for (const [name, call] of cases) {
-        test(`${name} is refused`, async () => {
-          for (const end of ['close', 'destroy']) {
-            const store = open();
-            await store[end]();
-            const error = await call(store).catch((/** @type {any} */ e) => e);
-            expect(error).toBeInstanceOf(Error);
-            expect(error.name).toBe('Error');
-            expect(error.message).toBe(destroyed);
-          }
-        });
-      }
-    }
-
-    it('closing again does nothing', async () => {
-      const store = open();
-      expect(await store.close()).toBeUndefined();
-      expect(await store.close()).toBeUndefined();
-      expect(store.destroy()).toBeUndefined();
-      expect(store.destroy()).toBeUndefined();
-      await store.close();
+    endContract(harness, {
+      open,
+      destroyed,
+      checked: {
+        get: (store) => store.get('key'),
+        set: (store) => store.set('key', 1, 60),
+        delete: (store) => store.delete('key'),
+        clear: (store) => store.clear(),
+      },
+      uncheckedBefore: {
+        getStats: (store) => store.getStats(),
+        cleanup: (store) => store.cleanup(),
+      },
     });
 
     it('no cleanup runs', async () => {
@@ -631,15 +608,6 @@ module.exports = function cacheContract(harness) {
       expect(read).toBe(1);
       expect(stats.totalItems).toBe(1);
       await expect(store.get('key')).rejects.toThrow(destroyed);
-    });
-
-    fixed('Symbol.asyncDispose closes', async () => {
-      const store = open();
-      const disposed = store[harness.asyncDispose]();
-      expect(disposed).toBeInstanceOf(Promise);
-      expect(await disposed).toBeUndefined();
-      await expect(store.get('key')).rejects.toThrow(destroyed);
-      await store[harness.asyncDispose]();
     });
   });
 

@@ -1,7 +1,8 @@
 'use strict';
-// What SQLiteDedupeStore promises. Claims are turned off where they are not the subject, as 0.2.0 has none.
+// What SQLiteDedupeStore promises. Claims are turned off where they are not the implementation, as 0.2.0 has none.
 
 const { notStrings, unserializable, values } = require('../support/values.cjs');
+const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
 module.exports = function dedupeContract(harness) {
@@ -711,52 +712,22 @@ module.exports = function dedupeContract(harness) {
   });
 
   describe('after close', () => {
-    /** @type {[string, (store: any) => Promise<any>][]} */
-    const checked = [
-      ['waitFor', (store) => store.waitFor('job')],
-      ['register', (store) => store.register('job')],
-      ['complete', (store) => store.complete('job', 1)],
-      ['fail', (store) => store.fail('job', new Error('no'))],
-      ['isInProgress', (store) => store.isInProgress('job')],
-    ];
-    /** @type {[string, (store: any) => Promise<any>][]} */
-    const uncheckedBefore = [
-      ['getResult', (store) => store.getResult('job')],
-      ['getStats', (store) => store.getStats()],
-      ['cleanup', (store) => store.cleanup()],
-      ['clear', (store) => store.clear()],
-    ];
-    for (const [test, cases] of /** @type {const} */ ([
-      [it, checked],
-      [fixed, uncheckedBefore],
-    ])) {
-      for (const [name, call] of cases) {
-        test(`${name} is refused`, async () => {
-          for (const end of ['close', 'destroy']) {
-            const store = open();
-            await store[end]();
-            const error = await call(store).catch((/** @type {any} */ e) => e);
-            expect(error).toBeInstanceOf(Error);
-            expect(error.name).toBe('Error');
-            expect(error.message).toBe(destroyed);
-          }
-        });
-      }
-    }
-
-    it('closing again does nothing', async () => {
-      const store = open();
-      expect(await store.close()).toBeUndefined();
-      expect(await store.close()).toBeUndefined();
-      expect(store.destroy()).toBeUndefined();
-      expect(store.destroy()).toBeUndefined();
-      await store.close();
-    });
-
-    fixed('Symbol.asyncDispose closes', async () => {
-      const store = open();
-      expect(await store[harness.asyncDispose]()).toBeUndefined();
-      await expect(store.register('job')).rejects.toThrow(destroyed);
+    endContract(harness, {
+      open,
+      destroyed,
+      checked: {
+        waitFor: (store) => store.waitFor('job'),
+        register: (store) => store.register('job'),
+        complete: (store) => store.complete('job', 1),
+        fail: (store) => store.fail('job', new Error('no')),
+        isInProgress: (store) => store.isInProgress('job'),
+      },
+      uncheckedBefore: {
+        getResult: (store) => store.getResult('job'),
+        getStats: (store) => store.getStats(),
+        cleanup: (store) => store.cleanup(),
+        clear: (store) => store.clear(),
+      },
     });
   });
 

@@ -5,15 +5,15 @@ const Database = require('better-sqlite3');
 const { onConnections } = require('./on-connections.cjs');
 
 /**
- * @typedef {object} Subject
+ * @typedef {object} Implementation
  * @property {'ours' | '0.2.0'} version
  * @property {'path' | 'connection'} by
  * @property {number} [timeout]  of the connection: how long it waits for a lock, in ms
  */
 
-/** @type {Subject} */
+/** @type {Implementation} */
 const OURS_ON_PATHS = { version: 'ours', by: 'path' };
-/** @type {Subject} */
+/** @type {Implementation} */
 const OURS_ON_CONNECTIONS = { version: 'ours', by: 'connection' };
 
 /**
@@ -29,9 +29,9 @@ function connect(path, timeout = 5_000) {
 }
 
 /**
- * The store classes of a subject. All take a path as `database`; those on connections open one for it, which all
+ * The store classes of a implementation. All take a path as `database`; those on connections open one for it, which all
  * stores of the process share.
- * @param {Subject} subject
+ * @param {Implementation} implementation
  * @returns {Promise<Record<string, any>>}
  */
 async function storesOf({ version, by, timeout }) {

@@ -18,9 +18,9 @@ export class Remote {
   /** @type {Map<number, { begun: () => void, resolve: (answer: any) => void, reject: (error: unknown) => void }>} */
   #waiting = new Map();
 
-  /** @param {import('./implementations.cjs').Subject} [subject]  whose stores */
-  static async start(subject = OURS_ON_PATHS) {
-    const program = new Program('remote.cjs', subject, { ipc: true });
+  /** @param {import('./implementations.cjs').Implementation} [implementation]  whose stores */
+  static async start(implementation = OURS_ON_PATHS) {
+    const program = new Program('remote.cjs', implementation, { ipc: true });
     await once(program.process, 'message');
     return new Remote(program);
   }

@@ -1,4 +1,4 @@
-//! The floor: the statements of the stores' calls through rusqlite in a loop, with nothing around them. No Node, no
+//! The baseline: the statements of the stores' calls through rusqlite in a loop, with nothing around them. No Node, no
 //! promises, no rules on what was read, no query cache; values are bound and rows walked through.
 //!
 //! `npm run bench` shows the figures beside those of the calls that have the same names.
@@ -40,7 +40,7 @@ struct Directory(PathBuf);
 impl Directory {
     fn new() -> Self {
         let base = env::var_os("BENCH_DIR").map_or_else(env::temp_dir, PathBuf::from);
-        let path = base.join(format!("sqlite-store-floor-{}", process::id()));
+        let path = base.join(format!("sqlite-store-baseline-{}", process::id()));
         fs::create_dir_all(&path).unwrap();
         Directory(path)
     }
@@ -251,8 +251,8 @@ fn short() -> Criterion {
 }
 
 criterion_group! {
-    name = floor;
+    name = baseline;
     config = short();
     targets = cache_store, rate_limit_store, adaptive_store, dedupe_store
 }
-criterion_main!(floor);
+criterion_main!(baseline);

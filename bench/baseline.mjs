@@ -1,4 +1,4 @@
-// The floor, measured in Rust: `cargo bench` on benches/floor.rs, whose figures go by the names of the cases.
+// The baseline, measured in Rust: `cargo bench` on benches/baseline.rs, whose figures go by the names of the cases.
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -14,11 +14,11 @@ export const definition = {
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** @returns {Promise<{ sqlite: string, times: Record<string, number> }>} the version of SQLite; µs, by the name of the case */
-export const floor = () =>
+export const baseline = () =>
   withDirectory(async (directory) => {
     const { status, error, stdout, stderr } = spawnSync(
       'cargo',
-      ['bench', '--no-default-features', '--bench', 'floor', '--', '--quiet', '--noplot'],
+      ['bench', '--no-default-features', '--bench', 'baseline', '--', '--quiet', '--noplot'],
       {
         cwd: root,
         env: { ...process.env, CRITERION_HOME: directory },

@@ -5,7 +5,7 @@ import { compare, make } from './measure.mjs';
 import { definitions, open } from './peers.mjs';
 
 /** @typedef {import('./cases.mjs').Case} Case */
-/** @typedef {{ benchmark: Case, times: Record<string, number> }} Timed  µs per call, by peer */
+/** @typedef {{ benchmark: Case, times: Record<string, number> }} Latency  µs per call, by peer */
 /** @typedef {import('./report.mjs').Section} Section */
 
 /** How many times longer a full window may take than a small one. */
@@ -14,7 +14,7 @@ const FULL_WINDOW_TIMES = 3;
 /**
  * @param {Case} benchmark
  * @param {number} rounds
- * @returns {Promise<Timed>}
+ * @returns {Promise<Latency>}
  */
 export const timeCase = (benchmark, rounds) =>
   withDirectory(async (directory) => {
@@ -39,7 +39,7 @@ export const timeCase = (benchmark, rounds) =>
     }
   });
 
-/** @param {Timed} timed @returns {import('./report.mjs').Verdict[]} */
+/** @param {Latency} timed @returns {import('./report.mjs').Verdict[]} */
 const verdictsOf = ({ benchmark: { name, targets = [] }, times }) =>
   targets.map(({ peer, than, times: wanted }) => {
     const found = times[peer] / times[than];
@@ -51,7 +51,7 @@ const verdictsOf = ({ benchmark: { name, targets = [] }, times }) =>
     };
   });
 
-/** @param {Timed[]} all @returns {import('./report.mjs').Verdict[]} */
+/** @param {Latency[]} all @returns {import('./report.mjs').Verdict[]} */
 function fullWindow(all) {
   const [few, many] = ['50', '100,000'].map(
     (count) =>
@@ -71,7 +71,7 @@ function fullWindow(all) {
 
 /**
  * Cases with targets, each peer given the same durability.
- * @param {Timed[]} all
+ * @param {Latency[]} all
  * @param {string} title
  * @param {string} about
  * @param {string[]} peers
@@ -91,11 +91,11 @@ const equalDurability = (all, title, about, peers) => ({
 });
 
 /**
- * @param {Timed[]} all
- * @param {Record<string, number>} floor  µs, by the name of the case
+ * @param {Latency[]} all
+ * @param {Record<string, number>} baseline  µs, by the name of the case
  * @returns {Section[]}
  */
-export function sections(all, floor) {
+export function sections(all, baseline) {
   /** @type {Map<string, Section>} */
   const tables = new Map();
   for (const { benchmark, times } of all) {
@@ -109,7 +109,7 @@ export function sections(all, floor) {
       verdicts: [],
     };
     tables.set(table, section);
-    const row = name in floor ? { ...times, floor: floor[name] } : times;
+    const row = name in baseline ? { ...times, baseline: baseline[name] } : times;
     section.rows.push({ name, values: row, note });
     section.verdicts?.push(...verdictsOf({ benchmark, times }));
   }
