@@ -49,7 +49,6 @@ pub trait Divisions: fmt::Debug + Send + Sync {
 /// One call on a resource: what it is about and when it was made.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The resource.
     pub resource: String,
     /// Its limit and window.
     pub limit: RateLimitConfig,

@@ -94,7 +94,6 @@ pub fn next_text(text: Value) -> Value {
 /// The requests of a resource that serve nothing any more.
 #[derive(Clone, Debug)]
 pub struct OldRequests {
-    /// The resource.
     pub resource: String,
     /// Before when they were made.
     pub before: Millis,

@@ -42,9 +42,7 @@ impl BoundStatement {
 /// A part of a store's tables: what belongs to a key, or the whole.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub struct Target<'key> {
-    /// The tables.
     pub table: Table,
-    /// The key.
     pub key: Option<&'key str>,
 }
 
@@ -96,7 +94,6 @@ pub type Completion = Box<dyn FnOnce(Results) -> Outcome + Send>;
 ///
 /// The completion runs once, after the commit. The statements may run more than once (after a rollback).
 pub struct Operation {
-    /// The statements.
     pub statements: Statements,
     /// Whether no statement changes the database.
     pub read_only: bool,
@@ -218,9 +215,7 @@ pub enum Answer {
     Null,
     /// A boolean.
     Bool(bool),
-    /// A number.
     Number(f64),
-    /// A string.
     Text(String),
     /// The value that this JSON text denotes; `unreadable` deletes the row it came from if it does not parse.
     Json {
@@ -231,7 +226,6 @@ pub enum Answer {
     },
     /// Numbers and lists under names, in the order of the documentation.
     Record(Vec<(&'static str, Field)>),
-    /// A rejection.
     Rejection(Error),
     /// `undefined`, and the hash is claimed for the caller.
     Claimed,
@@ -254,11 +248,9 @@ pub enum Answer {
 /// A member of an [`Answer::Record`].
 #[derive(Debug)]
 pub enum Field {
-    /// A number.
     Number(f64),
     /// A boolean.
     Bool(bool),
-    /// A string.
     Text(String),
     /// An array of strings.
     List(Vec<String>),

@@ -107,7 +107,6 @@ impl Windows {
     }
 }
 
-/// See the module's description.
 pub struct QueryCache {
     entries: Cache<String, Entry, Bytes, RandomState>,
     plain: Windows,

@@ -11,7 +11,6 @@ use super::value::{Millis, Value};
 /// One call on a resource.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The resource.
     pub resource: String,
     /// Its limit and window.
     pub limit: RateLimitConfig,

@@ -109,7 +109,6 @@ pub enum Effect {
 /// What a statement touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// The table.
     pub table: Table,
     /// What it does to it.
     pub effect: Effect,

@@ -8,7 +8,6 @@ use crate::core::value::Value;
 
 /// What is run as one statement: one, or as many as one statement inserts.
 pub struct Group<'lists> {
-    /// The statement.
     pub statement: Statement,
     statements: SmallVec<[&'lists BoundStatement; 1]>,
 }

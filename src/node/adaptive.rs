@@ -16,7 +16,6 @@ use crate::core::operation::Operation;
 use crate::core::options::{AdaptiveConfig, RateLimitConfig};
 use crate::sqlite::divisions::SharedDivisions;
 
-/// The class.
 pub struct AdaptiveStore {
     limiter: Rc<Limiter>,
     config: AdaptiveConfig,

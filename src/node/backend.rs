@@ -1,4 +1,4 @@
-//! Where a store's operations run: on a database of ours, or on a connection that the user handed in.
+//! Where a store's operations run: on a database of ours, or on the user's connection.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use crate::sqlite::registry::Handle;
 pub enum BackendHandle {
     /// A database of ours.
     Native(Handle),
-    /// A connection of the user's.
     User(Rc<UserConnection>),
 }
 
@@ -24,7 +23,6 @@ pub enum BackendHandle {
 pub enum Backend {
     /// A database of ours.
     Native(Arc<Database>),
-    /// A connection of the user's.
     User(Rc<UserConnection>),
 }
 
@@ -47,7 +45,7 @@ impl BackendHandle {
 }
 
 impl Backend {
-    /// Hands in a call; answers what it came to, or nothing if it is queued. `continuation` is asked for only then.
+    /// Submits a call; answers what it came to, or nothing if it is queued. `continuation` is asked for only then.
     pub fn submit(
         &self,
         environment: &Environment,

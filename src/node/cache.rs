@@ -15,7 +15,6 @@ use crate::core::error::StoreKind;
 use crate::core::operation::Operation;
 use crate::core::options::CacheOptions;
 
-/// The class.
 pub struct CacheStore(Rc<Inner>);
 
 struct Inner {

@@ -38,7 +38,6 @@ impl MethodKind {
     }
 }
 
-/// A method.
 pub struct Method<S: 'static> {
     name: &'static str,
     length: u32,

@@ -25,7 +25,6 @@ use crate::core::value::Millis;
 use crate::sqlite::clock::system_now;
 use crate::sqlite::watch::{self, StoreWatch, WatchEvent};
 
-/// The class.
 pub struct DedupeStore(Rc<Inner>);
 
 struct Inner {

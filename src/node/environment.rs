@@ -29,7 +29,7 @@ pub type Completion = Box<dyn FnOnce(Env, Result<Answer>)>;
 pub trait StoreEvents {
     /// Something is to be looked after.
     fn on_event(&self, _env: Env, _event: WatchEvent) {}
-    /// The process ends: what others are to know is to be handed in.
+    /// The process ends: what others are to know is to be submitted.
     fn exit(&self, _env: Env) {}
     /// The environment ends: commit, close, forget.
     fn shut_down(&self);
@@ -102,7 +102,6 @@ impl Listener for Mailbox {
     }
 }
 
-/// See the module's description.
 pub struct Environment {
     mailbox: Arc<Mailbox>,
     calls: RefCell<Slab<Completion>>,

@@ -19,7 +19,6 @@ use crate::core::value::Millis;
 
 /// A rate limiter.
 pub struct Limiter {
-    /// Its store.
     pub store: Store,
     /// Its limits by resource.
     pub limits: Limits,

@@ -22,7 +22,6 @@ pub struct OptionsReader<'a> {
     name: Option<fmt::Arguments<'a>>,
 }
 
-/// The `database` option.
 pub enum DatabaseOption {
     /// A file to open, or one of SQLite's names for none.
     Path(String),

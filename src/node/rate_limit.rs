@@ -14,7 +14,6 @@ use crate::core::operation::Operation;
 use crate::core::options::RateLimitConfig;
 use crate::core::rate_limit::{self, Call};
 
-/// The class.
 pub struct RateLimitStore(Rc<Limiter>);
 
 impl Class for RateLimitStore {

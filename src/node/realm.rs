@@ -73,7 +73,6 @@ pub enum Resolver {
     Foreign(Reference),
 }
 
-/// A realm.
 pub struct Realm {
     env: Env,
     intrinsics: Intrinsics,
@@ -252,7 +251,6 @@ impl Realm {
         env.create_reference(timer, true)
     }
 
-    /// Stops a timer.
     pub fn stop_timer(&self, env: Env, timer: Reference) {
         if let Some(object) = env.reference_value(&timer) {
             let _ = self.call(env, &self.intrinsics.stop_timer, &[object]);

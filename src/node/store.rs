@@ -50,7 +50,6 @@ impl Pending {
         Ok((Pending { resolver, environment: Rc::clone(environment), realm: Rc::clone(realm) }, promise))
     }
 
-    /// Settles it.
     pub fn settle(self, env: Env, result: Result<Value>) {
         self.realm.settle(env, self.resolver, result);
         self.environment.release(env);

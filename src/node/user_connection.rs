@@ -1,4 +1,4 @@
-//! A connection that the user handed in. Its file is never opened here: two copies of SQLite in one process on one
+//! The user's own connection, passed as `database`. Its file is never opened here: two copies of SQLite in one process on one
 //! file break its locks (sqlite.org/howtocorrupt.html, 2.2.1). All SQL goes through the connection's own methods,
 //! on the JavaScript thread, so the user's pragmas, key and open transaction are what they are. What drivers do
 //! differently is evened out in `lib/driver.js`.
@@ -338,7 +338,7 @@ impl UserConnection {
         done.map_err(|error| setup.failure.unwrap_or(Failure::Error(error)))
     }
 
-    /// Hands in a call: a read is carried out at once if that keeps the order, all else is queued. Answers what it
+    /// Submits a call: a read is carried out at once if that keeps the order, all else is queued. Answers what it
     /// came to, or nothing if it is queued; `continuation` is asked for only then. What is called within a
     /// transaction of the user's is carried out at once too, to be part of it.
     pub fn submit(

@@ -13,7 +13,6 @@ const INTERVAL_BYTES: u64 = 16 << 20;
 /// What is to be done about a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Nothing.
     Nothing,
     /// It is to be flushed, and then checkpointed.
     Flush,

@@ -87,7 +87,6 @@ impl Reply {
         Reply { recipient, call }
     }
 
-    /// Delivers the answer.
     pub fn deliver(self, answer: Result<Answer>) {
         self.recipient.deliver(self.call, answer);
     }
@@ -107,7 +106,7 @@ struct Queue {
     closed: bool,
 }
 
-/// What became of a call that was handed in.
+/// What became of a call that was submitted.
 pub enum Submitted {
     /// It was carried out at once.
     Done(Result<Answer>),
@@ -240,7 +239,7 @@ impl Database {
         }
     }
 
-    /// Whether an operation may be carried out as soon as it is handed in: a bounded read or, where nobody else can look
+    /// Whether an operation may be carried out as soon as it is submitted: a bounded read or, where nobody else can look
     /// and no disk is waited for, a bounded write.
     fn runs_at_once(&self, operation: &Operation) -> bool {
         let is_private = !matches!(self.location, Location::File(_));
@@ -249,7 +248,7 @@ impl Database {
                 || (is_private && !operation.notifies_waiters && operation.payload_bytes() <= INLINE_BYTES))
     }
 
-    /// Hands in a call: it is carried out at once where it may be and that keeps the order, otherwise it is queued.
+    /// Submits a call: it is carried out at once where it may be and that keeps the order, otherwise it is queued.
     /// `reply` is asked for only then. Waits for locks for `busy_timeout`.
     pub fn submit(
         self: &Arc<Self>,

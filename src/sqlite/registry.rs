@@ -174,7 +174,6 @@ impl Handle {
         self.open_elsewhere
     }
 
-    /// The database.
     pub fn database(&self) -> &Arc<Database> {
         &self.database
     }

@@ -29,7 +29,6 @@ const TIMED_OUT: &str = "Job timed out";
 /// One call on a hash.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The hash.
     pub hash: String,
     /// The store that calls.
     pub owner: String,

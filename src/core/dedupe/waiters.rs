@@ -22,7 +22,6 @@ pub struct Now {
 
 /// What a store is told: calls, with the other ends of their promises, and what else happens. `W` is a promise's other end,
 /// `V` what a job was ended with, `E` why an operation failed.
-#[allow(missing_docs, reason = "the fields say it")]
 pub enum Event<W, V, E> {
     /// `waitFor`. Whether it would be carried out at once.
     WaitFor { hash: String, at_once: bool, waiter: W },
@@ -53,7 +52,6 @@ pub enum Ending {
 }
 
 /// What is to be done.
-#[allow(missing_docs, reason = "the fields say it")]
 pub enum Action<W, V, E> {
     /// Carry out an operation, and tell what it [answered](Event::Answered).
     Run { operation: Operation, asked: Asked<W, V> },
@@ -124,7 +122,6 @@ struct Group<W> {
 
 const UNKNOWN: Wait = Wait { deadline: None, next_poll_at: None };
 
-/// See the module's description.
 pub struct Waiters<W> {
     options: DedupeOptions,
     /// The store's name in leases and claims.

@@ -21,7 +21,6 @@ impl Value {
         Value(raw)
     }
 
-    /// The raw value.
     pub fn raw(self) -> sys::napi_value {
         self.0
     }
@@ -53,7 +52,6 @@ pub type Result<T> = std::result::Result<T, Failure>;
 
 /// The type of a value, as `typeof` tells it, with `null` apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Type {
     Undefined,
     Null,
@@ -143,9 +141,7 @@ impl Env {
         null() = napi_get_null;
         /// The global object of the realm the binding was loaded in.
         global() = napi_get_global;
-        /// A boolean.
         boolean(boolean: bool) = napi_get_boolean;
-        /// A number.
         number(number: f64) = napi_create_double;
     }
 
@@ -165,7 +161,6 @@ impl Env {
         self.made(|value| unsafe { make(self.raw, start, length, value) })
     }
 
-    /// The type of a value.
     pub fn type_of(self, value: Value) -> Type {
         let mut kind = 0;
         // SAFETY: `value` comes from this callback; the call only writes `kind`.
@@ -325,13 +320,11 @@ impl Env {
         self.check(status)
     }
 
-    /// An element of an array.
     pub fn element(self, array: Value, index: u32) -> Result<Value> {
         // SAFETY: `array` comes from this callback.
         self.made(|value| unsafe { sys::napi_get_element(self.raw, array.0, index, value) })
     }
 
-    /// Sets an element of an array.
     pub fn set_element(self, array: Value, index: u32, value: Value) -> Result<()> {
         // SAFETY: both come from this callback.
         let status = unsafe { sys::napi_set_element(self.raw, array.0, index, value.0) };
@@ -346,7 +339,6 @@ impl Env {
         is_array
     }
 
-    /// The length of an array.
     pub fn array_length(self, array: Value) -> Result<u32> {
         let mut length = 0;
         // SAFETY: `array` comes from this callback.
@@ -360,7 +352,6 @@ impl Env {
         self.made(|value| unsafe { sys::napi_create_array(self.raw, value) })
     }
 
-    /// Calls a function.
     pub fn call(self, this: Value, function: Value, arguments: &[Value]) -> Result<Value> {
         let (count, arguments) = (arguments.len(), arguments.as_ptr().cast());
         // SAFETY: all come from this callback; the count is the slice's.
