@@ -194,7 +194,7 @@ export interface SQLiteRateLimitStoreOptions extends SQLiteDatabaseOptions {
   /** Limits by resource. The Map is used as it is: later changes to it count. Default: empty. */
   resourceConfigs?: Map<string, RateLimitConfig>;
   /**
-   * How long a `canProceed` that resolves to `true` holds the place it found, until `record` takes it, in milliseconds; 0:
+   * How long a `canProceed` that resolves to `true` reserves the slot it found, until `record` takes it, in milliseconds; 0:
    * not at all. With it, callers that ask before they record cannot pass the limit together. Default: 0.
    */
   reservationMs?: number;
@@ -206,7 +206,7 @@ export interface SqliteAdaptiveRateLimitStoreOptions extends SQLiteDatabaseOptio
   /** Limits by resource. The Map is used as it is: later changes to it count. Default: empty. */
   resourceConfigs?: Map<string, RateLimitConfig>;
   /**
-   * How long a `canProceed` that resolves to `true` holds the place it found, until `record` takes it, in milliseconds; 0:
+   * How long a `canProceed` that resolves to `true` reserves the slot it found, until `record` takes it, in milliseconds; 0:
    * not at all. With it, callers that ask before they record cannot pass the limit together. Default: 0.
    */
   reservationMs?: number;
@@ -346,7 +346,7 @@ export declare class SQLiteCacheStore<T = unknown> implements CacheStore<T> {
 
   /**
    * Commits what was called before, stops the timers and lets go of the file; the last store on a file leaves no `-wal`
-   * and `-shm`. A connection that was handed in stays open. Resolves when that is done; may be called again. Never
+   * and `-shm`. Your own connection stays open. Resolves when that is done; may be called again. Never
    * rejects because the store is closed already.
    */
   close(): Promise<void>;
@@ -419,7 +419,7 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
   /**
    * Commits what was called before, settles those who wait with `undefined`, gives up the jobs that this store has
    * pending so that others take over at once, stops the timers and lets go of the file; the last store on a file leaves
-   * no `-wal` and `-shm`. A connection that was handed in stays open. Resolves when that is done; may be called again.
+   * no `-wal` and `-shm`. Your own connection stays open. Resolves when that is done; may be called again.
    */
   close(): Promise<void>;
 
@@ -434,7 +434,7 @@ export declare class SQLiteRateLimitStore implements RateLimitStore {
 
   /**
    * Resolves to whether fewer than `limit` requests were recorded within the window. With `reservationMs`, `true` also
-   * holds a place.
+   * reserves a slot.
    *
    * Like every method that needs the resource's limit, it rejects with a `TypeError` if `resourceConfigs` holds an
    * invalid one.
@@ -447,7 +447,7 @@ export declare class SQLiteRateLimitStore implements RateLimitStore {
    */
   acquire(resource: string): Promise<boolean>;
 
-  /** Records a request made now, in the place held for it if there is one. Resolves when it is committed. */
+  /** Records a request made now, in the slot reserved for it if there is one. Resolves when it is committed. */
   record(resource: string): Promise<void>;
 
   /** Resolves to the state of the resource's window. */
@@ -477,8 +477,8 @@ export declare class SQLiteRateLimitStore implements RateLimitStore {
   cleanup(): Promise<void>;
 
   /**
-   * Commits what was called before and lets go of the file; the last store on a file leaves no `-wal` and `-shm`. A
-   * connection that was handed in stays open. Resolves when that is done; may be called again.
+   * Commits what was called before and lets go of the file; the last store on a file leaves no `-wal` and `-shm`. Your own
+   * connection stays open. Resolves when that is done; may be called again.
    */
   close(): Promise<void>;
 
@@ -497,8 +497,8 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
 
   /**
    * Resolves to whether a request of that priority may proceed: its share and the limit have room, and background work
-   * is not stopped. A user request that has no share may use any free place. With `reservationMs`, `true` also holds a
-   * place. Default priority: `'background'`.
+   * is not stopped. A user request that has no share may use any free slot. With `reservationMs`, `true` also reserves a
+   * slot. Default priority: `'background'`.
    *
    * Like every method that needs the resource's limit, it rejects with a `TypeError` if `resourceConfigs` holds an
    * invalid one.
@@ -512,7 +512,7 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
   acquire(resource: string, priority?: RequestPriority): Promise<boolean>;
 
   /**
-   * Records a request made now, in the place held for it if there is one. Default priority: `'background'`. Resolves when
+   * Records a request made now, in the slot reserved for it if there is one. Default priority: `'background'`. Resolves when
    * it is committed.
    */
   record(resource: string, priority?: RequestPriority): Promise<void>;
@@ -545,8 +545,8 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
   cleanup(): Promise<void>;
 
   /**
-   * Commits what was called before and lets go of the file; the last store on a file leaves no `-wal` and `-shm`. A
-   * connection that was handed in stays open. Resolves when that is done; may be called again.
+   * Commits what was called before and lets go of the file; the last store on a file leaves no `-wal` and `-shm`. Your own
+   * connection stays open. Resolves when that is done; may be called again.
    */
   close(): Promise<void>;
 

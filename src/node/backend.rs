@@ -45,7 +45,7 @@ impl BackendHandle {
 }
 
 impl Backend {
-    /// Submits a call; answers what it came to, or nothing if it is queued. `continuation` is asked for only then.
+    /// Submits a call; answers what it came to, or nothing if it is queued. `completion` is asked for only then.
     pub fn submit(
         &self,
         environment: &Environment,

@@ -235,11 +235,11 @@ impl Realm {
         }
     }
 
-    /// Starts a timer; `tick` is a function that takes the number.
+    /// Starts a timer; `callback` is a function that takes the number.
     pub fn start_timer(
         &self,
         env: Env,
-        on_interval: Value,
+        callback: Value,
         number: usize,
         after: Millis,
         repeat: bool,
@@ -247,7 +247,7 @@ impl Realm {
         // Timers count in 32 bits; longer ones would fire at once.
         let after = env.number(after.clamp(0.0, 2_147_483_647.0));
         let start = if repeat { &self.intrinsics.start_interval } else { &self.intrinsics.start_timeout };
-        let timer = self.call(env, start, &[on_interval, env.number(number as f64), after])?;
+        let timer = self.call(env, start, &[callback, env.number(number as f64), after])?;
         env.create_reference(timer, true)
     }
 

@@ -339,7 +339,7 @@ impl UserConnection {
     }
 
     /// Submits a call: a read is carried out at once if that keeps the order, all else is queued. Answers what it
-    /// came to, or nothing if it is queued; `continuation` is asked for only then. What is called within a
+    /// came to, or nothing if it is queued; `completion` is asked for only then. What is called within a
     /// transaction of the user's is carried out at once too, to be part of it.
     pub fn submit(
         self: &Rc<Self>,
