@@ -261,7 +261,7 @@ describe.each(backends)('$title', ({ title, implementation, own, rounds }) => {
       );
       for (const ms of takeovers) {
         expect(ms).toBeGreaterThan(0);
-        // The lease is valid for 3 s; the job timeout is 5 min.
+        // The lease is valid for 4 s; the job timeout is 5 min.
         expect(ms).toBeLessThan(30_000);
       }
       expect(slow).toBe('waiting');
@@ -284,7 +284,7 @@ describe.each(backends)('$title', ({ title, implementation, own, rounds }) => {
         const outcomes = await Promise.all(waiting.map(({ done }) => done));
         for (const { status, value } of outcomes)
           expect({ status, value }).toEqual({ status: 'resolved', value: undefined });
-        // From the call on for the lower bounds, from the answer on for the upper ones: the lease of a job is 3 s.
+        // From the call on for the lower bounds, from the answer on for the upper ones: the lease of a job is 4 s.
         const at = outcomes.map((outcome) => outcome.settled).sort((one, other) => one - other);
         told.push(at.map((moment) => (moment - settled).toFixed(0)).join(' and '));
         expect(at[0] - called, 'the first').toBeGreaterThan(200);

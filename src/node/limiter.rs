@@ -22,7 +22,7 @@ pub struct Limiter {
     pub store: Store,
     /// Its limits by resource.
     pub limits: Limits,
-    /// How it holds places, if it does.
+    /// How it reserves slots, if it does.
     pub reservations: Option<Reservations>,
 }
 

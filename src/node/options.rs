@@ -160,7 +160,7 @@ impl<'a> OptionsReader<'a> {
         })
     }
 
-    /// How long a `canProceed` that says yes holds a place: `None` where it does not.
+    /// How long a `canProceed` that says yes reserves a slot: `None` where it does not.
     pub fn reservation_ms(&self) -> Result<Option<f64>> {
         let span = self.span(c"reservationMs", 0.0)?;
         Ok((span > 0.0).then_some(span))

@@ -250,7 +250,7 @@ impl UserConnection {
         self.read_answer(bound.statement, self.call(&self.driver.run_one, &arguments)?)
     }
 
-    /// Runs plans in a transaction that is open.
+    /// Runs lists of statements in a transaction that is open.
     fn run_all(&self, lists: &[&[BoundStatement]]) -> Result<Vec<Results>> {
         // Text that is bound as a BLOB can be so in one place of a statement only.
         let groups = if self.is_utf8.get() { group(lists) } else { alone(lists).collect() };

@@ -242,7 +242,7 @@ impl Connection {
         self.names.as_ref().map_or(LogState::Sound, Names::log_state)
     }
 
-    /// See [`Names::part`].
+    /// See [`Names::detach`].
     pub fn detach_from_replaced(&self) {
         if let Some(names) = &self.names {
             names.detach();

@@ -98,7 +98,8 @@ mod tests {
     /// `walWriteOneFrame`, `walWriteToLog`, `sqlite3WalFrames`, `sqlite3WalUndo`, `walRestartHdr` and `walCheckpoint`: that a
     /// frame's header and its page are two writes one after the other, that the header of the last one says how large the
     /// database is, that nothing reads frames of its own before, and that no frame is written before a commit where the
-    /// cache does not spill.
+    /// cache does not spill. [`shm_locks`](super::super::shm_locks) and [`wal_index`](super::super::wal_index) rely on
+    /// `walTryBeginRead`, `walRestartLog`, `walUnlockShared` and `walIndexWriteHdr`: see `docs/sqlite-internals.md`.
     #[test]
     fn the_bundled_version_is_one_whose_log_was_read() {
         assert_eq!(rusqlite::version(), "3.54.1");
