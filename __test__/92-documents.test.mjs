@@ -1,11 +1,14 @@
-// The README is a program: every block of code in it is type-checked and run, with the package under its own name and
-// the client's requests answered by the fake API. Where a line says `console.log(…); // → text`, that is what must be
-// printed (`…` stands for anything). A comment `<!-- setup: code -->` before a block goes in front of it.
+// The documentation (README.md and docs/) is a program: every block of code in it is type-checked and run, with the
+// package under its own name and the client's requests answered by the fake API. Where a line says
+// `console.log(…); // → text`, that is what must be printed (`…` stands for anything). A comment `<!-- setup: code -->`
+// before a block goes in front of it. Tables of options are compared with the types, the schema with that of the stores,
+// and every link must lead somewhere.
 import { spawn } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -25,12 +28,24 @@ import {
 } from '../index.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const README = readFileSync(path.join(ROOT, 'README.md'), 'utf8');
+const read = (/** @type {string} */ name) => readFileSync(path.join(ROOT, name), 'utf8');
+const README = read('README.md');
+const API = read('docs/api.md');
+const TYPES = read('index.d.ts');
+/** Written by `npm run bench`; only its links are looked at. */
+const GENERATED = 'docs/benchmark.md';
+const PAGES = readdirSync(path.join(ROOT, 'docs'))
+  .filter((name) => name.endsWith('.md'))
+  .map((name) => `docs/${name}`)
+  .filter((name) => name !== GENERATED);
+/** Where code and tables of options are checked. */
+const DOCUMENTS = ['README.md', ...PAGES];
 /** Languages of blocks that are not run: no other may occur, so that no block is passed over silently. */
-const NOT_RUN = ['bash', 'dockerfile', 'sql', 'yaml'];
+const NOT_RUN = ['bash', 'dockerfile', 'mermaid', 'rust', 'sql', 'text', 'yaml'];
 
 /**
  * @typedef {object} Block
+ * @property {string} page it stands in
  * @property {string} language
  * @property {string} code
  * @property {string} setup
@@ -38,15 +53,18 @@ const NOT_RUN = ['bash', 'dockerfile', 'sql', 'yaml'];
  * @property {string} heading it stands under
  */
 
-/** @returns {Block[]} */
-function readBlocks() {
+/**
+ * @param {string} page
+ * @returns {Block[]}
+ */
+function readBlocks(page) {
   /** @type {Block[]} */
   const blocks = [];
   /** @type {Block | undefined} */
   let open;
   let heading = '';
   let setup = '';
-  for (const [index, text] of README.split('\n').entries()) {
+  for (const [index, text] of read(page).split('\n').entries()) {
     const fence = text.match(/^\s*(?:```|~~~)(.*)$/);
     if (open && fence) {
       blocks.push(open);
@@ -55,17 +73,18 @@ function readBlocks() {
     } else if (open) {
       open.code += `${text}\n`;
     } else if (fence) {
-      open = { language: fence[1]?.trim() ?? '', code: '', setup, line: index + 2, heading };
+      const language = fence[1]?.trim() ?? '';
+      open = { page, language, code: '', setup, line: index + 2, heading };
     } else {
       heading = text.match(/^#+ (.*)/)?.[1] ?? heading;
       setup = text.match(/^<!-- setup: (.*) -->$/)?.[1] ?? setup;
     }
   }
-  if (open) throw new Error(`the block at line ${open.line} is not closed`);
+  if (open) throw new Error(`${page}: the block at line ${open.line} is not closed`);
   return blocks;
 }
 
-const blocks = readBlocks();
+const blocks = DOCUMENTS.flatMap(readBlocks);
 const programs = blocks
   .filter((block) => !NOT_RUN.includes(block.language))
   .map((block) => ({ ...block, ...placeOf(block) }));
@@ -75,11 +94,11 @@ const programs = blocks
  *
  * @param {Block} block
  */
-function placeOf({ language, code, line }) {
+function placeOf({ page, language, code, line }) {
   const extension = { js: /\brequire\(/.test(code) ? 'cjs' : 'mjs', ts: 'mts' }[language];
   const runner = /'vitest'/.test(code) ? 'vitest' : /\bjest\./.test(code) ? 'jest' : 'node';
   const base = runner === 'node' ? 'example' : 'example.test';
-  const directory = `line-${line}`;
+  const directory = `${path.basename(page, '.md')}-${line}`;
   return {
     runner,
     directory,
@@ -157,15 +176,16 @@ async function run(args, cwd) {
 /** @param {string} name */
 const bin = (name) => path.join(ROOT, 'node_modules', name);
 
-describe('the blocks of the README', () => {
+describe('the blocks of code', () => {
   it('are either run or of a language that says why not', () => {
     const languages = new Set(blocks.map((block) => block.language));
     expect([...languages].filter((language) => !NOT_RUN.includes(language)).sort()).toEqual([
       'js',
       'ts',
     ]);
-    expect(README.match(/^```(js|ts)$/gm)).toHaveLength(programs.length);
-    expect(programs.length).toBeGreaterThanOrEqual(15);
+    const fences = DOCUMENTS.flatMap((page) => read(page).match(/^```(js|ts)$/gm) ?? []);
+    expect(fences).toHaveLength(programs.length);
+    expect(programs.length).toBeGreaterThanOrEqual(20);
   });
 
   it('pass the type checker', { timeout: 120_000 }, async () => {
@@ -209,7 +229,7 @@ describe('the blocks of the README', () => {
   };
 
   it.each(programs)(
-    'run: $heading (line $line)',
+    'run: $page, $heading (line $line)',
     { timeout: 300_000 },
     async ({ code, directory, program, runner }) => {
       const command = COMMANDS[/** @type {keyof typeof COMMANDS} */ (runner)](program);
@@ -229,7 +249,7 @@ describe('the blocks of the README', () => {
   );
 });
 
-describe('the reference in the README', () => {
+describe('the reference', () => {
   it('names every method of every store', () => {
     const missing = [];
     for (const Store of [
@@ -238,9 +258,10 @@ describe('the reference in the README', () => {
       SQLiteRateLimitStore,
       SqliteAdaptiveRateLimitStore,
     ]) {
-      const start = README.indexOf(`\n### ${Store.name}\n`);
+      const start = API.indexOf(`\n## ${Store.name}\n`);
       expect(start, Store.name).toBeGreaterThan(0);
-      const section = README.slice(start, README.indexOf('\n### ', start + 1));
+      const end = API.indexOf('\n## ', start + 1);
+      const section = API.slice(start, end < 0 ? undefined : end);
       // The adaptive store's section refers to the plain store's for what is the same.
       const described =
         Store === SqliteAdaptiveRateLimitStore ? SQLiteRateLimitStore.prototype : {};
@@ -250,22 +271,6 @@ describe('the reference in the README', () => {
       }
     }
     expect(missing).toEqual([]);
-  });
-
-  it('names every option', () => {
-    const types = readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8');
-    const names = [];
-    for (const [, body = ''] of types.matchAll(/interface \w+Options[^{]*\{(.*?)^\}/gms)) {
-      for (const [, option] of body.matchAll(/^ {2}(\w+)\?:/gm)) names.push(option);
-    }
-    expect(names).toContain('synchronous');
-    for (const [, option] of (
-      types.match(/type AdaptiveConfig = \{(.*?)^\}/ms)?.[1] ?? ''
-    ).matchAll(/^ {2}(\w+):/gm)) {
-      names.push(option);
-    }
-    expect(names).toContain('minUserReserved');
-    expect(names.filter((name) => !README.includes(`\`${name}\``))).toEqual([]);
   });
 
   it('shows the schema that the stores make', async () => {
@@ -284,7 +289,7 @@ describe('the reference in the README', () => {
       .all();
     file.close();
 
-    const shown = [...README.matchAll(/<!-- schema -->\s*```sql\n(.*?)```/gs)]
+    const shown = [...read('docs/schema.md').matchAll(/<!-- schema -->\s*```sql\n(.*?)```/gs)]
       .map(([, sql = '']) => sql.replace(/--.*$/gm, ''))
       .join('')
       .split(';')
@@ -294,25 +299,204 @@ describe('the reference in the README', () => {
   });
 });
 
+/** @typedef {Map<string, string>} Defaults of options by name, '' where the types state none */
+
+/** @returns {Map<string, Defaults>} the options that the types declare, by the type that holds them */
+function readTypes() {
+  const found = new Map();
+  const types = /^export (?:interface (\w+Options)[^{]*|type (AdaptiveConfig) = )\{(.*?)^\}/gms;
+  for (const [, options, config, body = ''] of TYPES.matchAll(types)) {
+    const defaults = new Map();
+    for (const [, comment = '', name] of body.matchAll(/\/\*\*(.*?)\*\/\s+(\w+)\??: /gs)) {
+      const text = comment.replace(/\s*\n\s*\*\s*/g, ' ').trim();
+      defaults.set(name, plain(text.match(/Default: (.*?)(?=[.,] |\.$)/)?.[1] ?? ''));
+    }
+    found.set(options ?? config, defaults);
+  }
+  return found;
+}
+
+/**
+ * The tables of options of a page: their first column is headed `option…`, and a comment `<!-- options: Type -->` stands
+ * before them.
+ *
+ * @param {string} text
+ * @returns {{ type: string | undefined, defaults: Defaults }[]}
+ */
+function readTables(text) {
+  return [...text.matchAll(/(?:^<!-- options: (\w+) -->\n\n)?((?:^\|.*\n)+)/gm)]
+    .map(([, type, table = '']) => {
+      const [head = [], , ...rows] = table.trim().split('\n').map(cells);
+      const column = head.indexOf('default');
+      const defaults = new Map(rows.map((row) => [plain(row[0]), plain(row[column])]));
+      return { type, head, defaults };
+    })
+    .filter(({ type, head }) => type || /^option\b/.test(head[0] ?? ''));
+}
+
+/** @param {string} row */
+const cells = (row) =>
+  row
+    .replace(/^\||\|$/g, '')
+    .split(/(?<!\\)\|/)
+    .map((cell) => cell.trim());
+
+/** A name or a default without its layout, digit separators and explanation: `` `900000` (15 min) `` is `900000`. */
+const plain = (cell = '') =>
+  cell
+    .replace(/ \(.*\)$/, '')
+    .replace(/`/g, '')
+    .replace(/(?<=\d),(?=\d{3})/g, '')
+    .trim();
+
+/**
+ * @param {string} text of a page
+ * @returns {string[]} what its tables of options say otherwise than the types
+ */
+function differences(text) {
+  return readTables(text).flatMap(({ type = '', defaults }) => {
+    const declared = types.get(type);
+    if (!declared) return [`a table of options is of no type: ${[...defaults.keys()]}`];
+    return [...new Set([...declared.keys(), ...defaults.keys()])]
+      .filter((name) => declared.get(name) !== defaults.get(name))
+      .map((name) => `${type}.${name}: ${declared.get(name)}, not ${defaults.get(name)}`);
+  });
+}
+
+const types = readTypes();
+
+describe('the tables of options', () => {
+  it('are there once for each type', () => {
+    const shown = DOCUMENTS.flatMap((page) => readTables(read(page)).map(({ type }) => type));
+    expect(shown.sort()).toEqual([...types.keys()].sort());
+    const count = [...types.values()].reduce((sum, { size }) => sum + size, 0);
+    expect(count).toBe(27);
+  });
+
+  it.each(DOCUMENTS)('in %s say what the types say', (page) => {
+    expect(differences(read(page))).toEqual([]);
+  });
+
+  it.each([
+    ['an option left out', /^\| `pollIntervalMs`.*\n/m, '', 1],
+    ['an option that is not there', '`maxEntrySizeBytes`', '`maxEntrySize`', 2],
+    ['another default', '`5000`', '`500`', 1],
+    ['another default in words', '60 requests in 60,000 ms', '100 requests in 60,000 ms', 1],
+    ['a default where there is none', /(`adaptiveConfig` +\| `object` +\| )/, '$1`{}`', 1],
+    ['a table of no type', '<!-- options: AdaptiveConfig -->', '', 1],
+  ])('would not pass with %s', (_, from, to, count) => {
+    expect(README).toMatch(from);
+    expect(differences(README.replace(from, to))).toHaveLength(count);
+  });
+});
+
 describe('links', () => {
-  it.each(['README.md', 'CHANGELOG.md'])('in %s lead somewhere', (name) => {
-    const text = readFileSync(path.join(ROOT, name), 'utf8');
-    const anchors = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
-      heading
+  /** Pages of the repository that are written apart from these. Whether they are there is looked at once they are. */
+  const APART = [
+    'CONTRIBUTING.md',
+    'SECURITY.md',
+    'docs/architecture.md',
+    'docs/reliability.md',
+    'docs/sqlite-internals.md',
+  ];
+  const HOSTS = [
+    'github.com',
+    'keepachangelog.com',
+    'orm.drizzle.team',
+    'semver.org',
+    'www.sqlite.org',
+  ];
+  const linking = [
+    ...DOCUMENTS,
+    GENERATED,
+    'CHANGELOG.md',
+    'CONTRIBUTING.md',
+    'SECURITY.md',
+  ].filter((name) => existsSync(path.join(ROOT, name)));
+
+  /** @param {string} text */
+  const withoutCode = (text) => text.replace(/^\s*(```|~~~).*\n[\s\S]*?^\s*\1.*$/gm, '');
+
+  /** @param {string} text @returns {string[]} */
+  const linksOf = (text) => [
+    ...[...withoutCode(text).matchAll(/\]\(([^)\s]+)[^)]*\)/g)].map(([, target = '']) => target),
+    ...[...withoutCode(text).matchAll(/^\[[^\]]+\]: (\S+)/gm)].map(([, target = '']) => target),
+  ];
+
+  /**
+   * What GitHub makes of the headings: https://github.com/gjtorikian/html-pipeline, its filter for tables of contents.
+   *
+   * @param {string} text
+   */
+  function anchorsOf(text) {
+    const seen = new Map();
+    return [...withoutCode(text).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => {
+      const slug = heading
+        .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+        .trim()
         .toLowerCase()
-        .replace(/[^\p{L}\p{N}\s_-]/gu, '')
-        .replace(/ /g, '-'),
-    );
-    const broken = [...text.matchAll(/\]\(([^)]+)\)/g)]
-      .map(([, target = '']) => target)
-      .filter((target) => !target.startsWith('https://'))
-      .filter((target) =>
-        target.startsWith('#')
-          ? !anchors.includes(target.slice(1))
-          : !existsSync(path.join(ROOT, target)),
-      );
+        .replace(/[^\p{L}\p{M}\p{N}\p{Pc}\s-]/gu, '')
+        .replace(/ /g, '-');
+      const before = seen.get(slug) ?? 0;
+      seen.set(slug, before + 1);
+      return before ? `${slug}-${before}` : slug;
+    });
+  }
+
+  /**
+   * @param {string} page
+   * @param {string} target
+   * @returns {string | undefined} what is wrong with the link
+   */
+  function problemOf(page, target) {
+    if (/^[a-z]+:/i.test(target)) {
+      if (!URL.canParse(target)) return 'not a URL';
+      const { protocol, host } = new URL(target);
+      return protocol === 'https:' && HOSTS.includes(host) ? undefined : 'not an allowed host';
+    }
+    const [file = '', anchor] = target.split('#');
+    const name = file ? path.posix.join(path.posix.dirname(page), file) : page;
+    // npm and GitHub follow relative links within the repository only.
+    if (name.startsWith('..') || file.startsWith('/')) return 'leaves the repository';
+    if (!existsSync(path.join(ROOT, name))) {
+      return APART.includes(name) ? undefined : 'no such file';
+    }
+    if (anchor !== undefined && !anchorsOf(read(name)).includes(anchor)) return 'no such heading';
+  }
+
+  it.each(linking)('in %s lead somewhere', (page) => {
+    const broken = linksOf(read(page))
+      .map((target) => ({ target, problem: problemOf(page, target) }))
+      .filter(({ problem }) => problem);
     expect(broken).toEqual([]);
   });
+
+  it.each([
+    ['#no-such-heading', 'no such heading'],
+    ['docs/api.md#no-such-heading', 'no such heading'],
+    ['docs/no-such-page.md', 'no such file'],
+    ['../outside.md', 'leaves the repository'],
+    ['http://github.com/', 'not an allowed host'],
+    ['https://example.com/', 'not an allowed host'],
+    ['https://', 'not a URL'],
+  ])('to %s would not pass', (target, problem) => {
+    expect(problemOf('README.md', target)).toBe(problem);
+  });
+
+  it('from the README lead to every page', () => {
+    expect(linksOf(README)).toEqual(expect.arrayContaining([...PAGES, GENERATED]));
+  });
+
+  it('of the README work on npmjs.com, which reads relative ones from the repository', () => {
+    const { repository } = JSON.parse(read('package.json'));
+    expect(repository.url).toMatch(/^git\+https:\/\/github\.com\/[\w-]+\/[\w-]+\.git$/);
+    // The package is the repository's root: with a `directory` npm would look for docs/ in there.
+    expect(repository).not.toHaveProperty('directory');
+  });
+});
+
+it('the README is short enough to be read', () => {
+  expect(README.trimEnd().split('\n').length).toBeLessThanOrEqual(300);
 });
 
 /** @param {string} text */

@@ -1,4 +1,4 @@
-//! The adaptive rate limiter (README, "SqliteAdaptiveRateLimitStore"): one limit, divided between users and
+//! The adaptive rate limiter (docs/api.md, "SqliteAdaptiveRateLimitStore"): one limit, divided between users and
 //! background work by [`capacity`](super::capacity) from the history in the database, which all processes share.
 
 use std::fmt;

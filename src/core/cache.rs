@@ -1,4 +1,4 @@
-//! The response cache (README, "SQLiteCacheStore").
+//! The response cache (docs/api.md, "SQLiteCacheStore").
 
 use super::codec;
 use super::housekeeping;

@@ -1,5 +1,6 @@
-//! How a limit is divided between users and background work, from recent activity (README, "Adaptive rate
-//! limiting"). Numbers and texts are those of the client's own calculator, corrected where it exceeds the limit.
+//! How a limit is divided between users and background work, from recent activity (docs/api.md, "Adaptive
+//! rate limiting"). Numbers and texts are those of the client's own calculator, corrected where it exceeds the
+//! limit.
 
 use super::options::AdaptiveConfig;
 use super::value::Millis;

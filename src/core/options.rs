@@ -129,7 +129,8 @@ impl ResourceConfigs {
     }
 }
 
-/// How the adaptive store divides a limit between users and background work (README, "Adaptive rate limiting").
+/// How the adaptive store divides a limit between users and background work (docs/api.md, "Adaptive rate
+/// limiting").
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdaptiveConfig {
     /// The span in which recent user activity is counted, in ms.

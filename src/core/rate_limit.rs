@@ -1,4 +1,4 @@
-//! The sliding-window rate limiter (README, "SQLiteRateLimitStore"): a request counts while it is at most
+//! The sliding-window rate limiter (docs/api.md, "SQLiteRateLimitStore"): a request counts while it is at most
 //! `window_ms` old, a slot reserved for one until it is recorded or the reservation expires, and one more may be made while fewer than
 //! `limit` count.
 

@@ -1,5 +1,5 @@
-//! DDL and migrations. Tables, columns and indexes are those of 0.2.0 (README,
-//! "Database schema"); what is added is extra tables and indexes, which 0.2.0 ignores.
+//! DDL and migrations. Tables, columns and indexes are those of 0.2.0 (docs/schema.md);
+//! what is added is extra tables and indexes, which 0.2.0 ignores.
 
 use super::error::{Result, StoreKind};
 use super::value::Value;

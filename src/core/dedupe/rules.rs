@@ -1,4 +1,4 @@
-//! The deduplication of requests (README, "SQLiteDedupeStore").
+//! The deduplication of requests (docs/api.md, "SQLiteDedupeStore").
 //!
 //! A hash goes through: absent → *claimed* (somebody was told to make the request, by `waitFor`) → *pending*
 //! (registered, with a lease while its owner lives) → completed or failed. A claim, a lease and a job each have an
