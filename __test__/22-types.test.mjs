@@ -61,7 +61,8 @@ async function compile({ files, type, old, install = {}, options, tsc = compiler
     await mkdir(dirname(join(project, 'node_modules', name)), { recursive: true });
     await symlink(path, join(project, 'node_modules', name), 'junction');
   }
-  for (const file of files) await cp(new URL(`./types/${file}`, import.meta.url), join(project, file));
+  for (const file of files)
+    await cp(new URL(`./types/${file}`, import.meta.url), join(project, file));
   await writeFile(join(project, 'package.json'), JSON.stringify({ type }));
   const compilerOptions = {
     strict: true,

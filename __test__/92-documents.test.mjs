@@ -391,14 +391,6 @@ describe('the tables of options', () => {
 });
 
 describe('links', () => {
-  /** Pages of the repository that are written apart from these. Whether they are there is looked at once they are. */
-  const APART = [
-    'CONTRIBUTING.md',
-    'SECURITY.md',
-    'docs/architecture.md',
-    'docs/reliability.md',
-    'docs/sqlite-internals.md',
-  ];
   const HOSTS = [
     'github.com',
     'keepachangelog.com',
@@ -458,9 +450,7 @@ describe('links', () => {
     const name = file ? path.posix.join(path.posix.dirname(page), file) : page;
     // npm and GitHub follow relative links within the repository only.
     if (name.startsWith('..') || file.startsWith('/')) return 'leaves the repository';
-    if (!existsSync(path.join(ROOT, name))) {
-      return APART.includes(name) ? undefined : 'no such file';
-    }
+    if (!existsSync(path.join(ROOT, name))) return 'no such file';
     if (anchor !== undefined && !anchorsOf(read(name)).includes(anchor)) return 'no such heading';
   }
 
