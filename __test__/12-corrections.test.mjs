@@ -32,7 +32,7 @@ const { run } = require('./support/processes.cjs');
 const HANG_MS = 1_000;
 /** What ours does at once is waited for so long, on a busy machine; 0.2.0 waits for the job timeout, 5 min. */
 const PATIENCE_MS = 5_000;
-/** Likewise; a lease runs out after 3 s, and is noticed soon after. */
+/** Likewise; a lease runs out after 4 s, and is noticed soon after. */
 const TAKEOVER_MS = 10_000;
 
 /** The time on the clock that all processes share, in ms. */
@@ -448,12 +448,12 @@ const corrections = [
     },
   },
   {
-    before: 'adaptive: after 30 idle minutes users get 0 places and are locked out for good',
-    now: 'a user may use any place not yet used',
+    before: 'adaptive: after 30 idle minutes users get 0 slots and are locked out for good',
+    now: 'a user may use any slot not yet used',
     cases: [
       [
         'SqliteAdaptiveRateLimitStore',
-        'requests of users may use any free place after long quiet',
+        'requests of users may use any free slot after long quiet',
         /expected false to be true/,
       ],
     ],
@@ -509,12 +509,12 @@ const corrections = [
   },
   {
     before:
-      '`getWaitTime` over the limit answers when the oldest request leaves, not when a place is free',
-    now: 'when a place is free; never 0 while `canProceed` is false',
+      '`getWaitTime` over the limit answers when the oldest request leaves, not when a slot is free',
+    now: 'when a slot is free; never 0 while `canProceed` is false',
     cases: [
       [
         'SQLiteRateLimitStore',
-        'getWaitTime over the limit is the time until a place is free',
+        'getWaitTime over the limit is the time until a slot is free',
         /expected 700 to be 900/,
       ],
       [
@@ -524,7 +524,7 @@ const corrections = [
       ],
       [
         'SqliteAdaptiveRateLimitStore',
-        'getWaitTime over the limit is the time until a place is free',
+        'getWaitTime over the limit is the time until a slot is free',
         /expected \d+ to be \d+/,
       ],
       [

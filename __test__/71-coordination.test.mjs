@@ -348,7 +348,7 @@ describe.each(backends)('$title', ({ title, implementation, own, rounds }) => {
       });
     });
 
-    // Of the adaptive store's 100 places 30 are the users' and 70 the background's; the plain one looks at no priority.
+    // Of the adaptive store's 100 slots 30 are the users' and 70 the background's; the plain one looks at no priority.
     it.each([
       ['SQLiteRateLimitStore', 'acquire', {}],
       ['SqliteAdaptiveRateLimitStore', 'acquire', {}],
@@ -407,7 +407,7 @@ describe.each(backends)('$title', ({ title, implementation, own, rounds }) => {
         const refused = sum(errors.map(([, count]) => count));
         for (const [message] of errors)
           expect(message).toContain("Rate limit exceeded for resource 'issue'. Wait … before");
-        // What the clients were told is what was there: none too many, and of the plain store no place was left empty.
+        // What the clients were told is what was there: none too many, and of the plain store no slot was left empty.
         expect(answered + refused).toBe(400);
         expect(api.count()).toBe(answered);
         if (name === 'SQLiteRateLimitStore') expect(answered).toBe(100);

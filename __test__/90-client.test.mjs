@@ -186,7 +186,7 @@ describe('the dedupe store', () => {
 });
 
 describe('errors of the API', () => {
-  it('come out as the client’s own errors, are not cached and take no place', async () => {
+  it('come out as the client’s own errors, are not cached and take no slot', async () => {
     const rateLimit = plainStore({ defaultConfig: { limit: 5, windowMs: 60_000 } });
     const dedupe = dedupeStore();
     const client = clientWith({ cache: cacheStore(), dedupe, rateLimit });
@@ -311,12 +311,12 @@ describe('a limiter with reservations', () => {
     );
     const answered = outcomes.filter(({ status }) => status === 'fulfilled').length;
     expect(api.count()).toBe(answered);
-    // What the client was told is what was there: none too many, and no place was left empty.
+    // What the client was told is what was there: none too many, and no slot was left empty.
     expect(answered).toBe(rateLimit instanceof SQLiteRateLimitStore ? 5 : 1);
   });
 });
 
-describe('a connection handed in', () => {
+describe('a connection of the user’s own', () => {
   it('serves all stores, and stays open', async () => {
     const connection = new Database(database);
     const client = clientWith({
@@ -386,7 +386,7 @@ describe('several processes on one file', { timeout: 30_000 }, () => {
     await one.kill();
     await lost;
     expect(await Promise.all(answers)).toMatchObject([{ answered: 2 }, { answered: 2 }]);
-    // The lease is valid for 3 s; the job timeout is 5 min.
+    // The lease is valid for 4 s; the job timeout is 5 min.
     expect(Date.now() - killed).toBeLessThan(20_000);
     expect(api.count()).toBe(2);
   });

@@ -81,7 +81,7 @@ fn connect(directory: &Path, kind: StoreKind) -> Sqlite {
 }
 
 /// Runs statements in order.
-fn run_steps(sqlite: &Sqlite, statements: &[BoundStatement]) {
+fn run_statements(sqlite: &Sqlite, statements: &[BoundStatement]) {
     for bound in statements {
         let mut statement = sqlite.prepare_cached(bound.statement.sql()).unwrap();
         for (index, value) in bound.values.iter().enumerate() {
@@ -107,10 +107,10 @@ fn transact(sqlite: &Sqlite, begin: &str, work: impl FnOnce()) {
 /// Runs the statements of an operation, as one transaction.
 fn run(sqlite: &Sqlite, operation: &Operation) {
     match operation.statements.as_slice() {
-        [_] => run_steps(sqlite, &operation.statements),
+        [_] => run_statements(sqlite, &operation.statements),
         statements => {
             let begin = if operation.read_only { "BEGIN" } else { "BEGIN IMMEDIATE" };
-            transact(sqlite, begin, || run_steps(sqlite, statements));
+            transact(sqlite, begin, || run_statements(sqlite, statements));
         }
     }
 }
@@ -122,7 +122,7 @@ fn at_once(bencher: &mut Bencher<'_>, sqlite: &Sqlite, operation: &mut dyn FnMut
         for _ in 0..times {
             transact(sqlite, "BEGIN IMMEDIATE", || {
                 for _ in 0..AT_ONCE {
-                    run_steps(sqlite, &operation().statements);
+                    run_statements(sqlite, &operation().statements);
                 }
             });
         }
@@ -160,7 +160,7 @@ fn rate_limit_store(criterion: &mut Criterion) {
         for (name, count) in WINDOWS {
             for i in 0..count {
                 let at = start - f64::from(count - i);
-                run_steps(&sqlite, &rate_limit::record(name.to_owned(), at, None).statements);
+                run_statements(&sqlite, &rate_limit::record(name.to_owned(), at, None).statements);
             }
         }
     });

@@ -1,4 +1,4 @@
-//! Plans that are carried out together, many rows by one statement: they do what they do one by one.
+//! Operations that are carried out together, many rows by one statement: they do what they do one by one.
 
 #![allow(clippy::unwrap_used, reason = "test helpers")]
 

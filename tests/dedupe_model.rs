@@ -163,7 +163,7 @@ impl World {
 enum Expected {
     Result(String),
     Rejection(String),
-    Wait { deadline: Option<i64>, next_poll_at: Option<i64> },
+    Wait { deadline: Option<i64>, expires_at: Option<i64> },
     Free,
 }
 
@@ -220,7 +220,7 @@ impl Settings {
             match &job.state {
                 State::Pending if self.is_live(hash, now, system) => {
                     let deadline = (self.job_timeout > 0).then_some(seen(job.created_at, now) + self.job_timeout);
-                    return Expected::Wait { deadline, next_poll_at: job.lease(system) };
+                    return Expected::Wait { deadline, expires_at: job.lease(system) };
                 }
                 State::Completed(text) if asked_before || self.is_served(job, now) => {
                     return Expected::Result(text.clone());
@@ -230,7 +230,7 @@ impl Settings {
             }
         }
         match hash.claim(system) {
-            Some(until) if claims && system < until => Expected::Wait { deadline: None, next_poll_at: Some(until) },
+            Some(until) if claims && system < until => Expected::Wait { deadline: None, expires_at: Some(until) },
             _ => Expected::Free,
         }
     }
@@ -650,9 +650,9 @@ impl<'db> Model<'db> {
                 assert!(state.job.as_ref().is_some_and(|job| settings.is_over(job, current)), "{context}");
                 waiting_since = Some(since.unwrap_or(now));
             }
-            (Answer::Wait(wait), Expected::Wait { deadline, next_poll_at }) => {
+            (Answer::Wait(wait), Expected::Wait { deadline, expires_at }) => {
                 let float = |time: Option<i64>| time.map(|time| time as f64);
-                assert_eq!((wait.deadline, wait.next_poll_at), (float(deadline), float(next_poll_at)), "{context}");
+                assert_eq!((wait.deadline, wait.expires_at), (float(deadline), float(expires_at)), "{context}");
                 waiting_since = Some(since.unwrap_or(now));
             }
             (Answer::Json { text, .. }, Expected::Result(expected)) => {

@@ -27,7 +27,7 @@ const STEP_BYTES: f64 = (4 << 20) as f64;
 
 /// What the steps of a clean-up did.
 #[derive(Debug, Default)]
-struct Statements {
+struct StepCounts {
     /// How many read, and how many removed something.
     reads: usize,
     removals: usize,
@@ -38,8 +38,8 @@ struct Statements {
 }
 
 /// Runs a clean-up, as often as not between other calls, to its end.
-fn run(db: &Db, table: &str, size: &str, mut operation: Operation) -> Statements {
-    let mut statements = Statements::default();
+fn run(db: &Db, table: &str, size: &str, mut operation: Operation) -> StepCounts {
+    let mut steps = StepCounts::default();
     let stored = || {
         let rows = db.rows(&format!("SELECT COUNT(*), COALESCE(SUM({size}), 0) FROM {table}"));
         (rows[0][0].number().unwrap() as u64, rows[0][1].number().unwrap())
@@ -50,14 +50,14 @@ fn run(db: &Db, table: &str, size: &str, mut operation: Operation) -> Statements
         let outcome = db.step(operation);
         let after = stored();
         let (rows, bytes) = (before.0 - after.0, before.1 - after.1);
-        statements.reads += usize::from(is_read);
-        statements.removals += usize::from(rows > 0);
-        statements.most_rows = statements.most_rows.max(rows);
-        statements.most_bytes = statements.most_bytes.max(bytes);
-        statements.removed += rows;
+        steps.reads += usize::from(is_read);
+        steps.removals += usize::from(rows > 0);
+        steps.most_rows = steps.most_rows.max(rows);
+        steps.most_bytes = steps.most_bytes.max(bytes);
+        steps.removed += rows;
         match outcome {
             Outcome::Continue(next) => operation = next,
-            Outcome::Answer(Answer::Undefined) => return statements,
+            Outcome::Answer(Answer::Undefined) => return steps,
             Outcome::Answer(other) => panic!("{other:?}"),
             Outcome::AnswerThen(..) => panic!("nothing follows"),
         }

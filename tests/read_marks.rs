@@ -34,7 +34,7 @@ fn set(connection: &Connection, hash: &str, number: u32) {
 /// What the file says, not a copy of it in memory.
 fn get(connection: &Connection, hash: &str) -> Option<u32> {
     let Operation { statements, completion, .. } = cache::get(hash, 1.0);
-    // Two steps, since the query cache answers single ones.
+    // Two statements, since the query cache answers single ones.
     let rows = connection.transact(false, &[&statements, &statements]).unwrap().remove(0);
     match completion(rows) {
         Outcome::Answer(Answer::Json { text, .. }) => text.parse().ok(),

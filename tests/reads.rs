@@ -255,17 +255,17 @@ fn what_many_reads_find_to_be_tidied_is_queued_once() {
         Operation::command([BoundStatement::new(Statement::RateExpireReservations, values)])
     };
     let mut scheduler = Scheduler::<(), Error>::default();
-    assert!(!scheduler.has_like(&tidying("one")));
+    assert!(!scheduler.already_tidies(&tidying("one")));
     scheduler.submit(Call { operation: tidying("one"), reply: None, deadline: None });
-    assert!(scheduler.has_like(&tidying("one")));
-    assert!(!scheduler.has_like(&tidying("two")), "another resource");
+    assert!(scheduler.already_tidies(&tidying("one")));
+    assert!(!scheduler.already_tidies(&tidying("two")), "another resource");
     let writes = Operation::command([BoundStatement::new(Statement::RateReset, ["one".into()])]);
-    assert!(!scheduler.has_like(&writes), "a write is made as often as it is asked for");
+    assert!(!scheduler.already_tidies(&writes), "a write is made as often as it is asked for");
     let reads = Operation::read([BoundStatement::new(Statement::CacheGet, ["one".into()])], |_| panic!("not run"));
-    assert!(!scheduler.has_like(&reads));
+    assert!(!scheduler.already_tidies(&reads));
     // Once it is under way it may be past what was found since.
     scheduler.next_batch(1, 1).unwrap();
-    assert!(!scheduler.has_like(&tidying("one")));
+    assert!(!scheduler.already_tidies(&tidying("one")));
 }
 
 #[test]

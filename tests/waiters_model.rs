@@ -8,7 +8,7 @@ mod common;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use comic_vine_sqlite_store::core::dedupe::rules::LEASE_MS;
-use comic_vine_sqlite_store::core::dedupe::waiters::{Action, Asked, Ending, Event, Now, Waiters};
+use comic_vine_sqlite_store::core::dedupe::waiters::{Action, Ending, Event, Now, OperationContext, Waiters};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::operation::{Answer, Operation, Wait};
 use comic_vine_sqlite_store::core::options::DedupeOptions;
@@ -33,7 +33,7 @@ type Promise = usize;
 
 struct Running {
     operation: Operation,
-    asked: Asked<Promise, u32>,
+    context: OperationContext<Promise, u32>,
 }
 
 /// A store: the waiters, and what was to be done and is not done yet.
@@ -120,9 +120,9 @@ impl World {
 
     /// Answers the store's next operation.
     fn answer(&mut self, store: usize, answer: impl FnOnce(Operation) -> Result<Answer, Error>) {
-        if let Some(Running { operation, asked }) = self.stores[store].running.pop_front() {
+        if let Some(Running { operation, context }) = self.stores[store].running.pop_front() {
             let answer = answer(operation);
-            self.tell(store, Event::Answered { asked, answer });
+            self.tell(store, Event::Answered { context, answer });
         }
     }
 
@@ -131,7 +131,7 @@ impl World {
         let store = &mut self.stores[index];
         for action in store.waiters.on_event(event, self.now) {
             match action {
-                Action::Run { operation, asked } => store.running.push_back(Running { operation, asked }),
+                Action::Run { operation, context } => store.running.push_back(Running { operation, context }),
                 Action::Settle { waiter, answer } => {
                     let answer = answer.map(|answer| match answer {
                         Answer::Json { text, .. } => text.to_string(),
@@ -274,7 +274,7 @@ fn choose(world: &mut World, choice: Choice) {
         _ => world.answer(0, |operation| match choice {
             C::Wait => Ok(Answer::Wait(Wait {
                 deadline: Some(now.caller + JOB / 2.0),
-                next_poll_at: Some(now.system + LEASE_MS),
+                expires_at: Some(now.system + LEASE_MS),
             })),
             C::Result => Ok(Answer::Json { text: "\"hash\"".to_owned().into(), unreadable: None }),
             C::Rejected => Ok(Answer::Rejection(Error::JobFailed("hash".to_owned()))),
@@ -332,7 +332,7 @@ enum Act {
     Complete,
     Fail,
     /// The next operation of the store is carried out, or refused.
-    BoundStatement,
+    Step,
     Refuse,
     Changed,
     Renew,
@@ -346,7 +346,7 @@ fn acts() -> impl Strategy<Value = Vec<(usize, u8, Act)>> {
         3 => Just(Act::Register),
         3 => Just(Act::Complete),
         2 => Just(Act::Fail),
-        14 => Just(Act::BoundStatement),
+        14 => Just(Act::Step),
         1 => Just(Act::Refuse),
         3 => Just(Act::Changed),
         1 => Just(Act::Renew),
@@ -402,7 +402,7 @@ proptest! {
                 Act::Register => world.register(store, &hash),
                 Act::Complete => world.end(store, &hash, true),
                 Act::Fail => world.end(store, &hash, false),
-                Act::BoundStatement | Act::Refuse => {
+                Act::Step | Act::Refuse => {
                     let next = world.stores[store].running.front();
                     let next = next.map(|next| next.operation.statements[0].statement);
                     let refused = matches!(act, Act::Refuse);

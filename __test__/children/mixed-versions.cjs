@@ -41,7 +41,7 @@ async function main() {
     database,
     busyTimeoutMs: 20_000,
     defaultConfig: config,
-    // A division made before the first user request holds for a while: it has to leave users all their places.
+    // A division made before the first user request holds for a while: it has to leave users all their slots.
     adaptiveConfig: { minUserReserved: 10_000 },
   });
 

@@ -360,7 +360,7 @@ module.exports = function adaptiveContract(harness) {
       expect((await store.getStatus('r')).remaining).toBe(0);
     });
 
-    fixed('of users may use any free place after long quiet', async () => {
+    fixed('of users may use any free slot after long quiet', async () => {
       const store = open();
       await record(store, 'user', 1);
       clock.set(START + 45 * MINUTE);
@@ -415,7 +415,7 @@ module.exports = function adaptiveContract(harness) {
   describe('getWaitTime', () => {
     const small = { limit: 20, windowMs: MINUTE };
 
-    it('is 0 while there is a place', async () => {
+    it('is 0 while there is a slot', async () => {
       const store = open({ defaultConfig: small });
       expect(await store.getWaitTime('r')).toBe(0);
       expect(await store.getWaitTime('r', 'user')).toBe(0);
@@ -456,7 +456,7 @@ module.exports = function adaptiveContract(harness) {
       expect(await store.getWaitTime('r', 'user')).toBe(1);
     });
 
-    fixed('over the limit is the time until a place is free', async () => {
+    fixed('over the limit is the time until a slot is free', async () => {
       const store = open({ defaultConfig: small });
       for (let i = 0; i < 23; i++) {
         clock.set(START + i * 100);
@@ -634,7 +634,7 @@ module.exports = function adaptiveContract(harness) {
   });
 
   describe('stats', () => {
-    it('name the resources without a place for the background, in order', async () => {
+    it('name the resources without a slot for the background, in order', async () => {
       const store = open({ defaultConfig: { limit: 10, windowMs: MINUTE } });
       await record(store, 'background', 10, 'b');
       await record(store, 'background', 1, 'c');
@@ -673,7 +673,7 @@ module.exports = function adaptiveContract(harness) {
       expect(Object.keys(adaptiveMetrics)).toHaveLength(3);
       expect(adaptiveMetrics.averageUserActivity).toBe(5);
       expect(adaptiveMetrics.priorityModeActivations).toBe(1);
-      // 19 of the background's 95 places on one resource, none of its 10 on the other.
+      // 19 of the background's 95 slots on one resource, none of its 10 on the other.
       expect(adaptiveMetrics.backgroundUtilization).toBeCloseTo(19 / 105, 10);
     });
 

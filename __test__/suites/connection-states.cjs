@@ -97,7 +97,7 @@ for (const [store, priority, limit, options] of /** @type {const} */ ([
       getStats: [[], { uniqueResources: 1 }],
     },
     {
-      'canProceed that holds a place': [['r', ...priority], true, options],
+      'canProceed that reserves a slot': [['r', ...priority], true, options],
       acquire: [['r', ...priority], true],
       record: [['r', ...priority], undefined],
       reset: [['r'], undefined],

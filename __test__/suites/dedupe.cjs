@@ -1,5 +1,5 @@
 'use strict';
-// What SQLiteDedupeStore promises. Claims are turned off where they are not the implementation, as 0.2.0 has none.
+// What SQLiteDedupeStore promises. Claims are turned off where they are not the subject, as 0.2.0 has none.
 
 const { notStrings, unserializable, values } = require('../support/values.cjs');
 const endContract = require('./end.cjs');

@@ -154,7 +154,7 @@ module.exports = function rateLimitContract(harness) {
       expect(await store.getWaitTime('r')).toBe(1);
     });
 
-    fixed('over the limit is the time until a place is free', async () => {
+    fixed('over the limit is the time until a slot is free', async () => {
       const store = open({ defaultConfig: { limit: 2, windowMs: 1_000 } });
       for (let i = 0; i < 4; i++) {
         clock.set(START + i * 100);

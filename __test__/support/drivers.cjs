@@ -55,7 +55,7 @@ const drivers = {
     },
     refusesWhileIterating: true,
   },
-  // Not a driver, but what applications hand in, too: something around a connection, and no more than is asked for.
+  // Not a driver, but what applications pass, too: something around a connection, and no more than is asked for.
   'a Proxy of better-sqlite3 12': {
     load: () => require('better-sqlite3'),
     open: (...args) => new Proxy(openBetterSqlite3(...args), {}),

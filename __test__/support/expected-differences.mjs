@@ -25,11 +25,11 @@ export const corrections = {
   clear: 'waiters get undefined on clear',
   close: 'waiters get undefined on close',
   waitNotZero: 'getWaitTime is not 0 while canProceed is false',
-  waitOverLimit: 'getWaitTime over the limit is the time until a place is free',
+  waitOverLimit: 'getWaitTime over the limit is the time until a slot is free',
   history: 'history survives a restart',
   kept: 'requests are kept as long as the history needs them',
   total: 'all requests together never pass the limit',
-  freePlaces: 'users without a share may use any free place',
+  freeSlots: 'users without a share may use any free slot',
   shares: 'shares stay between 0 and the limit',
   remaining: 'remaining is never negative',
   metrics: 'getStats has adaptiveMetrics',
@@ -595,7 +595,7 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
       const { user, background, userReserved, backgroundMax } = this.sharesOf(resource);
       // What was divided for a lower limit holds until it is divided anew.
       const narrowed = priority === 'user' ? user < userReserved : background < backgroundMax;
-      if (free && user === 0 && priority === 'user') this.count('freePlaces');
+      if (free && user === 0 && priority === 'user') this.count('freeSlots');
       else if (!free && this.inWindow(resource).length >= limit) this.count('total');
       else if (!free && narrowed) this.count('shares');
       else throw new Error('no reason for another answer');
@@ -642,14 +642,14 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
     const { limit } = this.configOf(resource);
     const { recalculationIntervalMs } = this.calculator.config;
     if (this.isFree(resource, priority)) {
-      if (outcome.value !== 0) this.count('freePlaces');
+      if (outcome.value !== 0) this.count('freeSlots');
       return resolved(0);
     }
     if (priority === 'background' && backgroundPaused) return outcome;
     const [all, ofClass] = [this.inWindow(resource), this.inWindow(resource, priority)];
     const share = priority === 'user' ? user : background;
     const waits = [];
-    // No request that leaves makes a place in a share of nothing; only other shares can.
+    // No request that leaves makes a slot in a share of nothing; only other shares can.
     if (share === 0 && priority === 'background') waits.push(recalculationIntervalMs);
     else {
       if (share > 0 && ofClass.length >= share)

@@ -29,7 +29,7 @@ function connect(path, timeout = 5_000) {
 }
 
 /**
- * The store classes of a implementation. All take a path as `database`; those on connections open one for it, which all
+ * The store classes of an implementation. All take a path as `database`; those on connections open one for it, which all
  * stores of the process share.
  * @param {Implementation} implementation
  * @returns {Promise<Record<string, any>>}

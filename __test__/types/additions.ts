@@ -1,4 +1,4 @@
-/** What is new since 0.2.0 (`types.test.mjs`; without drizzle-orm and with every declaration file checked). */
+/** What is new since 0.2.0 (`22-types.test.mjs`; without drizzle-orm and with every declaration file checked). */
 
 import {
   type AdaptiveRateLimitStats,

@@ -1,6 +1,6 @@
 /**
  * A consumer as they are written against 0.2.0. It compiles against 0.2.0 and, unchanged, against this package
- * (`types.test.mjs`).
+ * (`22-types.test.mjs`).
  */
 
 import ComicVine, {

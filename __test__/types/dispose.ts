@@ -1,4 +1,4 @@
-/** For compilers that know `Symbol.asyncDispose` (`types.test.mjs`). */
+/** For compilers that know `Symbol.asyncDispose` (`22-types.test.mjs`). */
 
 import {
   SQLiteCacheStore,

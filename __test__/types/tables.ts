@@ -1,4 +1,4 @@
-/** A consumer of the drizzle tables as they are written against 0.2.0 (`types.test.mjs`). */
+/** A consumer of the drizzle tables as they are written against 0.2.0 (`22-types.test.mjs`). */
 
 import {
   type CacheRow,

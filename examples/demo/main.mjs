@@ -103,7 +103,7 @@ async function play() {
     ask('worker', 'character', Array(5).fill(wonderWoman)),
   ]);
   await sceneAtOnce(
-    '4 different ones at once in each of two, for 3 places',
+    '4 different ones at once in each of two, for 3 slots',
     { upstream: 3, limited: 5 },
     [ask('web-1', 'team', teams.slice(0, 4)), ask('web-2', 'team', teams.slice(4))],
   );

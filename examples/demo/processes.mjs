@@ -40,7 +40,7 @@ import { fileURLToPath } from 'node:url';
  * @property {number} cached
  * @property {number} requests
  * @property {number} pendingJobs
- * @property {Record<string, number>} remaining places left, by resource
+ * @property {Record<string, number>} remaining slots left, by resource
  */
 
 const ROLE = fileURLToPath(new URL('./role.mjs', import.meta.url));

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::capacity::{self, Activity, Capacity};
-use super::housekeeping::{self, BOUNDED_ROWS, OldRequests};
+use super::housekeeping::{BOUNDED_ROWS, OldRequests, answer_then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
 use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
 use super::rate_limit::{
@@ -95,15 +95,6 @@ impl View {
     }
 }
 
-/// The answer and, if something follows from having looked, that.
-fn answer_then(answer: Answer, follow_up: Vec<BoundStatement>, old: Vec<OldRequests>) -> Outcome {
-    if follow_up.is_empty() && old.is_empty() {
-        Outcome::Answer(answer)
-    } else {
-        Outcome::AnswerThen(answer, housekeeping::follow_up(follow_up, old, housekeeping::done()))
-    }
-}
-
 impl Call {
     fn window_start(&self) -> Millis {
         self.now - self.limit.window_ms
@@ -185,7 +176,11 @@ impl Call {
 
     /// Looks at the resource and goes on with what it sees; reads the activity only when that is `needed` or a
     /// new division is due.
-    fn look(self, needed: bool, then: impl FnOnce(&Call, View) -> Outcome + Send + 'static) -> Operation {
+    fn read_usage_then(
+        self,
+        needed: bool,
+        then: impl FnOnce(&Call, View) -> Outcome + Send + 'static,
+    ) -> Operation {
         let mut statements = vec![self.usage()];
         if needed || self.is_due() {
             statements.push(self.activity());
@@ -195,7 +190,7 @@ impl Call {
             match self.view(rows.first().unwrap_or(&nothing), rows.get(1)) {
                 Some(view) => then(&self, view),
                 // The division was dropped between the call and its turn.
-                None => Outcome::Continue(self.look(true, then)),
+                None => Outcome::Continue(self.read_usage_then(true, then)),
             }
         })
         .continuing()
@@ -223,7 +218,7 @@ pub fn can_proceed(call: Call, priority: Priority, reservations: Option<&Reserva
         let reservation = [Value::from(owner.as_str()), (call.now + for_ms).into()];
         return admit(call, priority, Statement::AdaptiveReserve, reservation.to_vec());
     }
-    call.look(false, move |call, mut view| {
+    call.read_usage_then(false, move |call, mut view| {
         if priority == Priority::Background && view.capacity.background_paused {
             view.old = None;
         }
@@ -240,7 +235,7 @@ pub fn acquire(call: Call, priority: Priority) -> Operation {
 /// Looks how the limit is divided, and runs a statement that records or reserves if a slot is free: it counts
 /// again, so that no two processes get the same slot.
 fn admit(call: Call, priority: Priority, statement: Statement, more: Vec<Value>) -> Operation {
-    call.look(false, move |call, view| {
+    call.read_usage_then(false, move |call, view| {
         if !view.admits(priority, call.limit.limit) {
             return view.answer(Answer::Bool(false));
         }
@@ -272,7 +267,7 @@ pub fn record(resource: &str, priority: Priority, now: Millis, reservations: Opt
 
 /// Answers what remains of a resource's limit, and how it is divided.
 pub fn status(call: Call) -> Operation {
-    call.look(true, |call, view| {
+    call.read_usage_then(true, |call, view| {
         let Capacity { user_reserved, background_max, background_paused, ref reason, .. } = view.capacity;
         let remaining = (user_reserved - view.user) + (background_max - view.background);
         let answer = Answer::Record(vec![
@@ -299,7 +294,7 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
     if call.limit.limit == 0.0 {
         return Operation::read([], move |_| Outcome::Answer(Answer::Number(call.limit.window_ms)));
     }
-    call.look(false, move |call, view| {
+    call.read_usage_then(false, move |call, view| {
         let limit = call.limit.limit;
         if view.admits(priority, limit) {
             return view.answer(Answer::Number(0.0));

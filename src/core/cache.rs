@@ -14,7 +14,7 @@ const LARGE_BYTES: usize = 64 << 10;
 pub fn get(hash: impl Into<Value>, now: Millis) -> Operation {
     let hash = hash.into();
     Operation::read([BoundStatement::new(Statement::CacheGet, [hash.clone()])], move |mut rows| {
-        let Some(row) = rows.pop().and_then(|mut bound| bound.rows.pop()) else {
+        let Some(row) = rows.pop().and_then(|mut result| result.rows.pop()) else {
             return Outcome::Answer(Answer::Undefined);
         };
         let Ok([value, expires_at]) = <[Value; 2]>::try_from(row) else {
@@ -58,7 +58,7 @@ pub fn clear() -> Operation {
 /// Answers how many entries there are, how many have expired, and the size of the database.
 pub fn stats(now: Millis) -> Operation {
     Operation::read([BoundStatement::new(Statement::CacheStats, [Value::from(now)])], |rows| {
-        let number = |column| rows.first().map_or(0.0, |bound| bound.number(column));
+        let number = |column| rows.first().map_or(0.0, |result| result.number(column));
         let kilobytes = (number(2) * number(3) / 1024.0 + 0.5).floor();
         Outcome::Answer(Answer::Record(vec![
             ("databaseSizeKB", Field::Number(kilobytes)),

@@ -182,6 +182,15 @@ pub fn follow_up(first: Vec<BoundStatement>, mut old: Vec<OldRequests>, then: Th
     .continuing()
 }
 
+/// An answer, and what follows from a call that has met something to do or old requests, if anything does.
+pub fn answer_then(answer: Answer, first: Vec<BoundStatement>, old: Vec<OldRequests>) -> Outcome {
+    if first.is_empty() && old.is_empty() {
+        Outcome::Answer(answer)
+    } else {
+        Outcome::AnswerThen(answer, follow_up(first, old, done()))
+    }
+}
+
 /// Puts removals together to steps, given the rows and bytes of each.
 fn in_steps(removals: impl Iterator<Item = (Vec<BoundStatement>, f64, f64)>) -> VecDeque<Statements> {
     let mut steps: VecDeque<Statements> = VecDeque::new();
@@ -211,7 +220,7 @@ fn run(
     let Some(step) = steps.pop_front() else {
         return then(removed);
     };
-    let removes: Vec<bool> = step.iter().map(|step| step.statement.removes()).collect();
+    let removes: Vec<bool> = step.iter().map(|bound| bound.statement.removes()).collect();
     let removal = Operation::write(step, move |rows: Results| {
         let removals = rows.iter().zip(removes).filter(|(_, removes)| *removes);
         let removed = removed + removals.map(|(rows, _)| rows.changes).sum::<u64>();

@@ -169,8 +169,7 @@ impl Operation {
         self
     }
 
-    /// Whether one of the later operations that were carried out before this one, which follows from an earlier call, has
-    /// left nothing for it to do.
+    /// Whether a call made later, but run earlier, has already written anew what this follow-up would delete.
     pub fn is_superseded<'later>(&self, mut later: impl Iterator<Item = &'later Operation>) -> bool {
         later.any(|later| {
             let is_superseded =
@@ -179,8 +178,8 @@ impl Operation {
         })
     }
 
-    /// The statements that reads may have to wait for, and whether those of a key need not: what it writes or, where it may go on,
-    /// may write then; and what it tidies.
+    /// The statements that reads are checked against, with whether one only tidies: reads of a key need not wait for it. An
+    /// operation that may continue may write then what it reads now.
     pub fn written(&self) -> impl Iterator<Item = (&BoundStatement, bool)> {
         let may_continue = self.may_continue;
         self.statements.iter().filter_map(move |bound| match bound.statement.access().effect {
@@ -266,5 +265,5 @@ pub struct Wait {
     /// When the job is past its time, by the caller's clock.
     pub deadline: Option<Millis>,
     /// When its lease, or the claim, runs out unless renewed, in system time.
-    pub next_poll_at: Option<Millis>,
+    pub expires_at: Option<Millis>,
 }

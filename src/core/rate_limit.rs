@@ -2,7 +2,7 @@
 //! `window_ms` old, a slot reserved for one until it is recorded or the reservation expires, and one more may be made while fewer than
 //! `limit` count.
 
-use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then};
+use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then, answer_then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
 use super::options::{RateLimitConfig, ResourceConfigs};
 use super::statements::Statement;
@@ -73,14 +73,10 @@ impl Call {
 
     /// The answer, and then the removal of what has left the window.
     fn answer(&self, usage: &Usage, answer: Answer) -> Outcome {
-        if self.has_old(usage) {
-            Outcome::AnswerThen(answer, housekeeping::follow_up(Vec::new(), vec![self.old()], housekeeping::done()))
-        } else {
-            Outcome::Answer(answer)
-        }
+        answer_then(answer, Vec::new(), self.has_old(usage).then(|| self.old()).into_iter().collect())
     }
 
-    fn look(self, answer: impl FnOnce(&Call, &Usage) -> Answer + Send + 'static) -> Operation {
+    fn read_usage_then(self, answer: impl FnOnce(&Call, &Usage) -> Answer + Send + 'static) -> Operation {
         Operation::read([self.usage()], move |rows| {
             let usage = Usage::read(rows.first());
             let answer = answer(&self, &usage);
@@ -114,7 +110,7 @@ pub(super) fn admitted(rows: Results) -> Outcome {
 /// Answers whether one more request may be made; reserves a slot if `reservations` are on.
 pub fn can_proceed(call: Call, reservations: Option<&Reservations>) -> Operation {
     let Some(Reservations { owner, for_ms }) = reservations else {
-        return call.look(|call, usage| Answer::Bool(usage.count() < call.limit.limit));
+        return call.read_usage_then(|call, usage| Answer::Bool(usage.count() < call.limit.limit));
     };
     let mut values = call.admission();
     values.extend([Value::from(owner.as_str()), (call.now + for_ms).into()]);
@@ -144,7 +140,7 @@ pub fn record(resource: String, now: Millis, reservations: Option<&Reservations>
 
 /// Answers what remains of a resource's limit.
 pub fn status(call: Call) -> Operation {
-    call.look(|call, usage| {
+    call.read_usage_then(|call, usage| {
         Answer::Record(vec![
             ("remaining", Field::Number((call.limit.limit - usage.count()).max(0.0))),
             ("resetTime", Field::Time(call.now + call.limit.window_ms)),
@@ -247,11 +243,7 @@ fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
             ("uniqueResources", Field::Number(unique)),
             ("rateLimitedResources", Field::List(limited)),
         ]);
-        if old.is_empty() {
-            Outcome::Answer(answer)
-        } else {
-            Outcome::AnswerThen(answer, housekeeping::follow_up(Vec::new(), old, housekeeping::done()))
-        }
+        answer_then(answer, Vec::new(), old)
     })
     .unbounded()
 }

@@ -123,30 +123,30 @@ impl<R, E: Clone> Batch<R, E> {
     where
         E: From<Error>,
     {
-        let mut completion = Completed::default();
+        let mut completed = Completed::default();
         let mut finished = std::mem::take(&mut self.finished).into_iter();
         while let Some((Call { operation, reply, deadline }, rows)) = finished.next() {
-            completion.notifies_waiters |= operation.notifies_waiters && rows.is_ok();
+            completed.notifies_waiters |= operation.notifies_waiters && rows.is_ok();
             let may_continue = operation.may_continue;
             let answer = match apply_outcome(operation, rows) {
                 Ok(Outcome::Answer(answer)) => Ok(answer),
                 Ok(Outcome::AnswerThen(answer, next)) => {
                     let later = finished.as_slice().iter().map(|(later, _)| &later.operation);
                     if !next.is_superseded(later) {
-                        completion.next_in_turn.push_back(Call { operation: next, reply: None, deadline });
+                        completed.next_in_turn.push_back(Call { operation: next, reply: None, deadline });
                     }
                     Ok(answer)
                 }
                 Ok(Outcome::Continue(next)) => {
-                    let list = if may_continue { &mut completion.next_in_turn } else { &mut completion.rest };
+                    let list = if may_continue { &mut completed.next_in_turn } else { &mut completed.rest };
                     list.push_back(Call { operation: next, reply, deadline });
                     continue;
                 }
                 Err(error) => Err(error),
             };
-            completion.answers.extend(reply.map(|reply| (reply, answer)));
+            completed.answers.extend(reply.map(|reply| (reply, answer)));
         }
-        completion
+        completed
     }
 
     /// Refuses what matches, of what is left.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::call::Time;
 use crate::core::value::Millis;
 
-/// Polling as quick as the version can be read, and as rare as it is of use.
+/// The bounds of the poll interval.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 

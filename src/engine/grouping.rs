@@ -7,12 +7,12 @@ use crate::core::statements::{ROWS_AT_ONCE, Statement};
 use crate::core::value::Value;
 
 /// What is run as one statement: one, or as many as one statement inserts.
-pub struct Group<'lists> {
+pub struct InsertGroup<'lists> {
     pub statement: Statement,
     statements: SmallVec<[&'lists BoundStatement; 1]>,
 }
 
-impl<'lists> Group<'lists> {
+impl<'lists> InsertGroup<'lists> {
     /// The values of its parameters, in order.
     pub fn values(&self) -> impl Iterator<Item = &'lists Value> + Clone {
         self.statements.iter().flat_map(|bound| &bound.values)
@@ -20,12 +20,12 @@ impl<'lists> Group<'lists> {
 }
 
 /// The statements that these lists come to.
-pub fn group<'lists>(lists: &[&'lists [BoundStatement]]) -> Vec<Group<'lists>> {
+pub fn group<'lists>(lists: &[&'lists [BoundStatement]]) -> Vec<InsertGroup<'lists>> {
     let mut groups = Vec::with_capacity(lists.len());
     let mut rest = lists;
     while let Some((list, others)) = rest.split_first() {
         if let Some((statement, inserts)) = inserts(rest) {
-            groups.push(Group { statement, statements: inserts.iter().copied().flatten().collect() });
+            groups.push(InsertGroup { statement, statements: inserts.iter().copied().flatten().collect() });
             rest = &rest[ROWS_AT_ONCE..];
         } else {
             groups.extend(alone(&[list]));
@@ -36,11 +36,15 @@ pub fn group<'lists>(lists: &[&'lists [BoundStatement]]) -> Vec<Group<'lists>> {
 }
 
 /// The statements of these lists, each by itself.
-pub fn alone<'lists>(lists: &[&'lists [BoundStatement]]) -> impl Iterator<Item = Group<'lists>> {
-    lists.iter().copied().flatten().map(|bound| Group { statement: bound.statement, statements: smallvec![bound] })
+pub fn alone<'lists>(lists: &[&'lists [BoundStatement]]) -> impl Iterator<Item = InsertGroup<'lists>> {
+    lists
+        .iter()
+        .copied()
+        .flatten()
+        .map(|bound| InsertGroup { statement: bound.statement, statements: smallvec![bound] })
 }
 
-/// The lists at the front that each insert one row in the same way, as many as one statement inserts, and that.
+/// The next [`ROWS_AT_ONCE`] lists, if each is the same insert of one row, and the statement that inserts them all.
 fn inserts<'all, 'lists>(
     lists: &'all [&'lists [BoundStatement]],
 ) -> Option<(Statement, &'all [&'lists [BoundStatement]])> {
@@ -52,7 +56,11 @@ fn inserts<'all, 'lists>(
 }
 
 /// What the groups' statements gave, by list and statement.
-pub fn ungroup(lists: &[&[BoundStatement]], groups: &[Group<'_>], rows: Vec<StatementResult>) -> Vec<Results> {
+pub fn ungroup(
+    lists: &[&[BoundStatement]],
+    groups: &[InsertGroup<'_>],
+    rows: Vec<StatementResult>,
+) -> Vec<Results> {
     let mut rows = groups.iter().zip(rows).flat_map(|(group, rows)| {
         let count = group.statements.len();
         let inserted = (1..count).map(|_| StatementResult { rows: Vec::new(), changes: 1 });

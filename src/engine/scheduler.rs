@@ -66,8 +66,8 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
 
     /// Whether all that an operation tidies is going to be tidied by what is queued. Reads that follow one another find the
     /// same to be tidied, and do not wait for it.
-    pub fn has_like(&self, operation: &Operation) -> bool {
-        !self.queue.is_empty() && self.queued.tidies_like(operation)
+    pub fn already_tidies(&self, operation: &Operation) -> bool {
+        !self.queue.is_empty() && self.queued.already_tidies(operation)
     }
 
     /// What is queued, in order.
@@ -110,18 +110,18 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
 
     /// A batch has come to its end, or is given up: what is left of it is queued again, and what follows from the rest. See
     /// [`follow_up`](Self::follow_up).
-    pub fn end(&mut self, batch: Batch<R, E>, completion: &mut Completed<R, E>) -> bool {
+    pub fn end(&mut self, batch: Batch<R, E>, completed: &mut Completed<R, E>) -> bool {
         self.in_flight = InFlight::None;
         self.requeue_front(batch.into_calls());
-        self.follow_up(completion)
+        self.follow_up(completed)
     }
 
     /// Queues what follows from what was carried out: before whatever was called later, except the rest of work that may be
     /// any amount, which gives others their turn. Answers whether there is such a rest.
-    pub fn follow_up(&mut self, completion: &mut Completed<R, E>) -> bool {
-        let has_rest = completion.rest.iter().any(|call| call.operation.cost == Cost::Unbounded);
-        self.requeue_front(std::mem::take(&mut completion.next_in_turn));
-        completion.rest.drain(..).for_each(|call| self.submit(call));
+    pub fn follow_up(&mut self, completed: &mut Completed<R, E>) -> bool {
+        let has_rest = completed.rest.iter().any(|call| call.operation.cost == Cost::Unbounded);
+        self.requeue_front(std::mem::take(&mut completed.next_in_turn));
+        completed.rest.drain(..).for_each(|call| self.submit(call));
         has_rest
     }
 

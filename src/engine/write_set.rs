@@ -31,7 +31,7 @@ impl WriteSet {
     }
 
     /// Whether an operation only tidies, and all of that is done already by what was added.
-    pub fn tidies_like(&self, operation: &Operation) -> bool {
+    pub fn already_tidies(&self, operation: &Operation) -> bool {
         let mut written = operation.written().peekable();
         written.peek().is_some()
             && written.all(|(bound, tidies)| tidies && self.by_target.contains_key(&self.hash(bound, true)))
@@ -58,7 +58,7 @@ impl WriteSet {
         }
     }
 
-    /// What is written is found by its target; what is tidied, by how, too.
+    /// Writes are found by their target; tidying by its statement, too.
     fn hash(&self, bound: &BoundStatement, tidies: bool) -> u64 {
         if tidies {
             self.hasher.hash_one((bound.statement, bound.target()))

@@ -28,12 +28,14 @@ impl Class for AdaptiveStore {
         // The client passes a priority only to functions of at least two parameters.
         Method::new(MethodKind::Limited, "canProceed", 2, |store, call| {
             let reservations = store.limiter.reservations.as_ref();
-            store.on(call, |on| {
-                Ok(adaptive::can_proceed(on, options::priority(call.env, call.get(1))?, reservations))
+            store.call_on_resource(call, |rule_call| {
+                Ok(adaptive::can_proceed(rule_call, options::priority(call.env, call.get(1))?, reservations))
             })
         }),
         Method::new(MethodKind::Limited, "acquire", 1, |store, call| {
-            store.on(call, |on| Ok(adaptive::acquire(on, options::priority(call.env, call.get(1))?)))
+            store.call_on_resource(call, |rule_call| {
+                Ok(adaptive::acquire(rule_call, options::priority(call.env, call.get(1))?))
+            })
         }),
         Method::new(MethodKind::Promised, "record", 1, |store, call| {
             store.limiter.on_name(call, |resource| {
@@ -43,13 +45,15 @@ impl Class for AdaptiveStore {
             })
         }),
         Method::new(MethodKind::Limited, "getStatus", 1, |store, call| {
-            store.on(call, |on| Ok(adaptive::status(on)))
+            store.call_on_resource(call, |rule_call| Ok(adaptive::status(rule_call)))
         }),
         Method::new(MethodKind::Promised, "reset", 1, |store, call| {
             store.limiter.on_name(call, |resource| Ok(adaptive::reset(&resource, store.divisions.clone())))
         }),
         Method::new(MethodKind::Limited, "getWaitTime", 1, |store, call| {
-            store.on(call, |on| Ok(adaptive::wait_time(on, options::priority(call.env, call.get(1))?)))
+            store.call_on_resource(call, |rule_call| {
+                Ok(adaptive::wait_time(rule_call, options::priority(call.env, call.get(1))?))
+            })
         }),
         Method::new(MethodKind::Direct, "setResourceConfig", 2, |store, call| {
             Ok(store.limiter.limits.set_resource_config(call))
@@ -82,9 +86,10 @@ impl Class for AdaptiveStore {
 }
 
 impl AdaptiveStore {
-    fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Result<Value> {
+    fn call_on_resource(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Result<Value> {
         let (config, divisions) = (self.config, self.divisions.clone());
-        self.limiter.on(call, |resource, limit, now| make(Call { resource, limit, config, divisions, now }))
+        self.limiter
+            .call_on_resource(call, |resource, limit, now| make(Call { resource, limit, config, divisions, now }))
     }
 
     fn on_all(&self, call: &Arguments, make: fn(CallOnAll) -> Operation) -> Result<Value> {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::environment::{Completion, Environment, Queue};
+use super::environment::{AnswerHandler, Environment, FlushTarget};
 use super::napi::env::{Env, Failure, Result};
 use super::user_connection::UserConnection;
 use crate::core::operation::{Answer, Operation, Target};
@@ -51,17 +51,17 @@ impl Backend {
         environment: &Environment,
         operation: Operation,
         busy_timeout: Duration,
-        completion: impl FnOnce() -> Completion,
+        handler: impl FnOnce() -> AnswerHandler,
     ) -> Option<Result<Answer>> {
         match self {
             Backend::Native(database) => {
-                let submitted = database.submit(operation, busy_timeout, || environment.await_answer(completion()));
+                let submitted = database.submit(operation, busy_timeout, || environment.await_answer(handler()));
                 match submitted {
                     Submitted::Done(answer) => Some(answer.map_err(Failure::Error)),
                     Submitted::Queued => None,
                 }
             }
-            Backend::User(connection) => connection.submit(environment, operation, completion),
+            Backend::User(connection) => connection.submit(environment, operation, handler),
         }
     }
 
@@ -90,7 +90,7 @@ impl Backend {
     }
 }
 
-impl Queue for Backend {
+impl FlushTarget for Backend {
     fn address(&self) -> usize {
         match self {
             Backend::Native(database) => Arc::as_ptr(database).addr(),
@@ -105,7 +105,7 @@ impl Queue for Backend {
         }
     }
 
-    fn drain(&self, _js: Env, environment: &Environment) {
+    fn drain(&self, _env: Env, environment: &Environment) {
         match self {
             Backend::Native(database) => database.drain(),
             Backend::User(connection) => connection.drain(environment),

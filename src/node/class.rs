@@ -131,9 +131,9 @@ impl<S: Class> Callable for Open<S> {
 }
 
 /// What ends any store.
-struct Ends<S>(PhantomData<S>);
+struct EndMethods<S>(PhantomData<S>);
 
-impl<S: Class> Ends<S> {
+impl<S: Class> EndMethods<S> {
     const METHODS: &'static [Method<S>] = &[
         Method::new(MethodKind::Promised, "close", 0, |store, call| store.close(call.env)),
         Method::new(MethodKind::Direct, "destroy", 0, |store, call| {
@@ -146,7 +146,7 @@ impl<S: Class> Ends<S> {
 /// What a class is made of in each realm: `{ name, open, methods: [{ name, length, wrapper, run }] }`.
 pub fn table<S: Class>(env: Env) -> Result<Value> {
     let methods = env.array()?;
-    for (index, method) in (0..).zip(S::METHODS.iter().chain(Ends::<S>::METHODS)) {
+    for (index, method) in (0..).zip(S::METHODS.iter().chain(EndMethods::<S>::METHODS)) {
         let object = env.object()?;
         env.set(object, "name", env.string(method.name)?)?;
         env.set(object, "length", env.number(f64::from(method.length)))?;

@@ -36,7 +36,7 @@ struct Inner {
     timer: RefCell<Option<(Millis, Reference)>>,
     itself: Weak<Inner>,
     /// Itself while somebody waits: the promise of a `waitFor` outlives the store's object.
-    kept: RefCell<Option<Rc<Inner>>>,
+    self_while_waiting: RefCell<Option<Rc<Inner>>>,
     /// The store's object has been collected while somebody waited.
     orphaned: Cell<bool>,
 }
@@ -50,9 +50,11 @@ impl Class for DedupeStore {
         Method::new(MethodKind::Stringified, "complete", 2, |store, call| store.0.complete(call)),
         Method::new(MethodKind::Promised, "fail", 2, |store, call| store.0.fail(call)),
         Method::new(MethodKind::Promised, "isInProgress", 1, |store, call| {
-            store.0.on(call, |on| Ok(rules::is_in_progress(on)))
+            store.0.call_on_hash(call, |rule_call| Ok(rules::is_in_progress(rule_call)))
         }),
-        Method::new(MethodKind::Parsed, "getResult", 1, |store, call| store.0.on(call, |on| Ok(rules::result(on)))),
+        Method::new(MethodKind::Parsed, "getResult", 1, |store, call| {
+            store.0.call_on_hash(call, |rule_call| Ok(rules::result(rule_call)))
+        }),
         Method::new(MethodKind::Promised, "getStats", 0, |store, call| store.0.stats(call)),
         Method::new(MethodKind::Promised, "cleanup", 0, |store, call| store.0.cleanup(call)),
         Method::new(MethodKind::Promised, "clear", 0, |store, call| store.0.clear(call)),
@@ -73,7 +75,7 @@ impl Class for DedupeStore {
             let database = match &backend {
                 Backend::Native(database) => Some(database),
                 Backend::User(connection) => {
-                    connection.add_watcher(number);
+                    connection.add_change_listener(number);
                     None
                 }
             };
@@ -84,7 +86,7 @@ impl Class for DedupeStore {
                 waiters: RefCell::new(Waiters::new(owner, options)),
                 timer: RefCell::new(None),
                 itself: itself.clone(),
-                kept: RefCell::new(None),
+                self_while_waiting: RefCell::new(None),
                 orphaned: Cell::new(false),
             }
         });
@@ -110,7 +112,7 @@ impl Class for DedupeStore {
     }
 
     fn collected(&self, env: Env) {
-        if self.0.kept.borrow().is_some() {
+        if self.0.self_while_waiting.borrow().is_some() {
             self.0.orphaned.set(true);
         } else {
             self.0.end_unseen(env);
@@ -141,7 +143,7 @@ impl StoreEvents for Inner {
         // Nobody looks any more.
         let _ = self.watch.set_waiting(false, None);
         self.store.shut_down(self.giving_up());
-        self.kept.take();
+        self.self_while_waiting.take();
     }
 
     fn on_interval(&self, env: Env) -> bool {
@@ -176,10 +178,10 @@ impl Inner {
         let mut watches = false;
         for action in actions {
             match action {
-                Action::Run { operation, asked } => {
+                Action::Run { operation, context } => {
                     let inner = Rc::clone(&itself);
                     self.store.perform(env, operation, move |env, answer| {
-                        inner.dispatch(env, Event::Answered { asked, answer });
+                        inner.dispatch(env, Event::Answered { context, answer });
                     });
                 }
                 Action::Settle { waiter, answer } => {
@@ -231,8 +233,8 @@ impl Inner {
     /// Lives on while somebody waits, and no longer.
     fn keep_while_waiting(&self, env: Env) {
         let waiting = self.waiters.borrow().is_waiting();
-        let kept = if waiting { self.itself.upgrade() } else { None };
-        let before = self.kept.replace(kept);
+        let self_while_waiting = if waiting { self.itself.upgrade() } else { None };
+        let before = self.self_while_waiting.replace(self_while_waiting);
         if !waiting && self.orphaned.replace(false) {
             self.end_unseen(env);
         }
@@ -268,12 +270,12 @@ impl Inner {
 
     fn leave_connection(&self) {
         if let Ok(Backend::User(connection)) = self.store.backend() {
-            connection.remove_watcher(self.store.id());
+            connection.remove_change_listener(self.store.id());
         }
     }
 
     /// A call on a hash that is answered by its operation alone.
-    fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Result<Value> {
+    fn call_on_hash(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Result<Value> {
         self.store.call(call, || {
             let hash = options::string(call.env, call.get(0), "hash")?;
             let now = Self::now(call)?;
@@ -284,7 +286,7 @@ impl Inner {
 
     /// A call that the waiters are told of. `make` reads its arguments, and answers what makes an event of the other end of
     /// its promise.
-    fn tell(
+    fn dispatch_call(
         &self,
         call: &Arguments,
         make: impl FnOnce() -> Result<Box<dyn FnOnce(Pending) -> Event<Pending, Persistent, Failure>>>,
@@ -301,7 +303,7 @@ impl Inner {
     }
 
     fn wait_for(&self, call: &Arguments) -> Result<Value> {
-        self.tell(call, || {
+        self.dispatch_call(call, || {
             let hash = options::string(call.env, call.get(0), "hash")?;
             let target = Target { table: Table::Jobs, key: Some(&hash) };
             let at_once = self.store.backend()?.may_read(target);
@@ -311,7 +313,7 @@ impl Inner {
 
     /// Registers a job or joins the live one; the answer may tell whether it is this store's own new one.
     fn register(&self, call: &Arguments, tells_owner: bool) -> Result<Value> {
-        self.tell(call, || {
+        self.dispatch_call(call, || {
             let hash = options::string(call.env, call.get(0), "hash")?;
             watch::ensure_running()?;
             let job_id = Uuid::new_v4().to_string();
@@ -320,7 +322,7 @@ impl Inner {
     }
 
     fn end(&self, call: &Arguments, ending: impl FnOnce() -> Result<Ending>) -> Result<Value> {
-        self.tell(call, || {
+        self.dispatch_call(call, || {
             let hash = options::string(call.env, call.get(0), "hash")?;
             let ending = ending()?;
             // The value is kept only if somebody may be waiting here when the job has ended.
@@ -362,6 +364,6 @@ impl Inner {
     }
 
     fn clear(&self, call: &Arguments) -> Result<Value> {
-        self.tell(call, || Ok(Box::new(|waiter| Event::Clear { waiter })))
+        self.dispatch_call(call, || Ok(Box::new(|waiter| Event::Clear { waiter })))
     }
 }

@@ -18,12 +18,12 @@ use super::napi::function::{ARGUMENTS, Callable};
 use super::napi::wake_handle::{WakeHandle, at_end};
 use crate::core::error::{Error, Result as CoreResult};
 use crate::core::operation::Answer;
-use crate::sqlite::database::{Listener, Recipient, Reply};
+use crate::sqlite::database::{LogLossListener, Recipient, Reply};
 use crate::sqlite::registry;
 use crate::sqlite::watch::WatchEvent;
 
 /// What is done with the answer to a queued call, on the JavaScript thread.
-pub type Completion = Box<dyn FnOnce(Env, Result<Answer>)>;
+pub type AnswerHandler = Box<dyn FnOnce(Env, Result<Answer>)>;
 
 /// A store as its environment sees it.
 pub trait StoreEvents {
@@ -42,7 +42,7 @@ pub trait StoreEvents {
 }
 
 /// A queue of operations that is carried out at the end of a stretch of JavaScript.
-pub trait Queue {
+pub trait FlushTarget {
     /// What tells one queue from another.
     fn address(&self) -> usize;
     /// Carries out what is queued, or has it carried out.
@@ -95,7 +95,7 @@ impl Recipient for Mailbox {
     }
 }
 
-impl Listener for Mailbox {
+impl LogLossListener for Mailbox {
     fn log_lost(&self, path: &Path) {
         self.lost_logs.lock().push(path.to_owned());
         self.wake();
@@ -104,15 +104,15 @@ impl Listener for Mailbox {
 
 pub struct Environment {
     mailbox: Arc<Mailbox>,
-    calls: RefCell<Slab<Completion>>,
+    calls: RefCell<Slab<AnswerHandler>>,
     stores: RefCell<HashMap<usize, Weak<dyn StoreEvents>>>,
     next_id: Cell<usize>,
-    unflushed: RefCell<Vec<Box<dyn Queue>>>,
+    unflushed: RefCell<Vec<Box<dyn FlushTarget>>>,
     flush_scheduled: Cell<bool>,
     /// A function that has `flush` run as a microtask, whatever is faked: `then` of a promise that is settled.
     schedule_flush: Reference,
     /// What is to be carried out in the next turn of the event loop.
-    next_turn: RefCell<Vec<Box<dyn Queue>>>,
+    next_turn: RefCell<Vec<Box<dyn FlushTarget>>>,
     /// Has the next turn taken.
     turn: WakeHandle,
     wants_turn: Cell<bool>,
@@ -237,8 +237,8 @@ impl Environment {
     }
 
     /// Registers what is to be done with an answer; whoever has the reply gives it, once.
-    pub fn await_answer(&self, completion: Completion) -> Reply {
-        let call = self.calls.borrow_mut().insert(completion);
+    pub fn await_answer(&self, handler: AnswerHandler) -> Reply {
+        let call = self.calls.borrow_mut().insert(handler);
         Reply::new(self.mailbox.clone(), call)
     }
 
@@ -256,13 +256,13 @@ impl Environment {
     }
 
     /// Has a queue carried out in the next turn of the event loop.
-    pub fn flush_next_turn(&self, queue: &(impl Queue + Clone + 'static)) {
+    pub fn flush_next_turn(&self, queue: &(impl FlushTarget + Clone + 'static)) {
         add(&mut self.next_turn.borrow_mut(), queue);
         self.ask_for_turn();
     }
 
     /// Has a queue carried out at the end of the running stretch of JavaScript.
-    pub fn flush_later(&self, env: Env, queue: &(impl Queue + Clone + 'static)) {
+    pub fn flush_later(&self, env: Env, queue: &(impl FlushTarget + Clone + 'static)) {
         add(&mut self.unflushed.borrow_mut(), queue);
         if self.exiting.get() {
             // No microtask runs any more.
@@ -300,9 +300,9 @@ impl Environment {
                 return;
             }
             for (call, answer) in answers {
-                let completion = self.calls.borrow_mut().try_remove(call);
-                if let Some(completion) = completion {
-                    completion(env, answer.map_err(Failure::Error));
+                let handler = self.calls.borrow_mut().try_remove(call);
+                if let Some(handler) = handler {
+                    handler(env, answer.map_err(Failure::Error));
                 }
             }
             for (id, event) in events {
@@ -349,7 +349,7 @@ impl Environment {
     }
 }
 
-/// Has the process emit a warning. One that cannot be given is not given.
+/// Has the process emit a warning. Failures are ignored.
 pub fn warn(env: Env, code: &str, message: &str) {
     let warn = || -> Result<()> {
         let process = env.get(env.global(), c"process")?;
@@ -370,7 +370,7 @@ fn log_lost(path: &Path) -> String {
 }
 
 /// Adds a queue to those that are to be carried out.
-fn add(queues: &mut Vec<Box<dyn Queue>>, queue: &(impl Queue + Clone + 'static)) {
+fn add(queues: &mut Vec<Box<dyn FlushTarget>>, queue: &(impl FlushTarget + Clone + 'static)) {
     if !queues.iter().any(|other| other.address() == queue.address()) {
         queues.push(Box::new(queue.clone()));
     }

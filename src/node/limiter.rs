@@ -47,7 +47,7 @@ impl Limiter {
     }
 
     /// A call on a resource: its name, its limit and the time.
-    pub fn on(
+    pub fn call_on_resource(
         &self,
         call: &Arguments,
         make: impl FnOnce(String, RateLimitConfig, Millis) -> Result<Operation>,

@@ -141,12 +141,12 @@ impl<'a> OptionsReader<'a> {
     /// What concerns the dedupe store. `timeoutMs` is the older name of `jobTimeoutMs` and goes first.
     pub fn dedupe(&self) -> Result<DedupeOptions> {
         let default = DedupeOptions::default();
-        let connection = |name| -> Result<bool> {
+        let is_given = |name| -> Result<bool> {
             Ok(self.get(name)?.is_some_and(|value| self.env.type_of(value) != Type::Null))
         };
-        let job_timeout_ms = if connection(c"timeoutMs")? {
+        let job_timeout_ms = if is_given(c"timeoutMs")? {
             self.span_or_never(c"timeoutMs", default.job_timeout_ms)?
-        } else if connection(c"jobTimeoutMs")? {
+        } else if is_given(c"jobTimeoutMs")? {
             self.span_or_never(c"jobTimeoutMs", default.job_timeout_ms)?
         } else {
             default.job_timeout_ms

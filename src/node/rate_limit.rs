@@ -20,18 +20,26 @@ impl Class for RateLimitStore {
     const NAME: &'static str = "SQLiteRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
         Method::new(MethodKind::Limited, "canProceed", 1, |store, call| {
-            store.on(call, |on| rate_limit::can_proceed(on, store.0.reservations.as_ref()))
+            store.call_on_resource(call, |rule_call| {
+                rate_limit::can_proceed(rule_call, store.0.reservations.as_ref())
+            })
         }),
-        Method::new(MethodKind::Limited, "acquire", 1, |store, call| store.on(call, |on| rate_limit::acquire(&on))),
+        Method::new(MethodKind::Limited, "acquire", 1, |store, call| {
+            store.call_on_resource(call, |rule_call| rate_limit::acquire(&rule_call))
+        }),
         Method::new(MethodKind::Promised, "record", 1, |store, call| {
             let reservations = store.0.reservations.as_ref();
             store.0.on_name(call, |resource| Ok(rate_limit::record(resource, call.now()?, reservations)))
         }),
-        Method::new(MethodKind::Limited, "getStatus", 1, |store, call| store.on(call, rate_limit::status)),
+        Method::new(MethodKind::Limited, "getStatus", 1, |store, call| {
+            store.call_on_resource(call, rate_limit::status)
+        }),
         Method::new(MethodKind::Promised, "reset", 1, |store, call| {
             store.0.on_name(call, |resource| Ok(rate_limit::reset(&resource)))
         }),
-        Method::new(MethodKind::Limited, "getWaitTime", 1, |store, call| store.on(call, rate_limit::wait_time)),
+        Method::new(MethodKind::Limited, "getWaitTime", 1, |store, call| {
+            store.call_on_resource(call, rate_limit::wait_time)
+        }),
         Method::new(MethodKind::Direct, "setResourceConfig", 2, |store, call| {
             Ok(store.0.limits.set_resource_config(call))
         }),
@@ -61,7 +69,7 @@ impl Class for RateLimitStore {
 }
 
 impl RateLimitStore {
-    fn on(&self, call: &Arguments, make: impl FnOnce(Call) -> Operation) -> Result<Value> {
-        self.0.on(call, |resource, limit, now| Ok(make(Call { resource, limit, now })))
+    fn call_on_resource(&self, call: &Arguments, make: impl FnOnce(Call) -> Operation) -> Result<Value> {
+        self.0.call_on_resource(call, |resource, limit, now| Ok(make(Call { resource, limit, now })))
     }
 }

@@ -270,7 +270,7 @@ impl Drop for Realm {
 }
 
 impl Handled for Rc<Realm> {
-    fn collected(self, _js: Env) {}
+    fn collected(self, _env: Env) {}
 }
 
 /// A time, as the clock gave it.

@@ -16,7 +16,7 @@ use crate::core::error::{Error, StoreKind};
 use crate::core::operation::{Answer, Operation};
 use crate::core::options::DatabaseOptions;
 use crate::core::value::Millis;
-use crate::sqlite::database::Listener;
+use crate::sqlite::database::LogLossListener;
 use crate::sqlite::registry::{self, CloseBarrier};
 
 /// A store's connection to JavaScript and to its database.
@@ -58,7 +58,7 @@ impl Pending {
 }
 
 /// How long a store that ends waits for a lock to say so to others: they notice without it, later.
-const LAST_PATIENCE: Duration = Duration::from_secs(1);
+const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Opens the database that the options name.
@@ -73,7 +73,7 @@ impl Store {
                     let code = "COMIC_VINE_SQLITE_STORE_FILE_OPEN";
                     environment::warn(env, code, &two_copies(&path));
                 }
-                let listener: Arc<dyn Listener> = environment.mailbox().clone();
+                let listener: Arc<dyn LogLossListener> = environment.mailbox().clone();
                 handle.database().add_listener(Arc::downgrade(&listener));
                 BackendHandle::Native(handle)
             }
@@ -264,11 +264,11 @@ impl Store {
 
     /// Carries out the last operation of a store that ends, which nobody waits for. The end does not wait long for it.
     pub fn run_last(&self, env: Env, operation: Operation) {
-        self.run_within(env, operation, self.last_patience());
+        self.run_within(env, operation, self.last_timeout());
     }
 
-    fn last_patience(&self) -> Duration {
-        self.busy_timeout.min(LAST_PATIENCE)
+    fn last_timeout(&self) -> Duration {
+        self.busy_timeout.min(LAST_TIMEOUT)
     }
 
     /// The store's object has been collected: `last` is carried out and its use of the database ended in the
@@ -284,7 +284,7 @@ impl Store {
         let Some(handle) = self.handle.borrow_mut().take() else { return };
         match (&handle, last) {
             (BackendHandle::Native(handle), Some(last)) => {
-                handle.database().run_in_background(last, self.last_patience())
+                handle.database().run_in_background(last, self.last_timeout())
             }
             (BackendHandle::User(connection), Some(last)) => {
                 connection.enqueue(last, None);
@@ -298,7 +298,7 @@ impl Store {
     pub fn shut_down(&self, last: Option<Operation>) {
         if let Some(BackendHandle::Native(handle)) = self.handle.borrow_mut().take() {
             if let Some(operation) = last {
-                handle.database().enqueue(operation, None, self.last_patience());
+                handle.database().enqueue(operation, None, self.last_timeout());
             }
             handle.close();
         }

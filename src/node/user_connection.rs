@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 
 use smallvec::SmallVec;
 
-use super::environment::{Completion, Environment, Queue};
+use super::environment::{AnswerHandler, Environment, FlushTarget};
 use super::napi::env::{Env, Failure, Reference, Result, Value};
 use super::realm::Realm;
 use crate::core::codec;
@@ -47,9 +47,9 @@ pub struct UserConnection {
     is_utf8: Cell<bool>,
     /// Which statements the driver has prepared.
     prepared: RefCell<[bool; Statement::ALL.len()]>,
-    scheduler: RefCell<Scheduler<Completion, Failure>>,
+    scheduler: RefCell<Scheduler<AnswerHandler, Failure>>,
     /// The stores whose waiters look again when a deduplicated request may have changed.
-    watchers: RefCell<Vec<usize>>,
+    change_listeners: RefCell<Vec<usize>>,
     version: RefCell<Vec<SqlValue>>,
     has_version_statement: Cell<bool>,
 }
@@ -101,7 +101,7 @@ impl UserConnection {
             is_utf8: Cell::new(false),
             prepared: RefCell::new([false; Statement::ALL.len()]),
             scheduler: RefCell::default(),
-            watchers: RefCell::default(),
+            change_listeners: RefCell::default(),
             version: RefCell::default(),
             has_version_statement: Cell::new(false),
         };
@@ -244,7 +244,7 @@ impl UserConnection {
         Ok(())
     }
 
-    fn run_step(&self, bound: &BoundStatement) -> Result<StatementResult> {
+    fn run_statement(&self, bound: &BoundStatement) -> Result<StatementResult> {
         let mut arguments = SmallVec::<[Value; 10]>::new();
         self.push_arguments(bound.statement, bound.values.iter(), &mut arguments)?;
         self.read_answer(bound.statement, self.call(&self.driver.run_one, &arguments)?)
@@ -256,13 +256,13 @@ impl UserConnection {
         let groups = if self.is_utf8.get() { group(lists) } else { alone(lists).collect() };
         let mut rows = Vec::with_capacity(groups.len());
         let mut arguments = Vec::new();
-        for some in groups.chunks(STATEMENTS_AT_ONCE) {
+        for chunk in groups.chunks(STATEMENTS_AT_ONCE) {
             arguments.clear();
-            for group in some {
+            for group in chunk {
                 self.push_arguments(group.statement, group.values(), &mut arguments)?;
             }
             let answers = self.call(&self.driver.run_all, &arguments)?;
-            for (index, group) in (0..).zip(some) {
+            for (index, group) in (0..).zip(chunk) {
                 rows.push(self.read_answer(group.statement, self.env.element(answers, index)?)?);
             }
         }
@@ -310,7 +310,7 @@ impl UserConnection {
         match transaction.lists {
             // A single statement is a transaction by itself.
             [list] if list.len() < 2 => {
-                let rows: Result<Results> = list.iter().map(|bound| self.run_step(bound)).collect();
+                let rows: Result<Results> = list.iter().map(|bound| self.run_statement(bound)).collect();
                 rows.map(|rows| vec![rows]).map_err(|failure| self.refused(failure, Refusal::Unclear))
             }
             lists if transaction.writes => self.atomically(|| self.run_all(lists)),
@@ -321,12 +321,12 @@ impl UserConnection {
     }
 
     fn prepare_store(&self, kind: StoreKind) -> Result<()> {
-        let mut setup = Setup { connection: self, failure: None };
+        let mut setup = SchemaSetup { connection: self, failure: None };
         let done = schema::is_complete(&mut setup, kind).and_then(|complete| {
             if complete {
                 return Ok(());
             }
-            let mut inner = Setup { connection: self, failure: None };
+            let mut inner = SchemaSetup { connection: self, failure: None };
             match self.atomically(|| schema::create(&mut inner, kind).map_err(Failure::from)) {
                 Ok(()) => Ok(()),
                 Err(refusal) => {
@@ -339,13 +339,13 @@ impl UserConnection {
     }
 
     /// Submits a call: a read is carried out at once if that keeps the order, all else is queued. Answers what it
-    /// came to, or nothing if it is queued; `completion` is asked for only then. What is called within a
+    /// came to, or nothing if it is queued; `handler` is asked for only then. What is called within a
     /// transaction of the user's is carried out at once too, to be part of it.
     pub fn submit(
         self: &Rc<Self>,
         environment: &Environment,
         operation: Operation,
-        completion: impl FnOnce() -> Completion,
+        handler: impl FnOnce() -> AnswerHandler,
     ) -> Option<Result<Answer>> {
         let run = |operation: &Operation| {
             if !operation.read_only || !operation.statements.iter().all(|bound| self.may_read(bound.target())) {
@@ -356,13 +356,13 @@ impl UserConnection {
         };
         match run_at_once(operation, run) {
             AtOnce::Answered(answer, next) => {
-                if let Some(next) = next.filter(|next| !self.scheduler.borrow().has_like(next)) {
+                if let Some(next) = next.filter(|next| !self.scheduler.borrow().already_tidies(next)) {
                     self.enqueue(next, None);
                 }
                 Some(answer)
             }
             AtOnce::Queue(operation) => {
-                self.enqueue(operation, Some(completion()));
+                self.enqueue(operation, Some(handler()));
                 if self.is_in_transaction() {
                     self.drain(environment);
                 }
@@ -379,8 +379,8 @@ impl UserConnection {
     }
 
     /// Puts an operation at the end of the queue, for the next flush.
-    pub fn enqueue(&self, operation: Operation, completion: Option<Completion>) {
-        let call = Call { operation, reply: completion, deadline: None };
+    pub fn enqueue(&self, operation: Operation, handler: Option<AnswerHandler>) {
+        let call = Call { operation, reply: handler, deadline: None };
         self.scheduler.borrow_mut().submit(call);
     }
 
@@ -403,12 +403,12 @@ impl UserConnection {
             if let Progress::Busy(failure) = batch.run(&mut &**self) {
                 batch.refuse(&failure);
             }
-            let mut completion = batch.complete();
-            let has_rest = self.scheduler.borrow_mut().end(batch, &mut completion);
-            for (completion, answer) in completion.answers {
-                completion(env, answer);
+            let mut completed = batch.complete();
+            let has_rest = self.scheduler.borrow_mut().end(batch, &mut completed);
+            for (handler, answer) in completed.answers {
+                handler(env, answer);
             }
-            if completion.notifies_waiters {
+            if completed.notifies_waiters {
                 self.wake(environment);
             }
             if has_rest {
@@ -425,17 +425,17 @@ impl UserConnection {
     }
 
     /// Has a store's waiters look again when another store on this connection changes something.
-    pub fn add_watcher(&self, store: usize) {
-        self.watchers.borrow_mut().push(store);
+    pub fn add_change_listener(&self, store: usize) {
+        self.change_listeners.borrow_mut().push(store);
     }
 
-    /// See [`add_watcher`](Self::add_watcher).
-    pub fn remove_watcher(&self, store: usize) {
-        self.watchers.borrow_mut().retain(|other| *other != store);
+    /// See [`add_change_listener`](Self::add_change_listener).
+    pub fn remove_change_listener(&self, store: usize) {
+        self.change_listeners.borrow_mut().retain(|other| *other != store);
     }
 
     fn wake(&self, environment: &Environment) {
-        for store in self.watchers.borrow().iter() {
+        for store in self.change_listeners.borrow().iter() {
             environment.mailbox().notify(*store, WatchEvent::Changed);
         }
     }
@@ -467,7 +467,7 @@ impl UserConnection {
 #[derive(Clone)]
 struct Rest(Rc<UserConnection>);
 
-impl Queue for Rest {
+impl FlushTarget for Rest {
     fn address(&self) -> usize {
         Rc::as_ptr(&self.0).addr()
     }
@@ -476,7 +476,7 @@ impl Queue for Rest {
         self.0.flush(env, environment);
     }
 
-    fn drain(&self, _js: Env, environment: &Environment) {
+    fn drain(&self, _env: Env, environment: &Environment) {
         self.0.drain(environment);
     }
 }
@@ -503,12 +503,12 @@ impl Executor for &UserConnection {
 }
 
 /// The connection as the schema needs it. What JavaScript threw is kept aside: the schema passes on errors of ours.
-struct Setup<'a> {
+struct SchemaSetup<'a> {
     connection: &'a UserConnection,
     failure: Option<Failure>,
 }
 
-impl Setup<'_> {
+impl SchemaSetup<'_> {
     fn keep<T>(&mut self, result: Result<T>) -> CoreResult<T> {
         result.map_err(|failure| match failure {
             Failure::Error(error) => error,
@@ -520,7 +520,7 @@ impl Setup<'_> {
     }
 }
 
-impl SchemaConnection for Setup<'_> {
+impl SchemaConnection for SchemaSetup<'_> {
     fn execute_script(&mut self, sql: &str) -> CoreResult<()> {
         let done = self.connection.exec(sql);
         self.keep(done)

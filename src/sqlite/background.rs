@@ -17,7 +17,7 @@ use crate::core::error::{Error, Result};
 pub type Work = Box<dyn FnOnce() + Send>;
 
 /// How long a thread without work stays for more.
-const KEPT_FOR: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Pool {
     /// What no thread has taken yet.
@@ -66,7 +66,7 @@ fn serve() {
             continue;
         }
         pool.idle += 1;
-        let timeout = HAS_WORK.wait_for(&mut pool, KEPT_FOR);
+        let timeout = HAS_WORK.wait_for(&mut pool, IDLE_TIMEOUT);
         pool.idle -= 1;
         if timeout.timed_out() && pool.waiting.is_empty() {
             pool.threads -= 1;

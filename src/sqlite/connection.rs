@@ -9,7 +9,7 @@ use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection as Sqlite, OpenFlags, StatementStatus, ToSql};
 use smallvec::smallvec;
 
-use super::os::sidecars::{LogState, Names};
+use super::os::sidecars::{DatabaseFiles, LogState};
 use super::wal::wal_index::{State, WalConnection};
 use super::wal::{self, shm_locks};
 use crate::core::codec;
@@ -39,7 +39,7 @@ pub struct Connection {
     sqlite: WalConnection,
     is_private: bool,
     /// The file and those beside it, once the connection has read in WAL mode.
-    names: Option<Names>,
+    files: Option<DatabaseFiles>,
     query_cache: RefCell<QueryCache>,
     /// The version that its answers are of.
     cached_version: Cell<Option<Version>>,
@@ -155,15 +155,15 @@ impl Connection {
         sqlite.set_prepared_statement_cache_capacity(Statement::ALL.len() + Control::COUNT + 1);
         // The VFS asks for it. What a transaction changes is bounded, and kept in memory until it is committed.
         sqlite.execute_batch("PRAGMA cache_spill = OFF")?;
-        // A statement's plan is for all values: making another for each takes longer than running it, and clearing what was
-        // bound has SQLite do so.
+        // SQLite keeps one plan for all values of a statement. Otherwise it would plan again whenever what was bound is cleared,
+        // which takes longer than running it.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // rusqlite's own default is 5 s; here only a background thread may wait, and it says how long.
         sqlite.busy_timeout(Duration::ZERO)?;
         Ok(Connection {
             sqlite: sqlite.into(),
             is_private: !matches!(location, Location::File(_)),
-            names: None,
+            files: None,
             query_cache: RefCell::default(),
             cached_version: Cell::new(None),
             data_version: Cell::new(None),
@@ -233,19 +233,19 @@ impl Connection {
     }
 
     /// The file and those beside it, if it is in WAL mode.
-    pub fn names(&self) -> Option<&Names> {
-        self.names.as_ref()
+    pub fn files(&self) -> Option<&DatabaseFiles> {
+        self.files.as_ref()
     }
 
     /// What has become of the log of a file in WAL mode.
     pub fn log_state(&self) -> LogState {
-        self.names.as_ref().map_or(LogState::Sound, Names::log_state)
+        self.files.as_ref().map_or(LogState::Sound, DatabaseFiles::log_state)
     }
 
-    /// See [`Names::detach`].
+    /// See [`DatabaseFiles::detach`].
     pub fn detach_from_replaced(&self) {
-        if let Some(names) = &self.names {
-            names.detach();
+        if let Some(files) = &self.files {
+            files.detach();
         }
     }
 
@@ -253,10 +253,10 @@ impl Connection {
     pub fn abandon(self) {
         // Cannot fail on an open connection.
         let _ = self.sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        let names = self.names.clone();
+        let files = self.files.clone();
         drop(self);
-        if let Some(names) = names {
-            names.remove_index();
+        if let Some(files) = files {
+            files.remove_index();
         }
     }
 
@@ -317,14 +317,14 @@ impl Connection {
     /// Runs lists of statements in order, in the transaction that is open, if any.
     fn run(&self, lists: &[&[BoundStatement]]) -> Result<Vec<Results>> {
         if let [[bound]] = lists {
-            return Ok(vec![smallvec![self.run_step(bound)?]]);
+            return Ok(vec![smallvec![self.run_statement(bound)?]]);
         }
         let groups = group(lists);
         let rows = groups.iter().map(|group| self.execute(group.statement, group.values()));
         Ok(ungroup(lists, &groups, rows.collect::<Result<_>>()?))
     }
 
-    fn run_step(&self, bound: &BoundStatement) -> Result<StatementResult> {
+    fn run_statement(&self, bound: &BoundStatement) -> Result<StatementResult> {
         self.execute(bound.statement, &bound.values)
     }
 
@@ -359,7 +359,7 @@ impl Connection {
             let rows = if QueryCache::is_cacheable(bound.statement) {
                 self.read_cached(bound)?
             } else {
-                self.run_step(bound)?
+                self.run_statement(bound)?
             };
             return Ok(smallvec![rows]);
         }
@@ -374,7 +374,7 @@ impl Connection {
 
     fn read_cached(&self, bound: &BoundStatement) -> Result<StatementResult> {
         let Some(version) = self.version() else {
-            return self.run_step(bound);
+            return self.run_statement(bound);
         };
         if self.cached_version.replace(Some(version)) != Some(version) {
             self.query_cache.borrow_mut().clear();
@@ -382,7 +382,7 @@ impl Connection {
         if let Some(rows) = self.query_cache.borrow_mut().get(bound) {
             return Ok(rows);
         }
-        let mut rows = self.run_step(bound)?;
+        let mut rows = self.run_statement(bound)?;
         // Otherwise what was read may be of either version.
         if self.version() == Some(version) {
             self.query_cache.borrow_mut().insert(bound, &mut rows);
@@ -489,7 +489,7 @@ impl Connection {
     fn find_log(&mut self) {
         if !self.is_private && !self.sqlite.has_header() && self.is_wal() {
             self.sqlite.find_header();
-            self.names = self.sqlite.path().map(|path| Names::of(Path::new(path)));
+            self.files = self.sqlite.path().map(|path| DatabaseFiles::of(Path::new(path)));
         }
     }
 }

@@ -57,13 +57,13 @@ const KEEP_AT_MOST: Duration = Duration::from_millis(20);
 const FOLLOWS_WITHIN: Duration = Duration::from_millis(1);
 
 /// How often it is looked, while writes are made, whether the log has its name still.
-const NAMES_INTERVAL: Duration = Duration::from_millis(500);
+const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long a file is waited for before its journal mode is taken as another process keeps it.
-const PREPARATION_PATIENCE: Duration = Duration::from_secs(1);
+const PREPARATION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Somebody who wants to know what befalls a database.
-pub trait Listener: Send + Sync {
+pub trait LogLossListener: Send + Sync {
     /// The log of the database at `path` was removed by another program, or replaced with the file. What was written since
     /// may be lost; the file has been opened afresh. Called from any thread.
     fn log_lost(&self, path: &Path);
@@ -92,7 +92,7 @@ impl Reply {
     }
 }
 
-type Calls = Batch<Reply, Error>;
+type CallBatch = Batch<Reply, Error>;
 
 #[derive(Default)]
 struct Queue {
@@ -137,8 +137,8 @@ pub struct Database {
     /// Whether a read mark that is kept is going to be given back.
     gives_mark_back: AtomicBool,
     /// When it was last looked whether the log has its name still.
-    names_seen_at: Mutex<Option<Instant>>,
-    listeners: Mutex<Vec<Weak<dyn Listener>>>,
+    files_checked_at: Mutex<Option<Instant>>,
+    listeners: Mutex<Vec<Weak<dyn LogLossListener>>>,
     checkpoints: Checkpoints,
     change_listeners: Mutex<Vec<Weak<dyn ChangeListener>>>,
 }
@@ -160,7 +160,7 @@ impl Database {
             kinds: Mutex::default(),
             flushed_at: Mutex::default(),
             gives_mark_back: AtomicBool::new(false),
-            names_seen_at: Mutex::default(),
+            files_checked_at: Mutex::default(),
             listeners: Mutex::default(),
             checkpoints: Checkpoints::default(),
             change_listeners: Mutex::default(),
@@ -261,7 +261,7 @@ impl Database {
         };
         match run_at_once(operation, run) {
             AtOnce::Answered(answer, next) => {
-                if let Some(next) = next.filter(|next| !self.queue.lock().scheduler.has_like(next)) {
+                if let Some(next) = next.filter(|next| !self.queue.lock().scheduler.already_tidies(next)) {
                     self.enqueue(next, None, busy_timeout);
                 }
                 Submitted::Done(answer)
@@ -294,11 +294,11 @@ impl Database {
         }
         // First: its pages are warm. Through the other one, what was written last is read from the file.
         let Some(slot) = self.connection.try_lock() else {
-            let read = |connection: &Connection| Native(connection).run_single(operation);
+            let read = |connection: &Connection| NativeExecutor(connection).run_single(operation);
             // Another thread of JavaScript may use it, for one bounded read.
             return if operation.read_only { self.reader.lock().read(&self.location, read).map(Ok) } else { None };
         };
-        match Native(slot.as_ref()?).run_single(operation) {
+        match NativeExecutor(slot.as_ref()?).run_single(operation) {
             Err(Refusal::Busy(_)) => None,
             result => Some(result.map_err(Refusal::into_error)),
         }
@@ -341,7 +341,7 @@ impl Database {
             if self.follows_another() && self.gives_mark_back_later() {
                 connection.keep_read_mark(true);
             }
-            let progress = batch.run(&mut Native(connection));
+            let progress = batch.run(&mut NativeExecutor(connection));
             // While the connection is held, here and below: what is left, and what follows, comes before what others call.
             self.end(batch);
             self.checkpoint_if_due(connection);
@@ -407,7 +407,7 @@ impl Database {
     fn commits_here(&self, connection: &Connection) -> bool {
         self.commits_inline.load(Ordering::Relaxed)
             && !connection.next_commit_syncs()
-            && !self.has_lost_log(connection, NAMES_INTERVAL)
+            && !self.has_lost_log(connection, FILE_CHECK_INTERVAL)
     }
 
     /// Whether what is written to the log is lost, or damages what others write. Looked at once in an `interval`.
@@ -415,7 +415,7 @@ impl Database {
         if !matches!(self.location, Location::File(_)) {
             return false;
         }
-        let mut seen_at = self.names_seen_at.lock();
+        let mut seen_at = self.files_checked_at.lock();
         if seen_at.is_some_and(|seen_at| seen_at.elapsed() < interval) {
             return false;
         }
@@ -479,7 +479,7 @@ impl Database {
     }
 
     /// Registers somebody who wants to know what befalls the database.
-    pub fn add_listener(&self, listener: Weak<dyn Listener>) {
+    pub fn add_listener(&self, listener: Weak<dyn LogLossListener>) {
         let mut listeners = self.listeners.lock();
         listeners.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&listener));
         listeners.push(listener);
@@ -518,7 +518,7 @@ impl Database {
                 })
             };
             if let Some(connection) = connection.filter(runs_here) {
-                batch.run(&mut Native(connection));
+                batch.run(&mut NativeExecutor(connection));
             }
             batch.refuse(&Error::NoThread);
             self.end(batch);
@@ -540,7 +540,7 @@ impl Database {
         let mut guard = self.connection.lock();
         // Before a checkpoint, it is looked at once more: one of a log that is lost damages the file.
         let checkpoint = std::mem::take(&mut self.queue.lock().checkpoint);
-        let interval = if checkpoint { Duration::ZERO } else { NAMES_INTERVAL };
+        let interval = if checkpoint { Duration::ZERO } else { FILE_CHECK_INTERVAL };
         let reopened = self.reopen_if_lost(&mut guard, interval);
         let mut queue = self.queue.lock();
         let Some(connection) = guard.as_mut() else {
@@ -566,13 +566,13 @@ impl Database {
             let until = batch.calls().filter_map(|call| call.deadline).min();
             let left = until.map_or(LOCK_SLICE, |until| until.saturating_sub(now()));
             connection.wait_for_locks(left.min(LOCK_SLICE));
-            let has_waited = now() - started >= PREPARATION_PATIENCE;
+            let has_waited = now() - started >= PREPARATION_TIMEOUT;
             let prepared = catch_panic(|| {
                 let prepared = self.prepare(connection, &mut pending_schemas, has_waited);
                 prepared.map_err(|error| refused(error, Refusal::Undone))
             });
             let progress = match prepared {
-                Ok(()) => batch.run(&mut Native(connection)),
+                Ok(()) => batch.run(&mut NativeExecutor(connection)),
                 Err(Refusal::Busy(error)) => Progress::Busy(error),
                 Err(Refusal::Undone(error) | Refusal::Unclear(error)) => {
                     batch.refuse(&error);
@@ -616,16 +616,16 @@ impl Database {
     }
 
     /// Refuses what has waited long enough for a lock, of a batch and of the queue behind it.
-    fn refuse_late(self: &Arc<Self>, connection: &Connection, batch: &mut Calls, busy: &Error) {
+    fn refuse_late(self: &Arc<Self>, connection: &Connection, batch: &mut CallBatch, busy: &Error) {
         let mut late = self.queue.lock().scheduler.take_timed_out(batch, now());
         late.refuse_if(busy, |call| !call.operation.read_only);
         // A read may have waited for nothing but the writes before it.
-        late.run(&mut Native(connection));
+        late.run(&mut NativeExecutor(connection));
         late.refuse(busy);
         for done in [batch, &mut late] {
-            let mut completion = done.complete();
-            self.queue.lock().scheduler.follow_up(&mut completion);
-            self.deliver(completion);
+            let mut completed = done.complete();
+            self.queue.lock().scheduler.follow_up(&mut completed);
+            self.deliver(completed);
         }
     }
 
@@ -654,17 +654,17 @@ impl Database {
 
     /// Applies the rules to what has been carried out of a batch, queues what follows from it and what is left, and delivers
     /// the answers.
-    fn end(&self, mut batch: Calls) {
-        let mut completion = batch.complete();
-        self.queue.lock().scheduler.end(batch, &mut completion);
-        self.deliver(completion);
+    fn end(&self, mut batch: CallBatch) {
+        let mut completed = batch.complete();
+        self.queue.lock().scheduler.end(batch, &mut completed);
+        self.deliver(completed);
     }
 
-    fn deliver(&self, completion: Completed<Reply, Error>) {
-        for (reply, answer) in completion.answers {
+    fn deliver(&self, completed: Completed<Reply, Error>) {
+        for (reply, answer) in completed.answers {
             reply.deliver(answer);
         }
-        if completion.notifies_waiters {
+        if completed.notifies_waiters {
             self.notify_change_listeners();
         }
     }
@@ -765,9 +765,9 @@ fn closed() -> Error {
 }
 
 /// The executor of our own connections.
-struct Native<'connection>(&'connection Connection);
+struct NativeExecutor<'connection>(&'connection Connection);
 
-impl Native<'_> {
+impl NativeExecutor<'_> {
     fn run_single(&self, operation: &Operation) -> std::result::Result<Results, Refusal<Error>> {
         if operation.read_only {
             return catch_panic(|| self.read(&operation.statements));
@@ -795,7 +795,7 @@ fn catch_panic<T>(
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Refusal::Unclear(Error::panic())))
 }
 
-impl Executor for Native<'_> {
+impl Executor for NativeExecutor<'_> {
     type Error = Error;
 
     fn run(&mut self, transaction: Transaction<'_>) -> Option<TransactionResult<Error>> {

@@ -47,7 +47,7 @@ struct Task {
 }
 
 static TASK: Mutex<Task> = Mutex::new(Task { runs: false, sleeps_until: None, stores: Vec::new() });
-static EARLIER: Notify = Notify::const_new();
+static WAKE: Notify = Notify::const_new();
 
 /// Makes sure that the task runs.
 ///
@@ -64,15 +64,15 @@ pub fn ensure_running() -> Result<()> {
 
 async fn run() {
     loop {
-        match tick() {
-            Some(at) => drop(timeout(at.saturating_sub(clock::now()), EARLIER.notified()).await),
-            None => EARLIER.notified().await,
+        match run_due() {
+            Some(at) => drop(timeout(at.saturating_sub(clock::now()), WAKE.notified()).await),
+            None => WAKE.notified().await,
         }
     }
 }
 
 /// Does what is due for any store; answers when something will be next.
-fn tick() -> Option<Time> {
+fn run_due() -> Option<Time> {
     let mut stores = Vec::new();
     TASK.lock().stores.retain(|store| {
         stores.extend(store.upgrade());
@@ -80,7 +80,7 @@ fn tick() -> Option<Time> {
     });
     for store in &stores {
         // A panic is that store's alone.
-        let _ = catch_unwind(AssertUnwindSafe(|| store.tick()));
+        let _ = catch_unwind(AssertUnwindSafe(|| store.run_due()));
     }
     let mut task = TASK.lock();
     task.sleeps_until = stores.iter().filter_map(|store| store.next_at()).min();
@@ -148,11 +148,11 @@ impl StoreWatch {
         if let Some(next) = self.next_at()
             && TASK.lock().sleeps_until.is_none_or(|at| next < at)
         {
-            EARLIER.notify_one();
+            WAKE.notify_one();
         }
     }
 
-    fn tick(&self) {
+    fn run_due(&self) {
         let now = clock::now();
         let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
         let database = self.database.as_ref().map(Weak::upgrade);

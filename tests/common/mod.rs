@@ -232,7 +232,7 @@ pub fn random(cases: u32) -> Config {
 
 const HOUR: i64 = 3_600_000;
 
-/// Statements of time, some of them back: mostly by a little, as when a clock is adjusted, or as far as steps go forward,
+/// Steps of time, some of them back: mostly by a little, as when a clock is adjusted, or as far as steps go forward,
 /// seldom by hours, as when it was wrong.
 pub fn back_and_forth(forward: impl Strategy<Value = i64> + Clone + 'static) -> impl Strategy<Value = i64> + Clone {
     let back = forward.clone().prop_map(|ms| -ms);

@@ -62,8 +62,8 @@ struct Job<'rows> {
 }
 
 impl<'rows> Job<'rows> {
-    fn read(bound: Option<&'rows StatementResult>) -> Option<Self> {
-        let [id, status, result, error, created_at, updated_at, lease, ..] = bound?.first()? else {
+    fn read(result: Option<&'rows StatementResult>) -> Option<Self> {
+        let [id, status, result, error, created_at, updated_at, lease, ..] = result?.first()? else {
             return None;
         };
         if *id == Value::Null {
@@ -151,7 +151,7 @@ impl Call {
             "pending" if self.is_live(&job) => State::Live(Wait {
                 deadline: (self.options.job_timeout_ms > 0.0)
                     .then_some(job.created_at + self.options.job_timeout_ms),
-                next_poll_at: job.lease_expires_at,
+                expires_at: job.lease_expires_at,
             }),
             "completed" if asked_before || self.now - job.updated_at < self.result_ttl_ms() => {
                 State::Ended(Box::new(job.result(&self.hash, Answer::Undefined)))
@@ -167,7 +167,7 @@ impl Call {
     fn claim_state(&self, poll: Option<&StatementResult>) -> State {
         match poll.and_then(|poll| poll.optional_number(7)) {
             Some(expires_at) if self.options.claim_timeout_ms > 0.0 && expires_at > self.system_now => {
-                State::Live(Wait { deadline: None, next_poll_at: Some(expires_at) })
+                State::Live(Wait { deadline: None, expires_at: Some(expires_at) })
             }
             _ => State::Absent,
         }
@@ -211,7 +211,7 @@ fn claim(call: Call) -> Operation {
         [call.hash(), TIMED_OUT.into(), call.now.into(), call.system_now.into()],
     );
     Operation::write([abandon, attempt, call.poll()], move |rows| {
-        if rows.get(1).is_some_and(|bound| bound.first().is_some()) {
+        if rows.get(1).is_some_and(|result| result.first().is_some()) {
             return Outcome::Answer(Answer::Claimed);
         }
         match call.state(rows.get(2)) {
@@ -261,7 +261,7 @@ fn end_lease(hash: &str) -> BoundStatement {
 }
 
 fn ended(rows: Results) -> Outcome {
-    Outcome::Answer(Answer::Ended { changed: rows.first().is_some_and(|bound| bound.changes > 0) })
+    Outcome::Answer(Answer::Ended { changed: rows.first().is_some_and(|result| result.changes > 0) })
 }
 
 /// Ends a job with a result (a JSON text or a marker): the job this store registered, or, if it registered none,
@@ -324,7 +324,7 @@ fn expired_before(options: &DedupeOptions, now: Millis) -> Option<Millis> {
 pub fn stats(options: &DedupeOptions, now: Millis) -> Operation {
     let before = expired_before(options, now).unwrap_or(f64::NEG_INFINITY);
     Operation::read([BoundStatement::new(Statement::DedupeStats, [Value::from(before)])], |rows| {
-        let number = |column| Field::Number(rows.first().map_or(0.0, |bound| bound.number(column)));
+        let number = |column| Field::Number(rows.first().map_or(0.0, |result| result.number(column)));
         Outcome::Answer(Answer::Record(vec![
             ("totalJobs", number(0)),
             ("pendingJobs", number(1)),

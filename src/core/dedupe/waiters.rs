@@ -36,7 +36,7 @@ pub enum Event<W, V, E> {
     /// The [next deadline](Waiters::next_deadline) has come.
     Deadline,
     /// An operation was answered.
-    Answered { asked: Asked<W, V>, answer: Result<Answer, E> },
+    Answered { context: OperationContext<W, V>, answer: Result<Answer, E> },
     /// Nobody can look whether something has changed.
     Unwatched(E),
     /// The store has ended.
@@ -54,7 +54,7 @@ pub enum Ending {
 /// What is to be done.
 pub enum Action<W, V, E> {
     /// Carry out an operation, and tell what it [answered](Event::Answered).
-    Run { operation: Operation, asked: Asked<W, V> },
+    Run { operation: Operation, context: OperationContext<W, V> },
     /// Settle a promise.
     Settle { waiter: W, answer: Result<Answer, E> },
     /// Settle promises, if any, with what a job was ended with: rejected if it failed. The value is needed no longer.
@@ -68,7 +68,7 @@ pub enum Action<W, V, E> {
 }
 
 /// What an operation was carried out for.
-pub struct Asked<W, V>(Purpose<W, V>);
+pub struct OperationContext<W, V>(Purpose<W, V>);
 
 enum Purpose<W, V> {
     Wait { hash: String, since: Millis, asked_at: Millis, waiter: W },
@@ -92,7 +92,7 @@ struct Registration {
 /// A job this store registered.
 enum Owned {
     /// By the call of this number, which is not answered yet: it may join another's job, or that of an earlier call.
-    Asked(u64, Option<String>),
+    Registering(u64, Option<String>),
     /// This one.
     Job(String),
     /// This one, which was no longer there when it was to be ended, or one of another store that failed while it was
@@ -105,7 +105,7 @@ impl Owned {
     fn job_id(&self) -> Option<String> {
         match self {
             Owned::Job(job_id) | Owned::Lost(job_id) => Some(job_id.clone()),
-            Owned::Asked(_, created) => created.clone(),
+            Owned::Registering(_, created) => created.clone(),
         }
     }
 }
@@ -120,7 +120,7 @@ struct Group<W> {
     poll_again: bool,
 }
 
-const UNKNOWN: Wait = Wait { deadline: None, next_poll_at: None };
+const UNKNOWN: Wait = Wait { deadline: None, expires_at: None };
 
 pub struct Waiters<W> {
     options: DedupeOptions,
@@ -178,7 +178,7 @@ impl<W> Waiters<W> {
 
     /// Whether any hash is waited for, and when the first claim or lease among those ends, in system time.
     pub fn watched(&self) -> (bool, Option<Millis>) {
-        let first = self.groups.values().filter_map(|group| group.wait.next_poll_at).reduce(f64::min);
+        let first = self.groups.values().filter_map(|group| group.wait.expires_at).reduce(f64::min);
         (!self.groups.is_empty(), first)
     }
 
@@ -219,7 +219,7 @@ impl<W> Waiters<W> {
             Event::Clear { waiter } => transition.clear(waiter),
             Event::Changed => transition.poll_all(),
             Event::Deadline => transition.end_late_jobs(),
-            Event::Answered { asked: Asked(purpose), answer } => transition.answered(purpose, answer),
+            Event::Answered { context: OperationContext(purpose), answer } => transition.answered(purpose, answer),
             Event::Unwatched(error) => transition.settle_all(&Err(error)),
             Event::Closed => transition.settle_all(&Ok(Answer::Undefined)),
         }
@@ -236,7 +236,7 @@ struct Transition<'state, W, V, E> {
 
 impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     fn run(&mut self, operation: Operation, purpose: Purpose<W, V>) {
-        self.actions.push(Action::Run { operation, asked: Asked(purpose) });
+        self.actions.push(Action::Run { operation, context: OperationContext(purpose) });
     }
 
     fn settle(&mut self, waiter: W, answer: Result<Answer, E>) {
@@ -263,7 +263,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.state.changing += 1;
         self.state.registrations += 1;
         let number = self.state.registrations;
-        let before = self.state.owned.insert(hash.clone(), Owned::Asked(number, None));
+        let before = self.state.owned.insert(hash.clone(), Owned::Registering(number, None));
         let operation = rules::register(&self.state.call(&hash, self.now, None), job_id);
         let asked_at = self.now.system;
         let registration = Registration { hash, number, before, asked_at, tells_owner };
@@ -273,7 +273,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     fn end(&mut self, hash: String, ending: Ending, value: Option<V>, waiter: W) {
         // Taken out at once: what is called next is about the next job.
         let owned = match self.state.owned.remove(&hash) {
-            Some(Owned::Asked(_, created)) => created.map(Owned::Job),
+            Some(Owned::Registering(_, created)) => created.map(Owned::Job),
             owned => owned,
         };
         let job_id = owned.as_ref().and_then(Owned::job_id);
@@ -481,7 +481,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         }
         let own = created || matches!(&before, Some(Owned::Job(own)) if *own == job_id);
         match self.state.owned.get_mut(&hash) {
-            Some(Owned::Asked(asked, earlier)) if *asked == number => {
+            Some(Owned::Registering(asked, earlier)) if *asked == number => {
                 if own || earlier.as_deref() == Some(job_id.as_str()) {
                     self.renew(&hash, &job_id);
                     self.state.owned.insert(hash, Owned::Job(job_id.clone()));
@@ -490,7 +490,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 }
             }
             // One that is not answered yet: it will join this one.
-            Some(Owned::Asked(_, earlier)) if own => *earlier = Some(job_id.clone()),
+            Some(Owned::Registering(_, earlier)) if own => *earlier = Some(job_id.clone()),
             _ => {}
         }
         if tells_owner {

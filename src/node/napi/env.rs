@@ -146,7 +146,7 @@ impl Env {
     }
 
     /// What a call writes.
-    fn made(self, make: impl FnOnce(*mut sys::napi_value) -> sys::napi_status) -> Result<Value> {
+    fn create(self, make: impl FnOnce(*mut sys::napi_value) -> sys::napi_status) -> Result<Value> {
         let mut value = ptr::null_mut();
         let status = make(&mut value);
         self.check(status).map(|()| Value(value))
@@ -158,7 +158,7 @@ impl Env {
         // ASCII becomes a one-byte string without decoding.
         let make = if text.is_ascii() { sys::napi_create_string_latin1 } else { sys::napi_create_string_utf8 };
         // SAFETY: `start` and `length` denote the bytes of `text`, which lives through the call.
-        self.made(|value| unsafe { make(self.raw, start, length, value) })
+        self.create(|value| unsafe { make(self.raw, start, length, value) })
     }
 
     pub fn type_of(self, value: Value) -> Type {
@@ -182,7 +182,9 @@ impl Env {
     pub fn buffer(self, bytes: &[u8]) -> Result<Value> {
         let (length, start) = (bytes.len(), bytes.as_ptr().cast());
         // SAFETY: the bytes live through the call, which copies them; where the copy lies is of no interest.
-        self.made(|value| unsafe { sys::napi_create_buffer_copy(self.raw, length, start, ptr::null_mut(), value) })
+        self.create(|value| unsafe {
+            sys::napi_create_buffer_copy(self.raw, length, start, ptr::null_mut(), value)
+        })
     }
 
     /// What a driver answered for a column.
@@ -302,14 +304,14 @@ impl Env {
     /// `String(value)`; `None` where that throws.
     pub fn display(self, value: Value) -> Option<String> {
         // SAFETY: `value` comes from this callback.
-        let text = self.made(|text| unsafe { sys::napi_coerce_to_string(self.raw, value.0, text) });
+        let text = self.create(|text| unsafe { sys::napi_coerce_to_string(self.raw, value.0, text) });
         self.as_string(text.ok()?)
     }
 
     /// A property of an object.
     pub fn get(self, object: Value, name: &CStr) -> Result<Value> {
         // SAFETY: `object` comes from this callback; `name` ends in NUL.
-        self.made(|value| unsafe { sys::napi_get_named_property(self.raw, object.0, name.as_ptr(), value) })
+        self.create(|value| unsafe { sys::napi_get_named_property(self.raw, object.0, name.as_ptr(), value) })
     }
 
     /// Sets a property of an object.
@@ -322,7 +324,7 @@ impl Env {
 
     pub fn element(self, array: Value, index: u32) -> Result<Value> {
         // SAFETY: `array` comes from this callback.
-        self.made(|value| unsafe { sys::napi_get_element(self.raw, array.0, index, value) })
+        self.create(|value| unsafe { sys::napi_get_element(self.raw, array.0, index, value) })
     }
 
     pub fn set_element(self, array: Value, index: u32, value: Value) -> Result<()> {
@@ -349,20 +351,22 @@ impl Env {
     /// An empty array of the realm the binding was loaded in.
     pub fn array(self) -> Result<Value> {
         // SAFETY: the call only writes the value.
-        self.made(|value| unsafe { sys::napi_create_array(self.raw, value) })
+        self.create(|value| unsafe { sys::napi_create_array(self.raw, value) })
     }
 
     pub fn call(self, this: Value, function: Value, arguments: &[Value]) -> Result<Value> {
         let (count, arguments) = (arguments.len(), arguments.as_ptr().cast());
         // SAFETY: all come from this callback; the count is the slice's.
-        self.made(|value| unsafe { sys::napi_call_function(self.raw, this.0, function.0, count, arguments, value) })
+        self.create(|value| unsafe {
+            sys::napi_call_function(self.raw, this.0, function.0, count, arguments, value)
+        })
     }
 
     /// `new constructor(...arguments)`.
     pub fn construct(self, constructor: Value, arguments: &[Value]) -> Result<Value> {
         let (count, arguments) = (arguments.len(), arguments.as_ptr().cast());
         // SAFETY: as in `call`.
-        self.made(|value| unsafe { sys::napi_new_instance(self.raw, constructor.0, count, arguments, value) })
+        self.create(|value| unsafe { sys::napi_new_instance(self.raw, constructor.0, count, arguments, value) })
     }
 
     /// `one === other`.
@@ -398,7 +402,7 @@ impl Env {
     /// An object of the realm the binding was loaded in.
     pub fn object(self) -> Result<Value> {
         // SAFETY: the call only writes the value.
-        self.made(|value| unsafe { sys::napi_create_object(self.raw, value) })
+        self.create(|value| unsafe { sys::napi_create_object(self.raw, value) })
     }
 
     /// A pending promise of the realm the binding was loaded in, and its other end.

@@ -18,7 +18,7 @@ pub fn sidecar_paths(database: &Path) -> [PathBuf; 2] {
 
 /// The files of a database in WAL mode, by the names they had when it was opened.
 #[derive(Clone, Debug)]
-pub struct Names {
+pub struct DatabaseFiles {
     database: NamedFile,
     sidecars: [NamedFile; 2],
 }
@@ -35,7 +35,7 @@ impl NamedFile {
         NamedFile { id: get_file_id(&path).ok(), path }
     }
 
-    fn is_as_before(&self) -> bool {
+    fn is_unchanged(&self) -> bool {
         self.id.is_none() || get_file_id(&self.path).ok() == self.id
     }
 }
@@ -52,24 +52,24 @@ pub enum LogState {
     Taken,
 }
 
-impl Names {
+impl DatabaseFiles {
     /// Of the database at a path, as it is open now.
     pub fn of(database: &Path) -> Self {
-        Names {
+        DatabaseFiles {
             database: NamedFile::now(database.to_owned()),
             sidecars: sidecar_paths(database).map(NamedFile::now),
         }
     }
 
     /// Whether all of them have their names.
-    pub fn are_as_before(&self) -> bool {
-        self.database.is_as_before() && self.sidecars.iter().all(NamedFile::is_as_before)
+    pub fn are_unchanged(&self) -> bool {
+        self.database.is_unchanged() && self.sidecars.iter().all(NamedFile::is_unchanged)
     }
 
     /// What has become of the log.
     pub fn log_state(&self) -> LogState {
-        if self.database.is_as_before() {
-            let is_lost = !self.sidecars.iter().all(NamedFile::is_as_before);
+        if self.database.is_unchanged() {
+            let is_lost = !self.sidecars.iter().all(NamedFile::is_unchanged);
             return if is_lost { LogState::Lost } else { LogState::Sound };
         }
         // A file that was moved may come back, and finds its log where that was.
@@ -88,7 +88,7 @@ impl Names {
     /// find them: it would replay the log, and truncating the shared memory would kill the process. Not if somebody has the
     /// new file open: by then they are its own.
     pub fn detach(&self) {
-        if !self.database.is_as_before() {
+        if !self.database.is_unchanged() {
             let remove = || self.named_sidecars().for_each(|sidecar| drop(fs::remove_file(&sidecar.path)));
             exclusive::while_unused(&self.database.path, remove);
         }
@@ -97,12 +97,12 @@ impl Names {
     /// The WAL-index of a log that is lost describes no other log.
     pub fn remove_index(&self) {
         let [log, index] = &self.sidecars;
-        if !log.is_as_before() && index.id.is_some() && index.is_as_before() {
+        if !log.is_unchanged() && index.id.is_some() && index.is_unchanged() {
             let _ = fs::remove_file(&index.path);
         }
     }
 
     fn named_sidecars(&self) -> impl Iterator<Item = &NamedFile> {
-        self.sidecars.iter().filter(|sidecar| sidecar.id.is_some() && sidecar.is_as_before())
+        self.sidecars.iter().filter(|sidecar| sidecar.id.is_some() && sidecar.is_unchanged())
     }
 }

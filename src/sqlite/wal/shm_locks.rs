@@ -35,7 +35,7 @@ pub struct MainFile {
     base: ffi::sqlite3_file,
     /// Whether the lock on a mark is kept.
     keeps: bool,
-    /// The mark whose lock is: SQLite has given it back, the system has it still.
+    /// The mark that is still locked although SQLite has released it.
     kept: Option<c_int>,
     /// Whether it holds the checkpoint lock, under which marks are for checkpoints to move.
     is_checkpointing: bool,
