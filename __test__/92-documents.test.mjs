@@ -155,7 +155,7 @@ async function run(args, cwd) {
     env: {
       ...env,
       https_proxy: api.origin,
-      COMIC_VINE_API_KEY: 'test',
+      COMICVINE_API_KEY: 'test',
       COMIC_VINE_DB_PATH: './from-environment.db',
       NO_COLOR: '1',
     },
