@@ -5,9 +5,9 @@
 //! statements ([`sqlite`], or one of the user's). The operation's rule turns the rows into an answer, and that becomes a
 //! JavaScript value. Lower layers never name higher ones: `tests/architecture.rs`.
 //!
-//! Reads run at once on the JavaScript thread. Writes made in one stretch of JavaScript are committed as one
-//! transaction at its end: there, if that is cheap, otherwise on a background thread. The JavaScript thread never
-//! waits for a lock or an fsync.
+//! Bounded reads run at once on the JavaScript thread. Writes made in one stretch of JavaScript are committed as one
+//! transaction at its end: there, if that is cheap, otherwise on a background thread. On a database opened by path, no
+//! method has the JavaScript thread wait for a lock or an fsync; `docs/architecture.md` says what else may.
 
 #![deny(unsafe_code)]
 

@@ -237,6 +237,7 @@ const rateOptions = {
   'defaultConfig.windowMs': windowMs,
   // A Map is known by its methods.
   resourceConfigs: (value) => value === undefined || value === map,
+  reservationMs: nonNegative,
 };
 
 /** @type {Record<string, Record<string, Accepts>>} */
@@ -306,6 +307,7 @@ const parameters = {
 
 const rateMethods = {
   canProceed: ['resource'],
+  acquire: ['resource'],
   record: ['resource'],
   getStatus: ['resource'],
   reset: ['resource'],
@@ -328,6 +330,7 @@ const methods = {
   SQLiteDedupeStore: {
     waitFor: ['hash'],
     register: ['hash'],
+    registerOrJoin: ['hash'],
     complete: ['hash', 'result'],
     fail: ['hash', 'error'],
     isInProgress: ['hash'],
@@ -340,6 +343,7 @@ const methods = {
   SqliteAdaptiveRateLimitStore: {
     ...rateMethods,
     canProceed: ['resource', 'priority'],
+    acquire: ['resource', 'priority'],
     record: ['resource', 'priority'],
     getWaitTime: ['resource', 'priority'],
   },

@@ -436,7 +436,7 @@ statements! {
 
 #[cfg(test)]
 mod tests {
-    use super::{ROWS_AT_ONCE, Statement};
+    use super::{PAGE_RESOURCES, ROWS_AT_ONCE, STEP_ROWS, Statement};
 
     #[test]
     fn statements_of_many_rows_take_the_values_of_as_many_of_one() {
@@ -446,6 +446,22 @@ mod tests {
                 assert_eq!(parameters(many), ROWS_AT_ONCE * parameters(*statement), "{statement:?}");
             }
         }
+    }
+
+    #[test]
+    fn texts_have_the_limits_that_rules_rely_on() {
+        use Statement as S;
+        let limited = [
+            (S::CacheExpired, STEP_ROWS),
+            (S::DedupeExpired, STEP_ROWS),
+            (S::DedupeLeasesFrom, STEP_ROWS),
+            (S::RateReservationsAfter, STEP_ROWS),
+            (S::RateCountBefore, STEP_ROWS),
+        ];
+        for (statement, rows) in limited {
+            assert!(statement.sql().contains(&format!("LIMIT {rows}")), "{statement:?}");
+        }
+        assert!(S::RateResourcesFrom.sql().contains(&format!("LIMIT {PAGE_RESOURCES}")));
     }
 
     #[test]

@@ -84,14 +84,6 @@ pub fn start(task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that [`start`] will find its thread.
-///
-/// # Errors
-/// As those of [`start`].
-pub fn ensure_timers() -> Result<()> {
-    timers().map(drop)
-}
-
 fn timers() -> Result<Handle> {
     static TIMERS: Mutex<Option<Handle>> = Mutex::new(None);
     let mut timers = TIMERS.lock();

@@ -333,14 +333,6 @@ impl Env {
         self.check(status)
     }
 
-    /// Whether a value is an array, of whatever realm.
-    pub fn is_array(self, value: Value) -> bool {
-        let mut is_array = false;
-        // SAFETY: `value` comes from this callback.
-        unsafe { sys::napi_is_array(self.raw, value.0, &mut is_array) };
-        is_array
-    }
-
     pub fn array_length(self, array: Value) -> Result<u32> {
         let mut length = 0;
         // SAFETY: `array` comes from this callback.
