@@ -183,7 +183,7 @@ export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
   claimTimeoutMs?: number;
   /**
    * How long a completed job's result is served, in milliseconds, never longer than a `jobTimeoutMs` other than 0.
-   * Default: 10,000.
+   * Default: 1,000.
    */
   resultTtlMs?: number;
 }
@@ -370,8 +370,12 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
    * the result at once if the job was completed within `resultTtlMs`.
    *
    * Resolves to `undefined` if the caller should do the work: there is no job, it failed before this call, or it died
-   * (`jobTimeoutMs`), or the store was closed or cleared meanwhile. In the first case the caller also holds a claim on
-   * the hash for `claimTimeoutMs`: other calls wait for its `register` and then for its job.
+   * (`jobTimeoutMs`), or the store was closed or cleared meanwhile. Of several callers that wait for a job that dies, one
+   * gets `undefined`; the others go on waiting for it. Unless the store was closed or cleared, the caller also holds a
+   * claim on the hash for `claimTimeoutMs`: other calls wait for its `register` and then for its job.
+   *
+   * Each caller gets a value of its own, as it is stored: a `Date`, for example, is a string. A result of `null` goes to
+   * those who wait when the job ends; a later call finds it as if there were no job.
    *
    * Rejects if the job fails while it is waited for: with the error given to {@link fail} in the same process, elsewhere
    * with an `Error` of the same message.
@@ -410,7 +414,10 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
   /** Resolves to figures about the jobs. */
   getStats(): Promise<DedupeStats>;
 
-  /** Removes jobs older than `jobTimeoutMs`, whatever their status. Resolves when that is committed. */
+  /**
+   * Removes jobs older than `jobTimeoutMs`, whatever their status. If that is 0 it removes those that have ended and are
+   * no longer served (`resultTtlMs`). Resolves when that is committed.
+   */
   cleanup(): Promise<void>;
 
   /** Removes all jobs; those who wait get `undefined`. Resolves when that is committed. */

@@ -12,10 +12,10 @@ mod common;
 use std::collections::HashSet;
 
 use comic_vine_sqlite_store::core::codec;
-use comic_vine_sqlite_store::core::dedupe::rules::{self as dedupe, Call, LEASE_MS};
+use comic_vine_sqlite_store::core::dedupe::rules::{self as dedupe, Call};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome, StatementResult};
-use comic_vine_sqlite_store::core::options::DedupeOptions;
+use comic_vine_sqlite_store::core::options::{DedupeOptions, LEASE_MS};
 use common::{Db, Value, members};
 use proptest::prelude::*;
 
@@ -520,7 +520,7 @@ impl<'db> Model<'db> {
                     .filter_map(|(hash, state)| Some((name(hash), state.seats[who].registered.clone()?)))
                     .collect();
                 let jobs = jobs.iter().map(|(hash, job_id)| (hash, job_id));
-                self.db.run(dedupe::renew(&owner(who), jobs, system as f64));
+                self.db.run(dedupe::renew(&owner(who), DedupeOptions::default(), jobs, system as f64));
                 for Hash { job, seats, .. } in &mut self.world.hashes {
                     if let Some(job) = job.as_mut().filter(|job| seats[who].registered.as_ref() == Some(&job.id))
                         && job.state == State::Pending
@@ -536,9 +536,13 @@ impl<'db> Model<'db> {
                 let timeout = self.settings.job_timeout;
                 for hash in 0..self.world.hashes.len() {
                     let before = self.world.hashes[hash].job.clone();
-                    self.forget_if(hash, |job, _| timeout > 0 && job.age(now) > timeout);
+                    // Without a timeout, what has ended goes when it is no longer served.
+                    let unserved = now - self.settings.result_ttl;
+                    let is_unserved =
+                        |job: &Job| timeout == 0 && job.state != State::Pending && job.updated_at < unserved;
+                    self.forget_if(hash, |job, _| is_unserved(job) || (timeout > 0 && job.age(now) > timeout));
                     let state = &mut self.world.hashes[hash];
-                    let ended = |job: &Job| timeout > 0 && now - timeout > job.created_at;
+                    let ended = |job: &Job| is_unserved(job) || (timeout > 0 && now - timeout > job.created_at);
                     assert!(before.as_ref() == state.job.as_ref() || before.as_ref().is_some_and(ended));
                     state.claim = state.claim(system).filter(|until| *until >= system);
                     // Whoever was told by a claim that was removed has had its time, by that clock.
@@ -709,7 +713,7 @@ impl<'db> Model<'db> {
         let call = self.call(who, hash);
         let text = format!(r#"{{"by":{who},"at":{now},"after":{ids}}}"#);
         let (operation, state) = if well {
-            (dedupe::complete(&call, text.as_str(), registered.clone()), State::Completed(text))
+            (dedupe::complete(&call, text.clone(), registered.clone()), State::Completed(text))
         } else {
             (dedupe::fail(&call, Some(text.clone()), registered.clone()), State::Failed(text))
         };

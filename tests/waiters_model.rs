@@ -7,11 +7,11 @@ mod common;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use comic_vine_sqlite_store::core::dedupe::rules::LEASE_MS;
 use comic_vine_sqlite_store::core::dedupe::waiters::{Action, Ending, Event, Now, OperationContext, Waiters};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::operation::{Answer, Operation, Wait};
 use comic_vine_sqlite_store::core::options::DedupeOptions;
+use comic_vine_sqlite_store::core::options::LEASE_MS;
 use comic_vine_sqlite_store::core::statements::Statement;
 use common::Db;
 use proptest::prelude::*;
@@ -106,11 +106,13 @@ impl World {
     fn end(&mut self, store: usize, hash: &str, completes: bool) {
         let waiter = self.promise(store, Some(hash), false);
         let ending = match completes {
-            true => Ending::Completed(format!("\"{hash}\"")),
-            false => Ending::Failed(Some(hash.to_owned())),
+            true => Ending::Completed(format!("\"{hash}\"").into()),
+            false => {
+                let error = self.stores[store].waiters.may_wait_for(hash).then_some(1);
+                Ending::Failed(Some(hash.to_owned()), error)
+            }
         };
-        let value = self.stores[store].waiters.may_wait_for(hash).then_some(1);
-        self.tell(store, Event::End { hash: hash.to_owned(), ending, value, waiter });
+        self.tell(store, Event::End { hash: hash.to_owned(), ending, waiter });
     }
 
     fn clear(&mut self, store: usize) {
@@ -141,12 +143,11 @@ impl World {
                     settle(&mut self.made[waiter], answer);
                     self.latest.push(waiter);
                 }
-                Action::SettleAll { waiters, value, failed } => {
-                    assert_eq!(value, 1);
+                Action::RejectAll { waiters, error } => {
+                    assert_eq!(error, 1);
                     for waiter in waiters {
                         let hash = self.made[waiter].hash.clone().unwrap();
-                        let answer = if failed { Err(Error::JobFailed(hash)) } else { Ok(format!("\"{hash}\"")) };
-                        settle(&mut self.made[waiter], answer);
+                        settle(&mut self.made[waiter], Err(Error::JobFailed(hash)));
                         self.latest.push(waiter);
                     }
                 }
@@ -407,22 +408,16 @@ proptest! {
                     let next = next.map(|next| next.operation.statements[0].statement);
                     let refused = matches!(act, Act::Refuse);
                     world.answer(store, |operation| if refused { Err(busy()) } else { Ok(db.run(operation)) });
-                    match next {
-                        // Whoever ends a job makes room for another.
-                        Some(Statement::DedupeComplete | Statement::DedupeFail) => grants.0.clear(),
-                        // All who waited for a job past its time may make the request.
-                        Some(Statement::DedupeTimeOut) => {
-                            grants.0.clear();
-                            continue;
-                        }
-                        _ => {}
+                    // Whoever ends a job makes room for another.
+                    if let Some(Statement::DedupeComplete | Statement::DedupeFail | Statement::DedupeTimeOut) = next {
+                        grants.0.clear();
                     }
                 }
                 Act::Changed => world.tell(store, Event::Changed),
                 Act::Renew => {
                     let Store { renewed, .. } = &world.stores[store];
                     let name = format!("store {store}");
-                    db.run(comic_vine_sqlite_store::core::dedupe::rules::renew(&name, renewed, world.now.system));
+                    db.run(comic_vine_sqlite_store::core::dedupe::rules::renew(&name, options(), renewed, world.now.system));
                 }
                 Act::Close => {
                     if let Some(operation) = world.stores[store].waiters.give_up() {

@@ -10,13 +10,17 @@ use std::time::Duration;
 
 use comic_vine_sqlite_store::core::dedupe::rules::LEASE_RENEWAL;
 use comic_vine_sqlite_store::core::error::StoreKind;
-use comic_vine_sqlite_store::core::options::{JournalMode, Synchronous};
+use comic_vine_sqlite_store::core::options::{DedupeOptions, JournalMode, Synchronous};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 use comic_vine_sqlite_store::sqlite::clock::system_now;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
 use comic_vine_sqlite_store::sqlite::database::Database;
 use comic_vine_sqlite_store::sqlite::watch::{StoreWatch, WatchEvent, ensure_running};
 use common::TempFile;
+
+fn options() -> DedupeOptions {
+    DedupeOptions { poll_interval_ms: 1.0, ..DedupeOptions::default() }
+}
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -59,7 +63,7 @@ fn every_store_whose_calls_wait_is_told_of_a_change_from_outside() {
         .map(|_| {
             let (sender, events) = channel();
             let notify = Box::new(move |event| sender.send(event).unwrap());
-            (StoreWatch::new(Some(&database), "owner".to_owned(), 1.0, notify), events)
+            (StoreWatch::new(Some(&database), "owner".to_owned(), options(), notify), events)
         })
         .unzip();
     // What came before the first poll counts as a change: the look that found nothing may have been earlier.
@@ -85,14 +89,25 @@ fn a_lease_is_renewed_until_its_job_ends() {
     let mut expires_at = || other.query("SELECT expires_at FROM dedupe_leases").unwrap()[0][0].number().unwrap();
 
     ensure_running().unwrap();
-    let store = StoreWatch::new(Some(&database), "owner".to_owned(), 1.0, Box::new(|_| {}));
+    let (sender, events) = channel();
+    let notify = Box::new(move |event| sender.send(event).unwrap());
+    let store = StoreWatch::new(Some(&database), "owner".to_owned(), options(), notify);
     store.add_job("hash".to_owned(), "id".to_owned());
     // Real time: leases are renewed each second.
     while expires_at() < system_now() {
         thread::sleep(Duration::from_millis(20));
     }
+    // As another store's `clear()` does.
+    other.execute_script("DELETE FROM dedupe_jobs").unwrap();
+    let lost = WatchEvent::Lost { hash: "hash".to_owned(), job_id: "id".to_owned() };
+    assert_eq!(events.recv_timeout(PATIENCE).unwrap(), lost);
+
+    insert(&mut other, "hash");
+    store.add_job("hash".to_owned(), "id".to_owned());
     store.remove_jobs(Some("hash"));
+    let mut expires_at = || other.query("SELECT expires_at FROM dedupe_leases").unwrap()[0][0].number().unwrap();
     let last = expires_at();
     thread::sleep(2 * LEASE_RENEWAL);
     assert_eq!(expires_at(), last);
+    assert!(events.try_recv().is_err(), "a job that has ended is not lost");
 }

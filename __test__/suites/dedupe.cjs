@@ -12,6 +12,7 @@ module.exports = function dedupeContract(harness) {
     fixed,
     shared,
     sharedFixed,
+    sharedOurs,
     expect,
     clock,
     START,
@@ -166,14 +167,14 @@ module.exports = function dedupeContract(harness) {
       });
     }
 
-    fixed('are served to waiters for ten seconds', async () => {
+    fixed('are served to waiters for a second', async () => {
       const store = open();
       await store.register('job');
       clock.set(START + 5_000);
       await store.complete('job', 'result');
-      clock.set(START + 14_999);
+      clock.set(START + 5_999);
       expect(await store.waitFor('job')).toBe('result');
-      clock.set(START + 15_001);
+      clock.set(START + 6_001);
       expect(await store.waitFor('job')).toBeUndefined();
     });
 
@@ -230,6 +231,32 @@ module.exports = function dedupeContract(harness) {
       });
     }
 
+    fixed('get values of their own, as they are stored', async () => {
+      const store = open();
+      await store.register('job');
+      const waiters = [];
+      for (let i = 0; i < 2; i++) {
+        waiters.push(store.waitFor('job'));
+        expect(await stateOf(waiters[i])).toStrictEqual(pending);
+      }
+      await store.complete('job', { at: new Date(START), none: undefined });
+      const [one, other] = await Promise.all(waiters);
+      expect(one).toStrictEqual({ at: new Date(START).toJSON() });
+      expect(other).toStrictEqual(one);
+      expect(other).not.toBe(one);
+    });
+
+    sharedOurs('get null in any store, and who comes later does not', async () => {
+      const [owner, other] = [open(), open()];
+      await owner.register('job');
+      const waiters = [owner.waitFor('job'), other.waitFor('job')];
+      for (const waiter of waiters) expect(await stateOf(waiter)).toStrictEqual(pending);
+      await owner.complete('job', null);
+      for (const waiter of waiters)
+        expect(await outcomeOf(waiter)).toStrictEqual({ status: 'resolved', value: null });
+      expect(await outcomeOf(other.waitFor('job'))).toStrictEqual(nothing);
+    });
+
     it('get the error of a failed job, all of them', async () => {
       const store = open();
       await store.register('job');
@@ -276,6 +303,33 @@ module.exports = function dedupeContract(harness) {
       await clock.advanceAsync(1);
       expect(await outcomeOf(waiter)).toStrictEqual(nothing);
       expect(await store.isInProgress('job')).toBe(false);
+    });
+
+    fixed('make the request one at a time when the job times out', async () => {
+      // Claims are in real time, of which a busy machine takes more.
+      const store = open({ jobTimeoutMs: 1_000, claimTimeoutMs: 60_000 });
+      await store.register('job');
+      /** @type {number[]} */
+      const told = [];
+      const waiters = [];
+      for (let index = 0; index < 10; index++) {
+        const waiter = store.waitFor('job').then((/** @type {unknown} */ value) => {
+          if (value === undefined) told.push(index);
+          return value;
+        });
+        waiters.push(waiter);
+        await turn();
+      }
+      await clock.advanceAsync(1_000);
+      await outcomeOf(Promise.any(waiters));
+      await stateOf(waiters[told[0] === 0 ? 1 : 0]);
+      expect(told).toHaveLength(1);
+      await store.register('job');
+      await store.complete('job', 'made once');
+      waiters.splice(told[0], 1);
+      expect(await Promise.all(waiters)).toStrictEqual(
+        Array.from({ length: 9 }, () => 'made once'),
+      );
     });
 
     it('get undefined after five minutes by default', async () => {
@@ -379,6 +433,20 @@ module.exports = function dedupeContract(harness) {
       clock.set(START + 86_400_000);
       await store.cleanup();
       expect(await store.isInProgress('job')).toBe(true);
+    });
+
+    fixed('of 0 have what has ended removed when it is no longer served', async () => {
+      const store = open({ jobTimeoutMs: 0, resultTtlMs: 500 });
+      for (const job of ['pending', 'done', 'failed']) await store.register(job);
+      await store.complete('done', 1);
+      await store.fail('failed', new Error('no'));
+      clock.set(START + 500);
+      await store.cleanup();
+      expect((await store.getStats()).totalJobs).toBe(3);
+      clock.set(START + 501);
+      await store.cleanup();
+      expect((await store.getStats()).totalJobs).toBe(1);
+      expect(await store.isInProgress('pending')).toBe(true);
     });
 
     it('of 0 leave waiters waiting', async () => {

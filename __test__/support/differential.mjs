@@ -327,7 +327,7 @@ function momentsAfter({ method, args }, options) {
   if (method === 'set') return [args[2] * 1_000];
   if (method === 'register' || method === 'waitFor') return [options.jobTimeoutMs ?? 300_000];
   if (method === 'complete')
-    return [Math.min(options.resultTtlMs ?? 10_000, options.jobTimeoutMs || 300_000)];
+    return [Math.min(options.resultTtlMs ?? 1_000, options.jobTimeoutMs || 300_000)];
   if (method !== 'record') return [];
   const config = new Map(options.resourceConfigs).get(args[0]) ?? options.defaultConfig;
   const {

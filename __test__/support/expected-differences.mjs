@@ -1,6 +1,7 @@
 // 0.2.0 without its faults: each named correction undoes one difference that is intended, as exactly as it can be
 // told, so that everything else can be compared strictly. What a correction needs to know of 0.2.0 it reads from its
 // connection and its fields. Corrections are counted, by name, when they change something.
+import { isDeepStrictEqual } from 'node:util';
 import { AdaptiveCapacityCalculator } from '@comic-vine/client';
 
 /**
@@ -19,8 +20,10 @@ export const corrections = {
   ownJob: 'a job that is over is ended again only by the store that registered it',
   ownTimeout: 'a timeout ends only the job it was set for',
   givenUp: 'a job of a store that has ended passes on at once',
+  asStored: 'waiters get the result as it is stored, each a value of its own',
   deadline: 'waiters wait until the end of the job, not longer',
   noTimeout: 'a job timeout of 0 is none',
+  ended: 'without a job timeout, jobs that have ended go when they are no longer served',
   cleanup: 'the cleanup interval removes finished jobs, too',
   clear: 'waiters get undefined on clear',
   close: 'waiters get undefined on close',
@@ -145,7 +148,7 @@ export class CorrectedDedupe extends Corrected {
   constructor(context) {
     super(context);
     this.timeout = this.options.jobTimeoutMs ?? 300_000;
-    const ttl = this.options.resultTtlMs ?? 10_000;
+    const ttl = this.options.resultTtlMs ?? 1_000;
     this.ttl = this.timeout > 0 ? Math.min(ttl, this.timeout) : ttl;
     this.interval = this.options.cleanupIntervalMs ?? 60_000;
     this.guardTimers();
@@ -165,7 +168,14 @@ export class CorrectedDedupe extends Corrected {
     /** For whom timers were set, by the time they fire and the hash. @type {Map<string, unknown[]>} */
     const timers = new Map();
     const key = (/** @type {string} */ hash, /** @type {number} */ at) => `${at} ${hash}`;
-    jobResolvers.set = (/** @type {string} */ hash, /** @type {unknown} */ resolver) => {
+    jobResolvers.set = (/** @type {string} */ hash, /** @type {any} */ resolver) => {
+      const { resolve } = resolver;
+      resolver.resolve = (/** @type {unknown} */ value) => {
+        const text = JSON.stringify(value);
+        const stored = text === undefined ? undefined : JSON.parse(text);
+        if (!isDeepStrictEqual(stored, value)) this.count('asStored');
+        resolve(stored);
+      };
       const due = key(hash, Date.now() + this.timeout);
       timers.set(due, [...(timers.get(due) ?? []), resolver]);
       return Map.prototype.set.call(jobResolvers, hash, resolver);
@@ -274,6 +284,7 @@ export class CorrectedDedupe extends Corrected {
       this.store.jobTimeoutMs = Number.POSITIVE_INFINITY;
       const outcome = await ask();
       this.store.jobTimeoutMs = 0;
+      if (method === 'cleanup') this.removeEnded(Date.now() - this.ttl);
       return outcome;
     }
     if (method === 'clear') this.settleAll('clear');
@@ -296,6 +307,14 @@ export class CorrectedDedupe extends Corrected {
       this.count(cause);
     }
     this.deadlines.clear();
+  }
+
+  /** Removes the jobs that ended before a time, where jobs have no timeout. @param {number} before */
+  removeEnded(before) {
+    const { changes } = this.store.sqlite
+      .prepare("DELETE FROM dedupe_jobs WHERE status <> 'pending' AND updated_at < ?")
+      .run(before);
+    this.count('ended', changes);
   }
 
   advancing() {
@@ -321,12 +340,11 @@ export class CorrectedDedupe extends Corrected {
       resolver.resolve(undefined);
       this.count('deadline');
     }
-    const ticks =
-      this.interval > 0 && this.timeout > 0
-        ? Math.floor((Date.now() - this.openedAt) / this.interval)
-        : 0;
+    const ticks = this.interval > 0 ? Math.floor((Date.now() - this.openedAt) / this.interval) : 0;
     if (ticks === 0) return;
-    const before = this.openedAt + ticks * this.interval - this.timeout;
+    const tick = this.openedAt + ticks * this.interval;
+    if (this.timeout === 0) return this.removeEnded(tick - this.ttl);
+    const before = tick - this.timeout;
     const { changes } = sqlite
       .prepare("DELETE FROM dedupe_jobs WHERE status <> 'pending' AND created_at < ?")
       .run(before);

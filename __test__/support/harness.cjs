@@ -123,6 +123,7 @@ function createHarness(runner, { Store, database, reference = false }) {
     ours: reference ? it.skip : it,
     /** A case that needs a second store on the same data. */
     shared: database === 'path' ? it : it.skip,
+    sharedOurs: database === 'path' && !reference ? it : it.skip,
     sharedFixed: database !== 'path' ? it.skip : reference ? it.fails : it,
     expect,
     beforeEach,

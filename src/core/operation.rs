@@ -237,6 +237,11 @@ pub enum Answer {
         /// Whether this call created it.
         created: bool,
     },
+    /// Leases were renewed, except those of these jobs, given by hash and id.
+    Renewed {
+        /// They are no longer pending, or have another owner.
+        lost: Vec<(String, String)>,
+    },
     /// A job was completed or failed; whether there was one to end.
     Ended {
         /// Whether a row changed.

@@ -53,6 +53,12 @@ impl Default for CacheOptions {
     }
 }
 
+/// How long a lease is valid without renewal, in ms: a dead owner's job is taken over after at most this long.
+pub const LEASE_MS: Millis = 4_000.0;
+
+/// The same where only the store's own thread can renew it, which may be busy.
+pub const OWN_THREAD_LEASE_MS: Millis = 15_000.0;
+
 /// The options of the dedupe store.
 #[derive(Clone, Copy, Debug)]
 pub struct DedupeOptions {
@@ -66,6 +72,8 @@ pub struct DedupeOptions {
     pub claim_timeout_ms: Millis,
     /// How long a completed job's result is served to later requests, in ms.
     pub result_ttl_ms: Millis,
+    /// How long a lease is valid without renewal, in ms: no option of the user's, but it depends on who can renew it.
+    pub lease_ms: Millis,
 }
 
 impl Default for DedupeOptions {
@@ -75,7 +83,8 @@ impl Default for DedupeOptions {
             cleanup_interval_ms: 60_000.0,
             poll_interval_ms: 10.0,
             claim_timeout_ms: 250.0,
-            result_ttl_ms: 10_000.0,
+            result_ttl_ms: 1_000.0,
+            lease_ms: LEASE_MS,
         }
     }
 }

@@ -163,6 +163,7 @@ macro_rules! statements {
                         | Statement::RateResourcesFrom
                         | Statement::CacheExpired
                         | Statement::DedupeExpired
+                        | Statement::DedupeEnded
                 )
             }
 
@@ -278,6 +279,12 @@ statements! {
         ORDER BY created_at LIMIT 500";
     /// Remove one of them, unless it has been replaced. Parameters: key, that time.
     DedupeRemoveExpired(0, Jobs Tidies all) = "DELETE FROM dedupe_jobs WHERE rowid = ?1 AND created_at < ?2";
+    /// Some jobs that ended before a time, with the sizes of their results. Parameters: that time.
+    DedupeEnded(2, Jobs Tidies all) = "SELECT rowid AS c0, COALESCE(length(result), 0) AS c1 FROM dedupe_jobs
+        WHERE status IN ('completed', 'failed') AND updated_at < ?1 LIMIT 500";
+    /// Remove one of them, unless it has been replaced. Parameters: key, that time.
+    DedupeRemoveEnded(0, Jobs Tidies all) = "DELETE FROM dedupe_jobs
+        WHERE rowid = ?1 AND status IN ('completed', 'failed') AND updated_at < ?2";
     /// The last of the next leases and claims, from a hash on. Parameters: hash.
     DedupeLeasesFrom(1, Jobs Tidies all) =
         "SELECT MAX(hash) AS c0 FROM (SELECT hash FROM dedupe_leases WHERE hash >= ?1 ORDER BY hash LIMIT 500)";

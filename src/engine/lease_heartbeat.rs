@@ -1,30 +1,36 @@
 //! When the leases of a store's pending jobs are renewed: at every interval, all in one operation, as long as there are some.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::call::Time;
 use crate::core::dedupe::rules::{self, LEASE_RENEWAL};
 use crate::core::operation::Operation;
+use crate::core::options::DedupeOptions;
 use crate::core::value::Millis;
+
+/// Added to a time, it does not overflow.
+const FOREVER: Duration = Duration::from_secs(1 << 40);
 
 /// One store's pending jobs.
 #[derive(Debug)]
 pub struct LeaseHeartbeat {
     owner: String,
-    /// The jobs, by hash.
-    jobs: HashMap<String, String>,
+    options: DedupeOptions,
+    /// The jobs' ids by hash, and until when their leases are renewed.
+    jobs: HashMap<String, (String, Time)>,
     next_at: Option<Time>,
 }
 
 impl LeaseHeartbeat {
     /// Of a store that has none yet.
-    pub fn new(owner: String) -> Self {
-        LeaseHeartbeat { owner, jobs: HashMap::new(), next_at: None }
+    pub fn new(owner: String, options: DedupeOptions) -> Self {
+        LeaseHeartbeat { owner, options, jobs: HashMap::new(), next_at: None }
     }
 
     /// The lease of this job is renewed from now on. It has just begun.
     pub fn add(&mut self, hash: String, job_id: String, now: Time) {
-        self.jobs.insert(hash, job_id);
+        self.jobs.insert(hash, (job_id, now + longest_renewal(&self.options)));
         self.next_at.get_or_insert(now + LEASE_RENEWAL);
     }
 
@@ -39,20 +45,38 @@ impl LeaseHeartbeat {
         }
     }
 
+    /// This job could not be renewed; answers whether it still was to be.
+    pub fn remove_job(&mut self, hash: &str, job_id: &str) -> bool {
+        let is_known = self.jobs.get(hash).is_some_and(|(known, _)| known == job_id);
+        if is_known {
+            self.remove(Some(hash));
+        }
+        is_known
+    }
+
     /// When leases are to be renewed next; never without jobs.
     pub fn next_at(&self) -> Option<Time> {
         self.next_at
     }
 
-    /// The leases are being renewed.
-    pub fn on_beat(&mut self, now: Time) {
+    /// The leases are being renewed; answers the jobs, by hash and id, whose leases no longer are.
+    pub fn on_beat(&mut self, now: Time) -> Vec<(String, String)> {
+        let late = self.jobs.extract_if(|_, (_, until)| *until <= now);
+        let late = late.map(|(hash, (job_id, _))| (hash, job_id)).collect();
         self.next_at = (!self.jobs.is_empty()).then(|| now + LEASE_RENEWAL);
+        late
     }
 
     /// The operation that renews the leases of all jobs.
     pub fn renewal(&self, system: Millis) -> Operation {
-        rules::renew(&self.owner, &self.jobs, system)
+        rules::renew(&self.owner, self.options, self.jobs.iter().map(|(hash, (id, _))| (hash, id)), system)
     }
+}
+
+/// For how long the lease of a job is renewed that is never ended: a hung owner does not keep it for ever.
+fn longest_renewal(options: &DedupeOptions) -> Duration {
+    let ms = if options.job_timeout_ms > 0.0 { options.job_timeout_ms } else { rules::LONGEST_RENEWAL_MS };
+    Duration::try_from_secs_f64(ms / 1000.0).unwrap_or(FOREVER)
 }
 
 #[cfg(test)]
@@ -62,7 +86,7 @@ mod tests {
     #[test]
     fn beats_from_the_first_job_to_the_last() {
         let at = |factor| LEASE_RENEWAL * factor;
-        let mut heartbeat = LeaseHeartbeat::new("owner".to_owned());
+        let mut heartbeat = LeaseHeartbeat::new("owner".to_owned(), DedupeOptions::default());
         assert_eq!(heartbeat.next_at(), None);
         heartbeat.add("a".to_owned(), "1".to_owned(), at(1));
         heartbeat.add("b".to_owned(), "2".to_owned(), at(1) + LEASE_RENEWAL / 2);
@@ -77,5 +101,29 @@ mod tests {
         assert_eq!(heartbeat.next_at(), None);
         heartbeat.on_beat(at(3));
         assert_eq!(heartbeat.next_at(), None);
+    }
+
+    #[test]
+    fn the_lease_of_a_job_that_is_never_ended_runs_out() {
+        for (job_timeout_ms, beats) in [(2_500.0, 3), (0.0, 300)] {
+            let options = DedupeOptions { job_timeout_ms, ..DedupeOptions::default() };
+            let mut heartbeat = LeaseHeartbeat::new("owner".to_owned(), options);
+            heartbeat.add("a".to_owned(), "1".to_owned(), Time::ZERO);
+            for beat in 1..beats {
+                assert_eq!(heartbeat.on_beat(LEASE_RENEWAL * beat), []);
+            }
+            assert_eq!(heartbeat.on_beat(LEASE_RENEWAL * beats), [("a".to_owned(), "1".to_owned())]);
+            assert_eq!(heartbeat.next_at(), None);
+        }
+    }
+
+    #[test]
+    fn a_job_that_was_lost_is_not_taken_for_a_later_one() {
+        let mut heartbeat = LeaseHeartbeat::new("owner".to_owned(), DedupeOptions::default());
+        heartbeat.add("a".to_owned(), "1".to_owned(), Time::ZERO);
+        heartbeat.add("a".to_owned(), "2".to_owned(), Time::ZERO);
+        assert!(!heartbeat.remove_job("a", "1"));
+        assert!(heartbeat.remove_job("a", "2"));
+        assert!(!heartbeat.remove_job("a", "2"));
     }
 }

@@ -19,7 +19,7 @@ use crate::core::dedupe::rules::{self, Call};
 use crate::core::dedupe::waiters::{Action, Ending, Event, Now, Waiters};
 use crate::core::error::StoreKind;
 use crate::core::operation::{Operation, Target};
-use crate::core::options::DedupeOptions;
+use crate::core::options::{DedupeOptions, OWN_THREAD_LEASE_MS};
 use crate::core::statements::Table;
 use crate::core::value::Millis;
 use crate::sqlite::clock::system_now;
@@ -62,10 +62,13 @@ impl Class for DedupeStore {
 
     fn open(env: Env, realm: Rc<Realm>, options: Value, _limits: Value) -> Result<Self> {
         let reader = OptionsReader::of_options(env, options)?;
-        let options = reader.dedupe()?;
+        let mut options = reader.dedupe()?;
         let store = Store::open(env, StoreKind::Dedupe, realm, &reader)?;
         let owner = Uuid::new_v4().to_string();
         let backend = store.backend()?;
+        if matches!(backend, Backend::User(_)) {
+            options.lease_ms = OWN_THREAD_LEASE_MS;
+        }
         let mailbox = Arc::clone(store.environment().mailbox());
         let inner = Rc::new_cyclic(|itself: &Weak<Inner>| {
             let events: Weak<dyn StoreEvents> = itself.clone() as Weak<dyn StoreEvents>;
@@ -80,7 +83,7 @@ impl Class for DedupeStore {
                 }
             };
             Inner {
-                watch: StoreWatch::new(database, owner.clone(), options.poll_interval_ms, notify),
+                watch: StoreWatch::new(database, owner.clone(), options, notify),
                 store,
                 options,
                 waiters: RefCell::new(Waiters::new(owner, options)),
@@ -131,7 +134,13 @@ impl StoreEvents for Inner {
                     self.dispatch(env, Event::Changed);
                 }
             }
-            WatchEvent::Renew => self.store.run(env, self.watch.renewal()),
+            WatchEvent::Renew => {
+                let watch = Arc::clone(&self.watch);
+                self.store.perform(env, self.watch.renewal(), move |_, answer| {
+                    answer.into_iter().for_each(|answer| watch.on_renewed(answer));
+                });
+            }
+            WatchEvent::Lost { hash, job_id } => self.dispatch(env, Event::Lost { hash, job_id }),
         }
     }
 
@@ -188,10 +197,10 @@ impl Inner {
                     let value = self.store.to_value(env, answer);
                     waiter.settle(env, value);
                 }
-                Action::SettleAll { waiters, value, failed } => {
-                    let value = env.take(value).unwrap_or_else(|| env.undefined());
+                Action::RejectAll { waiters, error } => {
+                    let error = env.take(error).unwrap_or_else(|| env.undefined());
                     for waiter in waiters {
-                        waiter.settle(env, if failed { Err(Failure::Thrown(value)) } else { Ok(value) });
+                        waiter.settle(env, Err(Failure::Thrown(error)));
                     }
                 }
                 Action::Watch => watches = true,
@@ -321,34 +330,31 @@ impl Inner {
         })
     }
 
-    fn end(&self, call: &Arguments, ending: impl FnOnce() -> Result<Ending>) -> Result<Value> {
+    fn end(&self, call: &Arguments, ending: impl FnOnce(&str) -> Result<Ending<Persistent>>) -> Result<Value> {
         self.dispatch_call(call, || {
             let hash = options::string(call.env, call.get(0), "hash")?;
-            let ending = ending()?;
-            // The value is kept only if somebody may be waiting here when the job has ended.
-            let may_wait = self.waiters.borrow().may_wait_for(&hash);
-            let (env, value) = (call.env, call.get(1));
-            Ok(Box::new(move |waiter| {
-                let value = if may_wait { env.keep(value).ok() } else { None };
-                Event::End { hash, ending, value, waiter }
-            }))
+            let ending = ending(&hash)?;
+            Ok(Box::new(move |waiter| Event::End { hash, ending, waiter }))
         })
     }
 
     fn complete(&self, call: &Arguments) -> Result<Value> {
-        self.end(call, || {
+        self.end(call, |_| {
             let markers = [(Type::Undefined, codec::UNDEFINED), (Type::Null, codec::NULL)];
-            Ok(Ending::Completed(options::json_text(call, self.store.realm(), "result", &markers)?))
+            let text = options::json_text(call, self.store.realm(), "result", &markers)?;
+            Ok(Ending::Completed(Arc::new(text)))
         })
     }
 
     fn fail(&self, call: &Arguments) -> Result<Value> {
         let env = call.env;
-        self.end(call, || {
+        self.end(call, |hash| {
             let error = call.get(1);
             let message = if env.is_object(error) { env.get(error, c"message")? } else { error };
             let message = if env.type_of(message) == Type::Undefined { None } else { env.display(message) };
-            Ok(Ending::Failed(message))
+            // The error is kept only if somebody may be waiting here when the job has ended.
+            let may_wait = self.waiters.borrow().may_wait_for(hash);
+            Ok(Ending::Failed(message, if may_wait { env.keep(error).ok() } else { None }))
         })
     }
 

@@ -80,7 +80,7 @@ impl Mailbox {
     /// Tells a store something.
     pub fn notify(&self, store: usize, event: WatchEvent) {
         let mut events = self.events.lock();
-        if !events.contains(&(store, event)) {
+        if !events.contains(&(store, event.clone())) {
             events.push((store, event));
         }
         drop(events);

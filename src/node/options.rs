@@ -157,6 +157,7 @@ impl<'a> OptionsReader<'a> {
             poll_interval_ms: self.span(c"pollIntervalMs", default.poll_interval_ms)?,
             claim_timeout_ms: self.span(c"claimTimeoutMs", default.claim_timeout_ms)?,
             result_ttl_ms: self.span(c"resultTtlMs", default.result_ttl_ms)?,
+            lease_ms: default.lease_ms,
         })
     }
 

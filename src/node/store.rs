@@ -284,7 +284,7 @@ impl Store {
         let Some(handle) = self.handle.borrow_mut().take() else { return };
         match (&handle, last) {
             (BackendHandle::Native(handle), Some(last)) => {
-                handle.database().run_in_background(last, self.last_timeout())
+                handle.database().run_in_background(last, None, self.last_timeout())
             }
             (BackendHandle::User(connection), Some(last)) => {
                 connection.enqueue(last, None);
@@ -334,7 +334,9 @@ fn to_value(
     answer: Result<Answer>,
 ) -> Result<Value> {
     Ok(match answer? {
-        Answer::Undefined | Answer::Claimed | Answer::Ended { .. } | Answer::Wait(_) => env.undefined(),
+        Answer::Undefined | Answer::Claimed | Answer::Ended { .. } | Answer::Renewed { .. } | Answer::Wait(_) => {
+            env.undefined()
+        }
         Answer::Null => env.null(),
         Answer::Bool(boolean) => env.boolean(boolean),
         Answer::Number(number) => env.number(number),

@@ -745,9 +745,9 @@ impl Database {
         self.connection.try_lock()?.as_ref()?.data_version().ok()
     }
 
-    /// Queues an operation nobody waits for and has the background carry it out.
-    pub fn run_in_background(self: &Arc<Self>, operation: Operation, busy_timeout: Duration) {
-        self.enqueue(operation, None, busy_timeout);
+    /// Queues an operation and has the background carry it out.
+    pub fn run_in_background(self: &Arc<Self>, operation: Operation, reply: Option<Reply>, busy_timeout: Duration) {
+        self.enqueue(operation, reply, busy_timeout);
         let queue = self.queue.lock();
         if !queue.closed {
             self.continue_in_background(queue);

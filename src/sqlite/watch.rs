@@ -8,18 +8,19 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::database::{ChangeListener, Database};
+use super::database::{ChangeListener, Database, Recipient, Reply};
 use super::{background, clock};
 use crate::core::dedupe::rules;
 use crate::core::error::Result;
-use crate::core::operation::Operation;
+use crate::core::operation::{Answer, Operation};
+use crate::core::options::DedupeOptions;
 use crate::core::value::Millis;
 use crate::engine::call::Time;
 use crate::engine::change_watcher::ChangeWatcher;
 use crate::engine::lease_heartbeat::LeaseHeartbeat;
 
 /// What a store is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
     /// Something that calls may be waiting for has changed or is due.
     Changed,
@@ -27,6 +28,13 @@ pub enum WatchEvent {
     Poll,
     /// It is time to renew leases: only where the connection is not ours.
     Renew,
+    /// The lease of a job of the store's is no longer renewed: the job is gone, or was not ended for too long.
+    Lost {
+        /// The job's hash.
+        hash: String,
+        /// Its id.
+        job_id: String,
+    },
 }
 
 /// What is watched, and renewed, for one dedupe store.
@@ -37,6 +45,7 @@ pub struct StoreWatch {
     notify: Box<dyn Fn(WatchEvent) + Send + Sync>,
     changes: Mutex<ChangeWatcher>,
     heartbeat: Mutex<LeaseHeartbeat>,
+    itself: Weak<StoreWatch>,
 }
 
 struct Task {
@@ -92,14 +101,15 @@ impl StoreWatch {
     pub fn new(
         database: Option<&Arc<Database>>,
         owner: String,
-        poll_interval_ms: Millis,
+        options: DedupeOptions,
         notify: Box<dyn Fn(WatchEvent) + Send + Sync>,
     ) -> Arc<Self> {
-        let store = Arc::new(StoreWatch {
+        let store = Arc::new_cyclic(|itself| StoreWatch {
             database: database.map(Arc::downgrade),
             notify,
-            changes: Mutex::new(ChangeWatcher::new(poll_interval_ms, database.is_none())),
-            heartbeat: Mutex::new(LeaseHeartbeat::new(owner)),
+            changes: Mutex::new(ChangeWatcher::new(options.poll_interval_ms, database.is_none())),
+            heartbeat: Mutex::new(LeaseHeartbeat::new(owner, options)),
+            itself: Weak::clone(itself),
         });
         if let Some(database) = database {
             let listener: Arc<dyn ChangeListener> = store.clone();
@@ -138,6 +148,16 @@ impl StoreWatch {
         self.heartbeat.lock().renewal(clock::system_now())
     }
 
+    /// What became of a renewal.
+    pub fn on_renewed(&self, answer: Answer) {
+        let Answer::Renewed { lost } = answer else { return };
+        for (hash, job_id) in lost {
+            if self.heartbeat.lock().remove_job(&hash, &job_id) {
+                (self.notify)(WatchEvent::Lost { hash, job_id });
+            }
+        }
+    }
+
     fn next_at(&self) -> Option<Time> {
         let (poll, beat) = (self.changes.lock().next_poll_at(), self.heartbeat.lock().next_at());
         poll.into_iter().chain(beat).min()
@@ -166,13 +186,26 @@ impl StoreWatch {
             }
         }
         if is_due(self.heartbeat.lock().next_at()) {
-            self.heartbeat.lock().on_beat(now);
+            let late = self.heartbeat.lock().on_beat(now);
+            for (hash, job_id) in late {
+                (self.notify)(WatchEvent::Lost { hash, job_id });
+            }
             match database {
                 None => (self.notify)(WatchEvent::Renew),
-                Some(Some(database)) => database.run_in_background(self.renewal(), rules::LEASE_RENEWAL),
+                Some(Some(database)) => {
+                    let reply = self.itself.upgrade().map(|itself| Reply::new(itself, 0));
+                    database.run_in_background(self.renewal(), reply, rules::LEASE_RENEWAL);
+                }
                 Some(None) => {}
             }
         }
+    }
+}
+
+impl Recipient for StoreWatch {
+    fn deliver(&self, _call: usize, answer: Result<Answer>) {
+        // One that failed is made up for by the next.
+        answer.into_iter().for_each(|answer| self.on_renewed(answer));
     }
 }
 

@@ -7,6 +7,7 @@
 //! Two clocks: a job's times are the caller's (`now`, which tests fake); leases and claims tell whether a process
 //! lives, so they are in system time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::codec;
@@ -17,8 +18,8 @@ use crate::core::options::DedupeOptions;
 use crate::core::statements::Statement;
 use crate::core::value::{Millis, Value};
 
-/// How long a lease is valid without renewal, in ms: a dead owner's job is taken over after at most this long.
-pub const LEASE_MS: Millis = 4_000.0;
+/// For how long the lease of a job that is never ended is renewed, in ms, where jobs have no timeout.
+pub const LONGEST_RENEWAL_MS: Millis = 300_000.0;
 
 /// How often an owner renews its leases.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(1);
@@ -95,12 +96,21 @@ impl<'rows> Job<'rows> {
             return Outcome::Answer(Answer::Undefined);
         }
         let removal = self.removal(hash);
-        match codec::text(self.result.clone()) {
-            Some(text) if *text == *codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
-            Some(text) if *text == *codec::NULL => Outcome::Answer(null),
-            Some(text) => Outcome::Answer(Answer::Json { text, unreadable: Some(removal) }),
+        match codec::text(self.result.clone()).map(completed_with) {
+            Some(Answer::Null) => Outcome::Answer(null),
+            Some(Answer::Json { text, .. }) => Outcome::Answer(Answer::Json { text, unreadable: Some(removal) }),
+            Some(answer) => Outcome::Answer(answer),
             None => Outcome::AnswerThen(Answer::Undefined, Operation::command([removal])),
         }
+    }
+}
+
+/// What those get who wait for a job that is completed with a JSON text or a marker.
+pub fn completed_with(text: Arc<String>) -> Answer {
+    match text.as_str() {
+        codec::UNDEFINED => Answer::Undefined,
+        codec::NULL => Answer::Null,
+        _ => Answer::Json { text, unreadable: None },
     }
 }
 
@@ -154,7 +164,9 @@ impl Call {
                 expires_at: job.lease_expires_at,
             }),
             "completed" if asked_before || self.now - job.updated_at < self.result_ttl_ms() => {
-                State::Ended(Box::new(job.result(&self.hash, Answer::Undefined)))
+                // A later call that finds `null` makes the request again, as in 0.2.0.
+                let null = if asked_before { Answer::Null } else { Answer::Undefined };
+                State::Ended(Box::new(job.result(&self.hash, null)))
             }
             "failed" if asked_before && job.error.text() != Some(TIMED_OUT) => {
                 let message = job.error.text().unwrap_or_default().to_owned();
@@ -237,7 +249,12 @@ pub fn register(call: &Call, job_id: String) -> Operation {
         ),
         BoundStatement::new(
             Statement::DedupeLease,
-            [call.hash(), job_id.as_str().into(), call.owner.as_str().into(), (call.system_now + LEASE_MS).into()],
+            [
+                call.hash(),
+                job_id.as_str().into(),
+                call.owner.as_str().into(),
+                (call.system_now + call.options.lease_ms).into(),
+            ],
         ),
         BoundStatement::new(Statement::DedupeJobId, [call.hash()]),
     ];
@@ -266,8 +283,8 @@ fn ended(rows: Results) -> Outcome {
 
 /// Ends a job with a result (a JSON text or a marker): the job this store registered, or, if it registered none,
 /// a pending one.
-pub fn complete(call: &Call, text: impl Into<String>, registered: Option<String>) -> Operation {
-    end(Statement::DedupeComplete, call, Value::from_json(text), registered)
+pub fn complete(call: &Call, text: impl Into<Arc<String>>, registered: Option<String>) -> Operation {
+    end(Statement::DedupeComplete, call, Value::Json(text.into()), registered)
 }
 
 /// Ends a job with an error's message: the job this store registered, or, if it registered none, a pending one.
@@ -336,14 +353,15 @@ pub fn stats(options: &DedupeOptions, now: Millis) -> Operation {
     .unbounded()
 }
 
-/// Removes the jobs past their time, whatever became of them, and leases and claims without a job.
+/// Removes the jobs past their time, whatever became of them, or, where jobs have no timeout, those that have ended and
+/// are no longer served; and leases and claims without a job.
 pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Operation {
-    let Some(before) = expired_before(options, now) else {
-        return cleanup_leases(system_now, housekeeping::done());
+    let (find, remove, before) = match expired_before(options, now) {
+        Some(before) => (Statement::DedupeExpired, Statement::DedupeRemoveExpired, before),
+        None => (Statement::DedupeEnded, Statement::DedupeRemoveEnded, now - options.result_ttl_ms),
     };
-    let find = BoundStatement::new(Statement::DedupeExpired, [Value::from(before)]);
-    let remove =
-        move |key: &Value| BoundStatement::new(Statement::DedupeRemoveExpired, [key.clone(), before.into()]);
+    let find = BoundStatement::new(find, [Value::from(before)]);
+    let remove = move |key: &Value| BoundStatement::new(remove, [key.clone(), before.into()]);
     let then: Then = Box::new(move || Outcome::Continue(cleanup_leases(system_now, housekeeping::done())));
     housekeeping::remove_found(find, remove, true, then)
 }
@@ -365,17 +383,26 @@ pub fn clear() -> Operation {
     .notifying()
 }
 
-/// Prolongs the leases of a store's pending jobs, given by hash and id.
+/// Prolongs the leases of a store's pending jobs, given by hash and id; answers which are no longer pending, or not the
+/// store's.
 pub fn renew<'jobs>(
     owner: &str,
+    options: DedupeOptions,
     jobs: impl IntoIterator<Item = (&'jobs String, &'jobs String)>,
     system_now: Millis,
 ) -> Operation {
-    let until = system_now + LEASE_MS;
-    Operation::command(jobs.into_iter().map(|(hash, job_id)| {
-        let values = [hash, job_id].map(|text| Value::from(text.as_str()));
-        BoundStatement::new(Statement::DedupeRenew, values.into_iter().chain([owner.into(), until.into()]))
-    }))
+    let until = system_now + options.lease_ms;
+    let jobs: Vec<(String, String)> = jobs.into_iter().map(|(hash, id)| (hash.clone(), id.clone())).collect();
+    let renewal = |(hash, job_id): &(String, String)| {
+        let values = [hash.as_str(), job_id, owner].map(Value::from);
+        BoundStatement::new(Statement::DedupeRenew, values.into_iter().chain([until.into()]))
+    };
+    let renewals: Vec<BoundStatement> = jobs.iter().map(renewal).collect();
+    Operation::write(renewals, |rows| {
+        let renewed = rows.into_iter().map(|renewal| renewal.changes > 0);
+        let lost = jobs.into_iter().zip(renewed).filter(|(_, renewed)| !renewed);
+        Outcome::Answer(Answer::Renewed { lost: lost.map(|(job, _)| job).collect() })
+    })
 }
 
 /// Gives up a store's claims and leases, for others to take over at once: the store ends. Its pending jobs stay, as those of

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::rules::{self, Call, LEASE_MS};
+use std::sync::Arc;
+
+use super::rules::{self, Call};
 use crate::core::error::{Error, IsBusy};
 use crate::core::operation::{Answer, Field, Operation, Wait};
 use crate::core::options::DedupeOptions;
@@ -27,12 +29,14 @@ pub enum Event<W, V, E> {
     WaitFor { hash: String, at_once: bool, waiter: W },
     /// `register`, or `registerOrJoin`, which `tells_owner`.
     Register { hash: String, job_id: String, tells_owner: bool, waiter: W },
-    /// `complete` or `fail`. The `value` goes to those who wait in this store as it is.
-    End { hash: String, ending: Ending, value: Option<V>, waiter: W },
+    /// `complete` or `fail`.
+    End { hash: String, ending: Ending<V>, waiter: W },
     /// `clear`.
     Clear { waiter: W },
     /// Something that is waited for may have changed, or is due.
     Changed,
+    /// The lease of a job of the store's could not be renewed, or no longer is: the job is no longer the store's to end.
+    Lost { hash: String, job_id: String },
     /// The [next deadline](Waiters::next_deadline) has come.
     Deadline,
     /// An operation was answered.
@@ -44,11 +48,11 @@ pub enum Event<W, V, E> {
 }
 
 /// How a job is ended.
-pub enum Ending {
+pub enum Ending<V> {
     /// With a JSON text or a marker.
-    Completed(String),
-    /// With an error's message.
-    Failed(Option<String>),
+    Completed(Arc<String>),
+    /// With an error's message, and the error, with which those who wait in this store are rejected.
+    Failed(Option<String>, Option<V>),
 }
 
 /// What is to be done.
@@ -57,8 +61,8 @@ pub enum Action<W, V, E> {
     Run { operation: Operation, context: OperationContext<W, V> },
     /// Settle a promise.
     Settle { waiter: W, answer: Result<Answer, E> },
-    /// Settle promises, if any, with what a job was ended with: rejected if it failed. The value is needed no longer.
-    SettleAll { waiters: Vec<W>, value: V, failed: bool },
+    /// Reject promises, if any, with the error that a job failed with. It is needed no longer.
+    RejectAll { waiters: Vec<W>, error: V },
     /// Poll whether something has changed while any hash is waited for; see [`Waiters::watched`].
     Watch,
     /// Renew the lease of a job of the store's from now on.
@@ -73,9 +77,9 @@ pub struct OperationContext<W, V>(Purpose<W, V>);
 enum Purpose<W, V> {
     Wait { hash: String, since: Millis, asked_at: Millis, waiter: W },
     Poll { hash: String, asked_at: Millis },
-    TimeOut { hash: String, since: Millis, waiters: Vec<W> },
+    TimeOut { hash: String },
     Register(Registration, W),
-    End { hash: String, owned: Option<Owned>, value: Option<V>, failed: bool, waiter: W },
+    End { hash: String, owned: Option<Owned>, ending: Ending<V>, waiter: W },
     Clear { waiter: W },
     Renew,
 }
@@ -215,9 +219,10 @@ impl<W> Waiters<W> {
             Event::Register { hash, job_id, tells_owner, waiter } => {
                 transition.register(hash, job_id, tells_owner, waiter);
             }
-            Event::End { hash, ending, value, waiter } => transition.end(hash, ending, value, waiter),
+            Event::End { hash, ending, waiter } => transition.end(hash, ending, waiter),
             Event::Clear { waiter } => transition.clear(waiter),
             Event::Changed => transition.poll_all(),
+            Event::Lost { hash, job_id } => transition.lost(hash, job_id),
             Event::Deadline => transition.end_late_jobs(),
             Event::Answered { context: OperationContext(purpose), answer } => transition.answered(purpose, answer),
             Event::Unwatched(error) => transition.settle_all(&Err(error)),
@@ -270,7 +275,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.run(operation, Purpose::Register(registration, waiter));
     }
 
-    fn end(&mut self, hash: String, ending: Ending, value: Option<V>, waiter: W) {
+    fn end(&mut self, hash: String, ending: Ending<V>, waiter: W) {
         // Taken out at once: what is called next is about the next job.
         let owned = match self.state.owned.remove(&hash) {
             Some(Owned::Registering(_, created)) => created.map(Owned::Job),
@@ -280,11 +285,11 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.actions.push(Action::EndRenewal(Some(hash.clone())));
         self.state.changing += 1;
         let call = self.state.call(&hash, self.now, None);
-        let (operation, failed) = match ending {
-            Ending::Completed(text) => (rules::complete(&call, text, job_id), false),
-            Ending::Failed(message) => (rules::fail(&call, message, job_id), true),
+        let operation = match &ending {
+            Ending::Completed(text) => rules::complete(&call, Arc::clone(text), job_id),
+            Ending::Failed(message, _) => rules::fail(&call, message.clone(), job_id),
         };
-        self.run(operation, Purpose::End { hash, owned, value, failed, waiter });
+        self.run(operation, Purpose::End { hash, owned, ending, waiter });
     }
 
     fn clear(&mut self, waiter: W) {
@@ -310,16 +315,8 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 }
             }
             Purpose::Poll { hash, asked_at } => self.on_polled(hash, asked_at, answer),
-            Purpose::TimeOut { hash, since, waiters } => {
-                let is_over = !matches!(answer, Ok(Answer::Ended { changed: false }));
-                if is_over || self.state.closed {
-                    waiters.into_iter().for_each(|waiter| self.settle(waiter, Ok(Answer::Undefined)));
-                } else {
-                    // Another job has come in its place.
-                    self.wait(&hash, since, UNKNOWN, waiters);
-                    self.poll(hash);
-                }
-            }
+            // One of those who waited makes the request now, unless another job has come in its place.
+            Purpose::TimeOut { hash } => self.poll(hash),
             Purpose::Register(registration, waiter) => {
                 self.changed();
                 let answer = match answer {
@@ -330,10 +327,10 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 };
                 self.settle(waiter, answer);
             }
-            Purpose::End { hash, owned, value, failed, waiter } => {
+            Purpose::End { hash, owned, ending, waiter } => {
                 self.changed();
                 let settled = answer.as_ref().map(|_| Answer::Undefined).map_err(E::clone);
-                self.ended(hash, owned, value, failed, answer);
+                self.ended(hash, owned, ending, answer);
                 self.settle(waiter, settled);
             }
             Purpose::Clear { waiter } => {
@@ -425,7 +422,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 self.settle_group(&hash, &Err(error.into()));
             }
             // Each waiter gets a value of its own, as if it had asked alone.
-            answer @ (Ok(Answer::Json { .. }) | Err(_)) => self.settle_group(&hash, &answer),
+            answer @ (Ok(Answer::Json { .. } | Answer::Null) | Err(_)) => self.settle_group(&hash, &answer),
             Ok(_) => self.settle_group(&hash, &Ok(Answer::Undefined)),
         }
     }
@@ -443,6 +440,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 Ok(Answer::Json { text, unreadable }) => {
                     Ok(Answer::Json { text: text.clone(), unreadable: unreadable.clone() })
                 }
+                Ok(Answer::Null) => Ok(Answer::Null),
                 Ok(_) => Ok(Answer::Undefined),
                 Err(error) => Err(error.clone()),
             };
@@ -457,17 +455,21 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         }
     }
 
-    /// The jobs past their time have failed, and nobody waits for them any longer. Where another job has come in the place
-    /// of one, its waiters go on with that.
+    /// The jobs past their time have failed: those who waited poll.
     fn end_late_jobs(&mut self) {
         let now = self.now.caller;
         let is_late = |group: &Group<W>| group.wait.deadline.is_some_and(|deadline| deadline <= now);
-        let late = self.state.groups.iter().filter(|(_, group)| is_late(group));
-        let late: Vec<(String, Millis)> = late.map(|(hash, group)| (hash.clone(), group.since)).collect();
-        for (hash, since) in late {
-            let waiters = self.take_group(&hash);
+        let late = self.state.groups.iter_mut().filter(|(_, group)| is_late(group));
+        let late: Vec<String> = late
+            .map(|(hash, group)| {
+                group.wait = UNKNOWN;
+                hash.clone()
+            })
+            .collect();
+        for hash in late {
+            self.actions.push(Action::Watch);
             let operation = rules::time_out(&self.state.call(&hash, self.now, None));
-            self.run(operation, Purpose::TimeOut { hash, since, waiters });
+            self.run(operation, Purpose::TimeOut { hash });
         }
     }
 
@@ -475,9 +477,10 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     /// decides what becomes of it.
     fn registered(&mut self, registration: Registration, job_id: String, created: bool) -> Answer {
         let Registration { hash, number, before, asked_at, tells_owner } = registration;
-        if created && self.now.system - asked_at > LEASE_MS / 2.0 {
+        if created && self.now.system - asked_at > self.state.options.lease_ms / 2.0 {
             // The lease counts from the call, and a lock was waited for.
-            self.run(rules::renew(&self.state.owner, [(&hash, &job_id)], self.now.system), Purpose::Renew);
+            let renewal = rules::renew(&self.state.owner, self.state.options, [(&hash, &job_id)], self.now.system);
+            self.run(renewal, Purpose::Renew);
         }
         let own = created || matches!(&before, Some(Owned::Job(own)) if *own == job_id);
         match self.state.owned.get_mut(&hash) {
@@ -500,6 +503,14 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         }
     }
 
+    fn lost(&mut self, hash: String, job_id: String) {
+        if let Some(owned) = self.state.owned.get_mut(&hash)
+            && matches!(owned, Owned::Job(own) if *own == job_id)
+        {
+            *owned = Owned::Lost(job_id);
+        }
+    }
+
     /// Has the lease of a job renewed, unless the store has ended.
     fn renew(&mut self, hash: &str, job_id: &str) {
         if !self.state.closed {
@@ -507,26 +518,22 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         }
     }
 
-    fn ended(
-        &mut self,
-        hash: String,
-        owned: Option<Owned>,
-        value: Option<V>,
-        failed: bool,
-        answer: Result<Answer, E>,
-    ) {
+    fn ended(&mut self, hash: String, owned: Option<Owned>, ending: Ending<V>, answer: Result<Answer, E>) {
         let changed = matches!(answer, Ok(Answer::Ended { changed: true }));
-        let gives_value = changed && value.is_some();
-        // Those of this store get the value itself, not a copy.
-        let waiters = if gives_value { self.take_group(&hash) } else { Vec::new() };
-        self.actions.extend(value.map(|value| Action::SettleAll { waiters, value, failed }));
+        match ending {
+            Ending::Completed(text) if changed => self.settle_group(&hash, &Ok(rules::completed_with(text))),
+            Ending::Failed(_, Some(error)) => {
+                let waiters = if changed { self.take_group(&hash) } else { Vec::new() };
+                self.actions.push(Action::RejectAll { waiters, error });
+            }
+            _ => {}
+        }
         if answer.is_ok() {
             if let (false, Some(job_id)) = (changed, owned.as_ref().and_then(Owned::job_id)) {
                 self.state.owned.entry(hash.clone()).or_insert(Owned::Lost(job_id));
             }
-            if !gives_value {
-                self.poll(hash);
-            }
+            // Those who are left, if any: the job was another's.
+            self.poll(hash);
         } else if let Some(owned) = owned {
             // It was not ended: it still is what it was.
             if let Owned::Job(job_id) = &owned {
