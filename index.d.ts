@@ -172,7 +172,7 @@ export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
   /** Time between removals of outdated jobs, in milliseconds; 0 and `Infinity`: never. Default: 60,000. */
   cleanupIntervalMs?: number;
   /**
-   * Time between looks at jobs that other processes run while somebody waits for them, in milliseconds. On a connection
+   * How often to check jobs of other processes while somebody waits for one, in milliseconds. On a connection
    * it is at least 30 when nothing has happened for a quarter of a second. Default: 10.
    */
   pollIntervalMs?: number;

@@ -26,14 +26,14 @@ const intrinsics = {
     });
     return parts;
   },
-  startInterval(tick, number, milliseconds) {
+  startInterval(callback, number, milliseconds) {
     const timer = setInterval(() => {
-      if (!tick(number)) clearInterval(timer);
+      if (!callback(number)) clearInterval(timer);
     }, milliseconds);
     return hold(timer);
   },
-  startTimeout(tick, number, milliseconds) {
-    return hold(setTimeout(() => tick(number), milliseconds));
+  startTimeout(callback, number, milliseconds) {
+    return hold(setTimeout(() => callback(number), milliseconds));
   },
   stopTimer({ timer }) {
     clearTimeout(timer);

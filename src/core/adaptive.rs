@@ -67,7 +67,7 @@ struct View {
     user: f64,
     background: f64,
     recent_user: f64,
-    /// Statements that follow from having looked.
+    /// Statements that follow from what was read.
     follow_up: Vec<BoundStatement>,
     /// The requests that serve nothing any more, if there are some.
     old: Option<OldRequests>,
@@ -402,8 +402,8 @@ fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
         let unique = calls.len() as f64;
         let (mut user_activity, mut background_used, mut background_max) = (0.0, 0.0, 0.0);
         let (mut follow_up, mut old, mut limited) = (Vec::new(), Vec::new(), Vec::new());
-        for (call, looked) in calls.into_iter().zip(rows.chunks(2)) {
-            let [usage, activity] = looked else { break };
+        for (call, read) in calls.into_iter().zip(rows.chunks(2)) {
+            let [usage, activity] = read else { break };
             let Some(view) = call.view(usage, Some(activity)) else {
                 break;
             };

@@ -101,7 +101,7 @@ pub struct Operation {
     pub cost: Cost,
     /// Whether another operation may follow from it that has to be carried out before any later call.
     pub may_continue: bool,
-    /// Whether waiters for deduplicated requests have to look again once this is committed.
+    /// Whether waiters for deduplicated requests have to poll once this is committed.
     pub notifies_waiters: bool,
     /// From rows to the answer.
     pub completion: Completion,
@@ -163,7 +163,7 @@ impl Operation {
         self
     }
 
-    /// Marks an operation after which waiters for deduplicated requests look again.
+    /// Marks an operation after which waiters for deduplicated requests poll.
     pub fn notifying(mut self) -> Self {
         self.notifies_waiters = true;
         self

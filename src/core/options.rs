@@ -66,7 +66,7 @@ pub struct DedupeOptions {
     pub job_timeout_ms: Millis,
     /// How often rows past the job timeout are deleted, in ms; 0: never.
     pub cleanup_interval_ms: Millis,
-    /// How often other processes' changes are looked for while somebody waits, in ms.
+    /// How often other processes' changes are polled for while somebody waits, in ms.
     pub poll_interval_ms: Millis,
     /// How long a `waitFor` that answered `undefined` keeps others waiting for its `register`, in ms; 0: not.
     pub claim_timeout_ms: Millis,

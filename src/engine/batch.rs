@@ -23,7 +23,7 @@ pub struct Batch<R, E> {
 pub struct Completed<R, E> {
     /// The answers, in call order, and where they go.
     pub answers: Vec<(R, Result<Answer, E>)>,
-    /// Whether waiters for deduplicated requests have to look again.
+    /// Whether waiters for deduplicated requests have to poll.
     pub notifies_waiters: bool,
     /// What follows from them before later calls, and what after.
     pub(super) next_in_turn: VecDeque<Call<R>>,

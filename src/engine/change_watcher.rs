@@ -1,4 +1,4 @@
-//! When somebody who waits for what other connections do looks again: at every interval whether the database has changed,
+//! When those who wait for what other connections do poll: at every interval whether the database has changed,
 //! and when the first claim or lease among those waited for ends. Whoever reads the database's version says so.
 
 use std::time::Duration;
@@ -42,14 +42,14 @@ impl ChangeWatcher {
         }
     }
 
-    /// Somebody has begun to wait, goes on waiting after having looked, or nobody waits any more. The first claim or lease
+    /// Somebody has begun to wait, goes on waiting after having polled, or nobody waits any more. The first claim or lease
     /// among those waited for ends at `first_end`, by the system's clock.
     pub fn set_waiting(&mut self, is_waiting: bool, first_end: Option<Millis>, now: Time) {
         (self.is_waiting, self.first_end, self.asked_at) = (is_waiting, first_end, now);
         if !is_waiting {
             self.next_poll_at = None;
         } else if self.next_poll_at.is_none() {
-            // What changed before the version was first read may have come after the look that found nothing: then it is new.
+            // What changed before the version was first read may have come after the poll that found nothing: it counts as new.
             self.seen = None;
             self.next_poll_at = Some(self.after(now, self.interval));
         }
@@ -65,7 +65,7 @@ impl ChangeWatcher {
         self.next_poll_at
     }
 
-    /// The database was polled: it has this version, or it cannot be told. Answers whether those who wait are to look.
+    /// The database was polled: it has this version, or it cannot be told. Answers whether those who wait are to poll.
     pub fn on_polled(&mut self, version: Option<i64>, now: Time, system: Millis) -> bool {
         if !self.is_waiting {
             return false;
@@ -124,7 +124,7 @@ mod tests {
         assert!(watcher.on_polled(Some(2), at(1050), 0.0));
         watcher.set_waiting(false, None, at(1051));
         watcher.set_waiting(true, None, at(1052));
-        assert!(watcher.on_polled(Some(2), at(1060), 0.0), "it may have changed since the look that found nothing");
+        assert!(watcher.on_polled(Some(2), at(1060), 0.0), "it may have changed since the poll that found nothing");
     }
 
     #[test]

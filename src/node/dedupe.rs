@@ -149,7 +149,7 @@ impl StoreEvents for Inner {
     }
 
     fn shut_down(&self) {
-        // Nobody looks any more.
+        // Nobody polls any more.
         let _ = self.watch.set_waiting(false, None);
         self.store.shut_down(self.giving_up());
         self.self_while_waiting.take();

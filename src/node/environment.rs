@@ -27,7 +27,7 @@ pub type AnswerHandler = Box<dyn FnOnce(Env, Result<Answer>)>;
 
 /// A store as its environment sees it.
 pub trait StoreEvents {
-    /// Something is to be looked after.
+    /// Something has happened that concerns the store.
     fn on_event(&self, _env: Env, _event: WatchEvent) {}
     /// The process ends: what others are to know is to be submitted.
     fn exit(&self, _env: Env) {}
@@ -55,7 +55,7 @@ pub trait FlushTarget {
 pub struct Mailbox {
     thread: ThreadId,
     answers: Mutex<Vec<(usize, CoreResult<Answer>)>>,
-    /// What stores are to look after.
+    /// What stores are to be told.
     events: Mutex<Vec<(usize, WatchEvent)>>,
     /// The files whose logs were lost.
     lost_logs: Mutex<Vec<PathBuf>>,
@@ -287,7 +287,7 @@ impl Environment {
         self.deliver_all(env);
     }
 
-    /// Hands the answers that have come to the calls they belong to, in order, and has stores look again.
+    /// Hands the answers that have come to the calls they belong to, in order, and tells stores what has happened.
     pub fn deliver_all(&self, env: Env) {
         self.mailbox.wake_pending.store(false, Ordering::SeqCst);
         loop {

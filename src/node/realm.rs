@@ -55,9 +55,9 @@ intrinsics! {
     type_error = c"TypeError";
     /// `() => [promise, resolve, reject]`.
     pending = c"pending";
-    /// `(tick, number, ms) => timer`: calls `tick(number)` until it answers false.
+    /// `(callback, number, ms) => timer`: calls `callback(number)` until it answers false.
     start_interval = c"startInterval";
-    /// `(tick, number, ms) => timer`.
+    /// `(callback, number, ms) => timer`.
     start_timeout = c"startTimeout";
     /// `(timer) => void`, for both.
     stop_timer = c"stopTimer";
@@ -95,7 +95,7 @@ impl Realm {
     /// Keeps the realm's intrinsics alive until [`release`](Self::release) is called as often.
     pub fn hold(&self, env: Env) {
         if self.pending.replace(self.pending.get() + 1) == 0 {
-            env.hold(&self.anchor, true);
+            env.set_strong(&self.anchor, true);
         }
     }
 
@@ -104,7 +104,7 @@ impl Realm {
         let left = self.pending.get().saturating_sub(1);
         self.pending.set(left);
         if left == 0 {
-            env.hold(&self.anchor, false);
+            env.set_strong(&self.anchor, false);
         }
     }
 
@@ -114,7 +114,7 @@ impl Realm {
     }
 
     fn call(&self, env: Env, intrinsic: &Reference, arguments: &[Value]) -> Result<Value> {
-        // They look at no receiver.
+        // `this` is unused.
         let function = self.get(env, intrinsic)?;
         env.call(function, function, arguments)
     }

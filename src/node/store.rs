@@ -168,7 +168,7 @@ impl Store {
                         pending.settle(env, value);
                     })
                 }
-                // Only while the environment ends, when nobody can look at the promise.
+                // Only while the environment ends, when nobody can await the promise.
                 Err(_) => Box::new(|_, _| ()),
             }
         });

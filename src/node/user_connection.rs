@@ -48,7 +48,7 @@ pub struct UserConnection {
     /// Which statements the driver has prepared.
     prepared: RefCell<[bool; Statement::ALL.len()]>,
     scheduler: RefCell<Scheduler<AnswerHandler, Failure>>,
-    /// The stores whose waiters look again when a deduplicated request may have changed.
+    /// The stores whose waiters poll when a deduplicated request may have changed.
     change_listeners: RefCell<Vec<usize>>,
     version: RefCell<Vec<SqlValue>>,
     has_version_statement: Cell<bool>,
@@ -123,7 +123,7 @@ impl UserConnection {
 
     /// Calls one of the driver's functions.
     fn call(&self, function: &Reference, arguments: &[Value]) -> Result<Value> {
-        // They look at no receiver.
+        // `this` is unused.
         let function = self.reference_value(function)?;
         self.env.call(function, function, arguments)
     }
@@ -424,7 +424,7 @@ impl UserConnection {
         code.is_some_and(|code| code.starts_with("SQLITE_BUSY"))
     }
 
-    /// Has a store's waiters look again when another store on this connection changes something.
+    /// Has a store's waiters poll when another store on this connection changes something.
     pub fn add_change_listener(&self, store: usize) {
         self.change_listeners.borrow_mut().push(store);
     }

@@ -56,7 +56,7 @@ const KEEP_AT_MOST: Duration = Duration::from_millis(20);
 /// How soon after another one a flush follows it.
 const FOLLOWS_WITHIN: Duration = Duration::from_millis(1);
 
-/// How often it is looked, while writes are made, whether the log has its name still.
+/// How often it is checked, while writes are made, whether the log still has its name.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long a file is waited for before its journal mode is taken as another process keeps it.
@@ -136,7 +136,7 @@ pub struct Database {
     flushed_at: Mutex<Option<Instant>>,
     /// Whether a read mark that is kept is going to be given back.
     gives_mark_back: AtomicBool,
-    /// When it was last looked whether the log has its name still.
+    /// When it was last checked whether the log still has its name.
     files_checked_at: Mutex<Option<Instant>>,
     listeners: Mutex<Vec<Weak<dyn LogLossListener>>>,
     checkpoints: Checkpoints,
@@ -239,7 +239,7 @@ impl Database {
         }
     }
 
-    /// Whether an operation may be carried out as soon as it is submitted: a bounded read or, where nobody else can look
+    /// Whether an operation may be carried out as soon as it is submitted: a bounded read or, where nobody else can read
     /// and no disk is waited for, a bounded write.
     fn runs_at_once(&self, operation: &Operation) -> bool {
         let is_private = !matches!(self.location, Location::File(_));
@@ -538,7 +538,7 @@ impl Database {
     fn work_once(self: &Arc<Self>) -> bool {
         // The connection first: whoever takes operations from the queue must be the one who can run them.
         let mut guard = self.connection.lock();
-        // Before a checkpoint, it is looked at once more: one of a log that is lost damages the file.
+        // Before a checkpoint, it is checked once more: a checkpoint of a log that is lost damages the file.
         let checkpoint = std::mem::take(&mut self.queue.lock().checkpoint);
         let interval = if checkpoint { Duration::ZERO } else { FILE_CHECK_INTERVAL };
         let reopened = self.reopen_if_lost(&mut guard, interval);
@@ -593,7 +593,7 @@ impl Database {
             std::thread::sleep(Duration::from_millis(1));
         }
         let is_unprepared = !pending_schemas.is_empty();
-        // Only now: reads beside this look whether their table is there.
+        // Only now: reads beside this check whether their table is there.
         self.queue.lock().pending_schemas.splice(..to_prepare, pending_schemas);
         // While the connection is held: whoever waits for it finds everything delivered and queued.
         self.end(batch);

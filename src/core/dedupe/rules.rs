@@ -204,7 +204,7 @@ pub fn wait_for_in_turn(call: Call) -> Operation {
     if call.options.claim_timeout_ms > 0.0 { claim(call) } else { wait_for(call) }
 }
 
-/// Claims a hash that had no job when it was looked at. One statement; if it has one by now, all of [`claim`]'s.
+/// Claims a hash that had no job when it was polled. One statement; if it has one by now, all of [`claim`]'s.
 fn claim_new(call: Call) -> Operation {
     let attempt = BoundStatement::new(Statement::DedupeClaimNew, call.claim());
     Operation::write([attempt], move |rows| match rows.first().and_then(StatementResult::first) {

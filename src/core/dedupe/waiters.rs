@@ -1,7 +1,7 @@
 //! Who waits in a store for which hash, and which jobs are the store's own: a state machine. Events go in, actions come
 //! out; whoever holds it performs them, in order, and tells it what its operations answered.
 //!
-//! All that wait for one hash are a *group*, which looks again when something has changed or is due.
+//! All that wait for one hash are a *group*, which polls when something has changed or is due.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -41,7 +41,7 @@ pub enum Event<W, V, E> {
     Deadline,
     /// An operation was answered.
     Answered { context: OperationContext<W, V>, answer: Result<Answer, E> },
-    /// Nobody can look whether something has changed.
+    /// Nobody can poll.
     Unwatched(E),
     /// The store has ended.
     Closed,
@@ -191,7 +191,7 @@ impl<W> Waiters<W> {
         self.groups.values().filter_map(|group| group.wait.deadline).reduce(f64::min)
     }
 
-    /// The store ends: nobody looks any more, and no lease is renewed. What was called before may still be answered, until
+    /// The store ends: nobody polls any more, and no lease is renewed. What was called before may still be answered, until
     /// the store [has ended](Event::Closed).
     pub fn close(&mut self) {
         self.closed = true;
@@ -414,7 +414,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 }
                 self.settle(first, Ok(Answer::Undefined));
             }
-            // A lock held elsewhere: it looks again with the next change.
+            // A lock held elsewhere: it polls again with the next change.
             Err(error) if error.is_busy() => {}
             Ok(Answer::Rejection(error)) => {
                 // Those who waited will say that their request has failed: that was this job, and not the next.

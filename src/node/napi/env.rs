@@ -433,7 +433,7 @@ impl Env {
     }
 
     /// Makes a weak reference strong, or weak again.
-    pub fn hold(self, reference: &Reference, strong: bool) {
+    pub fn set_strong(self, reference: &Reference, strong: bool) {
         let mut count = 0;
         // SAFETY: as in `reference_value`.
         unsafe {

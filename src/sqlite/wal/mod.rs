@@ -1,5 +1,5 @@
 //! What we do to SQLite's write-ahead log, and read of it: a VFS shim that writes a commit's frames at once
-//! ([`wal_file`]) and locks less ([`shm_locks`]), and a look at the WAL-index without a lock ([`wal_index`]).
+//! ([`wal_file`]) and locks less ([`shm_locks`]), and reading the WAL-index without a lock ([`wal_index`]).
 
 #[cfg(feature = "faults")]
 pub mod faults;
