@@ -1,21 +1,12 @@
 // The contract suites under Vitest: ours on a path and in memory, and 0.2.0 where it is right.
 import { createRequire } from 'node:module';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { clock } from './support/clock.mjs';
+import { describe } from 'vitest';
 import { ours, reference } from './support/packages.mjs';
+import { runner } from './support/vitest.mjs';
 
 const require = createRequire(import.meta.url);
 const { createHarness } = require('./support/harness.cjs');
 const { contracts } = require('./suites/index.cjs');
-
-const runner = {
-  describe,
-  it,
-  expect,
-  beforeEach,
-  afterEach,
-  clock,
-};
 
 for (const [name, contract] of Object.entries(contracts)) {
   for (const database of /** @type {const} */ (['path', ':memory:'])) {

@@ -1,8 +1,8 @@
 // The stores on a connection that the application opened. Which drivers: see support/drivers.cjs.
 import { createRequire } from 'node:module';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe } from 'vitest';
 import * as stores from '../index.mjs';
-import { clock } from './support/clock.mjs';
+import { runner } from './support/vitest.mjs';
 
 const require = createRequire(import.meta.url);
 const { createHarness } = require('./support/harness.cjs');
@@ -12,17 +12,6 @@ const sharing = require('./suites/connection-sharing.cjs');
 const fakeConnections = require('./suites/fake-connections.cjs');
 const states = require('./suites/connection-states.cjs');
 const { onConnections } = require('./support/on-connections.cjs');
-
-const runner = {
-  describe,
-  it,
-  expect,
-  beforeEach,
-  afterEach,
-  beforeAll,
-  afterAll,
-  clock,
-};
 
 for (const name of chosen()) {
   for (const safeIntegers of [false, true]) {

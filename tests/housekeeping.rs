@@ -16,13 +16,13 @@ use comic_vine_sqlite_store::core::operation::{Answer, Cost, Operation, Outcome}
 use comic_vine_sqlite_store::core::options::{
     AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, ResourceConfigs, Synchronous,
 };
+use comic_vine_sqlite_store::core::statements::STEP_ROWS;
 use comic_vine_sqlite_store::core::{cache, rate_limit};
 use comic_vine_sqlite_store::sqlite::connection::Location;
 use comic_vine_sqlite_store::sqlite::database::{Database, Recipient, Reply};
 use common::{Db, Divisions, TempFile};
 
 const NOW: f64 = 1_000_000.0;
-const STEP_ROWS: u64 = 500;
 const STEP_BYTES: f64 = (4 << 20) as f64;
 
 /// What the steps of a clean-up did.

@@ -3,7 +3,7 @@
 // must be in the file at the end. Starts when its stdin says so, and ends with it.
 
 const { isDeepStrictEqual } = require('node:util');
-const Database = require('better-sqlite3');
+const { connect } = require('../support/implementations.cjs');
 const { random } = require('../support/random.cjs');
 
 const { version, by, path, id, calls, seed } = JSON.parse(process.argv[2]);
@@ -15,9 +15,7 @@ async function main() {
   /** @type {any} */
   let connection;
   if (by === 'connection') {
-    connection = new Database(path, { timeout: 20_000 });
-    connection.pragma('journal_mode = WAL');
-    connection.pragma('synchronous = NORMAL');
+    connection = connect(path, 20_000);
   }
   const database = connection ?? path;
   const config = { limit: 1e6, windowMs: HOUR };

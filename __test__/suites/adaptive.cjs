@@ -718,7 +718,7 @@ module.exports = function adaptiveContract(harness) {
 
     it('return promises', async () => {
       const store = open();
-      const promises = [
+      await harness.expectPromises([
         store.canProceed('r'),
         store.record('r'),
         store.getStatus('r'),
@@ -728,9 +728,7 @@ module.exports = function adaptiveContract(harness) {
         store.cleanup(),
         store.clear(),
         store.close(),
-      ];
-      for (const promise of promises) expect(promise).toBeInstanceOf(Promise);
-      await Promise.allSettled(promises);
+      ]);
     });
 
     fixed('that are not awaited do not see later ones', async () => {

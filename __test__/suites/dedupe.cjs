@@ -762,7 +762,7 @@ module.exports = function dedupeContract(harness) {
   describe('methods', () => {
     it('return promises', async () => {
       const store = open();
-      const promises = [
+      await harness.expectPromises([
         store.register('job'),
         store.isInProgress('job'),
         store.waitFor('absent'),
@@ -773,9 +773,7 @@ module.exports = function dedupeContract(harness) {
         store.cleanup(),
         store.clear(),
         store.close(),
-      ];
-      for (const promise of promises) expect(promise).toBeInstanceOf(Promise);
-      await Promise.allSettled(promises);
+      ]);
     });
   });
 

@@ -374,7 +374,7 @@ module.exports = function rateLimitContract(harness) {
 
     it('return promises', async () => {
       const store = open();
-      const promises = [
+      await harness.expectPromises([
         store.canProceed('r'),
         store.record('r'),
         store.getStatus('r'),
@@ -384,9 +384,7 @@ module.exports = function rateLimitContract(harness) {
         store.cleanup(),
         store.clear(),
         store.close(),
-      ];
-      for (const promise of promises) expect(promise).toBeInstanceOf(Promise);
-      await Promise.allSettled(promises);
+      ]);
     });
 
     for (const resource of notStrings) {

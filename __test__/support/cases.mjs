@@ -1,7 +1,7 @@
 // The cases of the contract suites one by one, to be asked of any store.
 import { createRequire } from 'node:module';
 import { expect } from 'vitest';
-import { clock } from './clock.mjs';
+import { clock } from './vitest.mjs';
 
 const require = createRequire(import.meta.url);
 const { createHarness } = require('./harness.cjs');

@@ -137,6 +137,11 @@ function createHarness(runner, { Store, database, reference = false }) {
     turn,
     outcomeOf,
     stateOf,
+    /** Every call answers a promise, whatever comes of it. @param {unknown[]} answers */
+    async expectPromises(answers) {
+      for (const answer of answers) expect(answer).toBeInstanceOf(Promise);
+      await Promise.allSettled(answers);
+    },
     /** @param {string} name */
     pathOf: (name) => join(directory, name),
   };

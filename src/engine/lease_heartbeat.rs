@@ -67,9 +67,10 @@ impl LeaseHeartbeat {
         late
     }
 
-    /// The operation that renews the leases of all jobs.
-    pub fn renewal(&self, system: Millis) -> Operation {
-        rules::renew(&self.owner, self.options, self.jobs.iter().map(|(hash, (id, _))| (hash, id)), system)
+    /// The operation that renews the leases of all jobs, if there are some.
+    pub fn renewal(&self, system: Millis) -> Option<Operation> {
+        let jobs = self.jobs.iter().map(|(hash, (id, _))| (hash, id));
+        (!self.jobs.is_empty()).then(|| rules::renew(&self.owner, self.options, jobs, system))
     }
 }
 
@@ -91,7 +92,7 @@ mod tests {
         heartbeat.add("a".to_owned(), "1".to_owned(), at(1));
         heartbeat.add("b".to_owned(), "2".to_owned(), at(1) + LEASE_RENEWAL / 2);
         assert_eq!(heartbeat.next_at(), Some(at(2)), "a lease outlasts several intervals");
-        assert_eq!(heartbeat.renewal(0.0).statements.len(), 2);
+        assert_eq!(heartbeat.renewal(0.0).map(|renewal| renewal.statements.len()), Some(2));
         heartbeat.on_beat(at(2));
         assert_eq!(heartbeat.next_at(), Some(at(3)));
         heartbeat.remove(Some("a"));
@@ -101,6 +102,7 @@ mod tests {
         assert_eq!(heartbeat.next_at(), None);
         heartbeat.on_beat(at(3));
         assert_eq!(heartbeat.next_at(), None);
+        assert!(heartbeat.renewal(0.0).is_none());
     }
 
     #[test]

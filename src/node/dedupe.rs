@@ -135,10 +135,12 @@ impl StoreEvents for Inner {
                 }
             }
             WatchEvent::Renew => {
-                let watch = Arc::clone(&self.watch);
-                self.store.perform(env, self.watch.renewal(), move |_, answer| {
-                    answer.into_iter().for_each(|answer| watch.on_renewed(answer));
-                });
+                if let Some(renewal) = self.watch.renewal() {
+                    let watch = Arc::clone(&self.watch);
+                    self.store.perform(env, renewal, move |_, answer| {
+                        answer.into_iter().for_each(|answer| watch.on_renewed(answer));
+                    });
+                }
             }
             WatchEvent::Lost { hash, job_id } => self.dispatch(env, Event::Lost { hash, job_id }),
         }

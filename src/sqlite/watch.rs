@@ -143,8 +143,8 @@ impl StoreWatch {
         self.heartbeat.lock().remove(hash);
     }
 
-    /// The operation that renews the leases of the store's jobs.
-    pub fn renewal(&self) -> Operation {
+    /// See [`LeaseHeartbeat::renewal`].
+    pub fn renewal(&self) -> Option<Operation> {
         self.heartbeat.lock().renewal(clock::system_now())
     }
 
@@ -193,8 +193,10 @@ impl StoreWatch {
             match database {
                 None => (self.notify)(WatchEvent::Renew),
                 Some(Some(database)) => {
-                    let reply = self.itself.upgrade().map(|itself| Reply::new(itself, 0));
-                    database.run_in_background(self.renewal(), reply, rules::LEASE_RENEWAL);
+                    if let Some(renewal) = self.renewal() {
+                        let reply = self.itself.upgrade().map(|itself| Reply::new(itself, 0));
+                        database.run_in_background(renewal, reply, rules::LEASE_RENEWAL);
+                    }
                 }
                 Some(None) => {}
             }

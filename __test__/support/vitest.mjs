@@ -1,5 +1,5 @@
-// The fake clock of a suite under Vitest.
-import { vi } from 'vitest';
+// What suites run with under Vitest.
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 
 /** @type {import('./harness.cjs').Clock} */
 export const clock = {
@@ -8,4 +8,15 @@ export const clock = {
   set: (now) => vi.setSystemTime(now),
   advance: (ms) => vi.advanceTimersByTime(ms),
   advanceAsync: (ms) => vi.advanceTimersByTimeAsync(ms),
+};
+
+export const runner = {
+  describe,
+  it,
+  expect,
+  beforeEach,
+  afterEach,
+  beforeAll,
+  afterAll,
+  clock,
 };
