@@ -13,7 +13,7 @@ use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome};
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
 use comic_vine_sqlite_store::core::rate_limit::Reservations;
-use common::{Db, Divisions, Value, boolean, members, number};
+use common::{Db, Divisions, TOLERANCE, Value, boolean, members, number};
 use proptest::prelude::*;
 
 use Priority::{Background, User};
@@ -23,11 +23,9 @@ const MINUTE: i64 = 60_000;
 const STORES: usize = 3;
 const RESOURCES: [&str; 2] = ["issues", "volumes"];
 
-/// What a call at `now` takes a time in the past to be. TODAY: one that is later than `now` is taken as it is. So a
-/// request counts, also as activity, a slot is reserved, and a division holds, for as long as the clock was set back, and
-/// their own span besides.
-fn seen(at: f64, _now: f64) -> f64 {
-    at
+/// What a call at `now` takes a stamp to be: one that is later is taken as made just now.
+fn seen(at: f64, now: f64) -> f64 {
+    at.min(now)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +42,21 @@ impl Slot {
     }
 }
 
+/// A division of a limit that may have been lowered since.
+fn lowered(capacity: &Capacity, limit: f64) -> Capacity {
+    let Capacity { user_reserved, background_max, .. } = *capacity;
+    if user_reserved + background_max <= limit {
+        return capacity.clone();
+    }
+    let users = match user_reserved {
+        // Of an infinite limit.
+        f64::INFINITY => 0.3,
+        _ => user_reserved / (user_reserved + background_max),
+    };
+    let user_reserved = (users * limit).floor();
+    Capacity { user_reserved, background_max: limit - user_reserved, ..capacity.clone() }
+}
+
 /// What is kept of a resource beside its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Kept {
@@ -56,6 +69,9 @@ struct Kept {
 /// What follows from a look at a resource.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum FollowUp {
+    /// Has what is stamped later than the second have come at the first.
+    Correct(f64, f64),
+    CorrectActivity(f64),
     EnterHigh,
     LeaveHigh,
     KeepActivity,
@@ -120,6 +136,18 @@ impl Resource {
             of_class.map(|(at, _)| *at).reduce(f64::max)
         };
         match follow_up {
+            FollowUp::Correct(now, allowed) => {
+                self.requests.iter_mut().filter(|(at, _)| *at > allowed).for_each(|(at, _)| *at = now);
+                for slot in self.slots.iter_mut().filter(|slot| slot.since > allowed) {
+                    (slot.since, slot.until) = (now, now + slot.until - slot.since);
+                }
+            }
+            FollowUp::CorrectActivity(now) => {
+                if let Some(kept) = &mut self.kept {
+                    kept.last_user_at = kept.last_user_at.map(|at| at.min(now));
+                    kept.last_background_at = kept.last_background_at.map(|at| at.min(now));
+                }
+            }
             FollowUp::EnterHigh => {
                 let kept = self.kept.get_or_insert_default();
                 kept.activations += f64::from(u8::from(!kept.is_high));
@@ -138,6 +166,14 @@ impl Resource {
             }
             FollowUp::DeleteBefore(time) => self.requests.retain(|(at, _)| time <= *at),
         }
+    }
+
+    /// What corrects stamps that a call at `now` finds to be later than it.
+    fn correction(&self, now: f64) -> Option<FollowUp> {
+        let allowed = now + TOLERANCE;
+        let requests = self.requests.iter().map(|(at, _)| *at);
+        let mut stamps = requests.chain(self.slots.iter().map(|slot| slot.since));
+        stamps.any(|at| at > allowed).then_some(FollowUp::Correct(now, allowed))
     }
 
     fn expire_reservations(&mut self, now: f64) {
@@ -240,6 +276,7 @@ struct Stored {
     requests: Vec<(String, String, f64)>,
     slots: Vec<(String, String, String, f64)>,
     kept: Vec<(String, Kept)>,
+    activations: f64,
 }
 
 impl Stored {
@@ -273,6 +310,8 @@ struct Model<'db> {
     now: f64,
     ahead: [i64; STORES],
     latest: f64,
+    /// How often resources entered high-activity mode that are gone.
+    activations: f64,
     stores: [Divisions; STORES],
     /// The division that each store goes by for each resource, and since when.
     divided: [[Option<(Capacity, f64)>; 2]; STORES],
@@ -291,6 +330,7 @@ impl<'db> Model<'db> {
             now: START,
             ahead: [0; STORES],
             latest: START,
+            activations: 0.0,
             stores: Default::default(),
             divided: Default::default(),
             resources: Default::default(),
@@ -327,16 +367,17 @@ impl<'db> Model<'db> {
     /// What a call of a store finds. Its division is a new one if the last is too old.
     fn view(&mut self, who: usize, on: usize) -> View {
         let (now, limit, resource) = (self.time(who), self.limits[on], &self.resources[on]);
-        let mut follow_ups = Vec::new();
+        let mut follow_ups: Vec<FollowUp> = resource.correction(now).into_iter().collect();
         let divided = &mut self.divided[who][on];
-        let holds = |at: f64| now - seen(at, now) < self.config.recalculation_interval_ms;
+        let holds = |at: f64| at <= now + TOLERANCE && now - seen(at, now) < self.config.recalculation_interval_ms;
         let capacity = match divided {
-            Some((capacity, at)) if holds(*at) => Capacity {
-                user_reserved: capacity.user_reserved.min(limit.limit),
-                background_max: capacity.background_max.min(limit.limit),
-                ..capacity.clone()
-            },
+            Some((capacity, at)) if holds(*at) => lowered(capacity, limit.limit),
             _ => {
+                let kept = resource.kept.unwrap_or_default();
+                let mut times = [kept.last_user_at, kept.last_background_at].into_iter().flatten();
+                if times.any(|at| at > now + TOLERANCE) {
+                    follow_ups.push(FollowUp::CorrectActivity(now));
+                }
                 let activity = resource.activity(&self.config, now);
                 let capacity = capacity::divide(&self.config, limit.limit, &activity, now);
                 match (resource.kept.unwrap_or_default().is_high, capacity.high_activity) {
@@ -385,12 +426,14 @@ impl<'db> Model<'db> {
             requests: requests.iter().map(|row| (text(&row[0]), text(&row[1]), time(&row[2]))).collect(),
             slots: slots.iter().map(|row| (text(&row[0]), text(&row[1]), text(&row[2]), time(&row[3]))).collect(),
             kept: kept.iter().map(|row| (text(&row[0]), kept_of(row))).collect(),
+            activations: self.db.number("SELECT COALESCE(SUM(value), 0) FROM adaptive_totals"),
         }
         .in_order()
     }
 
     fn expected(&self) -> Stored {
-        let mut expected = Stored { requests: Vec::new(), slots: Vec::new(), kept: Vec::new() };
+        let activations = self.activations;
+        let mut expected = Stored { requests: Vec::new(), slots: Vec::new(), kept: Vec::new(), activations };
         for (resource, name) in self.resources.iter().zip(RESOURCES) {
             let request = |(at, priority): &(f64, Priority)| (name.to_owned(), priority.as_str().to_owned(), *at);
             expected.requests.extend(resource.requests.iter().map(request));
@@ -469,6 +512,7 @@ impl<'db> Model<'db> {
                 self.db.run(adaptive::clear(self.stores[who].clone()));
                 self.divided[who] = Default::default();
                 self.resources = Default::default();
+                self.activations = 0.0;
             }
         }
         assert_eq!(self.stored(), self.expected(), "after {act:?} of {who} at {now}");
@@ -539,6 +583,7 @@ impl<'db> Model<'db> {
             None => return,
         };
         let Admission { on, priority, now, limit, share, follow_ups, reserves } = admission;
+        let correction = self.resources[on].correction(now);
         let answer = boolean(self.db.go_on(outcome));
         self.follow(on, &follow_ups);
         let (resource, window_ms) = (&mut self.resources[on], limit.window_ms);
@@ -552,6 +597,7 @@ impl<'db> Model<'db> {
         } else if is_free {
             resource.requests.push((now, priority));
         }
+        self.follow(on, correction.as_slice());
         if answer {
             // Whatever the clock shows: as counted at that time, no window has more than the limit.
             let stored = self.stored();
@@ -560,20 +606,22 @@ impl<'db> Model<'db> {
         }
     }
 
-    /// How long a request has to wait. TODAY: where the share of its class stands in its way, until requests leave the
-    /// window, although a new division may come first.
-    fn wait(&self, view: &View, on: usize, priority: Priority, now: f64) -> f64 {
+    /// How long a request has to wait; where the share of its class stands in its way, at most until the next division.
+    fn wait(&self, view: &View, who: usize, on: usize, priority: Priority, now: f64) -> f64 {
         let (limit, resource) = (self.limits[on], &self.resources[on]);
         if view.admits(priority, limit.limit) {
             return 0.0;
         }
         let share = view.share(priority);
-        let class_blocks = !view.class_admits(priority);
-        if class_blocks && (share == 0.0 || priority == Background && view.capacity.background_paused) {
-            return self.config.recalculation_interval_ms;
-        }
-        let of_class = class_blocks
-            .then(|| resource.until_left(Some(priority), RateLimitConfig { limit: share, ..limit }, now));
+        let divided_at = self.divided[who][on].as_ref().map_or(0.0, |(_, at)| *at);
+        let until_divided = (seen(divided_at, now) + self.config.recalculation_interval_ms - now).max(1.0);
+        let of_class = (!view.class_admits(priority)).then(|| {
+            if share == 0.0 || priority == Background && view.capacity.background_paused {
+                return until_divided;
+            }
+            let until_left = resource.until_left(Some(priority), RateLimitConfig { limit: share, ..limit }, now);
+            until_left.min(until_divided)
+        });
         let total_blocks = view.user + view.background >= limit.limit;
         let of_all = total_blocks.then(|| resource.until_left(None, limit, now));
         of_class.into_iter().chain(of_all).reduce(f64::max).unwrap()
@@ -590,7 +638,9 @@ impl<'db> Model<'db> {
         let view = self.view(who, on);
         let wait = answer(self);
         assert!(wait.is_finite() && wait >= 0.0, "{wait}");
-        assert_eq!(wait, self.wait(&view, on, priority, now), "{:?}", view.capacity);
+        assert_eq!(wait, self.wait(&view, who, on, priority, now), "{:?}", view.capacity);
+        let longest = limit.window_ms.max(self.reserve_for).max(self.config.recalculation_interval_ms);
+        assert!(wait <= longest, "{wait}");
         self.follow(on, &view.follow_ups);
         let may = self.can_proceed(who, on, priority);
         assert_eq!(wait == 0.0, may, "{wait} {:?}", view.capacity);
@@ -604,7 +654,7 @@ impl<'db> Model<'db> {
         self.follow(on, &view.follow_ups);
         let View { capacity, user, background, .. } = view;
         let remaining = status.number("remaining");
-        assert!(remaining >= 0.0, "{remaining}");
+        assert!((0.0..=limit.limit).contains(&remaining), "{remaining}");
         let expected = (capacity.user_reserved - user) + (capacity.background_max - background);
         assert_eq!(remaining, expected.max(0.0), "{capacity:?}");
         assert_eq!(status.number("resetTime"), now + limit.window_ms);
@@ -650,7 +700,8 @@ impl<'db> Model<'db> {
         assert!((0.0..=1.0).contains(&utilization), "{utilization}");
         assert_eq!(utilization, part(used, share).min(1.0));
         // What it has just seen counts already.
-        let activations = self.stored().kept.iter().map(|(_, kept)| kept.activations).sum::<f64>();
+        let stored = self.stored();
+        let activations = stored.activations + stored.kept.iter().map(|(_, kept)| kept.activations).sum::<f64>();
         assert_eq!(metrics.number("priorityModeActivations"), activations);
     }
 
@@ -664,6 +715,16 @@ impl<'db> Model<'db> {
                 self.follow(on, &[FollowUp::KeepActivity, FollowUp::DeleteBefore(keep_from)]);
             }
             self.resources[on].expire_reservations(now);
+            self.follow(on, &[FollowUp::Correct(now, now + TOLERANCE)]);
+            let is_old = |divided: &mut (_, f64)| divided.1 <= now - self.config.recalculation_interval_ms;
+            self.divided[who][on].take_if(is_old);
+            let Resource { requests, slots, kept } = &mut self.resources[on];
+            let before = now - self.config.monitoring_window_ms.max(self.config.sustained_inactivity_threshold_ms);
+            let is_unused = |kept: &mut Kept| {
+                let times = [kept.last_user_at, kept.last_background_at];
+                requests.is_empty() && slots.is_empty() && times.into_iter().flatten().all(|at| at < before)
+            };
+            self.activations += kept.take_if(is_unused).map_or(0.0, |kept| kept.activations);
         }
         let after = self.stored();
         for request in &before.requests {
@@ -695,8 +756,8 @@ impl<'db> Model<'db> {
             }
         }
         self.apply((0, 0, 0, Act::Cleanup));
-        let Stored { requests, slots, .. } = self.stored();
-        assert!(requests.is_empty() && slots.is_empty(), "{requests:?} {slots:?}");
+        let Stored { requests, slots, kept, .. } = self.stored();
+        assert!(requests.is_empty() && slots.is_empty() && kept.is_empty(), "{requests:?} {slots:?} {kept:?}");
     }
 }
 

@@ -195,6 +195,9 @@ impl<'db> Model<'db> {
                 self.db.run(adaptive::cleanup(self.on_all(store)));
                 self.slots.retain(|slot| now < slot.until);
                 self.check_rows();
+                if self.kept() == 0 && self.slots.is_empty() {
+                    (self.history, self.high_activity) = (Vec::new(), false);
+                }
             }
             Act::Restart => {
                 self.stores[store] = Divisions::default();
@@ -207,17 +210,24 @@ impl<'db> Model<'db> {
                 (self.high_activity, self.activations) = (false, 0);
             }
         }
-        let activations = self.db.number("SELECT COALESCE(SUM(activations), 0) FROM adaptive_state");
+        let activations = self.db.number(
+            "SELECT (SELECT COALESCE(SUM(activations), 0) FROM adaptive_state)
+                + (SELECT COALESCE(SUM(value), 0) FROM adaptive_totals)",
+        );
         assert_eq!(activations, self.activations as f64);
+    }
+
+    /// How many requests a span needs.
+    fn kept(&self) -> usize {
+        let config = &self.config;
+        let spans = config.monitoring_window_ms.max(config.sustained_inactivity_threshold_ms);
+        let kept_for = self.limit.window_ms.max(spans);
+        self.history.iter().filter(|(at, _)| self.now - at <= kept_for).count()
     }
 
     /// Nothing is kept that no span needs.
     fn check_rows(&self) {
-        let config = &self.config;
-        let spans = config.monitoring_window_ms.max(config.sustained_inactivity_threshold_ms);
-        let kept_for = self.limit.window_ms.max(spans);
-        let kept = self.history.iter().filter(|(at, _)| self.now - at <= kept_for).count();
-        assert_eq!(self.db.number("SELECT COUNT(*) FROM rate_limits"), kept as f64);
+        assert_eq!(self.db.number("SELECT COUNT(*) FROM rate_limits"), self.kept() as f64);
     }
 
     fn check_wait(&mut self, store: usize, priority: Priority) {
@@ -229,12 +239,14 @@ impl<'db> Model<'db> {
         let (now, capacity) = (self.now, self.divide(store));
         let wait = answer(self);
         assert_eq!(wait == 0.0, self.admits(&capacity, priority, now), "{wait} {capacity:?}");
-        let background = priority == Priority::Background;
-        if background && (capacity.background_paused || capacity.background_max == 0.0) {
-            assert_eq!(wait, self.config.recalculation_interval_ms);
-        } else if wait > 0.0 {
+        let divided_at = self.divided[store].as_ref().map_or(0.0, |(_, at)| *at);
+        let until_divided = (divided_at + self.config.recalculation_interval_ms - now).max(1.0);
+        let is_full = self.used(None, now) >= self.limit.limit;
+        if wait > 0.0 {
             assert!(wait >= 1.0, "{wait}");
-            assert!(self.admits(&capacity, priority, now + wait + 1.0), "{wait} {capacity:?}");
+            assert!(is_full || wait <= until_divided, "{wait} {until_divided}");
+            let is_divided = until_divided <= wait;
+            assert!(is_divided || self.admits(&capacity, priority, now + wait + 1.0), "{wait} {capacity:?}");
             assert!(!self.admits(&capacity, priority, now + wait - 1.0), "{wait} {capacity:?}");
         }
     }
@@ -407,11 +419,15 @@ fn it_is_remembered_that_only_background_work_was_seen() {
     let db = Db::memory(StoreKind::Adaptive);
     let mut model = usual(&db);
     model.apply((0, 0, Act::Acquire(Priority::Background)));
-    for _ in 0..2 {
-        model.apply((120 * MINUTE, 0, Act::Cleanup));
-    }
-    model.apply((0, 1, Act::Status));
-    assert_eq!(model.divide(1).reason, "No user activity yet - background scale up with minimal user buffer");
+    let reason = |model: &mut Model| {
+        model.apply((0, 1, Act::Restart));
+        model.apply((0, 1, Act::Status));
+        model.divide(1).reason
+    };
+    model.apply((120 * MINUTE, 0, Act::CanProceed(Priority::User)));
+    assert_eq!(reason(&mut model), "No user activity yet - background scale up with minimal user buffer");
+    model.apply((0, 0, Act::Cleanup));
+    assert_eq!(reason(&mut model), "Initial state - default capacity allocation", "nobody has used it for so long");
 }
 
 #[test]
@@ -437,7 +453,8 @@ fn shares_stay_within_a_limit_that_was_lowered() {
     let mut status = members(db.run(adaptive::status(model.call(0))));
     assert_eq!(status.number("limit"), 10.0);
     let mut adaptive = status.record("adaptive");
-    assert_eq!([adaptive.number("userReserved"), adaptive.number("backgroundMax")], [10.0, 10.0]);
+    assert_eq!([adaptive.number("userReserved"), adaptive.number("backgroundMax")], [3.0, 7.0]);
+    assert_eq!(status.number("remaining"), 10.0);
     let admitted = |priority| boolean(db.run(adaptive::acquire(model.call(0), priority)));
     let requests = [Priority::User, Priority::Background].into_iter().cycle().take(20);
     assert_eq!(requests.filter(|priority| admitted(*priority)).count(), 10);

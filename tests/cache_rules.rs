@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome};
 use comic_vine_sqlite_store::core::{cache, codec};
-use common::{Db, Value, members};
+use common::{Db, TOLERANCE, Value, members};
 use proptest::prelude::*;
 
 const START: f64 = 1.7e12;
@@ -69,10 +69,9 @@ impl Entry {
         self.until < now
     }
 
-    /// Whether a clean-up removes it. TODAY: one that was created later than `now` is like any other, and is served
-    /// for as long as the clock was set back, and its own time besides.
+    /// Whether a clean-up removes it: also if it was created later than `now`, unless it never expires.
     fn is_cleaned_up(&self, now: f64) -> bool {
-        self.has_expired(now)
+        self.has_expired(now) || (self.created_at > now + TOLERANCE && self.until <= 8.64e15)
     }
 }
 
@@ -338,4 +337,27 @@ fn a_cleanup_takes_bounded_steps_and_leaves_what_has_not_expired() {
         assert_eq!(left, 1_700);
         assert_eq!(db.number("SELECT COUNT(*) FROM cache WHERE expires_at >= 1000"), 1_700.0);
     }
+}
+
+#[test]
+fn entries_created_later_than_now_are_removed_in_bounded_steps() {
+    let db = Db::memory(StoreKind::Cache);
+    db.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)
+           INSERT INTO cache SELECT 'large-' || i, zeroblob(1000000), 9e12, 8e12 + i FROM n;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
+           INSERT INTO cache SELECT 'small-' || i, '1', 9e12, IIF(i % 2, 8e12, 2000) FROM n;
+         INSERT INTO cache VALUES ('for ever', '1', 9e999, 8e12), ('later by less', '1', 9e12, 2000)",
+    );
+    let (mut left, mut next) = (count(&db), Some(cache::cleanup(1_000.0)));
+    while let Some(operation) = next {
+        let outcome = db.step(operation);
+        let large = db.number("SELECT COUNT(*) FROM cache WHERE length(value) > 1");
+        let removed = left - count(&db);
+        left = count(&db);
+        assert!(removed <= if large > 0.0 { 5.0 } else { 500.0 }, "{removed}");
+        next = if let Outcome::Continue(next) = outcome { Some(next) } else { None };
+    }
+    assert_eq!(left, 602.0);
+    assert_eq!(db.number("SELECT COUNT(*) FROM cache WHERE created_at = 2000"), 601.0);
 }

@@ -855,7 +855,7 @@ fn has_ended(hash: &Hash) -> bool {
 /// The claim that a call goes on with once it has found the hash free.
 fn claim_of(call: Call) -> Operation {
     let free = [StatementResult::default(), StatementResult::default()].into_iter().collect();
-    match (dedupe::wait_for(call).completion)(free) {
+    match (dedupe::wait_for(call).completion)(free, 0.0) {
         Outcome::Continue(claim) => claim,
         _ => panic!("a free hash is claimed"),
     }

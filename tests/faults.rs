@@ -699,7 +699,7 @@ impl Run {
                 },
                 priority,
             ),
-            Act::Acquire { resource } => rate_limit::acquire(&on(resource)),
+            Act::Acquire { resource } => rate_limit::acquire(on(resource)),
             Act::Status => rate_limit::status(on(Resource::Wide)),
             Act::Reset { resource } if is_adaptive => adaptive::reset(resource.name(), self.divisions.clone()),
             Act::Reset { resource } => rate_limit::reset(resource.name()),

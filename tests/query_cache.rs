@@ -108,7 +108,7 @@ fn operation(act: &Act, now: f64) -> Option<Operation> {
         Act::ClearCache => cache::clear(),
         Act::CleanCache => cache::cleanup(now),
         Act::Record(resource) => rate_limit::record(RESOURCES[*resource].to_owned(), now, None),
-        Act::Acquire(resource) => rate_limit::acquire(&call(*resource, now)),
+        Act::Acquire(resource) => rate_limit::acquire(call(*resource, now)),
         Act::CanProceed(resource) => rate_limit::can_proceed(call(*resource, now), None),
         Act::Reserve(resource) => rate_limit::can_proceed(call(*resource, now), Some(&reservations)),
         Act::RecordFor(resource, priority) => adaptive::record(RESOURCES[*resource], *priority, now, None),
@@ -136,7 +136,7 @@ fn run(connection: &Connection, operation: Operation) -> Answer {
     } else {
         connection.transact(true, &[&statements]).unwrap().remove(0)
     };
-    match completion(rows) {
+    match completion(rows, 0.0) {
         Outcome::Answer(answer) => answer,
         Outcome::AnswerThen(answer, next) => {
             run(connection, next);
@@ -155,11 +155,12 @@ fn compare(connection: &Connection, now: f64) -> Result<(), TestCaseError> {
     for ((with, act), (without, _)) in reads().zip(reads()) {
         let cached = connection.read(&with.statements).unwrap();
         let read = connection.transact(false, &[&without.statements]).unwrap().remove(0);
-        let answers = [(with.completion)(cached), (without.completion)(read)].map(|outcome| match outcome {
-            Outcome::Answer(answer) => (format!("{answer:?}"), false),
-            Outcome::AnswerThen(answer, _) => (format!("{answer:?}"), true),
-            Outcome::Continue(next) => (format!("{:?}", next.statements), true),
-        });
+        let answers =
+            [(with.completion)(cached, 0.0), (without.completion)(read, 0.0)].map(|outcome| match outcome {
+                Outcome::Answer(answer) => (format!("{answer:?}"), false),
+                Outcome::AnswerThen(answer, _) => (format!("{answer:?}"), true),
+                Outcome::Continue(next) => (format!("{:?}", next.statements), true),
+            });
         prop_assert_eq!(&answers[0], &answers[1], "{:?} at {}", act, now);
     }
     Ok(())

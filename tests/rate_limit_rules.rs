@@ -11,7 +11,7 @@ use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::operation::{Operation, Outcome};
 use comic_vine_sqlite_store::core::options::{RateLimitConfig, ResourceConfigs};
 use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
-use common::{Db, Value, boolean, members, number};
+use common::{Db, TOLERANCE, Value, boolean, members, number};
 use proptest::prelude::*;
 
 const START: i64 = 1_700_000_000_000;
@@ -19,22 +19,53 @@ const RESOURCES: [&str; 2] = ["issues", "volumes"];
 
 const STORES: usize = 3;
 
+/// A reserved slot: by whom, since when and until when.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    owner: usize,
+    since: f64,
+    until: f64,
+}
+
+impl Slot {
+    fn moved_to(self, now: f64) -> Self {
+        Slot { since: now, until: now + self.until - self.since, ..self }
+    }
+}
+
 /// What one resource has seen.
 #[derive(Clone, Debug, Default)]
 struct Resource {
     /// Requests that are stored.
     requests: Vec<f64>,
-    /// Reserved slots: by whom and until when. Expired ones stay until somebody else wants a slot.
-    slots: Vec<(usize, f64)>,
+    /// Reserved slots. Expired ones stay until somebody else wants a slot.
+    slots: Vec<Slot>,
     /// All requests since the last reset.
     history: Vec<f64>,
 }
 
 impl Resource {
-    /// What a call at `now` goes by. TODAY: a time later than `now` is taken as it is, so a request counts, and a slot
-    /// is reserved, for as long as the clock was set back, and its own span besides.
-    fn as_of(&self, _now: f64) -> Self {
-        self.clone()
+    /// What a call at `now` goes by: what is stamped later is taken to have come just now.
+    fn as_of(&self, now: f64) -> Self {
+        let mut seen = self.clone();
+        seen.correct(now, now);
+        seen
+    }
+
+    /// Has what is stamped later than `allowed` come at `now`.
+    fn correct(&mut self, now: f64, allowed: f64) {
+        self.requests.iter_mut().filter(|at| **at > allowed).for_each(|at| *at = now);
+        self.slots.iter_mut().filter(|slot| slot.since > allowed).for_each(|slot| *slot = slot.moved_to(now));
+    }
+
+    /// Whether something is stamped later than that.
+    fn is_later_than(&self, allowed: f64) -> bool {
+        self.requests.iter().chain(self.slots.iter().map(|slot| &slot.since)).any(|at| *at > allowed)
+    }
+
+    /// What a call at `now` does that meets it.
+    fn meet(&mut self, now: f64) {
+        self.correct(now, now + TOLERANCE);
     }
 
     fn recorded(&self, limit: RateLimitConfig, now: f64) -> usize {
@@ -42,7 +73,7 @@ impl Resource {
     }
 
     fn reserved(&self, now: f64) -> usize {
-        self.as_of(now).slots.iter().filter(|(_, until)| now < *until).count()
+        self.as_of(now).slots.iter().filter(|slot| now < slot.until).count()
     }
 
     fn count(&self, limit: RateLimitConfig, now: f64) -> f64 {
@@ -63,7 +94,7 @@ impl Resource {
         }
         let Resource { requests, slots, .. } = self.as_of(now);
         let in_window = requests.into_iter().filter(|at| now - at <= limit.window_ms);
-        let reserved = slots.into_iter().map(|(_, until)| until).filter(|until| now < *until);
+        let reserved = slots.into_iter().map(|slot| slot.until).filter(|until| now < *until);
         let mut ends: Vec<f64> = in_window.map(|at| at + limit.window_ms).chain(reserved).collect();
         ends.sort_by(|one, other| other.total_cmp(one));
         (ends[limit.limit.ceil() as usize - 1] - now).max(1.0)
@@ -80,13 +111,13 @@ impl Resource {
     }
 
     fn expire_reservations(&mut self, now: f64) {
-        self.slots.retain(|(_, until)| now < *until);
+        self.slots.retain(|slot| now < slot.until);
     }
 
     /// Gives up the slot that a store has reserved longest.
     fn release(&mut self, owner: usize) -> bool {
-        let reserved = self.slots.iter().enumerate().filter(|(_, (who, _))| *who == owner);
-        let Some((first, _)) = reserved.min_by(|(_, one), (_, other)| one.1.total_cmp(&other.1)) else {
+        let reserved = self.slots.iter().enumerate().filter(|(_, slot)| slot.owner == owner);
+        let Some((first, _)) = reserved.min_by(|(_, one), (_, other)| one.until.total_cmp(&other.until)) else {
             return false;
         };
         self.slots.remove(first);
@@ -155,6 +186,16 @@ impl Stored {
     }
 }
 
+/// What a look found to be done.
+struct Found {
+    on: usize,
+    now: f64,
+    corrects: bool,
+    /// The start of the window, if something has left it.
+    sweeps: Option<f64>,
+    operation: Operation,
+}
+
 struct Model<'db> {
     db: &'db Db,
     limits: [RateLimitConfig; 2],
@@ -163,8 +204,8 @@ struct Model<'db> {
     now: f64,
     ahead: [i64; STORES],
     resources: [Resource; 2],
-    /// What each store has found to have left a window and not removed yet: the window's resource and start.
-    found: [Option<(usize, f64, Operation)>; STORES],
+    /// What each store has found to be done and not done yet, of which resource and when.
+    found: [Option<Found>; STORES],
 }
 
 impl<'db> Model<'db> {
@@ -210,7 +251,7 @@ impl<'db> Model<'db> {
         let mut expected = Stored { requests: Vec::new(), slots: Vec::new() };
         for (resource, name) in self.resources.iter().zip(RESOURCES) {
             expected.requests.extend(resource.requests.iter().map(|at| (name.to_owned(), *at)));
-            let slot = |(who, until): &(usize, f64)| (name.to_owned(), format!("store-{who}"), *until);
+            let slot = |slot: &Slot| (name.to_owned(), format!("store-{}", slot.owner), slot.until);
             expected.slots.extend(resource.slots.iter().map(slot));
         }
         expected.in_order()
@@ -227,23 +268,30 @@ impl<'db> Model<'db> {
             Act::CanProceed => {
                 let answer = self.db.run(rate_limit::can_proceed(self.call(who, on), None));
                 assert_eq!(boolean(answer), free);
+                self.resources[on].meet(now);
                 self.resources[on].sweep(start);
             }
             Act::Look => {
+                let corrects = resource.is_later_than(now + TOLERANCE);
                 let old = resource.requests.iter().any(|at| *at < start);
+                let follows = old || corrects;
                 match self.db.step(rate_limit::can_proceed(self.call(who, on), None)) {
-                    Outcome::Answer(answer) => assert_eq!((boolean(answer), false), (free, old)),
-                    Outcome::AnswerThen(answer, removal) => {
-                        assert_eq!((boolean(answer), true), (free, old));
-                        self.found[who] = Some((on, start, removal));
+                    Outcome::Answer(answer) => assert_eq!((boolean(answer), false), (free, follows)),
+                    Outcome::AnswerThen(answer, operation) => {
+                        assert_eq!((boolean(answer), true), (free, follows));
+                        let sweeps = old.then_some(start);
+                        self.found[who] = Some(Found { on, now, corrects, sweeps, operation });
                     }
                     Outcome::Continue(_) => panic!("it answers"),
                 }
             }
             Act::GoOn => {
-                if let Some((on, start, removal)) = self.found[who].take() {
-                    self.db.run(removal);
-                    self.resources[on].sweep(start);
+                if let Some(Found { on, now, corrects, sweeps, operation }) = self.found[who].take() {
+                    self.db.run(operation);
+                    if corrects {
+                        self.resources[on].meet(now);
+                    }
+                    sweeps.into_iter().for_each(|start| self.resources[on].sweep(start));
                 }
             }
             Act::WaitTime => self.check_wait(who, on),
@@ -256,6 +304,7 @@ impl<'db> Model<'db> {
                 assert!((0.0..=limit.limit).contains(&answered), "{answered}");
                 assert_eq!(status.number("resetTime"), now + limit.window_ms);
                 assert_eq!(status.number("limit"), limit.limit);
+                self.resources[on].meet(now);
                 self.resources[on].sweep(start);
             }
             Act::Stats => {
@@ -271,11 +320,15 @@ impl<'db> Model<'db> {
                 assert_eq!(stats.number("totalRequests"), before.requests.len() as f64);
                 assert_eq!(stats.number("uniqueResources"), names.len() as f64);
                 for (resource, limit) in self.resources.iter_mut().zip(self.limits) {
+                    // One of which only slots are known is not looked at.
+                    if !resource.requests.is_empty() {
+                        resource.meet(now);
+                    }
                     resource.sweep(now - limit.window_ms);
                 }
             }
             Act::Acquire => {
-                assert_eq!(boolean(self.db.run(rate_limit::acquire(&self.call(who, on)))), free);
+                assert_eq!(boolean(self.db.run(rate_limit::acquire(self.call(who, on)))), free);
                 self.admit(who, on, free, |resource| resource.record(now));
             }
             Act::Record => {
@@ -286,7 +339,7 @@ impl<'db> Model<'db> {
                 let answer = self.db.run(rate_limit::can_proceed(self.call(who, on), Some(&slots)));
                 assert_eq!(boolean(answer), free);
                 let until = now + self.reserve_for;
-                self.admit(who, on, free, |resource| resource.slots.push((who, until)));
+                self.admit(who, on, free, |resource| resource.slots.push(Slot { owner: who, since: now, until }));
             }
             Act::Redeem => {
                 if self.resources[on].release(who) {
@@ -315,6 +368,7 @@ impl<'db> Model<'db> {
                 for (resource, limit) in self.resources.iter_mut().zip(self.limits) {
                     resource.sweep(now - limit.window_ms);
                     resource.expire_reservations(now);
+                    resource.meet(now);
                     kept += resource.recorded(limit, now);
                 }
                 assert_eq!(self.db.number("SELECT COUNT(*) FROM rate_limits"), kept as f64);
@@ -330,6 +384,7 @@ impl<'db> Model<'db> {
     /// A request was recorded or a slot taken, if there was one.
     fn admit(&mut self, who: usize, on: usize, free: bool, change: impl FnOnce(&mut Resource)) {
         let (now, limit, resource) = (self.time(who), self.limits[on], &mut self.resources[on]);
+        let meets = resource.is_later_than(now + TOLERANCE);
         resource.sweep(now - limit.window_ms);
         resource.expire_reservations(now);
         if free {
@@ -337,6 +392,9 @@ impl<'db> Model<'db> {
             // Whatever the clock shows: as counted at that time, no window has more than the limit.
             let count = self.stored().count(on, limit, now);
             assert!(count <= limit.limit.ceil(), "{count} of {limit:?} at {now}");
+        }
+        if meets {
+            self.resources[on].meet(now);
         }
     }
 
@@ -366,9 +424,16 @@ impl<'db> Model<'db> {
         assert_eq!(wait == 0.0, resource.is_free(limit, now), "{wait}");
         if wait > 0.0 {
             assert!(wait >= 1.0, "{wait}");
-            assert!(resource.is_free(limit, now + wait + 1.0), "{wait}");
-            assert!(!resource.is_free(limit, now + wait - 1.0), "{wait}");
+            let longest = limit.window_ms.max(self.reserve_for);
+            assert!(wait <= longest.max(1.0), "{wait}");
+            self.resources[on].meet(now);
+            // What is later by less is taken as made at each time that is asked about.
+            if !self.resources[on].is_later_than(now) {
+                assert!(self.resources[on].is_free(limit, now + wait + 1.0), "{wait}");
+                assert!(!self.resources[on].is_free(limit, now + wait - 1.0), "{wait}");
+            }
         }
+        self.resources[on].meet(now);
         let may = boolean(self.db.run(rate_limit::can_proceed(self.call(who, on), None)));
         assert_eq!(wait == 0.0, may, "{wait}");
         self.resources[on].sweep(now - limit.window_ms);
@@ -496,7 +561,7 @@ fn waiting_as_long_as_told_is_enough() {
             model.now += pause as f64;
             let wait = number(db.run(rate_limit::wait_time(model.call(0, 0))));
             model.now += if wait > 0.0 { wait + 1.0 } else { 0.0 };
-            assert!(boolean(db.run(rate_limit::acquire(&model.call(0, 0)))), "after {wait}");
+            assert!(boolean(db.run(rate_limit::acquire(model.call(0, 0)))), "after {wait}");
         }
     });
 }
@@ -510,7 +575,7 @@ fn a_limit_lowered_later_counts_from_then_on() {
         now: START as f64,
     };
     for _ in 0..10 {
-        assert!(boolean(db.run(rate_limit::acquire(&call))));
+        assert!(boolean(db.run(rate_limit::acquire(call.clone()))));
         call.now += 10.0;
     }
     call.limit.limit = 3.0;

@@ -36,7 +36,7 @@ fn get(connection: &Connection, hash: &str) -> Option<u32> {
     let Operation { statements, completion, .. } = cache::get(hash, 1.0);
     // Two statements, since the query cache answers single ones.
     let rows = connection.transact(false, &[&statements, &statements]).unwrap().remove(0);
-    match completion(rows) {
+    match completion(rows, 0.0) {
         Outcome::Answer(Answer::Json { text, .. }) => text.parse().ok(),
         _ => None,
     }

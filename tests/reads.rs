@@ -257,7 +257,7 @@ fn what_many_reads_find_to_be_tidied_is_queued_once() {
     };
     let mut scheduler = Scheduler::<(), Error>::default();
     assert!(!scheduler.already_tidies(&tidying("one")));
-    scheduler.submit(Call { operation: tidying("one"), reply: None, deadline: None });
+    scheduler.submit(Call { operation: tidying("one"), reply: None, made_at: Duration::ZERO, deadline: None });
     assert!(scheduler.already_tidies(&tidying("one")));
     assert!(!scheduler.already_tidies(&tidying("two")), "another resource");
     let writes = Operation::command([BoundStatement::new(Statement::RateReset, ["one".into()])]);
@@ -273,7 +273,12 @@ fn what_many_reads_find_to_be_tidied_is_queued_once() {
 fn what_is_tidied_is_waited_for_by_statistics_alone() {
     let mut scheduler = Scheduler::<(), Error>::default();
     let bound = BoundStatement::new(Statement::DedupeRemoveExpired, [1.0.into(), 0.0.into()]);
-    scheduler.submit(Call { operation: Operation::command([bound]), reply: None, deadline: None });
+    scheduler.submit(Call {
+        operation: Operation::command([bound]),
+        reply: None,
+        made_at: Duration::ZERO,
+        deadline: None,
+    });
     let may_read = |scheduler: &Scheduler<(), Error>, key| scheduler.may_read(Target { table: Table::Jobs, key });
     assert!(may_read(&scheduler, Some("job")));
     assert!(!may_read(&scheduler, None));

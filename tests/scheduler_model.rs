@@ -15,7 +15,7 @@ use comic_vine_sqlite_store::core::options::{AdaptiveConfig, DedupeOptions, Rate
 use comic_vine_sqlite_store::core::rate_limit::{self, Reservations};
 use comic_vine_sqlite_store::core::{cache, value::Millis};
 use comic_vine_sqlite_store::engine::batch::{Batch, Completed, Progress};
-use comic_vine_sqlite_store::engine::call::{AtOnce, Call, run_at_once};
+use comic_vine_sqlite_store::engine::call::{AtOnce, Call, Time, run_at_once};
 use comic_vine_sqlite_store::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
 use comic_vine_sqlite_store::engine::scheduler::Scheduler;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
@@ -107,7 +107,7 @@ impl Stores {
             4 | 5 => cache::stats(now),
             6 => rate_limit::record(plain().resource, now, choice.then_some(&reservations)),
             7 => rate_limit::can_proceed(plain(), choice.then_some(&reservations)),
-            8 => rate_limit::acquire(&plain()),
+            8 => rate_limit::acquire(plain()),
             9 => rate_limit::status(plain()),
             10 if choice => rate_limit::reset(&plain().resource),
             10 | 11 => rate_limit::wait_time(plain()),
@@ -202,6 +202,7 @@ impl World {
         self.fates.push(Fate { made: Some((made, now)), ..Fate::default() });
         let operation = self.stores.operation(id, made, now);
         // As the executors do: a read is carried out at once if nothing is before it that it could see.
+        let made_at = self.time();
         let fate = &mut self.fates[id];
         let run = |operation: &Operation| {
             let at_once = operation.read_only && operation.cost == Cost::Bounded;
@@ -212,15 +213,17 @@ impl World {
                 },
             )
         };
-        let deadline = Some(Duration::from_millis(self.now + 300));
-        match run_at_once(operation, run) {
+        let deadline = Some(made_at + Duration::from_millis(300));
+        match run_at_once(operation, || Time::ZERO, run) {
             AtOnce::Answered(answer, next) => {
                 fate.answer = Some(answer.map(|answer| format!("{answer:?}")));
                 if let Some(operation) = next {
-                    self.scheduler.submit(Call { operation, reply: None, deadline });
+                    self.scheduler.submit(Call { operation, reply: None, made_at, deadline });
                 }
             }
-            AtOnce::Queue(operation) => self.scheduler.submit(Call { operation, reply: Some(id), deadline }),
+            AtOnce::Queue(operation) => {
+                self.scheduler.submit(Call { operation, reply: Some(id), made_at, deadline })
+            }
         }
     }
 
@@ -238,7 +241,7 @@ impl World {
         let Some(mut batch) = self.batch.take() else { return };
         match batch.run(&mut self.later) {
             Progress::Done => {
-                let mut completion = batch.complete();
+                let mut completion = batch.complete(self.time());
                 self.scheduler.end(batch, &mut completion);
                 self.take(completion);
             }
@@ -274,10 +277,11 @@ impl World {
         if batch.calls().chain(self.scheduler.queued()).any(|call| call.reply.is_none()) {
             return;
         }
-        let mut late = self.scheduler.take_timed_out(batch, Duration::from_millis(self.now));
+        let now = Duration::from_millis(self.now);
+        let mut late = self.scheduler.take_timed_out(batch, now);
         late.calls().flat_map(|call| call.reply).for_each(|call| self.fates[call].may_be_refused = true);
         late.refuse(&Error::Internal("late".to_owned()));
-        for mut completion in [batch.complete(), late.complete()] {
+        for mut completion in [batch.complete(now), late.complete(now)] {
             self.scheduler.follow_up(&mut completion);
             self.take(completion);
         }
@@ -287,10 +291,14 @@ impl World {
         if self.later.under_way.is_none()
             && let Some(mut batch) = self.batch.take()
         {
-            let mut completion = batch.complete();
+            let mut completion = batch.complete(self.time());
             self.scheduler.end(batch, &mut completion);
             self.take(completion);
         }
+    }
+
+    fn time(&self) -> Time {
+        Duration::from_millis(self.now)
     }
 
     fn take(&mut self, completion: Completed<usize, Error>) {

@@ -45,7 +45,7 @@ fn table_of(name: &str) -> Table {
     match name {
         "cache" => Table::Cache,
         "dedupe_jobs" | "dedupe_leases" => Table::Jobs,
-        "rate_limits" | "rate_limit_reservations" | "adaptive_state" => Table::Requests,
+        "rate_limits" | "rate_limit_reservations" | "adaptive_state" | "adaptive_totals" => Table::Requests,
         other => panic!("{other}"),
     }
 }

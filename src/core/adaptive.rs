@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::capacity::{self, Activity, Capacity};
-use super::housekeeping::{BOUNDED_ROWS, OldRequests, answer_then};
+use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then, answer_then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
 use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
 use super::rate_limit::{
-    Reservations, admitted, cleanup_old, expire_reservations, names, nth_newest_expiry, release, until_left,
+    Reservations, admit as admit_if_free, cleanup_old, corrections, names, nth_newest_expiry, release, reservation,
+    until_left,
 };
+use super::stamps;
 use super::statements::Statement;
 use super::value::{Millis, Value};
 
@@ -44,6 +46,9 @@ pub trait Divisions: fmt::Debug + Send + Sync {
 
     /// Forgets a resource's, or all.
     fn forget(&self, resource: Option<&str>);
+
+    /// Forgets those that were computed up to a time.
+    fn forget_until(&self, time: Millis);
 }
 
 /// One call on a resource: what it is about and when it was made.
@@ -133,18 +138,41 @@ impl Call {
         OldRequests { resource: self.resource.clone(), before: self.keep_from(), keeps_activity: true }
     }
 
-    fn is_due(&self) -> bool {
+    /// When a new division is due; one that was computed later than now is, since the clock has been set back.
+    fn is_due_at(&self) -> Millis {
         let computed_at = self.divisions.get(&self.resource).map_or(0.0, |(_, at)| at);
-        self.now - computed_at >= self.config.recalculation_interval_ms
+        if computed_at > stamps::latest(self.now, 0.0) {
+            return self.now;
+        }
+        computed_at.min(self.now) + self.config.recalculation_interval_ms
+    }
+
+    fn is_due(&self) -> bool {
+        self.now >= self.is_due_at()
+    }
+
+    /// How long until then: the shares may change. At least 1 ms: the caller may not proceed now.
+    fn until_due(&self) -> Millis {
+        (self.is_due_at() - self.now).max(1.0)
     }
 
     /// Makes the view from the rows of [`usage`](Self::usage) and, if they were asked for,
-    /// [`activity`](Self::activity). `None`: the division is due and the activity is not there.
-    fn view(&self, usage: &StatementResult, activity: Option<&StatementResult>) -> Option<View> {
-        let mut follow_up = Vec::new();
+    /// [`activity`](Self::activity), so many ms after the call. `None`: the division is due and the activity is not there.
+    fn view(&self, usage: &StatementResult, activity: Option<&StatementResult>, waited: Millis) -> Option<View> {
+        let mut follow_up = corrections(&self.resource, usage.number(5), self.limit, self.now, waited);
         let mut entered_high_activity = false;
         let capacity = if self.is_due() {
-            let (read, was_high) = read_activity(activity?);
+            let activity = activity?;
+            let allowed = stamps::latest(self.now, waited);
+            if KEPT_ACTIVITY
+                .into_iter()
+                .filter_map(|column| activity.optional_number(column))
+                .any(|at| at > allowed)
+            {
+                let values = [Value::from(self.resource.as_str()), self.now.into()];
+                follow_up.push(BoundStatement::new(Statement::AdaptiveCorrectActivity, values));
+            }
+            let (read, was_high) = read_activity(activity, self.now);
             let capacity = capacity::divide(&self.config, self.limit.limit, &read, self.now);
             if capacity.high_activity != was_high {
                 entered_high_activity = capacity.high_activity;
@@ -156,9 +184,7 @@ impl Call {
         } else {
             let computed = self.divisions.get(&self.resource).map(|(capacity, _)| capacity);
             let mut capacity = computed.unwrap_or_else(|| Capacity::initial(self.limit.limit));
-            // The limit may have been lowered since.
-            capacity.user_reserved = capacity.user_reserved.min(self.limit.limit);
-            capacity.background_max = capacity.background_max.min(self.limit.limit);
+            capacity.lower_to(self.limit.limit);
             capacity
         };
         let has_old = usage.optional_number(2).is_some_and(|oldest| oldest < self.keep_from());
@@ -185,9 +211,9 @@ impl Call {
         if needed || self.is_due() {
             statements.push(self.activity());
         }
-        Operation::read(statements, move |rows: Results| {
+        Operation::read_timed(statements, move |rows: Results, waited| {
             let nothing = StatementResult::default();
-            match self.view(rows.first().unwrap_or(&nothing), rows.get(1)) {
+            match self.view(rows.first().unwrap_or(&nothing), rows.get(1), waited) {
                 Some(view) => then(&self, view),
                 // The division was dropped between the call and its turn.
                 None => Outcome::Continue(self.read_usage_then(true, then)),
@@ -197,17 +223,22 @@ impl Call {
     }
 }
 
-fn read_activity(result: &StatementResult) -> (Activity, bool) {
-    let latest = |stored: usize, kept: usize| match (result.optional_number(stored), result.optional_number(kept)) {
-        (Some(one), Some(other)) => Some(one.max(other)),
-        (one, other) => one.or(other),
+/// The columns of [`Statement::AdaptiveActivity`] that say when users and background work were last active, as it was kept.
+const KEPT_ACTIVITY: [usize; 2] = [5, 6];
+
+/// The activity, and whether the resource is in high-activity mode.
+fn read_activity(result: &StatementResult, now: Millis) -> (Activity, bool) {
+    let latest = |stored: usize, kept: usize| {
+        let stamps = [stored, kept].into_iter().filter_map(|column| result.optional_number(column));
+        stamps.reduce(f64::max).map(|at| at.min(now))
     };
+    let [user, background] = KEPT_ACTIVITY;
     let activity = Activity {
         recent_user: result.number(0),
         last_third: result.number(1),
         middle_third: result.number(2),
-        last_user_at: latest(3, 5),
-        background_seen: latest(4, 6).is_some(),
+        last_user_at: latest(3, user),
+        background_seen: latest(4, background).is_some(),
     };
     (activity, result.number(7) != 0.0)
 }
@@ -215,7 +246,7 @@ fn read_activity(result: &StatementResult) -> (Activity, bool) {
 /// Answers whether one more request of a class may be made; reserves a slot if `reservations` are on.
 pub fn can_proceed(call: Call, priority: Priority, reservations: Option<&Reservations>) -> Operation {
     if let Some(Reservations { owner, for_ms }) = reservations {
-        let reservation = [Value::from(owner.as_str()), (call.now + for_ms).into()];
+        let reservation = reservation(owner, call.now, *for_ms);
         return admit(call, priority, Statement::AdaptiveReserve, reservation.to_vec());
     }
     call.read_usage_then(false, move |call, mut view| {
@@ -250,8 +281,8 @@ fn admit(call: Call, priority: Priority, statement: Statement, more: Vec<Value>)
         values.extend(more);
         let mut statements = view.follow_up;
         statements.extend(view.old.iter().flat_map(|old| old.removal(BOUNDED_ROWS)));
-        statements.extend([expire_reservations(&call.resource, call.now), BoundStatement::new(statement, values)]);
-        Outcome::Continue(Operation::write(statements, admitted))
+        let statement = BoundStatement::new(statement, values);
+        Outcome::Continue(admit_if_free(call.resource.clone(), call.limit, call.now, statements, statement))
     })
 }
 
@@ -303,28 +334,29 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
             Priority::User => view.capacity.user_reserved,
             Priority::Background => view.capacity.background_max,
         };
-        let until_recalculation = call.config.recalculation_interval_ms;
+        let until_due = call.until_due();
         let class_blocked = !view.class_admits(priority);
-        if class_blocked && (share == 0.0 || view.capacity.background_paused && priority == Priority::Background) {
-            // No expiry frees a slot; only a new division can.
-            return view.answer(Answer::Number(until_recalculation));
-        }
-        let start = call.window_start();
-        let (window_ms, now) = (call.limit.window_ms, call.now);
-        let mut of_class = nth_newest_expiry(&call.resource, start, share, window_ms);
-        of_class.extend([now.into(), priority.as_str().into()]);
-        let of_class = BoundStatement::new(Statement::AdaptiveNthNewestExpiry, of_class);
-        let mut of_all = nth_newest_expiry(&call.resource, start, limit, window_ms);
-        of_all.push(now.into());
-        let of_all = BoundStatement::new(Statement::RateNthNewestExpiryReserved, of_all);
         let total_blocked = view.user + view.background >= limit;
+        // Otherwise only a new division can free a slot.
+        let expiry_frees = share > 0.0 && !(view.capacity.background_paused && priority == Priority::Background);
+        if !total_blocked && !expiry_frees {
+            return view.answer(Answer::Number(until_due));
+        }
+        let (window_ms, now) = (call.limit.window_ms, call.now);
+        let mut of_class = nth_newest_expiry(&call.resource, share, window_ms, now);
+        of_class.push(priority.as_str().into());
+        let of_class = BoundStatement::new(Statement::AdaptiveNthNewestExpiry, of_class);
+        let of_all = nth_newest_expiry(&call.resource, limit, window_ms, now);
+        let of_all = BoundStatement::new(Statement::RateNthNewestExpiryReserved, of_all);
         let View { follow_up, old, .. } = view;
         Outcome::Continue(Operation::read([of_class, of_all], move |rows| {
             let wait = |index: usize| until_left(rows.get(index), now);
-            let class_wait = if class_blocked { wait(0) } else { None };
+            // A share stands in the way until the next division at most.
+            let class_wait = class_blocked
+                .then(|| wait(0).filter(|_| expiry_frees).map_or(until_due, |wait| wait.min(until_due)));
             let total_wait = if total_blocked { wait(1) } else { None };
             let wait = class_wait.into_iter().chain(total_wait).reduce(f64::max);
-            let answer = Answer::Number(wait.unwrap_or(until_recalculation));
+            let answer = Answer::Number(wait.unwrap_or(until_due));
             answer_then(answer, follow_up, old.into_iter().collect())
         }))
     })
@@ -345,7 +377,8 @@ pub fn reset(resource: &str, divisions: Arc<dyn Divisions>) -> Operation {
 
 /// Forgets every request and all activity.
 pub fn clear(divisions: Arc<dyn Divisions>) -> Operation {
-    let statements = [Statement::RateClear, Statement::RateClearReservations, Statement::AdaptiveForgetAll]
+    use Statement as S;
+    let statements = [S::RateClear, S::RateClearReservations, S::AdaptiveForgetAll, S::AdaptiveForgetTotals]
         .map(|statement| BoundStatement::new(statement, []));
     Operation::write(statements, move |_| {
         divisions.forget(None);
@@ -398,13 +431,13 @@ pub fn stats(call: CallOnAll) -> Operation {
 
 fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
     let statements: Vec<BoundStatement> = calls.iter().flat_map(|call| [call.usage(), call.activity()]).collect();
-    Operation::read(statements, move |rows| {
+    Operation::read_timed(statements, move |rows, waited| {
         let unique = calls.len() as f64;
         let (mut user_activity, mut background_used, mut background_max) = (0.0, 0.0, 0.0);
         let (mut follow_up, mut old, mut limited) = (Vec::new(), Vec::new(), Vec::new());
         for (call, read) in calls.into_iter().zip(rows.chunks(2)) {
             let [usage, activity] = read else { break };
-            let Some(view) = call.view(usage, Some(activity)) else {
+            let Some(view) = call.view(usage, Some(activity), waited) else {
                 break;
             };
             user_activity += view.recent_user;
@@ -436,8 +469,24 @@ fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
     .unbounded()
 }
 
-/// Removes the requests of all resources that serve nothing any more.
+/// Removes the requests of all resources that serve nothing any more, and what is kept of resources that have none.
 pub fn cleanup(call: CallOnAll) -> Operation {
-    let now = call.now;
-    cleanup_old(move |resource| call.on(resource).old(), now)
+    let CallOnAll { config, now, .. } = call;
+    // A new one is due.
+    call.divisions.forget_until(now - config.recalculation_interval_ms);
+    let before = now - config.monitoring_window_ms.max(config.sustained_inactivity_threshold_ms);
+    let then: Then = Box::new(move || Outcome::Continue(forget_unused(before)));
+    cleanup_old(move |resource| call.on(resource).old(), now, then)
+}
+
+/// Forgets the resources without requests and reservations that were last active before a time. How often they entered
+/// high-activity mode still counts.
+fn forget_unused(before: Millis) -> Operation {
+    let page = |from| BoundStatement::new(Statement::AdaptiveResourcesFrom, [from]);
+    let remove = move |first: Value, last: Value| {
+        [Statement::AdaptiveKeepTotals, Statement::AdaptiveForgetUnused]
+            .map(|statement| BoundStatement::new(statement, [first.clone(), last.clone(), before.into()]))
+            .to_vec()
+    };
+    housekeeping::walk(Value::from(""), page, remove, housekeeping::next_text, housekeeping::done())
 }

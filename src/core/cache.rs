@@ -1,8 +1,9 @@
 //! The response cache (docs/api.md, "SQLiteCacheStore").
 
 use super::codec;
-use super::housekeeping;
+use super::housekeeping::{self, Then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome};
+use super::stamps;
 use super::statements::Statement;
 use super::value::{Millis, Value};
 
@@ -69,9 +70,34 @@ pub fn stats(now: Millis) -> Operation {
     .unbounded()
 }
 
-/// Removes the entries that have expired.
+/// Removes the entries that have expired, and those that were created later than now: all are looked at.
 pub fn cleanup(now: Millis) -> Operation {
+    remove_expired(now, Box::new(move || Outcome::Continue(remove_later(now))))
+}
+
+/// Removes the entries that have expired.
+pub fn remove_expired(now: Millis, then: Then) -> Operation {
     let find = BoundStatement::new(Statement::CacheExpired, [Value::from(now)]);
     let remove = move |key: &Value| BoundStatement::new(Statement::CacheRemoveExpired, [key.clone(), now.into()]);
-    housekeeping::remove_found(find, remove, false, housekeeping::done())
+    housekeeping::remove_found(find, remove, false, then)
+}
+
+/// Removes the entries that were created later than now, which would be served for longer than they were stored for. Those that
+/// never expire stay.
+fn remove_later(now: Millis) -> Operation {
+    Operation::read_timed([], move |_, waited| {
+        let latest = stamps::latest(now, waited);
+        let page = |after| BoundStatement::new(Statement::CacheEntriesAfter, [after]);
+        let remove =
+            move |after, last| vec![BoundStatement::new(Statement::CacheRemoveLater, [after, last, latest.into()])];
+        Outcome::Continue(housekeeping::walk(
+            Value::Integer(i64::MIN),
+            page,
+            remove,
+            |last| last,
+            housekeeping::done(),
+        ))
+    })
+    .unbounded()
+    .continuing()
 }

@@ -79,6 +79,19 @@ impl Capacity {
         }
     }
 
+    /// The limit may have been lowered since the division: both shares shrink alike, so that together they stay within it.
+    pub fn lower_to(&mut self, limit: f64) {
+        let whole = self.user_reserved + self.background_max;
+        if whole > limit && limit.is_finite() {
+            self.user_reserved = if whole.is_finite() {
+                (self.user_reserved / whole * limit).floor()
+            } else {
+                (limit * 0.3).floor()
+            };
+            self.background_max = limit - self.user_reserved;
+        }
+    }
+
     /// The division of a resource that has none computed while one is not yet due.
     pub fn initial(limit: f64) -> Self {
         Capacity {

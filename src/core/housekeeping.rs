@@ -5,11 +5,8 @@
 use std::collections::VecDeque;
 
 use super::operation::{Answer, BoundStatement, Operation, Outcome, Results, StatementResult, Statements};
-use super::statements::{PAGE_RESOURCES, STEP_ROWS, Statement};
+use super::statements::{PAGE_RESOURCES, STEP_BYTES, STEP_ROWS, Statement};
 use super::value::{Millis, Value};
-
-/// The most bytes one step removes, unless they are of a single row.
-const STEP_BYTES: f64 = (4 << 20) as f64;
 
 /// The most old requests that are removed along with a call that has met them: a handful of pages.
 pub const BOUNDED_ROWS: f64 = 100.0;
@@ -51,11 +48,11 @@ pub fn remove_found(
 }
 
 /// Goes through a table by its key. `page` makes the statement that answers the last key of the next [`STEP_ROWS`] rows
-/// from a key on, `remove` the one that removes what is to go between two keys; `next` is the key after one.
+/// from a key on, `remove` those that remove what is to go between two keys; `next` is the key after one.
 pub fn walk(
     from: Value,
     page: fn(Value) -> BoundStatement,
-    remove: impl Fn(Value, Value) -> BoundStatement + Send + 'static,
+    remove: impl Fn(Value, Value) -> Vec<BoundStatement> + Send + 'static,
     next: fn(Value) -> Value,
     then: Then,
 ) -> Operation {
@@ -70,7 +67,7 @@ pub fn walk(
         let removal = remove(from, last);
         let go_on =
             move |_| if has_next { Outcome::Continue(walk(after, page, remove, next, then)) } else { then() };
-        Outcome::Continue(Operation::write([removal], go_on).unbounded())
+        Outcome::Continue(Operation::write(removal, go_on).unbounded())
     })
     .unbounded()
     .continuing()
@@ -197,7 +194,7 @@ fn in_steps(removals: impl Iterator<Item = (Vec<BoundStatement>, f64, f64)>) -> 
     let (mut rows, mut bytes) = (0.0, 0.0);
     for (statements, adds_rows, adds_bytes) in removals {
         match steps.back_mut() {
-            Some(step) if rows + adds_rows <= STEP_ROWS as f64 && bytes + adds_bytes <= STEP_BYTES => {
+            Some(step) if rows + adds_rows <= STEP_ROWS as f64 && bytes + adds_bytes <= STEP_BYTES as f64 => {
                 step.extend(statements);
             }
             _ => {

@@ -19,5 +19,6 @@ pub mod options;
 pub mod query_cache;
 pub mod rate_limit;
 pub mod schema;
+pub mod stamps;
 pub mod statements;
 pub mod value;

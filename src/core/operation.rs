@@ -87,8 +87,8 @@ pub enum Cost {
     Unbounded,
 }
 
-/// Turns what the statements gave into what the call answers.
-pub type Completion = Box<dyn FnOnce(Results) -> Outcome + Send>;
+/// Turns what the statements gave into what the call answers, given how many ms after the call that is.
+pub type Completion = Box<dyn FnOnce(Results, Millis) -> Outcome + Send>;
 
 /// A call on a store as data: statements to be run in order and atomically, and the completion that reads their rows.
 ///
@@ -135,6 +135,14 @@ impl Operation {
         statements: impl IntoIterator<Item = BoundStatement>,
         completion: impl FnOnce(Results) -> Outcome + Send + 'static,
     ) -> Self {
+        Self::read_timed(statements, |rows, _| completion(rows))
+    }
+
+    /// The same, where the completion asks how many ms after the call that is.
+    pub fn read_timed(
+        statements: impl IntoIterator<Item = BoundStatement>,
+        completion: impl FnOnce(Results, Millis) -> Outcome + Send + 'static,
+    ) -> Self {
         Self::new(true, statements, Box::new(completion))
     }
 
@@ -142,6 +150,14 @@ impl Operation {
     pub fn write(
         statements: impl IntoIterator<Item = BoundStatement>,
         completion: impl FnOnce(Results) -> Outcome + Send + 'static,
+    ) -> Self {
+        Self::write_timed(statements, |rows, _| completion(rows))
+    }
+
+    /// The same, where the completion asks how many ms after the call that is.
+    pub fn write_timed(
+        statements: impl IntoIterator<Item = BoundStatement>,
+        completion: impl FnOnce(Results, Millis) -> Outcome + Send + 'static,
     ) -> Self {
         Self::new(false, statements, Box::new(completion))
     }

@@ -60,14 +60,15 @@ fn class_of(priority: &Value) -> Option<Class> {
 struct Window {
     counts: [i64; 2],
     oldest: Option<Millis>,
+    newest: Option<Millis>,
     /// When they were counted. A clock that is set back makes reservations count again that had expired.
     counted_at: Millis,
 }
 
 impl Window {
-    fn new(counts: [f64; 2], oldest: Option<Millis>, now: &Value) -> Self {
+    fn new(counts: [f64; 2], oldest: Option<Millis>, newest: Option<Millis>, now: &Value) -> Self {
         let counted_at = now.number().unwrap_or(Millis::INFINITY);
-        Window { counts: counts.map(|count| count as i64), oldest, counted_at }
+        Window { counts: counts.map(|count| count as i64), oldest, newest, counted_at }
     }
 
     /// Whether the count is what it was for a window that starts at `start`, at the time `now`.
@@ -99,10 +100,12 @@ impl Windows {
         if let Some(window) = self.0.get_mut(resource) {
             let at = at.number();
             class.into_iter().for_each(|class| window.counts[class] += 1);
-            window.oldest = match (window.oldest, at) {
-                (Some(oldest), Some(at)) => Some(oldest.min(at)),
-                (oldest, at) => oldest.or(at),
+            let of_both = |one: Option<Millis>, of: fn(Millis, Millis) -> Millis| match (one, at) {
+                (Some(one), Some(at)) => Some(of(one, at)),
+                (one, at) => one.or(at),
             };
+            window.oldest = of_both(window.oldest, Millis::min);
+            window.newest = of_both(window.newest, Millis::max);
         }
     }
 }
@@ -148,13 +151,15 @@ impl QueryCache {
                 None => StatementResult::default(),
             }),
             (Statement::RateUsage, [Value::Text(resource), start, now]) => {
-                let Window { counts: [all, _], oldest, .. } = self.plain.get(resource, start, now)?;
-                Some(row([Value::Integer(*all), Value::from(*oldest), Value::Integer(0)]))
+                let Window { counts: [all, _], oldest, newest, .. } = self.plain.get(resource, start, now)?;
+                let [all, none] = [*all, 0].map(Value::Integer);
+                Some(row([all, Value::from(*oldest), none, Value::from(*newest)]))
             }
             (Statement::AdaptiveUsage, [Value::Text(resource), start, now]) => {
-                let Window { counts: [user, background], oldest, .. } = self.adaptive.get(resource, start, now)?;
+                let Window { counts: [user, background], oldest, newest, .. } =
+                    self.adaptive.get(resource, start, now)?;
                 let [user, background, none] = [*user, *background, 0].map(Value::Integer);
-                Some(row([user, background, Value::from(*oldest), none.clone(), none]))
+                Some(row([user, background, Value::from(*oldest), none.clone(), none, Value::from(*newest)]))
             }
             _ => None,
         }
@@ -174,13 +179,15 @@ impl QueryCache {
                 Some(_) => {}
             },
             (Statement::RateUsage, [Value::Text(resource), start, now]) if rows.number(2) == 0.0 => {
-                let window = Window::new([rows.number(0), 0.0], rows.optional_number(1), now);
+                let counts = [rows.number(0), 0.0];
+                let window = Window::new(counts, rows.optional_number(1), rows.optional_number(3), now);
                 self.plain.insert(resource, window, start, now);
             }
             (Statement::AdaptiveUsage, [Value::Text(resource), start, now])
                 if rows.number(3) + rows.number(4) == 0.0 =>
             {
-                let window = Window::new([rows.number(0), rows.number(1)], rows.optional_number(2), now);
+                let counts = [rows.number(0), rows.number(1)];
+                let window = Window::new(counts, rows.optional_number(2), rows.optional_number(5), now);
                 self.adaptive.insert(resource, window, start, now);
             }
             _ => {}
@@ -220,6 +227,8 @@ impl QueryCache {
                 | S::RateExpireReservations
                 | S::RateResetReservations
                 | S::RateDeleteBefore
+                | S::RateCorrect
+                | S::RateCorrectReservations
                 | S::RateReset,
                 [Value::Text(resource), ..],
             ) => {

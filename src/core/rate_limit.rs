@@ -5,7 +5,8 @@
 use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then, answer_then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
 use super::options::{RateLimitConfig, ResourceConfigs};
-use super::statements::Statement;
+use super::stamps;
+use super::statements::{STEP_ROWS, Statement};
 use super::value::{Millis, Value};
 
 /// One call on a resource.
@@ -31,15 +32,18 @@ struct Usage {
     recorded: f64,
     reserved: f64,
     oldest: Option<Millis>,
+    /// What corrects stamps that are later than now, if there are some.
+    corrections: Vec<BoundStatement>,
 }
 
 impl Usage {
-    fn read(result: Option<&StatementResult>) -> Self {
+    fn read(call: &Call, result: Option<&StatementResult>, waited: Millis) -> Self {
         let number = |column| result.map_or(0.0, |result| result.number(column));
         Usage {
             recorded: number(0),
             oldest: result.and_then(|result| result.optional_number(1)),
             reserved: number(2),
+            corrections: corrections(&call.resource, number(3), call.limit, call.now, waited),
         }
     }
 
@@ -71,16 +75,17 @@ impl Call {
         OldRequests { resource: self.resource.clone(), before: self.window_start(), keeps_activity: false }
     }
 
-    /// The answer, and then the removal of what has left the window.
-    fn answer(&self, usage: &Usage, answer: Answer) -> Outcome {
-        answer_then(answer, Vec::new(), self.has_old(usage).then(|| self.old()).into_iter().collect())
+    /// The answer, and then the correction of stamps and the removal of what has left the window.
+    fn answer(&self, usage: Usage, answer: Answer) -> Outcome {
+        let old = self.has_old(&usage).then(|| self.old());
+        answer_then(answer, usage.corrections, old.into_iter().collect())
     }
 
     fn read_usage_then(self, answer: impl FnOnce(&Call, &Usage) -> Answer + Send + 'static) -> Operation {
-        Operation::read([self.usage()], move |rows| {
-            let usage = Usage::read(rows.first());
+        Operation::read_timed([self.usage()], move |rows, waited| {
+            let usage = Usage::read(&self, rows.first(), waited);
             let answer = answer(&self, &usage);
-            self.answer(&usage, answer)
+            self.answer(usage, answer)
         })
     }
 
@@ -90,21 +95,52 @@ impl Call {
     }
 
     /// Runs such a statement, having removed what no longer counts.
-    fn admit(&self, statement: BoundStatement) -> Operation {
-        let mut statements = self.old().removal(BOUNDED_ROWS);
-        statements.extend([expire_reservations(&self.resource, self.now), statement]);
-        Operation::write(statements, admitted)
+    fn admit(self, statement: BoundStatement) -> Operation {
+        admit(self.resource.clone(), self.limit, self.now, self.old().removal(BOUNDED_ROWS), statement)
     }
 }
 
-/// The statement that removes a resource's expired reservations.
-pub(super) fn expire_reservations(resource: &str, now: Millis) -> BoundStatement {
-    BoundStatement::new(Statement::RateExpireReservations, [Value::from(resource), now.into()])
+/// Runs a statement that records or reserves if a slot is free, after others, and answers whether it did so. Corrects stamps
+/// that are later than now.
+pub(super) fn admit(
+    resource: String,
+    limit: RateLimitConfig,
+    now: Millis,
+    first: Vec<BoundStatement>,
+    statement: BoundStatement,
+) -> Operation {
+    let name = || Value::from(resource.as_str());
+    let latest = BoundStatement::new(Statement::RateLatest, [name(), (now - limit.window_ms).into(), now.into()]);
+    let expire = BoundStatement::new(Statement::RateExpireReservations, [name(), now.into()]);
+    let mut statements = vec![latest];
+    statements.extend(first);
+    statements.extend([expire, statement]);
+    Operation::write_timed(statements, move |rows, waited| {
+        let admitted = rows.last().is_some_and(|result| result.first().is_some());
+        let latest = rows.first().map_or(0.0, |result| result.number(0));
+        let corrections = corrections(&resource, latest, limit, now, waited);
+        answer_then(Answer::Bool(admitted), corrections, Vec::new())
+    })
 }
 
-/// Answers whether the statement that records or reserves, the last, did so.
-pub(super) fn admitted(rows: Results) -> Outcome {
-    Outcome::Answer(Answer::Bool(rows.last().is_some_and(|result| result.first().is_some())))
+/// The statements that correct what is stored of a resource, given the latest of its stamps.
+pub(super) fn corrections(
+    resource: &str,
+    latest: Millis,
+    limit: RateLimitConfig,
+    now: Millis,
+    waited: Millis,
+) -> Vec<BoundStatement> {
+    let allowed = stamps::latest(now, waited);
+    if latest <= allowed {
+        return Vec::new();
+    }
+    let values = || [Value::from(resource), now.into(), allowed.into()];
+    let reservations = values().into_iter().chain([limit.window_ms.into()]);
+    vec![
+        BoundStatement::new(Statement::RateCorrect, values()),
+        BoundStatement::new(Statement::RateCorrectReservations, reservations),
+    ]
 }
 
 /// Answers whether one more request may be made; reserves a slot if `reservations` are on.
@@ -113,13 +149,19 @@ pub fn can_proceed(call: Call, reservations: Option<&Reservations>) -> Operation
         return call.read_usage_then(|call, usage| Answer::Bool(usage.count() < call.limit.limit));
     };
     let mut values = call.admission();
-    values.extend([Value::from(owner.as_str()), (call.now + for_ms).into()]);
+    values.extend(reservation(owner, call.now, *for_ms));
     call.admit(BoundStatement::new(Statement::RateReserve, values))
 }
 
+/// The last parameters of a statement that reserves: for whom, until when, since when.
+pub(super) fn reservation(owner: &str, now: Millis, for_ms: Millis) -> [Value; 3] {
+    [owner.into(), (now + for_ms).into(), now.into()]
+}
+
 /// Records a request if one more may be made, in one step; answers whether it did.
-pub fn acquire(call: &Call) -> Operation {
-    call.admit(BoundStatement::new(Statement::RateAcquire, call.admission()))
+pub fn acquire(call: Call) -> Operation {
+    let statement = BoundStatement::new(Statement::RateAcquire, call.admission());
+    call.admit(statement)
 }
 
 /// The statement that releases the oldest reservation.
@@ -150,9 +192,9 @@ pub fn status(call: Call) -> Operation {
 }
 
 /// The parameters of a statement that finds when a count gets below `limit`: when the `limit`th newest leaves.
-pub(super) fn nth_newest_expiry(resource: &str, start: Millis, limit: f64, window_ms: Millis) -> Vec<Value> {
+pub(super) fn nth_newest_expiry(resource: &str, limit: f64, window_ms: Millis, now: Millis) -> Vec<Value> {
     let offset = Value::Integer((limit.ceil() - 1.0).max(0.0) as i64);
-    vec![Value::from(resource), start.into(), offset, window_ms.into()]
+    vec![Value::from(resource), (now - window_ms).into(), offset, window_ms.into(), now.into()]
 }
 
 /// How long until then; `None` if there is no such request. At least 1 ms: the caller may not proceed now.
@@ -166,21 +208,20 @@ pub fn wait_time(call: Call) -> Operation {
     if limit == 0.0 {
         return Operation::read([], move |_| Outcome::Answer(Answer::Number(window_ms)));
     }
-    Operation::read([call.usage()], move |rows| {
-        let usage = Usage::read(rows.first());
+    Operation::read_timed([call.usage()], move |rows, waited| {
+        let usage = Usage::read(&call, rows.first(), waited);
         if usage.count() < limit {
-            return call.answer(&usage, Answer::Number(0.0));
+            return call.answer(usage, Answer::Number(0.0));
         }
-        let mut values = nth_newest_expiry(&call.resource, call.window_start(), limit, window_ms);
+        let values = nth_newest_expiry(&call.resource, limit, window_ms, call.now);
         let statement = if usage.reserved > 0.0 {
-            values.push(call.now.into());
             Statement::RateNthNewestExpiryReserved
         } else {
             Statement::RateNthNewestExpiry
         };
         Outcome::Continue(Operation::read([BoundStatement::new(statement, values)], move |rows| {
             let wait = until_left(rows.first(), call.now).unwrap_or(0.0);
-            call.answer(&usage, Answer::Number(wait))
+            call.answer(usage, Answer::Number(wait))
         }))
     })
     .continuing()
@@ -226,43 +267,69 @@ fn call_on(resource: String, configs: &ResourceConfigs, now: Millis) -> Call {
 
 fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
     let statements: Vec<BoundStatement> = calls.iter().map(Call::usage).collect();
-    Operation::read(statements, move |rows| {
+    Operation::read_timed(statements, move |rows, waited| {
         let unique = calls.len() as f64;
-        let (mut old, mut limited) = (Vec::new(), Vec::new());
+        let (mut corrections, mut old, mut limited) = (Vec::new(), Vec::new(), Vec::new());
         for (call, result) in calls.into_iter().zip(&rows) {
-            let usage = Usage::read(Some(result));
+            let usage = Usage::read(&call, Some(result), waited);
             if call.has_old(&usage) {
                 old.push(call.old());
             }
             if usage.count() >= call.limit.limit {
                 limited.push(call.resource);
             }
+            corrections.extend(usage.corrections);
         }
         let answer = Answer::Record(vec![
             ("totalRequests", Field::Number(total)),
             ("uniqueResources", Field::Number(unique)),
             ("rateLimitedResources", Field::List(limited)),
         ]);
-        answer_then(answer, Vec::new(), old)
+        answer_then(answer, corrections, old)
     })
     .unbounded()
 }
 
 /// Removes expired reservations.
-fn expire_all_reservations(now: Millis) -> Operation {
+fn expire_all_reservations(now: Millis, then: Then) -> Operation {
     let page = |after| BoundStatement::new(Statement::RateReservationsAfter, [after]);
-    let remove =
-        move |after, last| BoundStatement::new(Statement::RateExpireAllReservations, [after, last, now.into()]);
-    housekeeping::walk(Value::Integer(i64::MIN), page, remove, |last| last, housekeeping::done())
+    let remove = move |after, last| {
+        vec![BoundStatement::new(Statement::RateExpireAllReservations, [after, last, now.into()])]
+    };
+    housekeeping::walk(Value::Integer(i64::MIN), page, remove, |last| last, then)
+}
+
+/// Corrects all stamps that are later than now.
+fn correct_all(now: Millis, then: Then) -> Operation {
+    Operation::read_timed([BoundStatement::new(Statement::RateLatestOfAll, [])], move |rows, waited| {
+        let latest = stamps::latest(now, waited);
+        if rows.first().is_none_or(|result| result.number(0) <= latest) {
+            return then();
+        }
+        let statements = [Statement::RateCorrectAll, Statement::RateCorrectAllReservations];
+        let statements = statements.map(|statement| BoundStatement::new(statement, [now, latest].map(Value::from)));
+        let go_on = move |rows: Results| {
+            let may_be_more = rows.iter().any(|result| result.changes >= STEP_ROWS);
+            if may_be_more { Outcome::Continue(correct_all(now, then)) } else { then() }
+        };
+        Outcome::Continue(Operation::write(statements, go_on).unbounded().continuing())
+    })
+    .unbounded()
+    .continuing()
 }
 
 /// Removes the requests that are `old`, of all resources, and expired reservations.
-pub(super) fn cleanup_old(old: impl Fn(String) -> OldRequests + Send + 'static, now: Millis) -> Operation {
-    let then: Then = Box::new(move || Outcome::Continue(expire_all_reservations(now)));
+pub(super) fn cleanup_old(
+    old: impl Fn(String) -> OldRequests + Send + 'static,
+    now: Millis,
+    then: Then,
+) -> Operation {
+    let then: Then = Box::new(move || Outcome::Continue(correct_all(now, then)));
+    let then: Then = Box::new(move || Outcome::Continue(expire_all_reservations(now, then)));
     housekeeping::remove_all_old(Value::from(""), old, then)
 }
 
 /// Removes what has left the windows of all resources.
 pub fn cleanup(configs: ResourceConfigs, now: Millis) -> Operation {
-    cleanup_old(move |resource| call_on(resource, &configs, now).old(), now)
+    cleanup_old(move |resource| call_on(resource, &configs, now).old(), now, housekeeping::done())
 }

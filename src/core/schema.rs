@@ -64,8 +64,6 @@ CREATE TABLE IF NOT EXISTS rate_limits (
 );
 ";
 
-const RATE_LIMIT_ADD_PRIORITY: &str = "ALTER TABLE rate_limits ADD COLUMN priority TEXT DEFAULT 'background';";
-
 // The third index is ours: it counts a window without touching the table. So is the table of slots that a
 // `canProceed` reserves for a `record` to come.
 const RATE_LIMIT_INDEXES: &str = "
@@ -77,14 +75,16 @@ CREATE TABLE IF NOT EXISTS rate_limit_reservations (
   resource TEXT NOT NULL,
   priority TEXT,
   owner TEXT NOT NULL,
-  expires_at INTEGER NOT NULL
+  expires_at INTEGER NOT NULL,
+  reserved_at INTEGER
 );
 CREATE INDEX IF NOT EXISTS idx_rate_limit_reservations_resource
   ON rate_limit_reservations(resource, expires_at);
 ";
 
 // `adaptive_state` is ours. It keeps what deleting old rows of `rate_limits` would lose: when each class was last
-// active, whether the resource is in high-activity mode, and how often it entered it.
+// active, whether the resource is in high-activity mode, and how often it entered it. `adaptive_totals` keeps how often resources
+// did that are gone.
 const ADAPTIVE_DDL: &str = "
 CREATE INDEX IF NOT EXISTS idx_rate_limit_resource_priority_timestamp
   ON rate_limits(resource, priority, timestamp);
@@ -95,7 +95,48 @@ CREATE TABLE IF NOT EXISTS adaptive_state (
   high_activity INTEGER NOT NULL DEFAULT 0,
   activations INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS adaptive_totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 ";
+
+/// A column that older versions' tables lack.
+struct AddedColumn {
+    table: &'static str,
+    name: &'static str,
+    definition: &'static str,
+}
+
+/// Of the oldest versions of 0.x.
+const PRIORITY: AddedColumn =
+    AddedColumn { table: "rate_limits", name: "priority", definition: "TEXT DEFAULT 'background'" };
+
+/// When a slot was reserved. NULL in rows of 0.3.0.
+const RESERVED_AT: AddedColumn =
+    AddedColumn { table: "rate_limit_reservations", name: "reserved_at", definition: "INTEGER" };
+
+/// The columns that a store's tables may lack.
+fn added_columns(kind: StoreKind) -> &'static [AddedColumn] {
+    match kind {
+        StoreKind::Cache | StoreKind::Dedupe => &[],
+        StoreKind::RateLimit => &[RESERVED_AT],
+        StoreKind::Adaptive => &[PRIORITY, RESERVED_AT],
+    }
+}
+
+impl AddedColumn {
+    fn is_there(&self, connection: &mut dyn SchemaConnection) -> Result<bool> {
+        let columns = connection.query(&format!("SELECT name AS c0 FROM pragma_table_info('{}')", self.table))?;
+        Ok(columns.iter().any(|row| row.first().and_then(Value::text) == Some(self.name)))
+    }
+
+    /// Adds it where it is missing and its table there.
+    fn add(&self, connection: &mut dyn SchemaConnection) -> Result<()> {
+        if self.is_there(connection)? {
+            return Ok(());
+        }
+        let Self { table, name, definition } = self;
+        connection.execute_script(&format!("ALTER TABLE {table} ADD COLUMN {name} {definition};"))
+    }
+}
 
 /// Names that are present once the schema of a store is complete.
 fn expected_names(kind: StoreKind) -> &'static [&'static str] {
@@ -119,6 +160,7 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
             "idx_rate_limit_reservations_resource",
             "idx_rate_limit_resource_priority_timestamp",
             "adaptive_state",
+            "adaptive_totals",
         ],
     }
 }
@@ -130,16 +172,18 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
 pub fn is_complete(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<bool> {
     let rows = connection.query("SELECT name AS c0 FROM sqlite_schema WHERE type IN ('table', 'index')")?;
     let has = |name: &str| rows.iter().any(|row| row.first().and_then(Value::text) == Some(name));
-    Ok(expected_names(kind).iter().all(|name| has(name))
-        && (kind != StoreKind::Adaptive || has_priority(connection)?))
+    if !expected_names(kind).iter().all(|name| has(name)) {
+        return Ok(false);
+    }
+    for column in added_columns(kind) {
+        if !column.is_there(connection)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
-fn has_priority(connection: &mut dyn SchemaConnection) -> Result<bool> {
-    let columns = connection.query("SELECT name AS c0 FROM pragma_table_info('rate_limits')")?;
-    Ok(columns.iter().any(|row| row.first().and_then(Value::text) == Some("priority")))
-}
-
-/// Makes what is missing of a store's tables and indexes, and brings a legacy `rate_limits` up to date. To be run
+/// Makes what is missing of a store's tables, columns and indexes. To be run
 /// inside one write transaction: it looks before it alters.
 pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<()> {
     match kind {
@@ -147,14 +191,14 @@ pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<
         StoreKind::Dedupe => connection.execute_script(DEDUPE_DDL),
         StoreKind::RateLimit => {
             connection.execute_script(RATE_LIMIT_TABLE_PLAIN)?;
-            connection.execute_script(RATE_LIMIT_INDEXES)
+            connection.execute_script(RATE_LIMIT_INDEXES)?;
+            RESERVED_AT.add(connection)
         }
         StoreKind::Adaptive => {
             connection.execute_script(RATE_LIMIT_TABLE_ADAPTIVE)?;
-            if !has_priority(connection)? {
-                connection.execute_script(RATE_LIMIT_ADD_PRIORITY)?;
-            }
+            PRIORITY.add(connection)?;
             connection.execute_script(RATE_LIMIT_INDEXES)?;
+            RESERVED_AT.add(connection)?;
             connection.execute_script(ADAPTIVE_DDL)
         }
     }

@@ -5,6 +5,9 @@ use super::error::StoreKind;
 /// The most rows one step of housekeeping finds or removes; the statements have it in their texts.
 pub const STEP_ROWS: u64 = 500;
 
+/// The most bytes one step removes, unless they are of a single row.
+pub const STEP_BYTES: u64 = 4 << 20;
+
 /// How many resources [`Statement::RateResourcesFrom`] answers at a time.
 pub const PAGE_RESOURCES: usize = 200;
 
@@ -53,6 +56,34 @@ macro_rules! claim {
               WHERE dedupe_leases.job_id IS NOT NULL OR dedupe_leases.expires_at <= ?4
             RETURNING 1 AS c0"
         )
+    };
+}
+
+/// The latest stamp of a resource's requests and reservations, given its name `of`, the `start` of the window and `now`. A
+/// reservation that does not say when it was made is taken for as long as the window.
+macro_rules! latest_stamp {
+    () => {
+        "MAX(COALESCE((SELECT MAX(timestamp) FROM rate_limits WHERE resource = of), 0),
+            COALESCE((SELECT MAX(COALESCE(reserved_at, expires_at - (now - start)))
+              FROM rate_limit_reservations WHERE resource = of), 0))"
+    };
+}
+
+/// When a reservation expires, given the window's length (`?4`) and now (`?5`): one that was made later than now, after its own
+/// length from now.
+macro_rules! reservation_expiry {
+    () => {
+        "expires_at - MAX(0, COALESCE(reserved_at, expires_at - ?4) - ?5)"
+    };
+}
+
+/// Which rows of `adaptive_state` between two names (`?1`, `?2`) are of resources that nobody has used since a time (`?3`).
+macro_rules! unused_resources {
+    () => {
+        "resource >= ?1 AND resource <= ?2
+          AND COALESCE(last_user_at < ?3, 1) AND COALESCE(last_background_at < ?3, 1)
+          AND NOT EXISTS (SELECT 1 FROM rate_limits r WHERE r.resource = adaptive_state.resource)
+          AND NOT EXISTS (SELECT 1 FROM rate_limit_reservations r WHERE r.resource = adaptive_state.resource)"
     };
 }
 
@@ -194,6 +225,15 @@ statements! {
           (SELECT COUNT(*) FROM cache WHERE expires_at < ?1) AS c1,
           (SELECT page_count FROM pragma_page_count()) AS c2,
           (SELECT page_size FROM pragma_page_size()) AS c3";
+    /// The last of the next entries, after one, that a step may remove. Parameters: its key.
+    CacheEntriesAfter(1, Cache Tidies all) = "SELECT MAX(key) AS c0 FROM (
+          SELECT key, SUM(bytes) OVER (ORDER BY key) - bytes AS before FROM (
+            SELECT rowid AS key, length(value) AS bytes FROM cache WHERE rowid > ?1 ORDER BY rowid LIMIT 500))
+        WHERE before < 4194304";
+    /// Remove entries that were created later than a time, unless they expire after the last `Date` there is. Parameters: the key
+    /// they come after, the last one's, that time.
+    CacheRemoveLater(0, Cache Tidies all) = "DELETE FROM cache
+        WHERE rowid > ?1 AND rowid <= ?2 AND created_at > ?3 AND expires_at <= 8640000000000000";
     /// The keys and sizes of some of the expired entries. Parameters: now.
     CacheExpired(2, Cache Tidies all) = "SELECT rowid AS c0, length(value) AS c1 FROM cache WHERE expires_at < ?1
         ORDER BY expires_at LIMIT 500";
@@ -297,28 +337,54 @@ statements! {
     /// Remove every lease and claim.
     DedupeClearLeases(0, Jobs Writes all) = "DELETE FROM dedupe_leases";
 
-    /// Requests in a window, when the oldest of all was made, and reserved slots. Parameters: resource, window start, now.
-    RateUsage(3, Requests Reads 0) = "SELECT
+    /// Requests in a window, when the oldest of all was made, reserved slots, and the latest stamp. Parameters: resource,
+    /// window start, now.
+    RateUsage(4, Requests Reads 0) = concat!("SELECT
           (SELECT COUNT(*) FROM rate_limits WHERE resource = of AND timestamp >= start) AS c0,
           (SELECT MIN(timestamp) FROM rate_limits WHERE resource = of) AS c1,
-          (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = of AND expires_at > now) AS c2
-        FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)";
-    /// When the nth newest request in a window leaves it. Parameters: resource, window start, n - 1, window length.
-    RateNthNewestExpiry(1, Requests Reads 0) = "SELECT timestamp + ?4 AS c0 FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
-        ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
-    /// The same, of requests and reserved slots. Parameters: as above, and now.
-    RateNthNewestExpiryReserved(1, Requests Reads 0) = "SELECT at AS c0 FROM (
-          SELECT timestamp + ?4 AS at FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
-          UNION ALL SELECT expires_at FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?5)
-        ORDER BY at DESC LIMIT 1 OFFSET ?3";
+          (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = of AND expires_at > now) AS c2,
+          ", latest_stamp!(), " AS c3
+        FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)");
+    /// The latest stamp. Parameters: resource, window start, now.
+    RateLatest(1, Requests Reads 0) =
+        concat!("SELECT ", latest_stamp!(), " AS c0 FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)");
+    /// The latest stamp of all resources.
+    RateLatestOfAll(1, Requests Tidies all) = "SELECT MAX(COALESCE((SELECT MAX(timestamp) FROM rate_limits), 0),
+          COALESCE((SELECT MAX(reserved_at) FROM rate_limit_reservations), 0)) AS c0";
+    /// Correct a resource's requests later than a time to now. Parameters: resource, now, that time.
+    RateCorrect(0, Requests Tidies 0) = "UPDATE rate_limits SET timestamp = ?2 WHERE id IN (
+          SELECT id FROM rate_limits WHERE resource = ?1 AND timestamp > ?3 LIMIT 500)";
+    /// Correct a resource's reservations that were made later than a time. Parameters: resource, now, that time, window
+    /// length.
+    RateCorrectReservations(0, Requests Tidies 0) = "UPDATE rate_limit_reservations SET
+          expires_at = CASE WHEN reserved_at IS NULL THEN ?4 ELSE expires_at - reserved_at END + ?2, reserved_at = ?2
+        WHERE id IN (SELECT id FROM rate_limit_reservations
+          WHERE resource = ?1 AND COALESCE(reserved_at, expires_at - ?4) > ?3 LIMIT 500)";
+    /// Correct requests later than a time to now. Parameters: now, that time.
+    RateCorrectAll(0, Requests Tidies all) = "UPDATE rate_limits SET timestamp = ?1 WHERE id IN (
+          SELECT id FROM rate_limits WHERE timestamp > ?2 LIMIT 500)";
+    /// Correct reservations that were made later than a time. Parameters: now, that time.
+    RateCorrectAllReservations(0, Requests Tidies all) = "UPDATE rate_limit_reservations
+        SET expires_at = expires_at - reserved_at + ?1, reserved_at = ?1
+        WHERE id IN (SELECT id FROM rate_limit_reservations WHERE reserved_at > ?2 LIMIT 500)";
+    /// When the nth newest request in a window leaves it. Parameters: resource, window start, n - 1, window length, now.
+    RateNthNewestExpiry(1, Requests Reads 0) = "SELECT MIN(timestamp, ?5) + ?4 AS c0 FROM rate_limits
+        WHERE resource = ?1 AND timestamp >= ?2 ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
+    /// The same, of requests and reserved slots. Parameters: as above.
+    RateNthNewestExpiryReserved(1, Requests Reads 0) = concat!("SELECT at AS c0 FROM (
+          SELECT MIN(timestamp, ?5) + ?4 AS at FROM rate_limits WHERE resource = ?1 AND timestamp >= ?2
+          UNION ALL SELECT ", reservation_expiry!(), " FROM rate_limit_reservations
+            WHERE resource = ?1 AND expires_at > ?5)
+        ORDER BY at DESC LIMIT 1 OFFSET ?3");
     /// Record a request if a slot is free; answers a row if it did. Parameters: resource, now, window start, limit.
     RateAcquire(1, Requests Writes 0) = "INSERT INTO rate_limits (resource, timestamp) SELECT ?1, ?2
         WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
             + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
         RETURNING 1 AS c0";
     /// Reserve a slot if one is free; answers a row if it did. Parameters: resource, now, window start, limit, owner,
-    /// until when.
-    RateReserve(1, Requests Writes 0) = "INSERT INTO rate_limit_reservations (resource, owner, expires_at) SELECT ?1, ?5, ?6
+    /// until when, since when.
+    RateReserve(1, Requests Writes 0) = "INSERT INTO rate_limit_reservations (resource, owner, expires_at, reserved_at)
+        SELECT ?1, ?5, ?6, ?7
         WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
             + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
         RETURNING 1 AS c0";
@@ -369,9 +435,9 @@ statements! {
     /// Record requests with their priorities. Parameters: those of [`AdaptiveRecord`](Statement::AdaptiveRecord), of
     /// each.
     AdaptiveRecordMany(0, Requests Writes all) = concat!("INSERT INTO rate_limits (resource, timestamp, priority) VALUES ", rows!("(?, ?, ?)"));
-    /// User and background requests in a window, when the oldest of all was made, and reserved slots of both.
-    /// Parameters: resource, window start, now.
-    AdaptiveUsage(5, Requests Reads 0) = "SELECT
+    /// User and background requests in a window, when the oldest of all was made, reserved slots of both, and the latest
+    /// stamp. Parameters: resource, window start, now.
+    AdaptiveUsage(6, Requests Reads 0) = concat!("SELECT
           (SELECT COUNT(*) FROM rate_limits WHERE resource = of AND priority = 'user' AND timestamp >= start) AS c0,
           (SELECT COUNT(*) FROM rate_limits
             WHERE resource = of AND priority = 'background' AND timestamp >= start) AS c1,
@@ -379,8 +445,9 @@ statements! {
           (SELECT COUNT(*) FROM rate_limit_reservations
             WHERE resource = of AND priority = 'user' AND expires_at > now) AS c3,
           (SELECT COUNT(*) FROM rate_limit_reservations
-            WHERE resource = of AND priority IS NOT 'user' AND expires_at > now) AS c4
-        FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)";
+            WHERE resource = of AND priority IS NOT 'user' AND expires_at > now) AS c4,
+          ", latest_stamp!(), " AS c5
+        FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)");
     /// Record a request of a class if the class and the whole have a free slot; answers a row if it did. Parameters:
     /// resource, now, window start, limit, priority, the class's share.
     AdaptiveAcquire(1, Requests Writes 0) = "INSERT INTO rate_limits (resource, timestamp, priority) SELECT ?1, ?2, ?5
@@ -391,9 +458,10 @@ statements! {
                 WHERE resource = ?1 AND priority = ?5 AND expires_at > ?2) < ?6
         RETURNING 1 AS c0";
     /// Reserve a slot for a class if the class and the whole have one; answers a row if it did. Parameters: as above,
-    /// owner, until when.
-    AdaptiveReserve(1, Requests Writes 0) = "INSERT INTO rate_limit_reservations (resource, priority, owner, expires_at)
-        SELECT ?1, ?5, ?7, ?8
+    /// owner, until when, since when.
+    AdaptiveReserve(1, Requests Writes 0) = "INSERT INTO rate_limit_reservations
+          (resource, priority, owner, expires_at, reserved_at)
+        SELECT ?1, ?5, ?7, ?8, ?9
         WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
             + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
           AND (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = ?5 AND timestamp >= ?3)
@@ -414,11 +482,12 @@ statements! {
         FROM (SELECT 1) LEFT JOIN adaptive_state s ON s.resource = ?1";
     /// When the nth newest request of a class in a window, or slot reserved for it, expires. Parameters:
     /// resource, window start, n - 1, window length, now, priority.
-    AdaptiveNthNewestExpiry(1, Requests Reads 0) = "SELECT at AS c0 FROM (
-          SELECT timestamp + ?4 AS at FROM rate_limits WHERE resource = ?1 AND priority = ?6 AND timestamp >= ?2
-          UNION ALL SELECT expires_at FROM rate_limit_reservations
+    AdaptiveNthNewestExpiry(1, Requests Reads 0) = concat!("SELECT at AS c0 FROM (
+          SELECT MIN(timestamp, ?5) + ?4 AS at FROM rate_limits
+            WHERE resource = ?1 AND priority = ?6 AND timestamp >= ?2
+          UNION ALL SELECT ", reservation_expiry!(), " FROM rate_limit_reservations
             WHERE resource = ?1 AND priority = ?6 AND expires_at > ?5)
-        ORDER BY at DESC LIMIT 1 OFFSET ?3";
+        ORDER BY at DESC LIMIT 1 OFFSET ?3");
     /// Keep, before old requests are deleted, when each class was last active. Parameters: resource.
     AdaptiveKeepActivity(0, Requests Tidies 0) = "INSERT INTO adaptive_state (resource, last_user_at, last_background_at)
         VALUES (?1,
@@ -427,6 +496,9 @@ statements! {
         ON CONFLICT (resource) DO UPDATE SET
           last_user_at = COALESCE(excluded.last_user_at, last_user_at),
           last_background_at = COALESCE(excluded.last_background_at, last_background_at)";
+    /// Correct when each class was last active to now, if that is kept as later. Parameters: resource, now.
+    AdaptiveCorrectActivity(0, Requests Tidies 0) = "UPDATE adaptive_state SET
+          last_user_at = MIN(last_user_at, ?2), last_background_at = MIN(last_background_at, ?2) WHERE resource = ?1";
     /// Enter high-activity mode, counted once however many processes see it. Parameters: resource.
     AdaptiveEnterHigh(0, Requests Writes 0) = "INSERT INTO adaptive_state (resource, high_activity, activations) VALUES (?1, 1, 1)
         ON CONFLICT (resource) DO UPDATE SET
@@ -438,12 +510,27 @@ statements! {
     /// Forget what is kept of every resource.
     AdaptiveForgetAll(0, Requests Writes all) = "DELETE FROM adaptive_state";
     /// How often resources entered high-activity mode.
-    AdaptiveActivations(1, Requests Reads all) = "SELECT COALESCE(SUM(activations), 0) AS c0 FROM adaptive_state";
+    AdaptiveActivations(1, Requests Reads all) = "SELECT COALESCE(SUM(activations), 0)
+          + COALESCE((SELECT value FROM adaptive_totals WHERE name = 'priorityModeActivations'), 0) AS c0 FROM adaptive_state";
+    /// The last of the next resources of which something is kept, from a name on. Parameters: name.
+    AdaptiveResourcesFrom(1, Requests Tidies all) =
+        "SELECT MAX(resource) AS c0 FROM (SELECT resource FROM adaptive_state WHERE resource >= ?1 ORDER BY resource LIMIT 500)";
+    /// Add what counts of the resources that [`AdaptiveForgetUnused`](Statement::AdaptiveForgetUnused) removes to the totals.
+    /// Parameters: its.
+    AdaptiveKeepTotals(0, Requests Tidies all) = concat!("INSERT INTO adaptive_totals (name, value)
+        SELECT 'priorityModeActivations', SUM(activations) FROM adaptive_state WHERE ", unused_resources!(), "
+        GROUP BY 1 HAVING SUM(activations) > 0
+        ON CONFLICT (name) DO UPDATE SET value = value + excluded.value");
+    /// Forget resources that have neither requests nor reservations and were last active before a time. Parameters: first
+    /// name, last name, that time.
+    AdaptiveForgetUnused(0, Requests Tidies all) = concat!("DELETE FROM adaptive_state WHERE ", unused_resources!());
+    /// Forget what counts of resources that are gone.
+    AdaptiveForgetTotals(0, Requests Writes all) = "DELETE FROM adaptive_totals";
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PAGE_RESOURCES, ROWS_AT_ONCE, STEP_ROWS, Statement};
+    use super::{PAGE_RESOURCES, ROWS_AT_ONCE, STEP_BYTES, STEP_ROWS, Statement};
 
     #[test]
     fn statements_of_many_rows_take_the_values_of_as_many_of_one() {
@@ -461,13 +548,18 @@ mod tests {
         let limited = [
             (S::CacheExpired, STEP_ROWS),
             (S::DedupeExpired, STEP_ROWS),
+            (S::CacheEntriesAfter, STEP_ROWS),
             (S::DedupeLeasesFrom, STEP_ROWS),
+            (S::AdaptiveResourcesFrom, STEP_ROWS),
+            (S::RateCorrectAll, STEP_ROWS),
+            (S::RateCorrectAllReservations, STEP_ROWS),
             (S::RateReservationsAfter, STEP_ROWS),
             (S::RateCountBefore, STEP_ROWS),
         ];
         for (statement, rows) in limited {
             assert!(statement.sql().contains(&format!("LIMIT {rows}")), "{statement:?}");
         }
+        assert!(S::CacheEntriesAfter.sql().contains(&format!("before < {STEP_BYTES}")));
         assert!(S::RateResourcesFrom.sql().contains(&format!("LIMIT {PAGE_RESOURCES}")));
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::call::{Call, apply_outcome};
+use super::call::{Call, Time, apply_outcome, ms_between};
 use super::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::core::error::Error;
 use crate::core::operation::{Answer, Outcome, Results};
@@ -118,28 +118,28 @@ impl<R, E: Clone> Batch<R, E> {
         take_if(&mut self.calls, matches)
     }
 
-    /// Applies the rules to what has come to an end.
-    pub fn complete(&mut self) -> Completed<R, E>
+    /// Applies the rules to what has come to an end by `now`.
+    pub fn complete(&mut self, now: Time) -> Completed<R, E>
     where
         E: From<Error>,
     {
         let mut completed = Completed::default();
         let mut finished = std::mem::take(&mut self.finished).into_iter();
-        while let Some((Call { operation, reply, deadline }, rows)) = finished.next() {
+        while let Some((Call { operation, reply, made_at, deadline }, rows)) = finished.next() {
             completed.notifies_waiters |= operation.notifies_waiters && rows.is_ok();
             let may_continue = operation.may_continue;
-            let answer = match apply_outcome(operation, rows) {
+            let answer = match apply_outcome(operation, rows, ms_between(made_at, now)) {
                 Ok(Outcome::Answer(answer)) => Ok(answer),
                 Ok(Outcome::AnswerThen(answer, next)) => {
                     let later = finished.as_slice().iter().map(|(later, _)| &later.operation);
                     if !next.is_superseded(later) {
-                        completed.next_in_turn.push_back(Call { operation: next, reply: None, deadline });
+                        completed.next_in_turn.push_back(Call { operation: next, reply: None, made_at, deadline });
                     }
                     Ok(answer)
                 }
                 Ok(Outcome::Continue(next)) => {
                     let list = if may_continue { &mut completed.next_in_turn } else { &mut completed.rest };
-                    list.push_back(Call { operation: next, reply, deadline });
+                    list.push_back(Call { operation: next, reply, made_at, deadline });
                     continue;
                 }
                 Err(error) => Err(error),

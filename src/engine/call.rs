@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::error::Error;
 use crate::core::operation::{Answer, Operation, Outcome, Results};
+use crate::core::value::Millis;
 
 /// A point in time, since an origin of the caller's choice.
 pub type Time = Duration;
@@ -15,6 +16,8 @@ pub struct Call<R> {
     pub operation: Operation,
     /// Where its answer goes, if anywhere.
     pub reply: Option<R>,
+    /// When it was made.
+    pub made_at: Time,
     /// Until when it may wait for a lock; without one, as long as the connection does.
     pub deadline: Option<Time>,
 }
@@ -27,14 +30,21 @@ pub enum AtOnce<E> {
     Queue(Operation),
 }
 
+/// The ms from one point in time to a later one.
+pub(super) fn ms_between(from: Time, to: Time) -> Millis {
+    to.saturating_sub(from).as_secs_f64() * 1000.0
+}
+
 /// Runs an operation, and what it goes on with, as far as `run` does.
 pub fn run_at_once<E: From<Error>>(
     mut operation: Operation,
+    now: impl Fn() -> Time,
     mut run: impl FnMut(&Operation) -> Option<Result<Results, E>>,
 ) -> AtOnce<E> {
+    let made_at = now();
     loop {
         let Some(rows) = run(&operation) else { return AtOnce::Queue(operation) };
-        match apply_outcome(operation, rows) {
+        match apply_outcome(operation, rows, ms_between(made_at, now())) {
             Ok(Outcome::Answer(answer)) => return AtOnce::Answered(Ok(answer), None),
             Ok(Outcome::AnswerThen(answer, next)) => return AtOnce::Answered(Ok(answer), Some(next)),
             Ok(Outcome::Continue(next)) => operation = next,
@@ -43,9 +53,13 @@ pub fn run_at_once<E: From<Error>>(
     }
 }
 
-/// Runs an operation's completion. One that panics fails its own call and no other.
-pub(super) fn apply_outcome<E: From<Error>>(operation: Operation, rows: Result<Results, E>) -> Result<Outcome, E> {
+/// Runs an operation's completion, so many ms after the call was made. One that panics fails its own call and no other.
+pub(super) fn apply_outcome<E: From<Error>>(
+    operation: Operation,
+    rows: Result<Results, E>,
+    waited: Millis,
+) -> Result<Outcome, E> {
     let rows = rows?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| (operation.completion)(rows)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| (operation.completion)(rows, waited)));
     outcome.map_err(|_| E::from(Error::panic()))
 }

@@ -1,5 +1,6 @@
 //! `SQLiteCacheStore`.
 
+use std::cell::Cell;
 use std::rc::{Rc, Weak};
 
 use super::arguments::Arguments;
@@ -12,14 +13,20 @@ use super::store::Store;
 use crate::core::cache;
 use crate::core::codec;
 use crate::core::error::StoreKind;
+use crate::core::housekeeping;
 use crate::core::operation::Operation;
 use crate::core::options::CacheOptions;
+use crate::core::stamps;
+use crate::core::value::Millis;
+use crate::sqlite::clock;
 
 pub struct CacheStore(Rc<Inner>);
 
 struct Inner {
     store: Store,
     options: CacheOptions,
+    /// When the timer last had it cleaned up, by the caller's clock and by one that is never set.
+    cleaned_at: Cell<Option<(Millis, Millis)>>,
 }
 
 impl Class for CacheStore {
@@ -40,7 +47,8 @@ impl Class for CacheStore {
     fn open(env: Env, realm: Rc<Realm>, options: Value, _limits: Value) -> Result<Self> {
         let reader = OptionsReader::of_options(env, options)?;
         let options = reader.cache()?;
-        let inner = Rc::new(Inner { store: Store::open(env, StoreKind::Cache, realm, &reader)?, options });
+        let store = Store::open(env, StoreKind::Cache, realm, &reader)?;
+        let inner = Rc::new(Inner { store, options, cleaned_at: Cell::default() });
         let events: Weak<dyn StoreEvents> = Rc::downgrade(&inner) as Weak<dyn StoreEvents>;
         inner.store.join(env, events, options.cleanup_interval_ms)?;
         Ok(CacheStore(inner))
@@ -57,7 +65,12 @@ impl StoreEvents for Inner {
     }
 
     fn on_interval(&self, env: Env) -> bool {
-        self.store.clean(env, cache::cleanup)
+        self.store.clean(env, |now| {
+            let times = (now, clock::now().as_secs_f64() * 1000.0);
+            let is_unsure =
+                self.cleaned_at.replace(Some(times)).is_none_or(|before| stamps::was_set_back(before, times));
+            if is_unsure { cache::cleanup(now) } else { cache::remove_expired(now, housekeeping::done()) }
+        })
     }
 }
 

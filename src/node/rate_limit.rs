@@ -25,7 +25,7 @@ impl Class for RateLimitStore {
             })
         }),
         Method::new(MethodKind::Limited, "acquire", 1, |store, call| {
-            store.call_on_resource(call, |rule_call| rate_limit::acquire(&rule_call))
+            store.call_on_resource(call, rate_limit::acquire)
         }),
         Method::new(MethodKind::Promised, "record", 1, |store, call| {
             let reservations = store.0.reservations.as_ref();

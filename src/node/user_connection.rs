@@ -25,6 +25,7 @@ use crate::engine::call::{AtOnce, Call, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::engine::grouping::{alone, group, ungroup};
 use crate::engine::scheduler::Scheduler;
+use crate::sqlite::clock::now;
 use crate::sqlite::watch::WatchEvent;
 
 /// How many statements are handed over at a time.
@@ -354,7 +355,7 @@ impl UserConnection {
             let rows = self.transact(&Transaction { lists: &[&operation.statements], writes: false });
             Some(rows.map(|mut rows| rows.pop().unwrap_or_default()).map_err(Refusal::into_error))
         };
-        match run_at_once(operation, run) {
+        match run_at_once(operation, now, run) {
             AtOnce::Answered(answer, next) => {
                 if let Some(next) = next.filter(|next| !self.scheduler.borrow().already_tidies(next)) {
                     self.enqueue(next, None);
@@ -380,7 +381,7 @@ impl UserConnection {
 
     /// Puts an operation at the end of the queue, for the next flush.
     pub fn enqueue(&self, operation: Operation, handler: Option<AnswerHandler>) {
-        let call = Call { operation, reply: handler, deadline: None };
+        let call = Call { operation, reply: handler, made_at: now(), deadline: None };
         self.scheduler.borrow_mut().submit(call);
     }
 
@@ -403,7 +404,7 @@ impl UserConnection {
             if let Progress::Busy(failure) = batch.run(&mut &**self) {
                 batch.refuse(&failure);
             }
-            let mut completed = batch.complete();
+            let mut completed = batch.complete(now());
             let has_rest = self.scheduler.borrow_mut().end(batch, &mut completed);
             for (handler, answer) in completed.answers {
                 handler(env, answer);

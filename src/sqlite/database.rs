@@ -29,7 +29,7 @@ use crate::core::operation::{Answer, BoundStatement, Cost, Operation, Results, T
 use crate::core::options::{JournalMode, Synchronous};
 use crate::core::statements::Table;
 use crate::engine::batch::{Batch, Completed, Progress};
-use crate::engine::call::{AtOnce, Call, run_at_once};
+use crate::engine::call::{AtOnce, Call, Time, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::engine::scheduler::Scheduler;
 
@@ -259,7 +259,8 @@ impl Database {
         let run = |operation: &Operation| {
             if self.runs_at_once(operation) { self.run_now(operation) } else { None }
         };
-        match run_at_once(operation, run) {
+        // It waits for nothing.
+        match run_at_once(operation, || Time::ZERO, run) {
             AtOnce::Answered(answer, next) => {
                 if let Some(next) = next.filter(|next| !self.queue.lock().scheduler.already_tidies(next)) {
                     self.enqueue(next, None, busy_timeout);
@@ -314,7 +315,8 @@ impl Database {
             }
             return;
         }
-        queue.scheduler.submit(Call { operation, reply, deadline: Some(now() + busy_timeout) });
+        let made_at = now();
+        queue.scheduler.submit(Call { operation, reply, made_at, deadline: Some(made_at + busy_timeout) });
     }
 
     /// Whether something is queued that no background thread is working on.
@@ -623,7 +625,7 @@ impl Database {
         late.run(&mut NativeExecutor(connection));
         late.refuse(busy);
         for done in [batch, &mut late] {
-            let mut completed = done.complete();
+            let mut completed = done.complete(now());
             self.queue.lock().scheduler.follow_up(&mut completed);
             self.deliver(completed);
         }
@@ -655,7 +657,7 @@ impl Database {
     /// Applies the rules to what has been carried out of a batch, queues what follows from it and what is left, and delivers
     /// the answers.
     fn end(&self, mut batch: CallBatch) {
-        let mut completed = batch.complete();
+        let mut completed = batch.complete(now());
         self.queue.lock().scheduler.end(batch, &mut completed);
         self.deliver(completed);
     }

@@ -27,4 +27,8 @@ impl Divisions for SharedDivisions {
             None => self.0.lock().clear(),
         }
     }
+
+    fn forget_until(&self, time: Millis) {
+        self.0.lock().retain(|_, (_, computed_at)| *computed_at > time);
+    }
 }

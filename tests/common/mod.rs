@@ -78,7 +78,7 @@ impl Db {
             connection.transact(true, &[&statements]).unwrap().remove(0)
         };
         drop(connection);
-        let outcome = completion(rows);
+        let outcome = completion(rows, 0.0);
         if let Outcome::Continue(next) = &outcome {
             // No later call may come between, except between the steps of housekeeping.
             assert!(may_continue || next.cost == Cost::Unbounded, "{:?}", next.statements);
@@ -231,16 +231,24 @@ pub fn random(cases: u32) -> Config {
 }
 
 const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+
+/// How much later than now a stamp may be that is not corrected.
+pub const TOLERANCE: f64 = 1_000.0;
 
 /// Steps of time, some of them back: mostly by a little, as when a clock is adjusted, or as far as steps go forward,
-/// seldom by hours, as when it was wrong.
+/// seldom by a minute, hours or days, as when it was wrong.
 pub fn back_and_forth(forward: impl Strategy<Value = i64> + Clone + 'static) -> impl Strategy<Value = i64> + Clone {
     let back = forward.clone().prop_map(|ms| -ms);
     Union::new_weighted(vec![
         (12, forward.boxed()),
         (2, (-5..0i64).boxed()),
         (3, back.boxed()),
-        (1, prop::sample::select(vec![-5 * HOUR, -HOUR, HOUR, 4 * HOUR]).boxed()),
+        (
+            1,
+            prop::sample::select(vec![-30 * DAY, -5 * HOUR, -HOUR, -60_000, 60_000, HOUR, 4 * HOUR, 30 * DAY])
+                .boxed(),
+        ),
     ])
 }
 

@@ -368,8 +368,9 @@ pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Oper
 
 fn cleanup_leases(system_now: Millis, then: Then) -> Operation {
     let page = |from| BoundStatement::new(Statement::DedupeLeasesFrom, [from]);
-    let remove =
-        move |first, last| BoundStatement::new(Statement::DedupeCleanupLeases, [first, last, system_now.into()]);
+    let remove = move |first, last| {
+        vec![BoundStatement::new(Statement::DedupeCleanupLeases, [first, last, system_now.into()])]
+    };
     housekeeping::walk(Value::from(""), page, remove, housekeeping::next_text, then)
 }
 
