@@ -205,12 +205,25 @@ const adaptiveRound = roundOf(
   reconfigure(divided),
 );
 
+/**
+ * Without clean-ups that are made at once with other calls: what those see of a resource that is forgotten is not settled.
+ * @param {any} round
+ */
+const awaitingCleanups = ({ steps, ...round }) => ({
+  ...round,
+  steps: steps.map((/** @type {any} */ step) => {
+    if (!(step.calls?.length > 1)) return step;
+    const calls = step.calls.filter((/** @type {any} */ { method }) => method !== 'cleanup');
+    return { ...step, calls };
+  }),
+});
+
 /** @type {[string, fc.Arbitrary<any>, any][]} */
 const stores = [
   ['SQLiteCacheStore', cacheRound, CorrectedCache],
   ['SQLiteDedupeStore', dedupeRound, CorrectedDedupe],
   ['SQLiteRateLimitStore', rateLimitRound, CorrectedRateLimit],
-  ['SqliteAdaptiveRateLimitStore', adaptiveRound, CorrectedAdaptive],
+  ['SqliteAdaptiveRateLimitStore', adaptiveRound.map(awaitingCleanups), CorrectedAdaptive],
 ];
 
 for (const database of /** @type {const} */ (['path', ':memory:'])) {

@@ -615,14 +615,16 @@ impl<'db> Model<'db> {
         let share = view.share(priority);
         let divided_at = self.divided[who][on].as_ref().map_or(0.0, |(_, at)| *at);
         let until_divided = (seen(divided_at, now) + self.config.recalculation_interval_ms - now).max(1.0);
-        let of_class = (!view.class_admits(priority)).then(|| {
-            if share == 0.0 || priority == Background && view.capacity.background_paused {
-                return until_divided;
-            }
-            let until_left = resource.until_left(Some(priority), RateLimitConfig { limit: share, ..limit }, now);
-            until_left.min(until_divided)
-        });
+        let class_blocks = !view.class_admits(priority);
+        if class_blocks && (share == 0.0 || priority == Background && view.capacity.background_paused) {
+            return until_divided;
+        }
+        let of_class = class_blocks
+            .then(|| resource.until_left(Some(priority), RateLimitConfig { limit: share, ..limit }, now));
         let total_blocks = view.user + view.background >= limit.limit;
+        if !total_blocks {
+            return of_class.unwrap().min(until_divided);
+        }
         let of_all = total_blocks.then(|| resource.until_left(None, limit, now));
         of_class.into_iter().chain(of_all).reduce(f64::max).unwrap()
     }
@@ -710,12 +712,12 @@ impl<'db> Model<'db> {
         self.db.run(adaptive::cleanup(self.on_all(who)));
         for on in 0..2 {
             let keep_from = self.keep_from(on, now);
+            self.follow(on, &[FollowUp::Correct(now, now + TOLERANCE)]);
             // What is not old tells itself when it was made.
             if self.resources[on].requests.iter().any(|(at, _)| *at < keep_from) {
                 self.follow(on, &[FollowUp::KeepActivity, FollowUp::DeleteBefore(keep_from)]);
             }
             self.resources[on].expire_reservations(now);
-            self.follow(on, &[FollowUp::Correct(now, now + TOLERANCE)]);
             let is_old = |divided: &mut (_, f64)| divided.1 <= now - self.config.recalculation_interval_ms;
             self.divided[who][on].take_if(is_old);
             let Resource { requests, slots, kept } = &mut self.resources[on];

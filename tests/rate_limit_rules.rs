@@ -366,9 +366,9 @@ impl<'db> Model<'db> {
                 self.db.run(rate_limit::cleanup(self.configs(), now));
                 let mut kept = 0;
                 for (resource, limit) in self.resources.iter_mut().zip(self.limits) {
+                    resource.meet(now);
                     resource.sweep(now - limit.window_ms);
                     resource.expire_reservations(now);
-                    resource.meet(now);
                     kept += resource.recorded(limit, now);
                 }
                 assert_eq!(self.db.number("SELECT COUNT(*) FROM rate_limits"), kept as f64);

@@ -422,7 +422,8 @@ module.exports = function adaptiveContract(harness) {
     });
 
     it('is that of the oldest request of the class when its share is used', async () => {
-      const store = open({ defaultConfig: small });
+      const adaptiveConfig = { recalculationIntervalMs: 10 * MINUTE };
+      const store = open({ defaultConfig: small, adaptiveConfig });
       await record(store, 'user', 1);
       clock.set(START + 100);
       await store.getStatus('r');
@@ -430,6 +431,17 @@ module.exports = function adaptiveContract(harness) {
       clock.set(START + 1_100);
       expect(await store.getWaitTime('r', 'background')).toBe(MINUTE - 1_000);
       expect(await store.getWaitTime('r')).toBe(MINUTE - 1_000);
+      expect(await store.getWaitTime('r', 'user')).toBe(0);
+    });
+
+    fixed('is at most until shares are divided anew when a share alone is used', async () => {
+      const store = open({ defaultConfig: { limit: 20, windowMs: 60 * MINUTE } });
+      await record(store, 'user', 1);
+      clock.set(START + 100);
+      await store.getStatus('r');
+      await countThrough(store, 'background');
+      clock.set(START + 1_100);
+      expect(await store.getWaitTime('r', 'background')).toBe(29_000);
       expect(await store.getWaitTime('r', 'user')).toBe(0);
     });
 

@@ -29,11 +29,13 @@ export const corrections = {
   close: 'waiters get undefined on close',
   waitNotZero: 'getWaitTime is not 0 while canProceed is false',
   waitOverLimit: 'getWaitTime over the limit is the time until a slot is free',
+  waitForShare: 'getWaitTime is at most until the next division where a share stands in the way',
   history: 'history survives a restart',
   kept: 'requests are kept as long as the history needs them',
+  unused: 'a clean-up forgets resources that nobody uses',
   total: 'all requests together never pass the limit',
   freeSlots: 'users without a share may use any free slot',
-  shares: 'shares stay between 0 and the limit',
+  shares: 'shares stay between 0 and the limit, also when it is lowered',
   remaining: 'remaining is never negative',
   metrics: 'getStats has adaptiveMetrics',
 };
@@ -364,7 +366,6 @@ function isSerializable(value) {
 
 export class CorrectedRateLimit extends Corrected {
   static destroyed = 'Rate limit store has been destroyed';
-
   /** @param {string} resource */
   configOf(resource) {
     return this.store.getResourceConfig(resource);
@@ -543,8 +544,19 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
       backgroundPaused: false,
     };
     const divided = told.userReserved + told.backgroundMax;
-    const clamp = (/** @type {number} */ share) => Math.min(Math.max(share, 0), divided, limit);
-    return { ...told, user: clamp(told.userReserved), background: clamp(told.backgroundMax) };
+    const clamp = (/** @type {number} */ share) => Math.min(Math.max(share, 0), divided);
+    let [user, background] = [told.userReserved, told.backgroundMax].map(clamp);
+    if (user + background > limit) {
+      user = Math.floor((user / (user + background)) * limit);
+      background = limit - user;
+    }
+    return { ...told, user, background };
+  }
+
+  /** How long until the shares are divided anew. @param {string} resource */
+  untilDivided(resource) {
+    const dividedAt = this.store.lastCapacityUpdate.get(resource) ?? 0;
+    return Math.max(1, dividedAt + this.calculator.config.recalculationIntervalMs - Date.now());
   }
 
   /**
@@ -567,6 +579,18 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
       monitoringWindowMs,
       sustainedInactivityThresholdMs,
     );
+  }
+
+  /** What is old is gone, and whatever is kept of resources that nobody uses. */
+  cleaned() {
+    for (const name of [...this.requests.keys()]) this.drop(name);
+    const { activityMetrics } = this.store;
+    for (const name of new Set([...this.history.keys(), ...activityMetrics.keys()])) {
+      if (this.requests.has(name)) continue;
+      this.count('unused');
+      this.history.delete(name);
+      activityMetrics.delete(name);
+    }
   }
 
   /** @param {string} resource */
@@ -593,7 +617,7 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
     }
     this.note(call);
     if (method === 'getStats') return this.stats(ask);
-    if (method === 'cleanup') for (const name of [...this.requests.keys()]) this.drop(name);
+    if (method === 'cleanup') this.cleaned();
     if (typeof resource !== 'string' || method === 'reset') return ask();
     const outcome = await ask();
     if (method === 'record') return outcome;
@@ -658,24 +682,25 @@ export class CorrectedAdaptive extends CorrectedRateLimit {
   wait(resource, priority, windowMs, outcome) {
     const { user, background, backgroundPaused } = this.sharesOf(resource);
     const { limit } = this.configOf(resource);
-    const { recalculationIntervalMs } = this.calculator.config;
     if (this.isFree(resource, priority)) {
       if (outcome.value !== 0) this.count('freeSlots');
       return resolved(0);
     }
-    if (priority === 'background' && backgroundPaused) return outcome;
+    const untilDivided = this.untilDivided(resource);
     const [all, ofClass] = [this.inWindow(resource), this.inWindow(resource, priority)];
     const share = priority === 'user' ? user : background;
     const waits = [];
     // No request that leaves makes a slot in a share of nothing; only other shares can.
-    if (share === 0 && priority === 'background') waits.push(recalculationIntervalMs);
+    if (priority === 'background' && (backgroundPaused || share === 0)) waits.push(untilDivided);
     else {
       if (share > 0 && ofClass.length >= share)
         waits.push(this.untilBelow(ofClass, share, windowMs));
       if (all.length >= limit) waits.push(this.untilBelow(all, limit, windowMs));
+      else waits.splice(0, waits.length, Math.min(...waits, untilDivided));
     }
     const expected = Math.max(...waits);
-    this.waitTime(outcome.value, expected, ofClass.length > share || all.length >= limit);
+    if (expected === untilDivided && expected < outcome.value) this.count('waitForShare');
+    else this.waitTime(outcome.value, expected, ofClass.length > share || all.length >= limit);
     return resolved(expected);
   }
 

@@ -336,12 +336,11 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
         };
         let until_due = call.until_due();
         let class_blocked = !view.class_admits(priority);
-        let total_blocked = view.user + view.background >= limit;
-        // Otherwise only a new division can free a slot.
-        let expiry_frees = share > 0.0 && !(view.capacity.background_paused && priority == Priority::Background);
-        if !total_blocked && !expiry_frees {
+        if class_blocked && (share == 0.0 || view.capacity.background_paused && priority == Priority::Background) {
+            // No expiry frees a slot; only a new division can.
             return view.answer(Answer::Number(until_due));
         }
+        let total_blocked = view.user + view.background >= limit;
         let (window_ms, now) = (call.limit.window_ms, call.now);
         let mut of_class = nth_newest_expiry(&call.resource, share, window_ms, now);
         of_class.push(priority.as_str().into());
@@ -351,13 +350,12 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
         let View { follow_up, old, .. } = view;
         Outcome::Continue(Operation::read([of_class, of_all], move |rows| {
             let wait = |index: usize| until_left(rows.get(index), now);
-            // A share stands in the way until the next division at most.
-            let class_wait = class_blocked
-                .then(|| wait(0).filter(|_| expiry_frees).map_or(until_due, |wait| wait.min(until_due)));
+            let class_wait = if class_blocked { wait(0) } else { None };
             let total_wait = if total_blocked { wait(1) } else { None };
-            let wait = class_wait.into_iter().chain(total_wait).reduce(f64::max);
-            let answer = Answer::Number(wait.unwrap_or(until_due));
-            answer_then(answer, follow_up, old.into_iter().collect())
+            let wait = class_wait.into_iter().chain(total_wait).reduce(f64::max).unwrap_or(until_due);
+            // A share alone stands in the way until the next division at most.
+            let wait = if total_blocked { wait } else { wait.min(until_due) };
+            answer_then(Answer::Number(wait), follow_up, old.into_iter().collect())
         }))
     })
 }
@@ -401,6 +399,11 @@ pub struct CallOnAll {
 }
 
 impl CallOnAll {
+    /// Before when a resource must have been active last to be forgotten.
+    fn unused_before(&self) -> Millis {
+        self.now - self.config.monitoring_window_ms.max(self.config.sustained_inactivity_threshold_ms)
+    }
+
     fn on(&self, resource: String) -> Call {
         Call {
             limit: self.configs.get(&resource),
@@ -474,19 +477,32 @@ pub fn cleanup(call: CallOnAll) -> Operation {
     let CallOnAll { config, now, .. } = call;
     // A new one is due.
     call.divisions.forget_until(now - config.recalculation_interval_ms);
-    let before = now - config.monitoring_window_ms.max(config.sustained_inactivity_threshold_ms);
+    let before = call.unused_before();
     let then: Then = Box::new(move || Outcome::Continue(forget_unused(before)));
     cleanup_old(move |resource| call.on(resource).old(), now, then)
 }
 
-/// Forgets the resources without requests and reservations that were last active before a time. How often they entered
-/// high-activity mode still counts.
+/// Forgets all resources that nobody uses.
 fn forget_unused(before: Millis) -> Operation {
     let page = |from| BoundStatement::new(Statement::AdaptiveResourcesFrom, [from]);
-    let remove = move |first: Value, last: Value| {
-        [Statement::AdaptiveKeepTotals, Statement::AdaptiveForgetUnused]
-            .map(|statement| BoundStatement::new(statement, [first.clone(), last.clone(), before.into()]))
-            .to_vec()
-    };
+    let remove = move |first, last| forget_between(first, last, before);
     housekeeping::walk(Value::from(""), page, remove, housekeeping::next_text, housekeeping::done())
+}
+
+/// The statements that forget the resources between two names that have neither requests nor reservations, and were last active
+/// before a time. How often they entered high-activity mode still counts.
+fn forget_between(first: Value, last: Value, before: Millis) -> Vec<BoundStatement> {
+    let values = [first, last, before.into()];
+    let statements = [Statement::AdaptiveKeepTotals, Statement::AdaptiveForgetUnused];
+    statements.map(|statement| BoundStatement::new(statement, values.clone())).to_vec()
+}
+
+/// Removes some requests that serve nothing any more, oldest first, and what is kept of resources that have no other: a handful
+/// of pages.
+pub fn remove_oldest(call: CallOnAll) -> Operation {
+    let before = call.unused_before();
+    housekeeping::remove_oldest(
+        move |resource| call.on(resource).old(),
+        move |name| forget_between(name.into(), name.into(), before),
+    )
 }

@@ -70,33 +70,41 @@ pub fn stats(now: Millis) -> Operation {
     .unbounded()
 }
 
-/// Removes the entries that have expired, and those that were created later than now: all are looked at.
+/// Removes the entries that were created later than now, for which all are looked at, and those that have expired.
 pub fn cleanup(now: Millis) -> Operation {
-    remove_expired(now, Box::new(move || Outcome::Continue(remove_later(now))))
+    let then: Then = Box::new(move || Outcome::Continue(remove_expired(now)));
+    remove_later(now, Value::Integer(i64::MIN), then)
 }
 
 /// Removes the entries that have expired.
-pub fn remove_expired(now: Millis, then: Then) -> Operation {
+pub fn remove_expired(now: Millis) -> Operation {
     let find = BoundStatement::new(Statement::CacheExpired, [Value::from(now)]);
     let remove = move |key: &Value| BoundStatement::new(Statement::CacheRemoveExpired, [key.clone(), now.into()]);
-    housekeeping::remove_found(find, remove, false, then)
+    housekeeping::remove_found(find, remove, false, housekeeping::done())
 }
 
-/// Removes the entries that were created later than now, which would be served for longer than they were stored for. Those that
-/// never expire stay.
-fn remove_later(now: Millis) -> Operation {
-    Operation::read_timed([], move |_, waited| {
+/// Removes the entries after a key that were created later than now, which would be served for longer than they were stored
+/// for. Those that never expire stay.
+fn remove_later(now: Millis, after: Value, then: Then) -> Operation {
+    let find = [
+        BoundStatement::new(Statement::CacheEntriesAfter, [after.clone()]),
+        BoundStatement::new(Statement::CacheLaterAfter, [after, stamps::latest(now, 0.0).into()]),
+    ];
+    Operation::read_timed(find, move |rows, waited| {
+        let last = rows.first().and_then(|result| result.first()?.first().cloned());
+        let Some(last) = last.filter(|last| *last != Value::Null) else { return then() };
         let latest = stamps::latest(now, waited);
-        let page = |after| BoundStatement::new(Statement::CacheEntriesAfter, [after]);
-        let remove =
-            move |after, last| vec![BoundStatement::new(Statement::CacheRemoveLater, [after, last, latest.into()])];
-        Outcome::Continue(housekeeping::walk(
-            Value::Integer(i64::MIN),
-            page,
-            remove,
-            |last| last,
-            housekeeping::done(),
-        ))
+        let found = rows.get(1).map_or(&[][..], |result| &result.rows).iter();
+        let removals = found.filter_map(|row| match row.as_slice() {
+            [key, bytes, created_at] if created_at.number()? > latest => {
+                let values = [key.clone(), created_at.clone()];
+                Some((vec![BoundStatement::new(Statement::CacheRemoveLater, values)], 1.0, bytes.number()?))
+            }
+            _ => None,
+        });
+        housekeeping::remove_in_steps(removals.collect(), false, move |_| {
+            Outcome::Continue(remove_later(now, last, then))
+        })
     })
     .unbounded()
     .continuing()

@@ -5,8 +5,11 @@
 use std::collections::VecDeque;
 
 use super::operation::{Answer, BoundStatement, Operation, Outcome, Results, StatementResult, Statements};
-use super::statements::{PAGE_RESOURCES, STEP_BYTES, STEP_ROWS, Statement};
+use super::statements::{PAGE_RESOURCES, STEP_ROWS, Statement};
 use super::value::{Millis, Value};
+
+/// The most bytes one step removes, unless they are of a single row.
+const STEP_BYTES: f64 = (4 << 20) as f64;
 
 /// The most old requests that are removed along with a call that has met them: a handful of pages.
 pub const BOUNDED_ROWS: f64 = 100.0;
@@ -33,8 +36,7 @@ pub fn remove_found(
             [key, bytes] => Some((vec![remove(key)], 1.0, bytes.number().unwrap_or(0.0))),
             _ => None,
         });
-        let steps = in_steps(removals);
-        run(steps, notifies_waiters, 0, move |removed| {
+        remove_in_steps(removals.collect(), notifies_waiters, move |removed| {
             // What is found and cannot be removed would be found again.
             if may_be_more && removed > 0 {
                 Outcome::Continue(remove_found(find, remove, notifies_waiters, then))
@@ -45,6 +47,15 @@ pub fn remove_found(
     })
     .unbounded()
     .continuing()
+}
+
+/// Carries out removals in bounded steps, given the rows and bytes of each; says at the end how many rows they have removed.
+pub fn remove_in_steps(
+    removals: Vec<(Vec<BoundStatement>, f64, f64)>,
+    notifies_waiters: bool,
+    then: impl FnOnce(u64) -> Outcome + Send + 'static,
+) -> Outcome {
+    run(in_steps(removals), notifies_waiters, 0, then)
 }
 
 /// Goes through a table by its key. `page` makes the statement that answers the last key of the next [`STEP_ROWS`] rows
@@ -122,10 +133,10 @@ pub fn remove_old(resources: Vec<OldRequests>, then: Then) -> Operation {
         let found: Vec<(OldRequests, f64)> =
             resources.into_iter().zip(counts).filter(|(_, count)| *count > 0.0).collect();
         let at_most = STEP_ROWS as f64;
-        let steps = in_steps(found.iter().map(|(old, count)| (old.removal(at_most), *count, 0.0)));
+        let removals = found.iter().map(|(old, count)| (old.removal(at_most), *count, 0.0)).collect();
         let unfinished: Vec<OldRequests> =
             found.into_iter().filter(|(_, count)| *count >= at_most).map(|(old, _)| old).collect();
-        run(steps, false, 0, move |removed| {
+        remove_in_steps(removals, false, move |removed| {
             if unfinished.is_empty() || removed == 0 {
                 then()
             } else {
@@ -159,6 +170,29 @@ pub fn remove_all_old(from: Value, old: impl Fn(String) -> OldRequests + Send + 
     .continuing()
 }
 
+/// Removes some old requests, oldest first, and then what `then` says of each resource: a handful of pages.
+pub fn remove_oldest(
+    old: impl Fn(String) -> OldRequests + Send + 'static,
+    then: impl Fn(&str) -> Vec<BoundStatement> + Send + 'static,
+) -> Operation {
+    Operation::read([BoundStatement::new(Statement::RateOldest, [])], move |rows| {
+        let found = rows.first().map_or(&[][..], |result| &result.rows).iter();
+        let found = found.filter_map(|row| match row.as_slice() {
+            [name, oldest] => Some((old(name.text()?.to_owned()), oldest.number()?)),
+            _ => None,
+        });
+        let statements: Vec<BoundStatement> = found
+            .filter(|(old, oldest)| *oldest < old.before)
+            .flat_map(|(old, _)| old.removal(BOUNDED_ROWS).into_iter().chain(then(&old.resource)))
+            .collect();
+        if statements.is_empty() {
+            return done()();
+        }
+        Outcome::Continue(Operation::command(statements))
+    })
+    .continuing()
+}
+
 /// What follows from a call that has met old requests: `first`, and their removal. What is old of a single resource is
 /// mostly little, and removed along with what is committed next.
 pub fn follow_up(first: Vec<BoundStatement>, mut old: Vec<OldRequests>, then: Then) -> Operation {
@@ -189,12 +223,12 @@ pub fn answer_then(answer: Answer, first: Vec<BoundStatement>, old: Vec<OldReque
 }
 
 /// Puts removals together to steps, given the rows and bytes of each.
-fn in_steps(removals: impl Iterator<Item = (Vec<BoundStatement>, f64, f64)>) -> VecDeque<Statements> {
+fn in_steps(removals: Vec<(Vec<BoundStatement>, f64, f64)>) -> VecDeque<Statements> {
     let mut steps: VecDeque<Statements> = VecDeque::new();
     let (mut rows, mut bytes) = (0.0, 0.0);
     for (statements, adds_rows, adds_bytes) in removals {
         match steps.back_mut() {
-            Some(step) if rows + adds_rows <= STEP_ROWS as f64 && bytes + adds_bytes <= STEP_BYTES as f64 => {
+            Some(step) if rows + adds_rows <= STEP_ROWS as f64 && bytes + adds_bytes <= STEP_BYTES => {
                 step.extend(statements);
             }
             _ => {

@@ -324,9 +324,14 @@ pub(super) fn cleanup_old(
     now: Millis,
     then: Then,
 ) -> Operation {
-    let then: Then = Box::new(move || Outcome::Continue(correct_all(now, then)));
     let then: Then = Box::new(move || Outcome::Continue(expire_all_reservations(now, then)));
-    housekeeping::remove_all_old(Value::from(""), old, then)
+    let remove_old = move || Outcome::Continue(housekeeping::remove_all_old(Value::from(""), old, then));
+    correct_all(now, Box::new(remove_old))
+}
+
+/// Removes some requests that have left their windows, oldest first: a handful of pages.
+pub fn remove_oldest(configs: ResourceConfigs, now: Millis) -> Operation {
+    housekeeping::remove_oldest(move |resource| call_on(resource, &configs, now).old(), |_| Vec::new())
 }
 
 /// Removes what has left the windows of all resources.

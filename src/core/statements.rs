@@ -5,9 +5,6 @@ use super::error::StoreKind;
 /// The most rows one step of housekeeping finds or removes; the statements have it in their texts.
 pub const STEP_ROWS: u64 = 500;
 
-/// The most bytes one step removes, unless they are of a single row.
-pub const STEP_BYTES: u64 = 4 << 20;
-
 /// How many resources [`Statement::RateResourcesFrom`] answers at a time.
 pub const PAGE_RESOURCES: usize = 200;
 
@@ -192,7 +189,9 @@ macro_rules! statements {
                     self,
                     Statement::RateResources
                         | Statement::RateResourcesFrom
+                        | Statement::RateOldest
                         | Statement::CacheExpired
+                        | Statement::CacheLaterAfter
                         | Statement::DedupeExpired
                         | Statement::DedupeEnded
                 )
@@ -225,15 +224,16 @@ statements! {
           (SELECT COUNT(*) FROM cache WHERE expires_at < ?1) AS c1,
           (SELECT page_count FROM pragma_page_count()) AS c2,
           (SELECT page_size FROM pragma_page_size()) AS c3";
-    /// The last of the next entries, after one, that a step may remove. Parameters: its key.
-    CacheEntriesAfter(1, Cache Tidies all) = "SELECT MAX(key) AS c0 FROM (
-          SELECT key, SUM(bytes) OVER (ORDER BY key) - bytes AS before FROM (
-            SELECT rowid AS key, length(value) AS bytes FROM cache WHERE rowid > ?1 ORDER BY rowid LIMIT 500))
-        WHERE before < 4194304";
-    /// Remove entries that were created later than a time, unless they expire after the last `Date` there is. Parameters: the key
-    /// they come after, the last one's, that time.
-    CacheRemoveLater(0, Cache Tidies all) = "DELETE FROM cache
-        WHERE rowid > ?1 AND rowid <= ?2 AND created_at > ?3 AND expires_at <= 8640000000000000";
+    /// The last of the next entries, after one. Parameters: its key.
+    CacheEntriesAfter(1, Cache Tidies all) =
+        "SELECT MAX(rowid) AS c0 FROM (SELECT rowid FROM cache WHERE rowid > ?1 ORDER BY rowid LIMIT 500)";
+    /// The keys, sizes and times of those of them that were created later than a time, unless they expire after the last `Date`
+    /// there is. Parameters: the key, that time.
+    CacheLaterAfter(3, Cache Tidies all) = "SELECT rowid AS c0, length(value) AS c1, created_at AS c2 FROM (
+          SELECT rowid, value, created_at, expires_at FROM cache WHERE rowid > ?1 ORDER BY rowid LIMIT 500)
+        WHERE created_at > ?2 AND expires_at <= 8640000000000000";
+    /// Remove one of them, unless it has been replaced. Parameters: key, time.
+    CacheRemoveLater(0, Cache Tidies all) = "DELETE FROM cache WHERE rowid = ?1 AND created_at = ?2";
     /// The keys and sizes of some of the expired entries. Parameters: now.
     CacheExpired(2, Cache Tidies all) = "SELECT rowid AS c0, length(value) AS c1 FROM cache WHERE expires_at < ?1
         ORDER BY expires_at LIMIT 500";
@@ -429,6 +429,10 @@ statements! {
           SELECT (SELECT MIN(resource) FROM rate_limits WHERE resource > name) FROM names WHERE name IS NOT NULL)
         SELECT name AS c0 FROM names WHERE name IS NOT NULL LIMIT 200";
 
+    /// The resources of the oldest requests, and when the oldest of each was made.
+    RateOldest(2, Requests Tidies all) = "SELECT resource AS c0, MIN(timestamp) AS c1 FROM (
+          SELECT resource, timestamp FROM rate_limits ORDER BY timestamp LIMIT 50) GROUP BY resource";
+
     /// Record a request with its priority. Parameters: resource, now, priority.
     AdaptiveRecord(0, Requests Writes 0) =
         "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?, ?, ?)";
@@ -530,7 +534,7 @@ statements! {
 
 #[cfg(test)]
 mod tests {
-    use super::{PAGE_RESOURCES, ROWS_AT_ONCE, STEP_BYTES, STEP_ROWS, Statement};
+    use super::{PAGE_RESOURCES, ROWS_AT_ONCE, STEP_ROWS, Statement};
 
     #[test]
     fn statements_of_many_rows_take_the_values_of_as_many_of_one() {
@@ -549,6 +553,7 @@ mod tests {
             (S::CacheExpired, STEP_ROWS),
             (S::DedupeExpired, STEP_ROWS),
             (S::CacheEntriesAfter, STEP_ROWS),
+            (S::CacheLaterAfter, STEP_ROWS),
             (S::DedupeLeasesFrom, STEP_ROWS),
             (S::AdaptiveResourcesFrom, STEP_ROWS),
             (S::RateCorrectAll, STEP_ROWS),
@@ -559,7 +564,6 @@ mod tests {
         for (statement, rows) in limited {
             assert!(statement.sql().contains(&format!("LIMIT {rows}")), "{statement:?}");
         }
-        assert!(S::CacheEntriesAfter.sql().contains(&format!("before < {STEP_BYTES}")));
         assert!(S::RateResourcesFrom.sql().contains(&format!("LIMIT {PAGE_RESOURCES}")));
     }
 

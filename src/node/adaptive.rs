@@ -13,7 +13,8 @@ use super::store::Store;
 use crate::core::adaptive::{self, Call, CallOnAll};
 use crate::core::error::StoreKind;
 use crate::core::operation::Operation;
-use crate::core::options::{AdaptiveConfig, RateLimitConfig};
+use crate::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
+use crate::core::value::Millis;
 use crate::sqlite::divisions::SharedDivisions;
 
 pub struct AdaptiveStore {
@@ -33,16 +34,18 @@ impl Class for AdaptiveStore {
             })
         }),
         Method::new(MethodKind::Limited, "acquire", 1, |store, call| {
-            store.call_on_resource(call, |rule_call| {
+            let answer = store.call_on_resource(call, |rule_call| {
                 Ok(adaptive::acquire(rule_call, options::priority(call.env, call.get(1))?))
-            })
+            });
+            store.recording(call, answer)
         }),
         Method::new(MethodKind::Promised, "record", 1, |store, call| {
-            store.limiter.on_name(call, |resource| {
+            let answer = store.limiter.on_name(call, |resource| {
                 let priority = options::priority(call.env, call.get(1))?;
                 let reservations = store.limiter.reservations.as_ref();
                 Ok(adaptive::record(&resource, priority, call.now()?, reservations))
-            })
+            });
+            store.recording(call, answer)
         }),
         Method::new(MethodKind::Limited, "getStatus", 1, |store, call| {
             store.call_on_resource(call, |rule_call| Ok(adaptive::status(rule_call)))
@@ -93,7 +96,14 @@ impl AdaptiveStore {
     }
 
     fn on_all(&self, call: &Arguments, make: fn(CallOnAll) -> Operation) -> Result<Value> {
-        let (config, divisions) = (self.config, self.divisions.clone());
-        self.limiter.on_all(call, |configs, now| make(CallOnAll { configs, config, divisions, now }))
+        self.limiter.on_all(call, |configs, now| make(self.all(configs, now)))
+    }
+
+    fn all(&self, configs: ResourceConfigs, now: Millis) -> CallOnAll {
+        CallOnAll { configs, config: self.config, divisions: self.divisions.clone(), now }
+    }
+
+    fn recording(&self, call: &Arguments, answer: Result<Value>) -> Result<Value> {
+        self.limiter.recording(call, answer, |configs, now| adaptive::remove_oldest(self.all(configs, now)))
     }
 }

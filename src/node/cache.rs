@@ -13,7 +13,6 @@ use super::store::Store;
 use crate::core::cache;
 use crate::core::codec;
 use crate::core::error::StoreKind;
-use crate::core::housekeeping;
 use crate::core::operation::Operation;
 use crate::core::options::CacheOptions;
 use crate::core::stamps;
@@ -69,7 +68,7 @@ impl StoreEvents for Inner {
             let times = (now, clock::now().as_secs_f64() * 1000.0);
             let is_unsure =
                 self.cleaned_at.replace(Some(times)).is_none_or(|before| stamps::was_set_back(before, times));
-            if is_unsure { cache::cleanup(now) } else { cache::remove_expired(now, housekeeping::done()) }
+            if is_unsure { cache::cleanup(now) } else { cache::remove_expired(now) }
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What both rate limiters are made of.
 
+use std::cell::Cell;
 use std::rc::{Rc, Weak};
 
 use uuid::Uuid;
@@ -24,7 +25,12 @@ pub struct Limiter {
     pub limits: Limits,
     /// How it reserves slots, if it does.
     pub reservations: Option<Reservations>,
+    /// How often it was to record.
+    recorded: Cell<u32>,
 }
+
+/// After how many requests it removes some that are old, of whatever resource.
+const REMOVES_EVERY: u32 = 100;
 
 impl Limiter {
     /// Makes one; `default` is what counts without the option `defaultConfig`, and `object` keeps the limits.
@@ -40,7 +46,7 @@ impl Limiter {
         let for_ms = reader.reservation_ms()?;
         let reservations = for_ms.map(|for_ms| Reservations { owner: Uuid::new_v4().to_string(), for_ms });
         let store = Store::open(env, kind, realm, reader).inspect_err(|_| limits.collected(env))?;
-        let limiter = Rc::new(Limiter { store, limits, reservations });
+        let limiter = Rc::new(Limiter { store, limits, reservations, recorded: Cell::default() });
         let events: Weak<dyn StoreEvents> = Rc::downgrade(&limiter) as Weak<dyn StoreEvents>;
         limiter.store.join(env, events, 0.0)?;
         Ok(limiter)
@@ -70,6 +76,22 @@ impl Limiter {
     /// A call on a resource, whatever its limit.
     pub fn on_name(&self, call: &Arguments, make: impl FnOnce(String) -> Result<Operation>) -> Result<Value> {
         self.store.call(call, || make(options::string(call.env, call.get(0), "resource")?).map(Some))
+    }
+
+    /// A call that records, and now and then the removal of what is old: names that are not met again would be kept for ever.
+    pub fn recording(
+        &self,
+        call: &Arguments,
+        answer: Result<Value>,
+        remove_oldest: impl FnOnce(ResourceConfigs, Millis) -> Operation,
+    ) -> Result<Value> {
+        self.recorded.set(self.recorded.get().wrapping_add(1));
+        if self.recorded.get().is_multiple_of(REMOVES_EVERY)
+            && let (Ok(limits), Ok(now)) = (self.limits.all(call.env), call.now())
+        {
+            self.store.run(call.env, remove_oldest(limits, now));
+        }
+        answer
     }
 
     /// Its object has been collected.

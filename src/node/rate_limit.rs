@@ -25,11 +25,13 @@ impl Class for RateLimitStore {
             })
         }),
         Method::new(MethodKind::Limited, "acquire", 1, |store, call| {
-            store.call_on_resource(call, rate_limit::acquire)
+            store.0.recording(call, store.call_on_resource(call, rate_limit::acquire), rate_limit::remove_oldest)
         }),
         Method::new(MethodKind::Promised, "record", 1, |store, call| {
             let reservations = store.0.reservations.as_ref();
-            store.0.on_name(call, |resource| Ok(rate_limit::record(resource, call.now()?, reservations)))
+            let answer =
+                store.0.on_name(call, |resource| Ok(rate_limit::record(resource, call.now()?, reservations)));
+            store.0.recording(call, answer, rate_limit::remove_oldest)
         }),
         Method::new(MethodKind::Limited, "getStatus", 1, |store, call| {
             store.call_on_resource(call, rate_limit::status)
