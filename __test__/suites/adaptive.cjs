@@ -6,7 +6,8 @@ const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
 module.exports = function adaptiveContract(harness) {
-  const { describe, it, fixed, shared, sharedFixed, expect, clock, open, Store, START } = harness;
+  const { describe, it, fixed, ours, shared, sharedFixed, expect, clock, open, Store, START } =
+    harness;
   const destroyed = 'Rate limit store has been destroyed';
   const MINUTE = 60_000;
 
@@ -410,6 +411,87 @@ module.exports = function adaptiveContract(harness) {
         }
       });
     }
+  });
+
+  describe('a clock that was ahead', () => {
+    const DAY = 86_400_000;
+    const small = { limit: 20, windowMs: MINUTE };
+
+    for (const [step, ms] of Object.entries({ minute: 60_001, hour: 3_600_000, month: 30 * DAY })) {
+      fixed(
+        `leaves requests that count for one window from when they are met, a ${step}`,
+        async () => {
+          const store = open({ defaultConfig: small });
+          clock.set(START + ms);
+          for (let i = 0; i < 20; i++) await store.record('r', 'user');
+          clock.set(START);
+          expect(await store.canProceed('r', 'user')).toBe(false);
+          expect(await store.getWaitTime('r', 'user')).toBe(MINUTE);
+          clock.set(START + MINUTE + 1);
+          expect(await store.getWaitTime('r', 'user')).toBe(0);
+          expect(await store.canProceed('r', 'user')).toBe(true);
+        },
+      );
+    }
+
+    fixed('leaves no shares that hold until it comes again', async () => {
+      const store = open();
+      clock.set(START + DAY);
+      await store.getStatus('r');
+      clock.set(START);
+      await record(store, 'user', 12);
+      expect(await adaptiveOf(store)).toMatchObject({ userReserved: 180, recentUserActivity: 12 });
+    });
+
+    fixed('leaves users who count as active for the monitoring window', async () => {
+      const store = open();
+      clock.set(START + DAY);
+      await record(store, 'user', 12);
+      clock.set(START);
+      await store.getStatus('r');
+      clock.set(START + 16 * MINUTE);
+      expect(await adaptiveOf(store)).toMatchObject({ recentUserActivity: 0 });
+    });
+  });
+
+  describe('resources that nobody uses', () => {
+    ours('are forgotten by a clean-up, but not how often users had priority', async () => {
+      const store = open();
+      for (let i = 0; i < 20; i++) await store.record('r', 'user');
+      await store.getStatus('r');
+      await store.record('s', 'user');
+      clock.set(START + 90 * MINUTE);
+      await store.cleanup();
+      expect(await store.getStats()).toMatchObject({
+        totalRequests: 0,
+        uniqueResources: 0,
+        adaptiveMetrics: { priorityModeActivations: 1 },
+      });
+      expect((await adaptiveOf(store)).reason).toBe('Initial state - default capacity allocation');
+      await store.clear();
+      expect((await store.getStats()).adaptiveMetrics.priorityModeActivations).toBe(0);
+    });
+
+    ours('are removed as requests of others come', async () => {
+      const store = open({ defaultConfig: { limit: 10, windowMs: 1_000 } });
+      for (let i = 0; i < 500; i++) await store.record(`name ${i}`);
+      clock.set(START + 31 * MINUTE);
+      for (let i = 0; i < 1_000; i++) await store.record('r');
+      expect(await store.getStats()).toMatchObject({ totalRequests: 1_000, uniqueResources: 1 });
+    });
+  });
+
+  describe('a limit lowered live', () => {
+    fixed('lowers what remains and both shares at once', async () => {
+      const store = open();
+      await store.getStatus('r');
+      store.setResourceConfig('r', { limit: 10, windowMs: MINUTE });
+      expect(await store.getStatus('r')).toMatchObject({
+        limit: 10,
+        remaining: 10,
+        adaptive: { userReserved: 3, backgroundMax: 7 },
+      });
+    });
   });
 
   describe('getWaitTime', () => {

@@ -352,6 +352,32 @@ module.exports = function cacheContract(harness) {
       expect((await store.getStats()).totalItems).toBe(0);
     });
 
+    fixed('removes what a clock that was ahead has stored, unless it never expires', async () => {
+      const store = open();
+      clock.set(START + 86_400_000);
+      await store.set('later', 1, 60);
+      await store.set('for ever', 2, Number.POSITIVE_INFINITY);
+      clock.set(START + 1_000);
+      await store.set('now', 3, 60);
+      clock.set(START);
+      expect(await store.get('later')).toBe(1);
+      await store.cleanup();
+      expect(await store.get('later')).toBeUndefined();
+      expect(await store.get('for ever')).toBe(2);
+      expect(await store.get('now')).toBe(3);
+    });
+
+    fixed('removes it by the interval, too, once the clock was set back', async () => {
+      const store = open({ cleanupIntervalMs: 5_000 });
+      clock.set(START + 86_400_000);
+      await store.set('later', 1, 60);
+      clock.advance(5_000);
+      expect(await store.get('later')).toBe(1);
+      clock.set(START);
+      clock.advance(5_000);
+      expect((await store.getStats()).totalItems).toBe(0);
+    });
+
     it('runs every cleanupIntervalMs', async () => {
       const store = open({ cleanupIntervalMs: 5_000 });
       for (let round = 1; round <= 3; round++) {

@@ -13,7 +13,7 @@ const HOUR = 3_600_000;
 /** Options with which nothing happens by itself. */
 const OPTIONS = {
   SQLiteCacheStore: { cleanupIntervalMs: 0 },
-  SQLiteDedupeStore: { cleanupIntervalMs: 0, jobTimeoutMs: HOUR },
+  SQLiteDedupeStore: { cleanupIntervalMs: 0, jobTimeoutMs: HOUR, resultTtlMs: HOUR },
   SQLiteRateLimitStore: { defaultConfig: { limit: 10, windowMs: HOUR } },
   SqliteAdaptiveRateLimitStore: { defaultConfig: { limit: 100, windowMs: HOUR } },
 };

@@ -6,7 +6,7 @@ const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
 module.exports = function rateLimitContract(harness) {
-  const { describe, it, fixed, shared, expect, clock, open, Store, START } = harness;
+  const { describe, it, fixed, ours, shared, expect, clock, open, Store, START } = harness;
   const destroyed = 'Rate limit store has been destroyed';
 
   harness.isolate();
@@ -161,6 +161,80 @@ module.exports = function rateLimitContract(harness) {
         await store.record('r');
       }
       expect(await store.getWaitTime('r')).toBe(900);
+    });
+  });
+
+  describe('requests of a clock that was ahead', () => {
+    const DAY = 86_400_000;
+    const options = { defaultConfig: { limit: 1, windowMs: 60_000 } };
+
+    for (const [step, ms] of Object.entries({ minute: 60_001, hour: 3_600_000, month: 30 * DAY })) {
+      fixed(`count for one window from when they are met, a ${step}`, async () => {
+        const store = open(options);
+        clock.set(START + ms);
+        await store.record('r');
+        clock.set(START);
+        expect(await store.canProceed('r')).toBe(false);
+        expect(await store.getWaitTime('r')).toBe(60_000);
+        clock.set(START + 60_000);
+        expect(await store.canProceed('r')).toBe(false);
+        clock.set(START + 60_001);
+        expect(await store.getWaitTime('r')).toBe(0);
+        expect(await store.canProceed('r')).toBe(true);
+      });
+    }
+
+    fixed('count for one window from a clean-up', async () => {
+      const store = open(options);
+      clock.set(START + DAY);
+      await store.record('r');
+      clock.set(START);
+      await store.cleanup();
+      clock.set(START + 60_001);
+      expect(await store.canProceed('r')).toBe(true);
+    });
+
+    fixed('are read as made now if it is by less than a second', async () => {
+      const store = open(options);
+      clock.set(START + 1_000);
+      await store.record('r');
+      clock.set(START);
+      expect(await store.getWaitTime('r')).toBe(60_000);
+      clock.set(START + 61_000);
+      expect(await store.canProceed('r')).toBe(false);
+      clock.set(START + 61_001);
+      expect(await store.canProceed('r')).toBe(true);
+    });
+
+    ours('with places that are reserved are reserved for their time', async () => {
+      const store = open({ ...options, reservationMs: 5_000 });
+      clock.set(START + DAY);
+      expect(await store.canProceed('r')).toBe(true);
+      clock.set(START);
+      expect(await store.canProceed('r')).toBe(false);
+      expect(await store.getWaitTime('r')).toBe(5_000);
+      clock.set(START + 5_001);
+      expect(await store.canProceed('r')).toBe(true);
+    });
+
+    ours('are met by acquire, too', async () => {
+      const store = open(options);
+      clock.set(START + DAY);
+      expect(await store.acquire('r')).toBe(true);
+      clock.set(START);
+      expect(await store.acquire('r')).toBe(false);
+      clock.set(START + 60_001);
+      expect(await store.acquire('r')).toBe(true);
+    });
+  });
+
+  describe('resources that are not met again', () => {
+    ours('are removed as requests of others come', async () => {
+      const store = open({ defaultConfig: { limit: 10, windowMs: 1_000 } });
+      for (let i = 0; i < 500; i++) await store.record(`name ${i}`);
+      clock.set(START + 2_000);
+      for (let i = 0; i < 1_000; i++) await store.record('r');
+      expect(await store.getStats()).toMatchObject({ totalRequests: 1_000, uniqueResources: 1 });
     });
   });
 

@@ -86,16 +86,13 @@ pub fn remove_expired(now: Millis) -> Operation {
 /// Removes the entries after a key that were created later than now, which would be served for longer than they were stored
 /// for. Those that never expire stay.
 fn remove_later(now: Millis, after: Value, then: Then) -> Operation {
-    let find = [
-        BoundStatement::new(Statement::CacheEntriesAfter, [after.clone()]),
-        BoundStatement::new(Statement::CacheLaterAfter, [after, stamps::latest(now, 0.0).into()]),
-    ];
-    Operation::read_timed(find, move |rows, waited| {
-        let last = rows.first().and_then(|result| result.first()?.first().cloned());
+    let find = BoundStatement::new(Statement::CacheLaterAfter, [after, stamps::latest(now, 0.0).into()]);
+    Operation::read_timed([find], move |rows, waited| {
+        let rows = rows.first().map_or(&[][..], |result| &result.rows);
+        let last = rows.last().and_then(|row| row.first()).cloned();
         let Some(last) = last.filter(|last| *last != Value::Null) else { return then() };
         let latest = stamps::latest(now, waited);
-        let found = rows.get(1).map_or(&[][..], |result| &result.rows).iter();
-        let removals = found.filter_map(|row| match row.as_slice() {
+        let removals = rows.iter().filter_map(|row| match row.as_slice() {
             [key, bytes, created_at] if created_at.number()? > latest => {
                 let values = [key.clone(), created_at.clone()];
                 Some((vec![BoundStatement::new(Statement::CacheRemoveLater, values)], 1.0, bytes.number()?))

@@ -224,14 +224,13 @@ statements! {
           (SELECT COUNT(*) FROM cache WHERE expires_at < ?1) AS c1,
           (SELECT page_count FROM pragma_page_count()) AS c2,
           (SELECT page_size FROM pragma_page_size()) AS c3";
-    /// The last of the next entries, after one. Parameters: its key.
-    CacheEntriesAfter(1, Cache Tidies all) =
-        "SELECT MAX(rowid) AS c0 FROM (SELECT rowid FROM cache WHERE rowid > ?1 ORDER BY rowid LIMIT 500)";
-    /// The keys, sizes and times of those of them that were created later than a time, unless they expire after the last `Date`
-    /// there is. Parameters: the key, that time.
-    CacheLaterAfter(3, Cache Tidies all) = "SELECT rowid AS c0, length(value) AS c1, created_at AS c2 FROM (
-          SELECT rowid, value, created_at, expires_at FROM cache WHERE rowid > ?1 ORDER BY rowid LIMIT 500)
-        WHERE created_at > ?2 AND expires_at <= 8640000000000000";
+    /// Of the next entries, after one: the keys, sizes and times of those that were created later than a time, unless they expire
+    /// after the last `Date` there is; and, without a time, the last key of all. Parameters: the key, that time.
+    CacheLaterAfter(3, Cache Tidies all) = "WITH page AS (SELECT rowid AS key, length(value) AS bytes, created_at, expires_at
+          FROM cache WHERE rowid > ?1 ORDER BY rowid LIMIT 500)
+        SELECT key AS c0, bytes AS c1, created_at AS c2 FROM page
+          WHERE created_at > ?2 AND expires_at <= 8640000000000000
+        UNION ALL SELECT MAX(key), NULL, NULL FROM page";
     /// Remove one of them, unless it has been replaced. Parameters: key, time.
     CacheRemoveLater(0, Cache Tidies all) = "DELETE FROM cache WHERE rowid = ?1 AND created_at = ?2";
     /// The keys and sizes of some of the expired entries. Parameters: now.
@@ -552,7 +551,6 @@ mod tests {
         let limited = [
             (S::CacheExpired, STEP_ROWS),
             (S::DedupeExpired, STEP_ROWS),
-            (S::CacheEntriesAfter, STEP_ROWS),
             (S::CacheLaterAfter, STEP_ROWS),
             (S::DedupeLeasesFrom, STEP_ROWS),
             (S::AdaptiveResourcesFrom, STEP_ROWS),
