@@ -177,8 +177,8 @@ export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
    */
   pollIntervalMs?: number;
   /**
-   * How long `waitFor` on a hash without a job holds the right to register one, in milliseconds of real time; 0: no
-   * claims. See {@link SQLiteDedupeStore.waitFor}. Default: 250.
+   * How long `waitFor` on a hash without a job holds the right to register one, if no `register` comes, in milliseconds of
+   * real time in which the event loop turns; 0: no claims. See {@link SQLiteDedupeStore.waitFor}. Default: 250.
    */
   claimTimeoutMs?: number;
   /**
@@ -372,7 +372,8 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
    * Resolves to `undefined` if the caller should do the work: there is no job, it failed before this call, or it died
    * (`jobTimeoutMs`), or the store was closed or cleared meanwhile. Of several callers that wait for a job that dies, one
    * gets `undefined`; the others go on waiting for it. Unless the store was closed or cleared, the caller also holds a
-   * claim on the hash for `claimTimeoutMs`: other calls wait for its `register` and then for its job.
+   * claim on the hash: other calls wait for its `register` and then for its job. The store gives the claim up if no
+   * `register` comes for `claimTimeoutMs` in which the event loop turns.
    *
    * Each caller gets a value of its own, as it is stored: a `Date`, for example, is a string. A result of `null` goes to
    * those who wait when the job ends; a later call finds it as if there were no job.

@@ -7,6 +7,7 @@ mod common;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use comic_vine_sqlite_store::core::dedupe::rules::renew;
 use comic_vine_sqlite_store::core::dedupe::waiters::{Action, Ending, Event, Now, OperationContext, Waiters};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::operation::{Answer, Operation, Wait};
@@ -16,12 +17,11 @@ use comic_vine_sqlite_store::core::statements::Statement;
 use common::Db;
 use proptest::prelude::*;
 
-const CLAIM: f64 = 250.0;
-const JOB: f64 = 3_000.0;
+const JOB: f64 = 6_000.0;
 const START: f64 = 1_700_000_000_000.0;
 
 fn options() -> DedupeOptions {
-    DedupeOptions { job_timeout_ms: JOB, claim_timeout_ms: CLAIM, ..DedupeOptions::default() }
+    DedupeOptions { job_timeout_ms: JOB, ..DedupeOptions::default() }
 }
 
 fn busy() -> Error {
@@ -40,8 +40,10 @@ struct Running {
 struct Store {
     waiters: Waiters<Promise>,
     running: VecDeque<Running>,
-    /// The jobs whose leases are renewed.
-    renewed: HashMap<String, String>,
+    /// The jobs, or none of a claim, whose leases are renewed.
+    renewed: HashMap<String, Option<String>>,
+    /// The claims that may become unused.
+    unused: HashSet<String>,
     /// The ids it gave to jobs.
     ids: HashSet<String>,
     closed: bool,
@@ -53,6 +55,7 @@ impl Store {
             waiters: Waiters::new(name.to_owned(), options()),
             running: VecDeque::new(),
             renewed: HashMap::new(),
+            unused: HashSet::new(),
             ids: HashSet::new(),
             closed: false,
         }
@@ -154,11 +157,21 @@ impl World {
                 Action::Watch => {}
                 Action::Renew { hash, job_id } => {
                     assert!(!store.closed);
-                    assert!(store.ids.contains(&job_id), "{job_id} is another store's");
+                    match &job_id {
+                        Some(job_id) => assert!(store.ids.contains(job_id), "{job_id} is another store's"),
+                        None => drop(store.unused.insert(hash.clone())),
+                    }
                     store.renewed.insert(hash, job_id);
                 }
-                Action::EndRenewal(Some(hash)) => drop(store.renewed.remove(&hash)),
-                Action::EndRenewal(None) => store.renewed.clear(),
+                Action::UseClaim(hash) => drop(store.unused.remove(&hash)),
+                Action::EndRenewal(Some(hash)) => {
+                    store.renewed.remove(&hash);
+                    store.unused.remove(&hash);
+                }
+                Action::EndRenewal(None) => {
+                    store.renewed.clear();
+                    store.unused.clear();
+                }
             }
         }
         // Whoever is not answered is in a group that is watched, or waits for an operation.
@@ -166,11 +179,21 @@ impl World {
         let (watched, _) = store.waiters.watched();
         assert!(!open || watched || !store.running.is_empty(), "somebody is forgotten");
         assert!(!store.closed || !watched);
+        assert!(store.unused.iter().all(|hash| store.renewed.get(hash) == Some(&None)), "a claim is not renewed");
+    }
+
+    /// The event loop has turned for `claimTimeoutMs`, and no `register` came.
+    fn give_up_unused(&mut self, store: usize) {
+        let unused: Vec<String> = self.stores[store].unused.drain().collect();
+        for hash in unused {
+            self.tell(store, Event::Unused { hash });
+        }
     }
 
     fn close(&mut self, store: usize) {
         self.stores[store].closed = true;
         self.stores[store].renewed.clear();
+        self.stores[store].unused.clear();
         self.stores[store].waiters.close();
         self.tell(store, Event::Closed);
     }
@@ -199,13 +222,15 @@ enum Choice {
     Not,
     Busy,
     Changed,
+    /// A claim has not been used for so long that it is given up.
+    Unused,
     /// So long that a claim is stale.
     Later,
     /// So long that a job is past its time.
     MuchLater,
 }
 
-const CHOICES: [Choice; 15] = [
+const CHOICES: [Choice; 16] = [
     Choice::WaitFor,
     Choice::Register,
     Choice::Complete,
@@ -219,6 +244,7 @@ const CHOICES: [Choice; 15] = [
     Choice::Not,
     Choice::Busy,
     Choice::Changed,
+    Choice::Unused,
     Choice::Later,
     Choice::MuchLater,
 ];
@@ -240,6 +266,7 @@ fn may_be(world: &World, choice: Choice) -> bool {
     match choice {
         C::WaitFor | C::Register | C::Complete | C::Fail | C::Clear => true,
         C::Changed => waits,
+        C::Unused => !world.stores[0].unused.is_empty(),
         C::Later | C::MuchLater => next.is_some() || waits,
         C::Wait | C::Claimed | C::Result | C::Rejected => next.is_some_and(polls),
         C::Done | C::Busy => next.is_some(),
@@ -259,8 +286,9 @@ fn choose(world: &mut World, choice: Choice) {
         C::Fail => world.end(0, HASH, false),
         C::Clear => world.clear(0),
         C::Changed => world.tell(0, Event::Changed),
+        C::Unused => world.give_up_unused(0),
         C::Later | C::MuchLater => {
-            let ms = if choice == C::Later { CLAIM } else { JOB };
+            let ms = if choice == C::Later { LEASE_MS } else { JOB };
             world.now = Now { caller: now.caller + ms, system: now.system + ms };
             if world.stores[0].waiters.next_deadline().is_some_and(|deadline| deadline <= world.now.caller) {
                 world.tell(0, Event::Deadline);
@@ -337,6 +365,7 @@ enum Act {
     Refuse,
     Changed,
     Renew,
+    Unused,
     Close,
     Pass(u16),
 }
@@ -351,6 +380,7 @@ fn acts() -> impl Strategy<Value = Vec<(usize, u8, Act)>> {
         1 => Just(Act::Refuse),
         3 => Just(Act::Changed),
         1 => Just(Act::Renew),
+        2 => Just(Act::Unused),
         2 => prop::sample::select(vec![1, 60, 130, 260, 1_000, 3_000, 4_100]).prop_map(Act::Pass),
     ];
     let last = prop_oneof![60 => act, 1 => Just(Act::Close)];
@@ -375,7 +405,7 @@ impl World {
                             "store {store} is told to make {hash}, as store {other} was"
                         );
                     }
-                    grants.0.insert(hash.clone(), (*store, self.now.system + CLAIM / 2.0));
+                    grants.0.insert(hash.clone(), (*store, self.now.system + LEASE_MS / 2.0));
                 }
                 Some(Ok(text)) => assert!(text.is_empty() || *text == format!("\"{hash}\"")),
                 _ => {}
@@ -408,17 +438,24 @@ proptest! {
                     let next = next.map(|next| next.operation.statements[0].statement);
                     let refused = matches!(act, Act::Refuse);
                     world.answer(store, |operation| if refused { Err(busy()) } else { Ok(db.run(operation)) });
-                    // Whoever ends a job makes room for another.
-                    if let Some(Statement::DedupeComplete | Statement::DedupeFail | Statement::DedupeTimeOut) = next {
+                    // Whoever ends a job, or gives up a claim, makes room for another.
+                    let ends = [Statement::DedupeComplete, Statement::DedupeFail, Statement::DedupeTimeOut, Statement::DedupeGiveUpClaim];
+                    if next.is_some_and(|next| ends.contains(&next)) {
                         grants.0.clear();
+                    }
+                    // A job that another registers takes the place of a claim. It may be late, and its lease over.
+                    if next == Some(Statement::DedupeRegister) {
+                        grants.0.retain(|_, (granted, _)| *granted == store);
                     }
                 }
                 Act::Changed => world.tell(store, Event::Changed),
                 Act::Renew => {
                     let Store { renewed, .. } = &world.stores[store];
                     let name = format!("store {store}");
-                    db.run(comic_vine_sqlite_store::core::dedupe::rules::renew(&name, options(), renewed, world.now.system));
+                    let leases = renewed.iter().map(|(hash, job_id)| (hash.clone(), job_id.clone()));
+                    db.run(renew(&name, options(), leases, world.now.system));
                 }
+                Act::Unused => world.give_up_unused(store),
                 Act::Close => {
                     if let Some(operation) = world.stores[store].waiters.give_up() {
                         db.run(operation);

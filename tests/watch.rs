@@ -92,7 +92,7 @@ fn a_lease_is_renewed_until_its_job_ends() {
     let (sender, events) = channel();
     let notify = Box::new(move |event| sender.send(event).unwrap());
     let store = StoreWatch::new(Some(&database), "owner".to_owned(), options(), notify);
-    store.add_job("hash".to_owned(), "id".to_owned());
+    store.add_lease("hash".to_owned(), Some("id".to_owned()));
     // Real time: leases are renewed each second.
     while expires_at() < system_now() {
         thread::sleep(Duration::from_millis(20));
@@ -103,8 +103,8 @@ fn a_lease_is_renewed_until_its_job_ends() {
     assert_eq!(events.recv_timeout(PATIENCE).unwrap(), lost);
 
     insert(&mut other, "hash");
-    store.add_job("hash".to_owned(), "id".to_owned());
-    store.remove_jobs(Some("hash"));
+    store.add_lease("hash".to_owned(), Some("id".to_owned()));
+    store.remove_leases(Some("hash"));
     let mut expires_at = || other.query("SELECT expires_at FROM dedupe_leases").unwrap()[0][0].number().unwrap();
     let last = expires_at();
     thread::sleep(2 * LEASE_RENEWAL);

@@ -630,6 +630,33 @@ module.exports = function dedupeContract(harness) {
       expect(await third).toBe('shared');
     });
 
+    fixed('are kept while the event loop is busy', async () => {
+      const block = (/** @type {number} */ ms) =>
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+      const store = harness.open();
+      expect(await store.waitFor('job')).toBeUndefined();
+      const second = store.waitFor('job');
+      block(1_000);
+      for (let look = 0; look < 5; look++) {
+        block(20);
+        expect(await stateOf(second)).toStrictEqual(pending);
+      }
+      await store.register('job');
+      await store.complete('job', 'shared');
+      expect(await second).toBe('shared');
+    });
+
+    fixed('pass on after complete or fail without register', async () => {
+      const store = harness.open({ claimTimeoutMs: 100 });
+      expect(await store.waitFor('job')).toBeUndefined();
+      await store.complete('job', 'of nobody');
+      const second = store.waitFor('job');
+      expect(await stateOf(second)).toStrictEqual(pending);
+      expect(await outcomeOf(second)).toStrictEqual(nothing);
+      await store.fail('job', new Error('of nobody'));
+      expect(await outcomeOf(store.waitFor('job'))).toStrictEqual(nothing);
+    });
+
     fixed('let identical requests at once make one upstream call', async () => {
       const store = harness.open();
       let upstream = 0;

@@ -237,10 +237,10 @@ pub enum Answer {
         /// Whether this call created it.
         created: bool,
     },
-    /// Leases were renewed, except those of these jobs, given by hash and id.
+    /// Leases were renewed, except these, given by hash and job; claims have none.
     Renewed {
         /// They are no longer pending, or have another owner.
-        lost: Vec<(String, String)>,
+        lost: Vec<(String, Option<String>)>,
     },
     /// A job was completed or failed; whether there was one to end.
     Ended {

@@ -241,10 +241,11 @@ statements! {
         SELECT ?1, ?3, ?2, ?4 WHERE EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2)
         ON CONFLICT (hash) DO UPDATE SET
           owner = excluded.owner, job_id = excluded.job_id, expires_at = excluded.expires_at";
-    /// Prolong the lease of a pending job. Parameters: hash, job id, owner, lease expiry.
+    /// Prolong the lease of a pending job or, without one, a claim that has not been given up. Parameters: hash, job id or
+    /// NULL, owner, lease expiry.
     DedupeRenew(0, Jobs Tidies 0) = "UPDATE dedupe_leases SET expires_at = ?4
-        WHERE hash = ?1 AND job_id = ?2 AND owner = ?3
-          AND EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2 AND status = 'pending')";
+        WHERE hash = ?1 AND job_id IS ?2 AND owner = ?3 AND expires_at > 0 AND (?2 IS NULL
+          OR EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2 AND status = 'pending'))";
     /// End a job with a result. Parameters: hash, result, now, the job this store registered or NULL, owner.
     DedupeComplete(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'completed', result = ?2, updated_at = ?3
         WHERE hash = ?1 AND status <> 'completed' AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
@@ -260,6 +261,9 @@ statements! {
     DedupeEndLease(0, Jobs Writes 0) = "UPDATE dedupe_leases SET expires_at = 0 WHERE hash = ?1 AND job_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
           WHERE j.hash = ?1 AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
+    /// Give up a claim. Parameters: hash, owner.
+    DedupeGiveUpClaim(0, Jobs Writes 0) =
+        "UPDATE dedupe_leases SET expires_at = 0 WHERE hash = ?1 AND owner = ?2 AND job_id IS NULL";
     /// Have the leases and claims of an owner run out. Parameters: owner.
     DedupeGiveUp(0, Jobs Writes all) = "UPDATE dedupe_leases SET expires_at = 0 WHERE owner = ?1";
     /// End a pending job that is past its time. Parameters: hash, message, now, job timeout.

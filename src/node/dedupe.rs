@@ -142,6 +142,11 @@ impl StoreEvents for Inner {
                     });
                 }
             }
+            WatchEvent::Ping => {
+                for hash in self.watch.on_ping_answered() {
+                    self.dispatch(env, Event::Unused { hash });
+                }
+            }
             WatchEvent::Lost { hash, job_id } => self.dispatch(env, Event::Lost { hash, job_id }),
         }
     }
@@ -206,8 +211,13 @@ impl Inner {
                     }
                 }
                 Action::Watch => watches = true,
-                Action::Renew { hash, job_id } => self.watch.add_job(hash, job_id),
-                Action::EndRenewal(hash) => self.watch.remove_jobs(hash.as_deref()),
+                Action::Renew { hash, job_id } => {
+                    // Without a thread a claim ends with its first lease.
+                    let _ = watch::ensure_running();
+                    self.watch.add_lease(hash, job_id);
+                }
+                Action::UseClaim(hash) => self.watch.use_claim(&hash),
+                Action::EndRenewal(hash) => self.watch.remove_leases(hash.as_deref()),
             }
         }
         if watches {
@@ -261,7 +271,7 @@ impl Inner {
 
     /// The operation that gives up the store's claims and leases, if it may have some.
     fn giving_up(&self) -> Option<Operation> {
-        self.watch.remove_jobs(None);
+        self.watch.remove_leases(None);
         self.waiters.borrow_mut().give_up()
     }
 

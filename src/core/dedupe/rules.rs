@@ -18,7 +18,7 @@ use crate::core::options::DedupeOptions;
 use crate::core::statements::Statement;
 use crate::core::value::{Millis, Value};
 
-/// For how long the lease of a job that is never ended is renewed, in ms, where jobs have no timeout.
+/// For how long the lease of a job that is never ended, or a claim, is renewed, in ms, where jobs have no timeout.
 pub const LONGEST_RENEWAL_MS: Millis = 300_000.0;
 
 /// How often an owner renews its leases.
@@ -128,9 +128,9 @@ impl Call {
         BoundStatement::new(Statement::DedupePoll, [self.hash()])
     }
 
-    /// A claim: the hash, whose it is, until when, and the time.
+    /// A claim: the hash, whose it is, until when unless renewed, and the time.
     fn claim(&self) -> [Value; 4] {
-        let until = self.system_now + self.options.claim_timeout_ms;
+        let until = self.system_now + self.options.lease_ms;
         [self.hash(), self.owner.as_str().into(), until.into(), self.system_now.into()]
     }
 
@@ -383,26 +383,32 @@ pub fn clear() -> Operation {
     .notifying()
 }
 
-/// Prolongs the leases of a store's pending jobs, given by hash and id; answers which are no longer pending, or not the
-/// store's.
-pub fn renew<'jobs>(
+/// Prolongs a store's leases: of pending jobs, given by hash and id, and, without an id, claims. Answers which are no longer
+/// pending, or not the store's.
+pub fn renew(
     owner: &str,
     options: DedupeOptions,
-    jobs: impl IntoIterator<Item = (&'jobs String, &'jobs String)>,
+    leases: impl IntoIterator<Item = (String, Option<String>)>,
     system_now: Millis,
 ) -> Operation {
     let until = system_now + options.lease_ms;
-    let jobs: Vec<(String, String)> = jobs.into_iter().map(|(hash, id)| (hash.clone(), id.clone())).collect();
-    let renewal = |(hash, job_id): &(String, String)| {
-        let values = [hash.as_str(), job_id, owner].map(Value::from);
-        BoundStatement::new(Statement::DedupeRenew, values.into_iter().chain([until.into()]))
+    let leases: Vec<(String, Option<String>)> = leases.into_iter().collect();
+    let renewal = |(hash, job_id): &(String, Option<String>)| {
+        let values = [hash.as_str().into(), job_id.clone().into(), owner.into(), until.into()];
+        BoundStatement::new(Statement::DedupeRenew, values)
     };
-    let renewals: Vec<BoundStatement> = jobs.iter().map(renewal).collect();
+    let renewals: Vec<BoundStatement> = leases.iter().map(renewal).collect();
     Operation::write(renewals, |rows| {
         let renewed = rows.into_iter().map(|renewal| renewal.changes > 0);
-        let lost = jobs.into_iter().zip(renewed).filter(|(_, renewed)| !renewed);
-        Outcome::Answer(Answer::Renewed { lost: lost.map(|(job, _)| job).collect() })
+        let lost = leases.into_iter().zip(renewed).filter(|(_, renewed)| !renewed);
+        Outcome::Answer(Answer::Renewed { lost: lost.map(|(lease, _)| lease).collect() })
     })
+}
+
+/// Gives up a store's claim, for others to take over at once.
+pub fn give_up_claim(call: &Call) -> Operation {
+    let values = [call.hash(), call.owner.as_str().into()];
+    Operation::command([BoundStatement::new(Statement::DedupeGiveUpClaim, values)]).notifying()
 }
 
 /// Gives up a store's claims and leases, for others to take over at once: the store ends. Its pending jobs stay, as those of

@@ -3,8 +3,7 @@
 //!
 //! All that wait for one hash are a *group*, which polls when something has changed or is due.
 
-use std::collections::{BTreeMap, HashMap};
-
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::rules::{self, Call};
@@ -37,6 +36,8 @@ pub enum Event<W, V, E> {
     Changed,
     /// The lease of a job of the store's could not be renewed, or no longer is: the job is no longer the store's to end.
     Lost { hash: String, job_id: String },
+    /// The store's claim has not been followed by `register` for as long as a claim may be.
+    Unused { hash: String },
     /// The [next deadline](Waiters::next_deadline) has come.
     Deadline,
     /// An operation was answered.
@@ -65,9 +66,11 @@ pub enum Action<W, V, E> {
     RejectAll { waiters: Vec<W>, error: V },
     /// Poll whether something has changed while any hash is waited for; see [`Waiters::watched`].
     Watch,
-    /// Renew the lease of a job of the store's from now on.
-    Renew { hash: String, job_id: String },
-    /// Renew that of no job of a hash, or of none at all, any more.
+    /// Renew the lease of a job of the store's from now on or, without a job, a claim, which may become [unused](Event::Unused).
+    Renew { hash: String, job_id: Option<String> },
+    /// `register` has been called: the claim of a hash, if any, does not become unused. It goes on being renewed.
+    UseClaim(String),
+    /// Renew nothing of a hash, or nothing at all, any more.
     EndRenewal(Option<String>),
 }
 
@@ -81,6 +84,7 @@ enum Purpose<W, V> {
     Register(Registration, W),
     End { hash: String, owned: Option<Owned>, ending: Ending<V>, waiter: W },
     Clear { waiter: W },
+    GiveUpClaim { hash: String },
     Renew,
 }
 
@@ -136,6 +140,8 @@ pub struct Waiters<W> {
     /// Calls that change jobs and are not answered yet.
     changing: usize,
     owned: HashMap<String, Owned>,
+    /// The hashes that a caller was told to make the request of, and has not registered yet.
+    claims: HashSet<String>,
     registrations: u64,
     /// Whether the store may have claims or leases, which it gives up when it ends.
     has_claimed: bool,
@@ -152,6 +158,7 @@ impl<W> Waiters<W> {
             asking: 0,
             changing: 0,
             owned: HashMap::new(),
+            claims: HashSet::new(),
             registrations: 0,
             has_claimed: false,
             closed: false,
@@ -223,6 +230,11 @@ impl<W> Waiters<W> {
             Event::Clear { waiter } => transition.clear(waiter),
             Event::Changed => transition.poll_all(),
             Event::Lost { hash, job_id } => transition.lost(hash, job_id),
+            Event::Unused { hash } => {
+                if transition.state.claims.remove(&hash) {
+                    transition.give_up_claim(hash);
+                }
+            }
             Event::Deadline => transition.end_late_jobs(),
             Event::Answered { context: OperationContext(purpose), answer } => transition.answered(purpose, answer),
             Event::Unwatched(error) => transition.settle_all(&Err(error)),
@@ -269,6 +281,9 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.state.registrations += 1;
         let number = self.state.registrations;
         let before = self.state.owned.insert(hash.clone(), Owned::Registering(number, None));
+        if self.state.claims.contains(&hash) {
+            self.actions.push(Action::UseClaim(hash.clone()));
+        }
         let operation = rules::register(&self.state.call(&hash, self.now, None), job_id);
         let asked_at = self.now.system;
         let registration = Registration { hash, number, before, asked_at, tells_owner };
@@ -282,7 +297,9 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             owned => owned,
         };
         let job_id = owned.as_ref().and_then(Owned::job_id);
-        self.actions.push(Action::EndRenewal(Some(hash.clone())));
+        if !self.state.claims.contains(&hash) {
+            self.actions.push(Action::EndRenewal(Some(hash.clone())));
+        }
         self.state.changing += 1;
         let call = self.state.call(&hash, self.now, None);
         let operation = match &ending {
@@ -295,6 +312,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     fn clear(&mut self, waiter: W) {
         // At once: what is registered next is not cleared.
         self.state.owned.clear();
+        self.state.claims.clear();
         self.actions.push(Action::EndRenewal(None));
         self.state.changing += 1;
         self.run(rules::clear(), Purpose::Clear { waiter });
@@ -307,10 +325,11 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 match answer {
                     _ if self.state.closed => self.settle(waiter, Ok(Answer::Undefined)),
                     Ok(Answer::Wait(wait)) => self.wait(&hash, since, wait, [waiter]),
-                    Ok(Answer::Claimed) if self.is_stale_claim(asked_at) => {
+                    Ok(Answer::Claimed) if self.is_stale(asked_at) => {
                         self.wait(&hash, since, UNKNOWN, [waiter]);
-                        self.poll(hash);
+                        self.give_up_claim(hash);
                     }
+                    Ok(Answer::Claimed) => self.grant(hash, waiter),
                     answer => self.settle(waiter, answer),
                 }
             }
@@ -323,7 +342,12 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                     Ok(Answer::Registered { job_id, created }) => {
                         Ok(self.registered(registration, job_id, created))
                     }
-                    answer => answer,
+                    answer => {
+                        if self.state.claims.contains(&registration.hash) {
+                            self.renew(&registration.hash, None);
+                        }
+                        answer
+                    }
                 };
                 self.settle(waiter, answer);
             }
@@ -340,6 +364,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 }
                 self.settle(waiter, answer);
             }
+            Purpose::GiveUpClaim { hash } => self.poll(hash),
             Purpose::Renew => {}
         }
     }
@@ -348,11 +373,24 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.state.changing = self.state.changing.saturating_sub(1);
     }
 
-    /// Whether a claim made for a call at `asked_at` has run for so long, while a lock was waited for, that another
-    /// may have taken its place.
-    fn is_stale_claim(&self, asked_at: Millis) -> bool {
-        const USUAL_DELAY_MS: Millis = 50.0;
-        self.now.system - asked_at > (self.state.options.claim_timeout_ms / 2.0).max(USUAL_DELAY_MS)
+    /// Whether a lease or claim made for a call at `asked_at`, from which it counts, has run for long, while a lock was waited
+    /// for: soon another may take its place, or has.
+    fn is_stale(&self, asked_at: Millis) -> bool {
+        self.now.system - asked_at > self.state.options.lease_ms / 2.0
+    }
+
+    /// Tells a waiter to make the request.
+    fn grant(&mut self, hash: String, waiter: W) {
+        self.renew(&hash, None);
+        self.state.claims.insert(hash);
+        self.settle(waiter, Ok(Answer::Undefined));
+    }
+
+    /// Gives up a claim. Those who wait take over.
+    fn give_up_claim(&mut self, hash: String) {
+        self.actions.push(Action::EndRenewal(Some(hash.clone())));
+        let operation = rules::give_up_claim(&self.state.call(&hash, self.now, None));
+        self.run(operation, Purpose::GiveUpClaim { hash });
     }
 
     /// Adds waiters to the group of their hash.
@@ -391,8 +429,14 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     }
 
     fn on_polled(&mut self, hash: String, asked_at: Millis, answer: Result<Answer, E>) {
-        let is_stale = self.is_stale_claim(asked_at);
-        let Some(group) = self.state.groups.get_mut(&hash) else { return };
+        let is_stale = self.is_stale(asked_at);
+        let Some(group) = self.state.groups.get_mut(&hash) else {
+            // Those who waited have been answered.
+            if matches!(answer, Ok(Answer::Claimed)) {
+                self.give_up_claim(hash);
+            }
+            return;
+        };
         group.polling = false;
         let poll_again = std::mem::take(&mut group.poll_again);
         match answer {
@@ -403,16 +447,16 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                     self.poll(hash);
                 }
             }
-            Ok(Answer::Claimed) if is_stale => self.poll(hash),
+            Ok(Answer::Claimed) if is_stale => self.give_up_claim(hash),
             // One of them makes the request; the others wait for that one.
             Ok(Answer::Claimed) => {
                 let first = group.waiters.remove(0);
                 if group.waiters.is_empty() {
                     self.take_group(&hash);
                 } else {
-                    self.poll(hash);
+                    self.poll(hash.clone());
                 }
-                self.settle(first, Ok(Answer::Undefined));
+                self.grant(hash, first);
             }
             // A lock held elsewhere: it polls again with the next change.
             Err(error) if error.is_busy() => {}
@@ -477,16 +521,19 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     /// decides what becomes of it.
     fn registered(&mut self, registration: Registration, job_id: String, created: bool) -> Answer {
         let Registration { hash, number, before, asked_at, tells_owner } = registration;
-        if created && self.now.system - asked_at > self.state.options.lease_ms / 2.0 {
-            // The lease counts from the call, and a lock was waited for.
-            let renewal = rules::renew(&self.state.owner, self.state.options, [(&hash, &job_id)], self.now.system);
+        if created && self.is_stale(asked_at) {
+            let lease = (hash.clone(), Some(job_id.clone()));
+            let renewal = rules::renew(&self.state.owner, self.state.options, [lease], self.now.system);
             self.run(renewal, Purpose::Renew);
+        }
+        if self.state.claims.remove(&hash) {
+            self.actions.push(Action::EndRenewal(Some(hash.clone())));
         }
         let own = created || matches!(&before, Some(Owned::Job(own)) if *own == job_id);
         match self.state.owned.get_mut(&hash) {
             Some(Owned::Registering(asked, earlier)) if *asked == number => {
                 if own || earlier.as_deref() == Some(job_id.as_str()) {
-                    self.renew(&hash, &job_id);
+                    self.renew(&hash, Some(&job_id));
                     self.state.owned.insert(hash, Owned::Job(job_id.clone()));
                 } else {
                     self.state.owned.remove(&hash);
@@ -511,10 +558,10 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         }
     }
 
-    /// Has the lease of a job renewed, unless the store has ended.
-    fn renew(&mut self, hash: &str, job_id: &str) {
+    /// Has the lease of a job, or a claim, renewed, unless the store has ended.
+    fn renew(&mut self, hash: &str, job_id: Option<&str>) {
         if !self.state.closed {
-            self.actions.push(Action::Renew { hash: hash.to_owned(), job_id: job_id.to_owned() });
+            self.actions.push(Action::Renew { hash: hash.to_owned(), job_id: job_id.map(str::to_owned) });
         }
     }
 
@@ -536,8 +583,10 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             self.poll(hash);
         } else if let Some(owned) = owned {
             // It was not ended: it still is what it was.
-            if let Owned::Job(job_id) = &owned {
-                self.renew(&hash, job_id);
+            if let Owned::Job(job_id) = &owned
+                && !self.state.claims.contains(&hash)
+            {
+                self.renew(&hash, Some(job_id));
             }
             self.state.owned.entry(hash).or_insert(owned);
         }
