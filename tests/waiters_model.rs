@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use comic_vine_sqlite_store::core::dedupe::rules::renew;
 use comic_vine_sqlite_store::core::dedupe::waiters::{Action, Ending, Event, Now, OperationContext, Waiters};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
-use comic_vine_sqlite_store::core::operation::{Answer, Operation, Wait};
+use comic_vine_sqlite_store::core::operation::{Answer, Changed, Operation, Wait};
 use comic_vine_sqlite_store::core::options::DedupeOptions;
 use comic_vine_sqlite_store::core::options::LEASE_MS;
 use comic_vine_sqlite_store::core::statements::Statement;
@@ -285,7 +285,7 @@ fn choose(world: &mut World, choice: Choice) {
         C::Complete => world.end(0, HASH, true),
         C::Fail => world.end(0, HASH, false),
         C::Clear => world.clear(0),
-        C::Changed => world.tell(0, Event::Changed),
+        C::Changed => world.tell(0, Event::Changed(Changed::Anything)),
         C::Unused => world.give_up_unused(0),
         C::Later | C::MuchLater => {
             let ms = if choice == C::Later { LEASE_MS } else { JOB };
@@ -352,6 +352,50 @@ fn nobody_is_forgotten_or_answered_twice_whatever_happens() {
         assert!(open.is_empty(), "{path:?}: {open:?}");
     }
     println!("{paths} paths");
+}
+
+/// How many operations it takes to have this many hashes waited for end one by one: here, and elsewhere.
+fn operations_for(hashes: usize) -> (usize, usize) {
+    let db = Db::memory(StoreKind::Dedupe);
+    let end = |world: &mut World, hash: usize| {
+        world.end(1, &format!("hash {hash}"), true);
+        world.answer(1, |operation| Ok(db.run(operation)));
+    };
+    let run = |world: &mut World, event| {
+        world.tell(0, event);
+        let mut operations = 0;
+        while !world.stores[0].running.is_empty() {
+            world.answer(0, |operation| Ok(db.run(operation)));
+            operations += 1;
+        }
+        operations
+    };
+    let ends = [true, false].map(|here| {
+        let mut world = World::new(2);
+        for hash in 0..hashes {
+            world.register(1, &format!("hash {hash}"));
+            world.answer(1, |operation| Ok(db.run(operation)));
+            world.wait_for(0, &format!("hash {hash}"));
+            world.answer(0, |operation| Ok(db.run(operation)));
+        }
+        let operations = (0..hashes).map(|hash| {
+            end(&mut world, hash);
+            let changed = Changed::Hashes(vec![format!("hash {hash}")]);
+            let operations = run(&mut world, Event::Changed(if here { changed } else { Changed::Anything }));
+            let waiting = world.made.iter().filter(|made| made.is_wait && made.settled.is_none()).count();
+            assert_eq!(waiting, hashes - hash - 1);
+            operations
+        });
+        operations.sum()
+    });
+    ends.into()
+}
+
+#[test]
+fn polls_grow_with_what_ends_and_not_with_what_is_waited_for() {
+    assert_eq!(operations_for(10), (10, 19));
+    // The last that is waited for is polled alone.
+    assert_eq!(operations_for(200), (200, 399));
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -448,7 +492,7 @@ proptest! {
                         grants.0.retain(|_, (granted, _)| *granted == store);
                     }
                 }
-                Act::Changed => world.tell(store, Event::Changed),
+                Act::Changed => world.tell(store, Event::Changed(Changed::Anything)),
                 Act::Renew => {
                     let Store { renewed, .. } = &world.stores[store];
                     let name = format!("store {store}");
@@ -481,7 +525,7 @@ proptest! {
             world.now = Now { caller: world.now.caller + JOB, system: world.now.system + LEASE_MS };
             for store in 0..2 {
                 let next = world.stores[store].waiters.next_deadline();
-                let event = if next.is_some_and(|at| at <= world.now.caller) { Event::Deadline } else { Event::Changed };
+                let event = if next.is_some_and(|at| at <= world.now.caller) { Event::Deadline } else { Event::Changed(Changed::Anything) };
                 world.tell(store, event);
                 while !world.stores[store].running.is_empty() {
                     world.answer(store, |operation| Ok(db.run(operation)));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use comic_vine_sqlite_store::core::dedupe::rules::LEASE_RENEWAL;
 use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::operation::Changed;
 use comic_vine_sqlite_store::core::options::{DedupeOptions, JournalMode, Synchronous};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 use comic_vine_sqlite_store::sqlite::clock::system_now;
@@ -69,11 +70,11 @@ fn every_store_whose_calls_wait_is_told_of_a_change_from_outside() {
     // What came before the first poll counts as a change: the look that found nothing may have been earlier.
     for (round, store) in stores.iter().enumerate() {
         store.set_waiting(true, None).unwrap();
-        assert_eq!(events[round].recv_timeout(PATIENCE).unwrap(), WatchEvent::Changed);
+        assert_eq!(events[round].recv_timeout(PATIENCE).unwrap(), WatchEvent::Changed(Changed::Anything));
     }
     insert(&mut other, "hash");
     for events in &events {
-        assert_eq!(events.recv_timeout(PATIENCE).unwrap(), WatchEvent::Changed);
+        assert_eq!(events.recv_timeout(PATIENCE).unwrap(), WatchEvent::Changed(Changed::Anything));
     }
 }
 

@@ -162,6 +162,7 @@ macro_rules! statements {
                     Statement::RateResources
                         | Statement::RateResourcesFrom
                         | Statement::CacheExpired
+                        | Statement::DedupePollAll
                         | Statement::DedupeExpired
                         | Statement::DedupeEnded
                 )
@@ -211,6 +212,13 @@ statements! {
           CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7
         FROM (SELECT 1) LEFT JOIN dedupe_jobs j ON j.hash = ?1 LEFT JOIN dedupe_leases l ON l.hash = ?1
         WHERE j.hash IS NOT NULL OR l.hash IS NOT NULL");
+    /// The same of several hashes, without what jobs came to, with the hash's number. Parameters: the hashes, a JSON array.
+    DedupePollAll(9, Jobs Reads all) = "SELECT
+          j.job_id AS c0, j.status AS c1, NULL AS c2, NULL AS c3, j.created_at AS c4, j.updated_at AS c5,
+          CASE WHEN l.job_id = j.job_id THEN l.expires_at END AS c6,
+          CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7, asked.key AS c8
+        FROM json_each(?1) asked
+        LEFT JOIN dedupe_jobs j ON j.hash = asked.value LEFT JOIN dedupe_leases l ON l.hash = asked.value";
     /// The id of a job. Parameters: hash.
     DedupeJobId(1, Jobs Reads 0) = "SELECT job_id AS c0 FROM dedupe_jobs WHERE hash = ?1";
     /// End a pending job whose owner has let its lease run out. Parameters: hash, message, now, system time.

@@ -18,7 +18,7 @@ use crate::core::codec;
 use crate::core::dedupe::rules::{self, Call};
 use crate::core::dedupe::waiters::{Action, Ending, Event, Now, Waiters};
 use crate::core::error::StoreKind;
-use crate::core::operation::{Operation, Target};
+use crate::core::operation::{Changed, Operation, Target};
 use crate::core::options::{DedupeOptions, OWN_THREAD_LEASE_MS};
 use crate::core::statements::Table;
 use crate::core::value::Millis;
@@ -126,12 +126,12 @@ impl Class for DedupeStore {
 impl StoreEvents for Inner {
     fn on_event(&self, env: Env, event: WatchEvent) {
         match event {
-            WatchEvent::Changed => self.dispatch(env, Event::Changed),
+            WatchEvent::Changed(changed) => self.dispatch(env, Event::Changed(changed)),
             WatchEvent::Poll => {
                 if let Ok(Backend::User(connection)) = self.store.backend()
                     && connection.has_changed()
                 {
-                    self.dispatch(env, Event::Changed);
+                    self.dispatch(env, Event::Changed(Changed::Anything));
                 }
             }
             WatchEvent::Renew => {

@@ -12,7 +12,7 @@ use super::database::{ChangeListener, Database, Recipient, Reply};
 use super::{background, clock};
 use crate::core::dedupe::rules;
 use crate::core::error::Result;
-use crate::core::operation::{Answer, Operation};
+use crate::core::operation::{Answer, Changed, Operation};
 use crate::core::options::DedupeOptions;
 use crate::core::value::Millis;
 use crate::engine::call::Time;
@@ -24,7 +24,7 @@ use crate::engine::lease_heartbeat::LeaseHeartbeat;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
     /// Something that calls may be waiting for has changed or is due.
-    Changed,
+    Changed(Changed),
     /// It is time to ask the connection whether something has changed: only where it is not ours.
     Poll,
     /// It is time to renew leases: only where the connection is not ours.
@@ -213,7 +213,7 @@ impl StoreWatch {
                 (self.notify)(WatchEvent::Poll);
             }
             if self.changes.lock().on_polled(version, now, clock::system_now()) {
-                (self.notify)(WatchEvent::Changed);
+                (self.notify)(WatchEvent::Changed(Changed::Anything));
             }
         }
         if is_due(self.claims.lock().next_ping_at()) {
@@ -245,9 +245,9 @@ impl Recipient for StoreWatch {
 }
 
 impl ChangeListener for StoreWatch {
-    fn on_change(&self) {
+    fn on_change(&self, changed: &Changed) {
         if self.changes.lock().is_waiting() {
-            (self.notify)(WatchEvent::Changed);
+            (self.notify)(WatchEvent::Changed(changed.clone()));
         }
     }
 }

@@ -199,7 +199,24 @@ pub fn wait_for(call: Call) -> Operation {
     .continuing()
 }
 
-/// The same in one operation, which writes: for a call that cannot be carried out at once anyhow.
+/// Finds out what there is to wait for under each of these hashes; the call is on none of them.
+pub fn poll_all(call: Call, hashes: Vec<String>) -> Operation {
+    let list = serde_json::Value::from(hashes.as_slice()).to_string();
+    Operation::read([BoundStatement::new(Statement::DedupePollAll, [list.into()])], move |rows| {
+        let mut polled: Vec<_> = hashes.into_iter().map(|hash| (hash, None)).collect();
+        for row in rows.into_iter().flat_map(|result| result.rows) {
+            let index = row.last().and_then(Value::number).unwrap_or_default() as usize;
+            let row = StatementResult { rows: vec![row], changes: 0 };
+            if let (Some((_, wait)), State::Live(live)) = (polled.get_mut(index), call.state(Some(&row))) {
+                *wait = Some(live);
+            }
+        }
+        Outcome::Answer(Answer::Polled(polled))
+    })
+    .overtaking()
+}
+
+/// [`wait_for`] in one operation, which writes: for a call that cannot be carried out at once anyhow.
 pub fn wait_for_in_turn(call: Call) -> Operation {
     if call.options.claim_timeout_ms > 0.0 { claim(call) } else { wait_for(call) }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::rules::{self, Call};
 use crate::core::error::{Error, IsBusy};
-use crate::core::operation::{Answer, Field, Operation, Wait};
+use crate::core::operation::{Answer, Changed, Field, Operation, Wait};
 use crate::core::options::DedupeOptions;
 use crate::core::value::Millis;
 
@@ -33,7 +33,7 @@ pub enum Event<W, V, E> {
     /// `clear`.
     Clear { waiter: W },
     /// Something that is waited for may have changed, or is due.
-    Changed,
+    Changed(Changed),
     /// The lease of a job of the store's could not be renewed, or no longer is: the job is no longer the store's to end.
     Lost { hash: String, job_id: String },
     /// The store's claim has not been followed by `register` for as long as a claim may be.
@@ -80,6 +80,7 @@ pub struct OperationContext<W, V>(Purpose<W, V>);
 enum Purpose<W, V> {
     Wait { hash: String, since: Millis, asked_at: Millis, waiter: W },
     Poll { hash: String, asked_at: Millis },
+    PollAll,
     TimeOut { hash: String },
     Register(Registration, W),
     End { hash: String, owned: Option<Owned>, ending: Ending<V>, waiter: W },
@@ -135,6 +136,11 @@ pub struct Waiters<W> {
     /// The store's name in leases and claims.
     owner: String,
     groups: BTreeMap<String, Group<W>>,
+    /// Whether all of them are being polled, and whether something changed meanwhile.
+    polling_all: bool,
+    poll_all_again: bool,
+    /// When the first of what they wait for ends, or earlier: of those that have ended by themselves it is not known.
+    first: Wait,
     /// Calls of `waitFor` that are not answered yet, which may become waiters.
     asking: usize,
     /// Calls that change jobs and are not answered yet.
@@ -155,6 +161,9 @@ impl<W> Waiters<W> {
             options,
             owner,
             groups: BTreeMap::new(),
+            polling_all: false,
+            poll_all_again: false,
+            first: UNKNOWN,
             asking: 0,
             changing: 0,
             owned: HashMap::new(),
@@ -187,15 +196,19 @@ impl<W> Waiters<W> {
         self.asking > 0 || self.groups.contains_key(hash)
     }
 
-    /// Whether any hash is waited for, and when the first claim or lease among those ends, in system time.
+    /// Whether any hash is waited for, and when the first claim or lease among those ends, in system time; or earlier.
     pub fn watched(&self) -> (bool, Option<Millis>) {
-        let first = self.groups.values().filter_map(|group| group.wait.expires_at).reduce(f64::min);
-        (!self.groups.is_empty(), first)
+        (!self.groups.is_empty(), self.first.expires_at)
     }
 
-    /// When the first job that is waited for is past its time, by the caller's clock.
+    /// When the first job that is waited for is past its time, by the caller's clock; or earlier.
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.groups.values().filter_map(|group| group.wait.deadline).reduce(f64::min)
+        self.first.deadline
+    }
+
+    /// Finds out when the first of what is waited for ends.
+    fn find_first(&mut self) {
+        self.first = self.groups.values().fold(UNKNOWN, |first, group| first.or_earlier(&group.wait));
     }
 
     /// The store ends: nobody polls any more, and no lease is renewed. What was called before may still be answered, until
@@ -228,7 +241,8 @@ impl<W> Waiters<W> {
             }
             Event::End { hash, ending, waiter } => transition.end(hash, ending, waiter),
             Event::Clear { waiter } => transition.clear(waiter),
-            Event::Changed => transition.poll_all(),
+            Event::Changed(Changed::Hashes(hashes)) => hashes.into_iter().for_each(|hash| transition.poll(hash)),
+            Event::Changed(Changed::Anything) => transition.poll_all(),
             Event::Lost { hash, job_id } => transition.lost(hash, job_id),
             Event::Unused { hash } => {
                 if transition.state.claims.remove(&hash) {
@@ -334,6 +348,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 }
             }
             Purpose::Poll { hash, asked_at } => self.on_polled(hash, asked_at, answer),
+            Purpose::PollAll => self.on_all_polled(answer),
             // One of those who waited makes the request now, unless another job has come in its place.
             Purpose::TimeOut { hash } => self.poll(hash),
             Purpose::Register(registration, waiter) => {
@@ -404,13 +419,43 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         });
         group.waiters.extend(waiters);
         group.wait = wait;
+        self.state.first = self.state.first.or_earlier(&wait);
         self.actions.push(Action::Watch);
     }
 
+    /// Has all groups find out what has become of their hashes, by one look at all.
     fn poll_all(&mut self) {
-        let hashes: Vec<String> = self.state.groups.keys().cloned().collect();
-        for hash in hashes {
-            self.poll(hash);
+        if self.state.groups.len() <= 1 {
+            let hash = self.state.groups.keys().next().cloned();
+            return hash.into_iter().for_each(|hash| self.poll(hash));
+        }
+        if self.state.polling_all {
+            self.state.poll_all_again = true;
+        } else if !self.state.closed {
+            self.state.polling_all = true;
+            let hashes = self.state.groups.keys().cloned().collect();
+            self.run(rules::poll_all(self.state.call("", self.now, None), hashes), Purpose::PollAll);
+        }
+    }
+
+    fn on_all_polled(&mut self, answer: Result<Answer, E>) {
+        self.state.polling_all = false;
+        let polled = match answer {
+            Ok(Answer::Polled(polled)) => polled,
+            // A lock held elsewhere: they poll again with the next change.
+            Err(error) if error.is_busy() => Vec::new(),
+            _ => self.state.groups.keys().map(|hash| (hash.clone(), None)).collect(),
+        };
+        for (hash, wait) in polled {
+            match (wait, self.state.groups.get_mut(&hash)) {
+                (Some(wait), Some(group)) => group.wait = wait,
+                _ => self.poll(hash),
+            }
+        }
+        self.state.find_first();
+        self.actions.push(Action::Watch);
+        if std::mem::take(&mut self.state.poll_all_again) {
+            self.poll_all();
         }
     }
 
@@ -442,6 +487,11 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         match answer {
             Ok(Answer::Wait(wait)) => {
                 group.wait = wait;
+                if self.state.groups.len() == 1 {
+                    self.state.find_first();
+                } else {
+                    self.state.first = self.state.first.or_earlier(&wait);
+                }
                 self.actions.push(Action::Watch);
                 if poll_again {
                     self.poll(hash);
@@ -474,6 +524,9 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     /// Dissolves a group; its waiters are to be settled.
     fn take_group(&mut self, hash: &str) -> Vec<W> {
         let Some(group) = self.state.groups.remove(hash) else { return Vec::new() };
+        if self.state.groups.is_empty() {
+            self.state.first = UNKNOWN;
+        }
         self.actions.push(Action::Watch);
         group.waiters
     }
@@ -510,8 +563,9 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 hash.clone()
             })
             .collect();
+        self.state.find_first();
+        self.actions.push(Action::Watch);
         for hash in late {
-            self.actions.push(Action::Watch);
             let operation = rules::time_out(&self.state.call(&hash, self.now, None));
             self.run(operation, Purpose::TimeOut { hash });
         }
