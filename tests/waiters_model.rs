@@ -304,6 +304,7 @@ fn choose(world: &mut World, choice: Choice) {
             C::Wait => Ok(Answer::Wait(Wait {
                 deadline: Some(now.caller + JOB / 2.0),
                 expires_at: Some(now.system + LEASE_MS),
+                owner: None,
             })),
             C::Result => Ok(Answer::Json { text: "\"hash\"".to_owned().into(), unreadable: None }),
             C::Rejected => Ok(Answer::Rejection(Error::JobFailed("hash".to_owned()))),

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -69,7 +70,7 @@ fn every_store_whose_calls_wait_is_told_of_a_change_from_outside() {
         .unzip();
     // What came before the first poll counts as a change: the look that found nothing may have been earlier.
     for (round, store) in stores.iter().enumerate() {
-        store.set_waiting(true, None).unwrap();
+        store.set_waiting(true, None, &Arc::default()).unwrap();
         assert_eq!(events[round].recv_timeout(PATIENCE).unwrap(), WatchEvent::Changed(Changed::Anything));
     }
     insert(&mut other, "hash");

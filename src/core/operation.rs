@@ -303,21 +303,24 @@ pub enum Field {
 }
 
 /// What a waiting call waits for, apart from the end of the job.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wait {
     /// When the job is past its time, by the caller's clock.
     pub deadline: Option<Millis>,
     /// When its lease, or the claim, runs out unless renewed, in system time.
     pub expires_at: Option<Millis>,
+    /// Whose that is.
+    pub owner: Option<String>,
 }
 
 impl Wait {
-    /// When the first of both ends.
+    /// When the first of both ends, whoever's it is.
     pub fn or_earlier(&self, other: &Wait) -> Wait {
         let earlier = |one: Option<Millis>, other| one.into_iter().chain(other).reduce(f64::min);
         Wait {
             deadline: earlier(self.deadline, other.deadline),
             expires_at: earlier(self.expires_at, other.expires_at),
+            owner: None,
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::core::options::{DedupeOptions, OWN_THREAD_LEASE_MS};
 use crate::core::statements::Table;
 use crate::core::value::Millis;
 use crate::sqlite::clock::system_now;
+use crate::sqlite::os::processes;
 use crate::sqlite::watch::{self, StoreWatch, WatchEvent};
 
 pub struct DedupeStore(Rc<Inner>);
@@ -64,7 +65,11 @@ impl Class for DedupeStore {
         let reader = OptionsReader::of_options(env, options)?;
         let mut options = reader.dedupe()?;
         let store = Store::open(env, StoreKind::Dedupe, realm, &reader)?;
-        let owner = Uuid::new_v4().to_string();
+        let owner = [Uuid::new_v4().to_string().as_str()]
+            .into_iter()
+            .chain(processes::this())
+            .collect::<Vec<_>>()
+            .join(" ");
         let backend = store.backend()?;
         if matches!(backend, Backend::User(_)) {
             options.lease_ms = OWN_THREAD_LEASE_MS;
@@ -142,6 +147,7 @@ impl StoreEvents for Inner {
                     });
                 }
             }
+            WatchEvent::OwnerEnded(owner) => self.dispatch(env, Event::OwnerEnded(owner)),
             WatchEvent::Ping => {
                 for hash in self.watch.on_ping_answered() {
                     self.dispatch(env, Event::Unused { hash });
@@ -157,7 +163,7 @@ impl StoreEvents for Inner {
 
     fn shut_down(&self) {
         // Nobody polls any more.
-        let _ = self.watch.set_waiting(false, None);
+        let _ = self.watch.set_waiting(false, None, &Arc::default());
         self.store.shut_down(self.giving_up());
         self.self_while_waiting.take();
     }
@@ -228,8 +234,11 @@ impl Inner {
 
     /// Has changes watched that somebody waits for, and the next deadline. Where nobody can watch, nobody waits.
     fn watch_changes(&self, env: Env) {
-        let (is_waiting, first_end) = self.waiters.borrow().watched();
-        if let Err(error) = self.watch.set_waiting(is_waiting, first_end) {
+        let waiters = self.waiters.borrow();
+        let (is_waiting, first_end) = waiters.watched();
+        let watched = self.watch.set_waiting(is_waiting, first_end, waiters.owners());
+        drop(waiters);
+        if let Err(error) = watched {
             return self.dispatch(env, Event::Unwatched(error.into()));
         }
         let deadline = self.waiters.borrow().next_deadline();

@@ -1,6 +1,7 @@
 //! What runs beside the dedupe stores of a process: one task that polls for all that wait, renews the leases of all jobs and
-//! claims, and pings the event loops of those that have claims.
+//! claims, pings the event loops of those that have claims, and looks whether those live that are waited for.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
@@ -9,8 +10,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::database::{ChangeListener, Database, Recipient, Reply};
+use super::os::processes;
 use super::{background, clock};
-use crate::core::dedupe::rules;
+use crate::core::dedupe::{owner, rules};
 use crate::core::error::Result;
 use crate::core::operation::{Answer, Changed, Operation};
 use crate::core::options::DedupeOptions;
@@ -29,6 +31,8 @@ pub enum WatchEvent {
     Poll,
     /// It is time to renew leases: only where the connection is not ours.
     Renew,
+    /// The process of an owner of leases that are waited for has ended.
+    OwnerEnded(String),
     /// To be answered by a turn of the event loop.
     Ping,
     /// The lease of a job of the store's is no longer renewed: the job is gone, or was not ended for too long.
@@ -128,11 +132,20 @@ impl StoreWatch {
     ///
     /// # Errors
     /// As those of [`ensure_running`].
-    pub fn set_waiting(&self, is_waiting: bool, first_end: Option<Millis>) -> Result<()> {
+    pub fn set_waiting(
+        &self,
+        is_waiting: bool,
+        first_end: Option<Millis>,
+        owners: &Arc<BTreeSet<String>>,
+    ) -> Result<()> {
         if is_waiting {
             ensure_running()?;
         }
-        self.changes.lock().set_waiting(is_waiting, first_end, clock::now());
+        let now = clock::now();
+        let mut changes = self.changes.lock();
+        changes.set_waiting(is_waiting, first_end, now);
+        changes.set_owners(owners, now);
+        drop(changes);
         self.wake_task();
         Ok(())
     }
@@ -188,10 +201,12 @@ impl StoreWatch {
     }
 
     fn next_at(&self) -> Option<Time> {
-        let next_poll_at = self.changes.lock().next_poll_at();
+        let changes = self.changes.lock();
+        let (next_poll_at, next_look_at) = (changes.next_poll_at(), changes.next_look_at());
+        drop(changes);
         let next_beat_at = self.heartbeat.lock().next_at();
         let next_ping_at = self.claims.lock().next_ping_at();
-        [next_poll_at, next_beat_at, next_ping_at].into_iter().flatten().min()
+        [next_poll_at, next_look_at, next_beat_at, next_ping_at].into_iter().flatten().min()
     }
 
     /// Wakes the task if it would sleep for too long.
@@ -214,6 +229,12 @@ impl StoreWatch {
             }
             if self.changes.lock().on_polled(version, now, clock::system_now()) {
                 (self.notify)(WatchEvent::Changed(Changed::Anything));
+            }
+        }
+        if is_due(self.changes.lock().next_look_at()) {
+            let owners = self.changes.lock().on_look(now);
+            for owner in owners.iter().filter(|owner| owner::has_ended(owner, processes::look)) {
+                (self.notify)(WatchEvent::OwnerEnded(owner.clone()));
             }
         }
         if is_due(self.claims.lock().next_ping_at()) {

@@ -162,6 +162,7 @@ impl Call {
                 deadline: (self.options.job_timeout_ms > 0.0)
                     .then_some(job.created_at + self.options.job_timeout_ms),
                 expires_at: job.lease_expires_at,
+                owner: job.lease_expires_at.and(owner(poll)),
             }),
             "completed" if asked_before || self.now - job.updated_at < self.result_ttl_ms() => {
                 // A later call that finds `null` makes the request again, as in 0.2.0.
@@ -179,11 +180,16 @@ impl Call {
     fn claim_state(&self, poll: Option<&StatementResult>) -> State {
         match poll.and_then(|poll| poll.optional_number(7)) {
             Some(expires_at) if self.options.claim_timeout_ms > 0.0 && expires_at > self.system_now => {
-                State::Live(Wait { deadline: None, expires_at: Some(expires_at) })
+                State::Live(Wait { deadline: None, expires_at: Some(expires_at), owner: owner(poll) })
             }
             _ => State::Absent,
         }
     }
+}
+
+/// Whose the lease or claim is that a poll has found.
+fn owner(poll: Option<&StatementResult>) -> Option<String> {
+    Some(poll?.first()?.get(8)?.text()?.to_owned())
 }
 
 /// Answers a served result; waits for a live job or claim; otherwise claims the hash and answers `undefined`. Writes
@@ -428,7 +434,7 @@ pub fn give_up_claim(call: &Call) -> Operation {
     Operation::command([BoundStatement::new(Statement::DedupeGiveUpClaim, values)]).notifying()
 }
 
-/// Gives up a store's claims and leases, for others to take over at once: the store ends. Its pending jobs stay, as those of
+/// Gives up a store's claims and leases, for others to take over at once: the store ends, or its process has ended. Its pending jobs stay, as those of
 /// a dead owner do.
 pub fn give_up(owner: &str) -> Operation {
     Operation::command([BoundStatement::new(Statement::DedupeGiveUp, [Value::from(owner)])]).unbounded().notifying()

@@ -3,9 +3,10 @@
 //!
 //! All that wait for one hash are a *group*, which polls when something has changed or is due.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::owner;
 use super::rules::{self, Call};
 use crate::core::error::{Error, IsBusy};
 use crate::core::operation::{Answer, Changed, Field, Operation, Wait};
@@ -38,6 +39,8 @@ pub enum Event<W, V, E> {
     Lost { hash: String, job_id: String },
     /// The store's claim has not been followed by `register` for as long as a claim may be.
     Unused { hash: String },
+    /// The process of one of the [owners](Waiters::owners) has ended.
+    OwnerEnded(String),
     /// The [next deadline](Waiters::next_deadline) has come.
     Deadline,
     /// An operation was answered.
@@ -86,6 +89,7 @@ enum Purpose<W, V> {
     End { hash: String, owned: Option<Owned>, ending: Ending<V>, waiter: W },
     Clear { waiter: W },
     GiveUpClaim { hash: String },
+    GiveUpOwner,
     Renew,
 }
 
@@ -129,7 +133,7 @@ struct Group<W> {
     poll_again: bool,
 }
 
-const UNKNOWN: Wait = Wait { deadline: None, expires_at: None };
+const UNKNOWN: Wait = Wait { deadline: None, expires_at: None, owner: None };
 
 pub struct Waiters<W> {
     options: DedupeOptions,
@@ -141,6 +145,8 @@ pub struct Waiters<W> {
     poll_all_again: bool,
     /// When the first of what they wait for ends, or earlier: of those that have ended by themselves it is not known.
     first: Wait,
+    /// Whose leases and claims are waited for, of those whose process can be seen from here; or were.
+    owners: Arc<BTreeSet<String>>,
     /// Calls of `waitFor` that are not answered yet, which may become waiters.
     asking: usize,
     /// Calls that change jobs and are not answered yet.
@@ -164,6 +170,7 @@ impl<W> Waiters<W> {
             polling_all: false,
             poll_all_again: false,
             first: UNKNOWN,
+            owners: Arc::default(),
             asking: 0,
             changing: 0,
             owned: HashMap::new(),
@@ -206,9 +213,28 @@ impl<W> Waiters<W> {
         self.first.deadline
     }
 
-    /// Finds out when the first of what is waited for ends.
+    /// Whose processes are to be looked at.
+    pub fn owners(&self) -> &Arc<BTreeSet<String>> {
+        &self.owners
+    }
+
+    /// Finds out when the first of what is waited for ends, and whose it is.
     fn find_first(&mut self) {
-        self.first = self.groups.values().fold(UNKNOWN, |first, group| first.or_earlier(&group.wait));
+        self.first = UNKNOWN;
+        self.owners = Arc::default();
+        let groups = std::mem::take(&mut self.groups);
+        groups.values().for_each(|group| self.add_wait(&group.wait));
+        self.groups = groups;
+    }
+
+    fn add_wait(&mut self, wait: &Wait) {
+        self.first = self.first.or_earlier(wait);
+        if let Some(owner) = &wait.owner
+            && !self.owners.contains(owner)
+            && owner::are_neighbours(&self.owner, owner)
+        {
+            Arc::make_mut(&mut self.owners).insert(owner.clone());
+        }
     }
 
     /// The store ends: nobody polls any more, and no lease is renewed. What was called before may still be answered, until
@@ -248,6 +274,12 @@ impl<W> Waiters<W> {
                 if transition.state.claims.remove(&hash) {
                     transition.give_up_claim(hash);
                 }
+            }
+            Event::OwnerEnded(owner) => {
+                // Not looked at again, unless it still is an owner afterwards.
+                Arc::make_mut(&mut transition.state.owners).remove(&owner);
+                transition.actions.push(Action::Watch);
+                transition.run(rules::give_up(&owner), Purpose::GiveUpOwner);
             }
             Event::Deadline => transition.end_late_jobs(),
             Event::Answered { context: OperationContext(purpose), answer } => transition.answered(purpose, answer),
@@ -380,6 +412,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 self.settle(waiter, answer);
             }
             Purpose::GiveUpClaim { hash } => self.poll(hash),
+            Purpose::GiveUpOwner => self.poll_all(),
             Purpose::Renew => {}
         }
     }
@@ -418,8 +451,8 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             poll_again: false,
         });
         group.waiters.extend(waiters);
-        group.wait = wait;
-        self.state.first = self.state.first.or_earlier(&wait);
+        group.wait = wait.clone();
+        self.state.add_wait(&wait);
         self.actions.push(Action::Watch);
     }
 
@@ -486,11 +519,11 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         let poll_again = std::mem::take(&mut group.poll_again);
         match answer {
             Ok(Answer::Wait(wait)) => {
-                group.wait = wait;
+                group.wait = wait.clone();
                 if self.state.groups.len() == 1 {
                     self.state.find_first();
                 } else {
-                    self.state.first = self.state.first.or_earlier(&wait);
+                    self.state.add_wait(&wait);
                 }
                 self.actions.push(Action::Watch);
                 if poll_again {
@@ -525,7 +558,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     fn take_group(&mut self, hash: &str) -> Vec<W> {
         let Some(group) = self.state.groups.remove(hash) else { return Vec::new() };
         if self.state.groups.is_empty() {
-            self.state.first = UNKNOWN;
+            self.state.find_first();
         }
         self.actions.push(Action::Watch);
         group.waiters
