@@ -161,6 +161,25 @@ export interface SQLiteCacheStoreOptions extends SQLiteDatabaseOptions {
   maxEntrySizeBytes?: number;
 }
 
+/** What `waitFor` needs of an `AbortSignal`. */
+export interface AbortSignalLike {
+  readonly aborted: boolean;
+  readonly reason?: unknown;
+  addEventListener(type: 'abort', listener: () => void): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
+/** What ends {@link SQLiteDedupeStore.waitFor} early. */
+export interface WaitForOptions {
+  /** Rejects with the signal's reason when it is aborted. Default: none. */
+  signal?: AbortSignalLike | undefined;
+  /**
+   * How long to wait at most, in milliseconds by the timers of JavaScript; 2,147,483,648 and more, and `Infinity`: as long as
+   * it takes. Default: `Infinity`.
+   */
+  maxWaitMs?: number | undefined;
+}
+
 export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
   /**
    * Age at which a job that has not ended counts as dead, in milliseconds; 0 and `Infinity`: never. Those who wait for
@@ -380,8 +399,13 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
    *
    * Rejects if the job fails while it is waited for: with the error given to {@link fail} in the same process, elsewhere
    * with an `Error` of the same message.
+   *
+   * `options` end it early. When `signal` is aborted it rejects with the signal's reason. When `maxWaitMs` are over it resolves
+   * to `undefined`, **without** a claim: to do the work then, call {@link registerOrJoin}, which says whether somebody else is
+   * at it. A claim that the caller would have got passes to the next who waits. Rejects with a `TypeError` if `options` is
+   * neither an object nor `undefined`, or a member has a wrong type.
    */
-  waitFor(hash: string): Promise<T | undefined>;
+  waitFor(hash: string, options?: WaitForOptions): Promise<T | undefined>;
 
   /** Registers a job for `hash` and resolves to its id; if one is pending, to that one's id. */
   register(hash: string): Promise<string>;

@@ -68,6 +68,7 @@ struct Made {
     store: usize,
     hash: Option<String>,
     is_wait: bool,
+    cancelled: bool,
     settled: Option<Result<String, Error>>,
 }
 
@@ -86,14 +87,25 @@ impl World {
     }
 
     fn promise(&mut self, store: usize, hash: Option<&str>, is_wait: bool) -> Promise {
-        self.made.push(Made { store, hash: hash.map(str::to_owned), is_wait, settled: None });
+        self.made.push(Made { store, hash: hash.map(str::to_owned), is_wait, cancelled: false, settled: None });
         self.made.len() - 1
     }
 
     fn wait_for(&mut self, store: usize, hash: &str) {
+        let number = self.made.len() as u64;
         let waiter = self.promise(store, Some(hash), true);
         let at_once = self.stores[store].running.is_empty();
-        self.tell(store, Event::WaitFor { hash: hash.to_owned(), at_once, waiter });
+        self.tell(store, Event::WaitFor { hash: hash.to_owned(), at_once, number: Some(number), waiter });
+    }
+
+    /// Ends the last `waitFor` of a store that is not answered yet, early.
+    fn cancel(&mut self, store: usize) {
+        let open = |made: &Made| made.store == store && made.is_wait && !made.cancelled && made.settled.is_none();
+        if let Some(index) = self.made.iter().rposition(open) {
+            let hash = self.made[index].hash.clone().unwrap();
+            self.made[index].cancelled = true;
+            self.tell(store, Event::Cancel { hash, number: index as u64 });
+        }
     }
 
     fn register(&mut self, store: usize, hash: &str) {
@@ -212,6 +224,7 @@ enum Choice {
     Complete,
     Fail,
     Clear,
+    Cancel,
     Wait,
     Claimed,
     Result,
@@ -230,12 +243,13 @@ enum Choice {
     MuchLater,
 }
 
-const CHOICES: [Choice; 16] = [
+const CHOICES: [Choice; 17] = [
     Choice::WaitFor,
     Choice::Register,
     Choice::Complete,
     Choice::Fail,
     Choice::Clear,
+    Choice::Cancel,
     Choice::Wait,
     Choice::Claimed,
     Choice::Result,
@@ -265,6 +279,7 @@ fn may_be(world: &World, choice: Choice) -> bool {
     let waits = world.stores[0].waiters.watched().0;
     match choice {
         C::WaitFor | C::Register | C::Complete | C::Fail | C::Clear => true,
+        C::Cancel => world.made.iter().any(|made| made.is_wait && !made.cancelled && made.settled.is_none()),
         C::Changed => waits,
         C::Unused => !world.stores[0].unused.is_empty(),
         C::Later | C::MuchLater => next.is_some() || waits,
@@ -285,6 +300,7 @@ fn choose(world: &mut World, choice: Choice) {
         C::Complete => world.end(0, HASH, true),
         C::Fail => world.end(0, HASH, false),
         C::Clear => world.clear(0),
+        C::Cancel => world.cancel(0),
         C::Changed => world.tell(0, Event::Changed(Changed::Anything)),
         C::Unused => world.give_up_unused(0),
         C::Later | C::MuchLater => {
@@ -355,6 +371,40 @@ fn nobody_is_forgotten_or_answered_twice_whatever_happens() {
     println!("{paths} paths");
 }
 
+#[test]
+fn a_wait_that_ends_early_passes_its_claim_on() {
+    const HASH: &str = "hash";
+    for moment in ["before it is answered", "when it is answered", "in the queue"] {
+        let db = Db::memory(StoreKind::Dedupe);
+        let mut world = World::new(2);
+        let run = |world: &mut World| {
+            while !world.stores[0].running.is_empty() {
+                world.answer(0, |operation| Ok(db.run(operation)));
+            }
+        };
+        if moment == "in the queue" {
+            world.wait_for(0, HASH);
+            run(&mut world);
+        }
+        world.wait_for(0, HASH);
+        let number = world.made.len() as u64 - 1;
+        if moment != "before it is answered" {
+            run(&mut world);
+        }
+        world.tell(0, Event::Cancel { hash: HASH.to_owned(), number });
+        run(&mut world);
+        world.give_up_unused(0);
+        run(&mut world);
+        assert!(world.made.iter().all(|made| made.settled.is_some()), "{moment}");
+        world.wait_for(1, HASH);
+        while !world.stores[1].running.is_empty() {
+            world.answer(1, |operation| Ok(db.run(operation)));
+        }
+        assert!(matches!(&world.made.last().unwrap().settled, Some(Ok(text)) if text.is_empty()), "{moment}");
+        assert!(!world.stores[0].waiters.is_waiting());
+    }
+}
+
 /// How many operations it takes to have this many hashes waited for end one by one: here, and elsewhere.
 fn operations_for(hashes: usize) -> (usize, usize) {
     let db = Db::memory(StoreKind::Dedupe);
@@ -411,6 +461,7 @@ enum Act {
     Changed,
     Renew,
     Unused,
+    Cancel,
     Close,
     Pass(u16),
 }
@@ -426,6 +477,7 @@ fn acts() -> impl Strategy<Value = Vec<(usize, u8, Act)>> {
         3 => Just(Act::Changed),
         1 => Just(Act::Renew),
         2 => Just(Act::Unused),
+        2 => Just(Act::Cancel),
         2 => prop::sample::select(vec![1, 60, 130, 260, 1_000, 3_000, 4_100]).prop_map(Act::Pass),
     ];
     let last = prop_oneof![60 => act, 1 => Just(Act::Close)];
@@ -440,8 +492,8 @@ impl World {
     /// What was settled last: at most one store is told to make a request at a time.
     fn check_grants(&self, grants: &mut Grants) {
         for promise in &self.latest {
-            let Made { store, hash, is_wait, settled } = &self.made[*promise];
-            let (Some(hash), true) = (hash, *is_wait) else { continue };
+            let Made { store, hash, is_wait, cancelled, settled } = &self.made[*promise];
+            let (Some(hash), true) = (hash, *is_wait && !cancelled) else { continue };
             match settled {
                 Some(Ok(text)) if text.is_empty() && !self.stores[*store].closed => {
                     if let Some((other, until)) = grants.0.get(hash) {
@@ -500,6 +552,7 @@ proptest! {
                     let leases = renewed.iter().map(|(hash, job_id)| (hash.clone(), job_id.clone()));
                     db.run(renew(&name, options(), leases, world.now.system));
                 }
+                Act::Cancel => world.cancel(store),
                 Act::Unused => world.give_up_unused(store),
                 Act::Close => {
                     if let Some(operation) = world.stores[store].waiters.give_up() {

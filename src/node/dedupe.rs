@@ -45,7 +45,7 @@ struct Inner {
 impl Class for DedupeStore {
     const NAME: &'static str = "SQLiteDedupeStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::new(MethodKind::Promised, "waitFor", 1, |store, call| store.0.wait_for(call)),
+        Method::new(MethodKind::Waiting, "waitFor", 1, |store, call| store.0.wait_for(call)),
         Method::new(MethodKind::Promised, "register", 1, |store, call| store.0.register(call, false)),
         Method::new(MethodKind::Promised, "registerOrJoin", 1, |store, call| store.0.register(call, true)),
         Method::new(MethodKind::Stringified, "complete", 2, |store, call| store.0.complete(call)),
@@ -333,11 +333,18 @@ impl Inner {
     }
 
     fn wait_for(&self, call: &Arguments) -> Result<Value> {
+        let env = call.env;
+        let number = env.as_number(call.get(1)).map(|number| number as u64);
+        if let (Some(number), Some(true)) = (number, env.as_boolean(call.get(2))) {
+            let hash = options::string(env, call.get(0), "hash")?;
+            self.dispatch(env, Event::Cancel { hash, number });
+            return Ok(env.undefined());
+        }
         self.dispatch_call(call, || {
             let hash = options::string(call.env, call.get(0), "hash")?;
             let target = Target { table: Table::Jobs, key: Some(&hash) };
             let at_once = self.store.backend()?.may_read(target);
-            Ok(Box::new(move |waiter| Event::WaitFor { hash, at_once, waiter }))
+            Ok(Box::new(move |waiter| Event::WaitFor { hash, at_once, number, waiter }))
         })
     }
 

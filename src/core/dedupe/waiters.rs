@@ -25,8 +25,10 @@ pub struct Now {
 /// What a store is told: calls, with the other ends of their promises, and what else happens. `W` is a promise's other end,
 /// `V` what a job was ended with, `E` why an operation failed.
 pub enum Event<W, V, E> {
-    /// `waitFor`. Whether it would be carried out at once.
-    WaitFor { hash: String, at_once: bool, waiter: W },
+    /// `waitFor`. Whether it would be carried out at once, and its number if it may be ended early.
+    WaitFor { hash: String, at_once: bool, number: Option<u64>, waiter: W },
+    /// The `waitFor` of this number ends early: it is answered, and takes no claim.
+    Cancel { hash: String, number: u64 },
     /// `register`, or `registerOrJoin`, which `tells_owner`.
     Register { hash: String, job_id: String, tells_owner: bool, waiter: W },
     /// `complete` or `fail`.
@@ -81,7 +83,7 @@ pub enum Action<W, V, E> {
 pub struct OperationContext<W, V>(Purpose<W, V>);
 
 enum Purpose<W, V> {
-    Wait { hash: String, since: Millis, asked_at: Millis, waiter: W },
+    Wait { hash: String, since: Millis, asked_at: Millis, waiter: Waiter<W> },
     Poll { hash: String, asked_at: Millis },
     PollAll,
     TimeOut { hash: String },
@@ -123,10 +125,16 @@ impl Owned {
     }
 }
 
+/// Who waits, with the number of the call if it may end early.
+struct Waiter<W> {
+    number: Option<u64>,
+    promise: W,
+}
+
 /// Those who wait for one hash.
 struct Group<W> {
     since: Millis,
-    waiters: Vec<W>,
+    waiters: Vec<Waiter<W>>,
     wait: Wait,
     /// Whether it is polling, and whether something changed meanwhile.
     polling: bool,
@@ -149,11 +157,13 @@ pub struct Waiters<W> {
     owners: Arc<BTreeSet<String>>,
     /// Calls of `waitFor` that are not answered yet, which may become waiters.
     asking: usize,
+    /// The numbers of those of them that may end early, and have not.
+    numbered: HashSet<u64>,
     /// Calls that change jobs and are not answered yet.
     changing: usize,
     owned: HashMap<String, Owned>,
-    /// The hashes that a caller was told to make the request of, and has not registered yet.
-    claims: HashSet<String>,
+    /// The hashes that a caller was told to make the request of, and has not registered yet, with its number.
+    claims: HashMap<String, Option<u64>>,
     registrations: u64,
     /// Whether the store may have claims or leases, which it gives up when it ends.
     has_claimed: bool,
@@ -172,9 +182,10 @@ impl<W> Waiters<W> {
             first: UNKNOWN,
             owners: Arc::default(),
             asking: 0,
+            numbered: HashSet::new(),
             changing: 0,
             owned: HashMap::new(),
-            claims: HashSet::new(),
+            claims: HashMap::new(),
             registrations: 0,
             has_claimed: false,
             closed: false,
@@ -261,7 +272,10 @@ impl<W> Waiters<W> {
     ) -> Vec<Action<W, V, E>> {
         let mut transition = Transition { state: self, now, actions: Vec::new() };
         match event {
-            Event::WaitFor { hash, at_once, waiter } => transition.wait_for(hash, at_once, waiter),
+            Event::WaitFor { hash, at_once, number, waiter } => {
+                transition.wait_for(hash, at_once, Waiter { number, promise: waiter });
+            }
+            Event::Cancel { hash, number } => transition.cancel(hash, number),
             Event::Register { hash, job_id, tells_owner, waiter } => {
                 transition.register(hash, job_id, tells_owner, waiter);
             }
@@ -271,7 +285,7 @@ impl<W> Waiters<W> {
             Event::Changed(Changed::Anything) => transition.poll_all(),
             Event::Lost { hash, job_id } => transition.lost(hash, job_id),
             Event::Unused { hash } => {
-                if transition.state.claims.remove(&hash) {
+                if transition.state.claims.remove(&hash).is_some() {
                     transition.give_up_claim(hash);
                 }
             }
@@ -306,7 +320,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.actions.push(Action::Settle { waiter, answer });
     }
 
-    fn wait_for(&mut self, hash: String, at_once: bool, waiter: W) {
+    fn wait_for(&mut self, hash: String, at_once: bool, waiter: Waiter<W>) {
         // Joining at once would go past calls that are still to end or clear what the group waits for.
         if self.state.changing == 0
             && let Some(group) = self.state.groups.get_mut(&hash)
@@ -314,11 +328,29 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             return group.waiters.push(waiter);
         }
         self.state.asking += 1;
+        self.state.numbered.extend(waiter.number);
         self.state.has_claimed = true;
         let call = self.state.call(&hash, self.now, None);
         let operation = if at_once { rules::wait_for(call) } else { rules::wait_for_in_turn(call) };
         let Now { caller: since, system: asked_at } = self.now;
         self.run(operation, Purpose::Wait { hash, since, asked_at, waiter });
+    }
+
+    fn cancel(&mut self, hash: String, number: u64) {
+        if self.state.numbered.remove(&number) {
+            // It is answered with its operation.
+        } else if self.state.claims.get(&hash) == Some(&Some(number)) {
+            self.state.claims.remove(&hash);
+            self.give_up_claim(hash);
+        } else if let Some(group) = self.state.groups.get_mut(&hash)
+            && let Some(index) = group.waiters.iter().position(|waiter| waiter.number == Some(number))
+        {
+            let waiter = group.waiters.remove(index);
+            if group.waiters.is_empty() {
+                self.take_group(&hash);
+            }
+            self.settle(waiter.promise, Ok(Answer::Undefined));
+        }
     }
 
     fn register(&mut self, hash: String, job_id: String, tells_owner: bool, waiter: W) {
@@ -327,7 +359,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.state.registrations += 1;
         let number = self.state.registrations;
         let before = self.state.owned.insert(hash.clone(), Owned::Registering(number, None));
-        if self.state.claims.contains(&hash) {
+        if self.state.claims.contains_key(&hash) {
             self.actions.push(Action::UseClaim(hash.clone()));
         }
         let operation = rules::register(&self.state.call(&hash, self.now, None), job_id);
@@ -343,7 +375,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             owned => owned,
         };
         let job_id = owned.as_ref().and_then(Owned::job_id);
-        if !self.state.claims.contains(&hash) {
+        if !self.state.claims.contains_key(&hash) {
             self.actions.push(Action::EndRenewal(Some(hash.clone())));
         }
         self.state.changing += 1;
@@ -368,15 +400,22 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         match purpose {
             Purpose::Wait { hash, since, asked_at, waiter } => {
                 self.state.asking = self.state.asking.saturating_sub(1);
+                let has_ended = waiter.number.is_some_and(|number| !self.state.numbered.remove(&number));
                 match answer {
-                    _ if self.state.closed => self.settle(waiter, Ok(Answer::Undefined)),
+                    _ if self.state.closed => self.settle(waiter.promise, Ok(Answer::Undefined)),
+                    answer if has_ended => {
+                        if matches!(answer, Ok(Answer::Claimed)) {
+                            self.give_up_claim(hash);
+                        }
+                        self.settle(waiter.promise, Ok(Answer::Undefined));
+                    }
                     Ok(Answer::Wait(wait)) => self.wait(&hash, since, wait, [waiter]),
                     Ok(Answer::Claimed) if self.is_stale(asked_at) => {
                         self.wait(&hash, since, UNKNOWN, [waiter]);
                         self.give_up_claim(hash);
                     }
                     Ok(Answer::Claimed) => self.grant(hash, waiter),
-                    answer => self.settle(waiter, answer),
+                    answer => self.settle(waiter.promise, answer),
                 }
             }
             Purpose::Poll { hash, asked_at } => self.on_polled(hash, asked_at, answer),
@@ -390,7 +429,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                         Ok(self.registered(registration, job_id, created))
                     }
                     answer => {
-                        if self.state.claims.contains(&registration.hash) {
+                        if self.state.claims.contains_key(&registration.hash) {
                             self.renew(&registration.hash, None);
                         }
                         answer
@@ -428,10 +467,10 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     }
 
     /// Tells a waiter to make the request.
-    fn grant(&mut self, hash: String, waiter: W) {
+    fn grant(&mut self, hash: String, waiter: Waiter<W>) {
         self.renew(&hash, None);
-        self.state.claims.insert(hash);
-        self.settle(waiter, Ok(Answer::Undefined));
+        self.state.claims.insert(hash, waiter.number);
+        self.settle(waiter.promise, Ok(Answer::Undefined));
     }
 
     /// Gives up a claim. Those who wait take over.
@@ -442,7 +481,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     }
 
     /// Adds waiters to the group of their hash.
-    fn wait(&mut self, hash: &str, since: Millis, wait: Wait, waiters: impl IntoIterator<Item = W>) {
+    fn wait(&mut self, hash: &str, since: Millis, wait: Wait, waiters: impl IntoIterator<Item = Waiter<W>>) {
         let group = self.state.groups.entry(hash.to_owned()).or_insert_with(|| Group {
             since,
             waiters: Vec::new(),
@@ -561,7 +600,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             self.state.find_first();
         }
         self.actions.push(Action::Watch);
-        group.waiters
+        group.waiters.into_iter().map(|waiter| waiter.promise).collect()
     }
 
     fn settle_group(&mut self, hash: &str, answer: &Result<Answer, E>) {
@@ -613,7 +652,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             let renewal = rules::renew(&self.state.owner, self.state.options, [lease], self.now.system);
             self.run(renewal, Purpose::Renew);
         }
-        if self.state.claims.remove(&hash) {
+        if self.state.claims.remove(&hash).is_some() {
             self.actions.push(Action::EndRenewal(Some(hash.clone())));
         }
         let own = created || matches!(&before, Some(Owned::Job(own)) if *own == job_id);
@@ -671,7 +710,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         } else if let Some(owned) = owned {
             // It was not ended: it still is what it was.
             if let Owned::Job(job_id) = &owned
-                && !self.state.claims.contains(&hash)
+                && !self.state.claims.contains_key(&hash)
             {
                 self.renew(&hash, Some(job_id));
             }
