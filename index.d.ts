@@ -161,6 +161,25 @@ export interface SQLiteCacheStoreOptions extends SQLiteDatabaseOptions {
   maxEntrySizeBytes?: number;
 }
 
+/** What `waitFor` needs of an `AbortSignal`. */
+export interface AbortSignalLike {
+  readonly aborted: boolean;
+  readonly reason?: unknown;
+  addEventListener(type: 'abort', listener: () => void): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
+/** What ends {@link SQLiteDedupeStore.waitFor} early. */
+export interface WaitForOptions {
+  /** Rejects with the signal's reason when it is aborted. Default: none. */
+  signal?: AbortSignalLike | undefined;
+  /**
+   * How long to wait at most, in milliseconds by the timers of JavaScript; 2,147,483,648 and more, and `Infinity`: as long as
+   * it takes. Default: `Infinity`.
+   */
+  maxWaitMs?: number | undefined;
+}
+
 export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
   /**
    * Age at which a job that has not ended counts as dead, in milliseconds; 0 and `Infinity`: never. Those who wait for
@@ -177,8 +196,8 @@ export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
    */
   pollIntervalMs?: number;
   /**
-   * How long `waitFor` on a hash without a job holds the right to register one, in milliseconds of real time; 0: no
-   * claims. See {@link SQLiteDedupeStore.waitFor}. Default: 250.
+   * How long `waitFor` on a hash without a job holds the right to register one, if no `register` comes, in milliseconds of
+   * real time in which the event loop turns; 0: no claims. See {@link SQLiteDedupeStore.waitFor}. Default: 250.
    */
   claimTimeoutMs?: number;
   /**
@@ -372,15 +391,21 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
    * Resolves to `undefined` if the caller should do the work: there is no job, it failed before this call, or it died
    * (`jobTimeoutMs`), or the store was closed or cleared meanwhile. Of several callers that wait for a job that dies, one
    * gets `undefined`; the others go on waiting for it. Unless the store was closed or cleared, the caller also holds a
-   * claim on the hash for `claimTimeoutMs`: other calls wait for its `register` and then for its job.
+   * claim on the hash: other calls wait for its `register` and then for its job. The store gives the claim up if no
+   * `register` comes for `claimTimeoutMs` in which the event loop turns.
    *
    * Each caller gets a value of its own, as it is stored: a `Date`, for example, is a string. A result of `null` goes to
    * those who wait when the job ends; a later call finds it as if there were no job.
    *
    * Rejects if the job fails while it is waited for: with the error given to {@link fail} in the same process, elsewhere
    * with an `Error` of the same message.
+   *
+   * `options` end it early. When `signal` is aborted it rejects with the signal's reason. When `maxWaitMs` are over it resolves
+   * to `undefined`, **without** a claim: to do the work then, call {@link registerOrJoin}, which says whether somebody else is
+   * at it. A claim that the caller would have got passes to the next who waits. Rejects with a `TypeError` if `options` is
+   * neither an object nor `undefined`, or a member has a wrong type.
    */
-  waitFor(hash: string): Promise<T | undefined>;
+  waitFor(hash: string, options?: WaitForOptions): Promise<T | undefined>;
 
   /** Registers a job for `hash` and resolves to its id; if one is pending, to that one's id. */
   register(hash: string): Promise<string>;

@@ -412,6 +412,7 @@ it('calls settle in a process where nothing that schedules ever runs', async () 
     3,
     'registered',
     ['result', null],
+    2,
     null,
     true,
     null,

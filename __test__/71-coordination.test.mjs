@@ -116,11 +116,7 @@ describe.each(backends)('$title', ({ title, implementation, own, rounds }) => {
       return Promise.all(
         (await start(4)).map(async (remote) => {
           const options = { database: file, ...own };
-          // Of who does not get the processor for 250 ms, the default, the claim runs out: others then call too.
-          const dedupe = await remote.make('SQLiteDedupeStore', {
-            ...options,
-            claimTimeoutMs: 20_000,
-          });
+          const dedupe = await remote.make('SQLiteDedupeStore', options);
           const cache = await remote.make('SQLiteCacheStore', options);
           const rateLimit = await remote.make('SqliteAdaptiveRateLimitStore', {
             ...options,

@@ -14,12 +14,14 @@ const implementations = {
   'ours on a connection': { version: 'ours', by: 'connection' },
 };
 const ROUNDS = 200;
+const KILLS = 100;
 const WAITERS = 100;
 const CPU_MS = 3_000;
 const LOCK_MS = 1_000;
 
 const MEDIAN_MS = 25;
 const WORST_MS = 100;
+const TAKE_OVER_MS = 250;
 /** 2 % of a core. */
 const BUSY_MS = 60;
 const STALL_MS = 20;
@@ -65,6 +67,26 @@ const wakes = (peer) =>
     return found;
   });
 
+/** @param {string} peer @returns {Promise<number[]>} ms from the end of an owner until a waiter takes over */
+export const takeOvers = (peer) =>
+  withTwo(peer, 'SQLiteDedupeStore', async (_, waiter) => {
+    const found = [];
+    for (let round = 0; round < KILLS; round++) {
+      const hash = `job ${round}`;
+      const owner = await Remote.start(implementations[peer]);
+      const store = await owner.make('SQLiteDedupeStore', { database: waiter.file });
+      await owner.call(store, 'register', hash);
+      const waiting = waiter.remote.begin(waiter.store, 'waitFor', hash);
+      await waiting.begun;
+      // At any moment between two looks.
+      await sleep(((round * 7) % 100) + 20);
+      const killed = Number(process.hrtime.bigint()) / 1e6;
+      await owner.kill();
+      found.push((await waiting.done).settled - killed);
+    }
+    return found;
+  });
+
 /** @param {string} peer @returns {Promise<number>} ms of a core */
 const idle = (peer) =>
   withTwo(peer, 'SQLiteDedupeStore', async (owner, waiter) => {
@@ -101,11 +123,14 @@ const under = (name, found, limit) => ({
 /** @returns {Promise<import('./report.mjs').Section>} */
 export async function waiting() {
   /** @type {Record<string, number>[]} */
-  const [middle, worst, core, stall] = [{}, {}, {}, {}];
+  const [middle, worst, taken, slowest, core, stall] = [{}, {}, {}, {}, {}, {}];
   for (const peer of Object.keys(implementations)) {
     const found = await wakes(peer);
     middle[peer] = median(found);
     worst[peer] = Math.max(...found);
+    const times = await takeOvers(peer);
+    taken[peer] = median(times);
+    slowest[peer] = Math.max(...times);
     core[peer] = await idle(peer);
   }
   // With a connection it is the driver that waits.
@@ -113,15 +138,18 @@ export async function waiting() {
   const verdicts = Object.keys(implementations).flatMap((peer) => [
     under(`waiter in another process, ${peer}: median`, middle[peer], MEDIAN_MS),
     under(`waiter in another process, ${peer}: worst`, worst[peer], WORST_MS),
+    under(`killed owner is replaced, ${peer}: median`, taken[peer], TAKE_OVER_MS),
     under(`${WAITERS} waiters, ${peer}: a core in ${CPU_MS / 1_000} s`, core[peer], BUSY_MS),
   ]);
   return {
     title: 'Waiting',
-    about: `How long after \`complete()\` of one process \`waitFor()\` of another answers, of ${ROUNDS} jobs; how much of a core a process takes in ${CPU_MS / 1_000} s in which ${WAITERS} calls of \`waitFor()\` are pending; and how long the event loop stands still at most while another process holds the lock for ${LOCK_MS / 1_000} s and a write waits for it.`,
+    about: `How long after \`complete()\` of one process \`waitFor()\` of another answers, of ${ROUNDS} jobs; how long after \`kill -9\` of a job's owner it answers, of ${KILLS}; how much of a core a process takes in ${CPU_MS / 1_000} s in which ${WAITERS} calls of \`waitFor()\` are pending; and how long the event loop stands still at most while another process holds the lock for ${LOCK_MS / 1_000} s and a write waits for it.`,
     unit: 'ms',
     rows: [
       { name: 'a waiter wakes, median', values: middle },
       { name: 'a waiter wakes, worst', values: worst },
+      { name: 'a killed owner is replaced, median', values: taken },
+      { name: 'a killed owner is replaced, worst', values: slowest },
       { name: `a core, ${WAITERS} waiters`, values: core },
       { name: 'longest stall, lock held elsewhere', values: stall },
     ],

@@ -12,7 +12,7 @@ export interface ClassTable {
     name: string;
     length: number;
     /** Which of the wrappers in `methods.js`. */
-    wrapper: 'direct' | 'promised' | 'limited' | 'parsed' | 'stringified';
+    wrapper: 'direct' | 'promised' | 'waiting' | 'limited' | 'parsed' | 'stringified';
     run: Native;
   }[];
 }

@@ -5,6 +5,8 @@
 // JavaScript: the clock, JSON, and promises that are settled already. `Date` may be faked later, so it is looked up
 // when it is used.
 
+const wait = require('./waiting.js');
+
 const resolve = Promise.resolve.bind(Promise);
 const reject = Promise.reject.bind(Promise);
 
@@ -30,6 +32,18 @@ module.exports = (storeOf, limitOf) => ({
     function (first, second) {
       try {
         return resolve(run(storeOf(this), Date.now(), first, second));
+      } catch (error) {
+        return reject(error);
+      }
+    },
+
+  /** One that answers a promise, and may be ended early. */
+  waiting: (run) =>
+    function (hash, options) {
+      try {
+        const store = storeOf(this);
+        if (options !== undefined) return wait(run, store, hash, options);
+        return resolve(run(store, Date.now(), hash));
       } catch (error) {
         return reject(error);
       }

@@ -19,8 +19,9 @@ use comic_vine_sqlite_store::core::options::{DedupeOptions, LEASE_MS};
 use common::{Db, Value, members};
 use proptest::prelude::*;
 
-const CLAIM: i64 = 250;
 const LEASE: i64 = LEASE_MS as i64;
+/// A claim is a lease without a job.
+const CLAIM: i64 = LEASE;
 const START: i64 = 1_700_000_000_000;
 
 /// Who acts.
@@ -59,6 +60,8 @@ enum Act {
     IsInProgress,
     GetResult,
     Renew,
+    /// A claim is given up that was not used.
+    GiveUpClaim,
     Cleanup,
     /// `close()`, which gives up what the store has claimed and registered.
     Close,
@@ -316,7 +319,7 @@ impl<'db> Model<'db> {
     fn call_at(&self, who: usize, hash: usize, now: i64, system: i64, since: Option<i64>) -> Call {
         let options = DedupeOptions {
             job_timeout_ms: self.settings.job_timeout as f64,
-            claim_timeout_ms: if self.claims(who) { CLAIM as f64 } else { 0.0 },
+            claim_timeout_ms: if self.claims(who) { 250.0 } else { 0.0 },
             result_ttl_ms: self.settings.result_ttl as f64,
             ..DedupeOptions::default()
         };
@@ -516,18 +519,33 @@ impl<'db> Model<'db> {
                 }
             }
             Act::Renew => {
-                let jobs: Vec<(String, String)> = (self.world.hashes.iter().enumerate())
-                    .filter_map(|(hash, state)| Some((name(hash), state.seats[who].registered.clone()?)))
-                    .collect();
-                let jobs = jobs.iter().map(|(hash, job_id)| (hash, job_id));
-                self.db.run(dedupe::renew(&owner(who), DedupeOptions::default(), jobs, system as f64));
-                for Hash { job, seats, .. } in &mut self.world.hashes {
+                let hashes = self.world.hashes.iter().enumerate();
+                let leases = hashes.flat_map(|(hash, state)| {
+                    let job_id = state.seats[who].registered.clone();
+                    [(name(hash), None)].into_iter().chain(job_id.map(|id| (name(hash), Some(id))))
+                });
+                self.db.run(dedupe::renew(&owner(who), DedupeOptions::default(), leases, system as f64));
+                for Hash { job, seats, claim, claimed_by, told } in &mut self.world.hashes {
+                    if *claimed_by == Some(who)
+                        && let Some(until @ 1..) = claim
+                    {
+                        *until = system + CLAIM;
+                        told.iter_mut().filter(|told| told.0 == who).for_each(|told| told.1 = system + CLAIM);
+                    }
                     if let Some(job) = job.as_mut().filter(|job| seats[who].registered.as_ref() == Some(&job.id))
                         && job.state == State::Pending
                         && job.lease.is_some()
                     {
                         job.lease = Some(system + LEASE);
                     }
+                }
+            }
+            Act::GiveUpClaim => {
+                self.db.run(dedupe::give_up_claim(&self.call(who, hash)));
+                let Hash { claim, claimed_by, told, .. } = &mut self.world.hashes[hash];
+                if *claimed_by == Some(who) {
+                    *claim = claim.map(|_| 0);
+                    told.retain(|(other, _)| *other != who);
                 }
             }
             Act::Cleanup => {
@@ -874,6 +892,7 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => Just(Act::IsInProgress),
         1 => Just(Act::GetResult),
         2 => Just(Act::Renew),
+        1 => Just(Act::GiveUpClaim),
         1 => Just(Act::Cleanup),
         1 => Just(Act::Close),
         1 => prop::sample::select(vec![Act::Stats, Act::Stats, Act::Stats, Act::Clear]),
@@ -1121,8 +1140,8 @@ fn a_slow_owner_does_not_end_the_job_that_replaced_its_own() {
 #[test]
 fn claims_in_every_order() {
     let kinds = &[Kind::Store, Kind::Store, Kind::Store];
-    let acts = [Act::Poll, Act::GoOn, Act::Register];
-    let states = explore(kinds, USUAL, &all(3, &acts, &[CLAIM]), 6);
+    let acts = [Act::Poll, Act::GoOn, Act::Register, Act::GiveUpClaim];
+    let states = explore(kinds, USUAL, &all(3, &acts, &[CLAIM]), 5);
     assert!(states > 500, "{states}");
 }
 

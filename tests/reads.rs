@@ -192,7 +192,7 @@ fn a_read_waits_only_for_writes_that_it_could_see() {
 fn a_renewal_of_leases_is_not_waited_for() {
     let (hash, job) = ("job".to_owned(), "1".to_owned());
     let (_file, database, mut other, renewed) =
-        busy(dedupe::renew("me", DedupeOptions::default(), [(&hash, &job)], 0.0));
+        busy(dedupe::renew("me", DedupeOptions::default(), [(hash, Some(job))], 0.0));
     assert!(read(&database, is_in_progress()).is_ok());
     assert!(read_key(&database).is_some());
     assert!(renewed.try_recv().is_err(), "it waits for the lock");

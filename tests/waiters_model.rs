@@ -7,21 +7,21 @@ mod common;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use comic_vine_sqlite_store::core::dedupe::rules::renew;
 use comic_vine_sqlite_store::core::dedupe::waiters::{Action, Ending, Event, Now, OperationContext, Waiters};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
-use comic_vine_sqlite_store::core::operation::{Answer, Operation, Wait};
+use comic_vine_sqlite_store::core::operation::{Answer, Changed, Operation, Wait};
 use comic_vine_sqlite_store::core::options::DedupeOptions;
 use comic_vine_sqlite_store::core::options::LEASE_MS;
 use comic_vine_sqlite_store::core::statements::Statement;
 use common::Db;
 use proptest::prelude::*;
 
-const CLAIM: f64 = 250.0;
-const JOB: f64 = 3_000.0;
+const JOB: f64 = 6_000.0;
 const START: f64 = 1_700_000_000_000.0;
 
 fn options() -> DedupeOptions {
-    DedupeOptions { job_timeout_ms: JOB, claim_timeout_ms: CLAIM, ..DedupeOptions::default() }
+    DedupeOptions { job_timeout_ms: JOB, ..DedupeOptions::default() }
 }
 
 fn busy() -> Error {
@@ -40,8 +40,10 @@ struct Running {
 struct Store {
     waiters: Waiters<Promise>,
     running: VecDeque<Running>,
-    /// The jobs whose leases are renewed.
-    renewed: HashMap<String, String>,
+    /// The jobs, or none of a claim, whose leases are renewed.
+    renewed: HashMap<String, Option<String>>,
+    /// The claims that may become unused.
+    unused: HashSet<String>,
     /// The ids it gave to jobs.
     ids: HashSet<String>,
     closed: bool,
@@ -53,6 +55,7 @@ impl Store {
             waiters: Waiters::new(name.to_owned(), options()),
             running: VecDeque::new(),
             renewed: HashMap::new(),
+            unused: HashSet::new(),
             ids: HashSet::new(),
             closed: false,
         }
@@ -65,6 +68,7 @@ struct Made {
     store: usize,
     hash: Option<String>,
     is_wait: bool,
+    cancelled: bool,
     settled: Option<Result<String, Error>>,
 }
 
@@ -83,14 +87,25 @@ impl World {
     }
 
     fn promise(&mut self, store: usize, hash: Option<&str>, is_wait: bool) -> Promise {
-        self.made.push(Made { store, hash: hash.map(str::to_owned), is_wait, settled: None });
+        self.made.push(Made { store, hash: hash.map(str::to_owned), is_wait, cancelled: false, settled: None });
         self.made.len() - 1
     }
 
     fn wait_for(&mut self, store: usize, hash: &str) {
+        let number = self.made.len() as u64;
         let waiter = self.promise(store, Some(hash), true);
         let at_once = self.stores[store].running.is_empty();
-        self.tell(store, Event::WaitFor { hash: hash.to_owned(), at_once, waiter });
+        self.tell(store, Event::WaitFor { hash: hash.to_owned(), at_once, number: Some(number), waiter });
+    }
+
+    /// Ends the last `waitFor` of a store that is not answered yet, early.
+    fn cancel(&mut self, store: usize) {
+        let open = |made: &Made| made.store == store && made.is_wait && !made.cancelled && made.settled.is_none();
+        if let Some(index) = self.made.iter().rposition(open) {
+            let hash = self.made[index].hash.clone().unwrap();
+            self.made[index].cancelled = true;
+            self.tell(store, Event::Cancel { hash, number: index as u64 });
+        }
     }
 
     fn register(&mut self, store: usize, hash: &str) {
@@ -154,11 +169,21 @@ impl World {
                 Action::Watch => {}
                 Action::Renew { hash, job_id } => {
                     assert!(!store.closed);
-                    assert!(store.ids.contains(&job_id), "{job_id} is another store's");
+                    match &job_id {
+                        Some(job_id) => assert!(store.ids.contains(job_id), "{job_id} is another store's"),
+                        None => drop(store.unused.insert(hash.clone())),
+                    }
                     store.renewed.insert(hash, job_id);
                 }
-                Action::EndRenewal(Some(hash)) => drop(store.renewed.remove(&hash)),
-                Action::EndRenewal(None) => store.renewed.clear(),
+                Action::UseClaim(hash) => drop(store.unused.remove(&hash)),
+                Action::EndRenewal(Some(hash)) => {
+                    store.renewed.remove(&hash);
+                    store.unused.remove(&hash);
+                }
+                Action::EndRenewal(None) => {
+                    store.renewed.clear();
+                    store.unused.clear();
+                }
             }
         }
         // Whoever is not answered is in a group that is watched, or waits for an operation.
@@ -166,11 +191,21 @@ impl World {
         let (watched, _) = store.waiters.watched();
         assert!(!open || watched || !store.running.is_empty(), "somebody is forgotten");
         assert!(!store.closed || !watched);
+        assert!(store.unused.iter().all(|hash| store.renewed.get(hash) == Some(&None)), "a claim is not renewed");
+    }
+
+    /// The event loop has turned for `claimTimeoutMs`, and no `register` came.
+    fn give_up_unused(&mut self, store: usize) {
+        let unused: Vec<String> = self.stores[store].unused.drain().collect();
+        for hash in unused {
+            self.tell(store, Event::Unused { hash });
+        }
     }
 
     fn close(&mut self, store: usize) {
         self.stores[store].closed = true;
         self.stores[store].renewed.clear();
+        self.stores[store].unused.clear();
         self.stores[store].waiters.close();
         self.tell(store, Event::Closed);
     }
@@ -189,6 +224,7 @@ enum Choice {
     Complete,
     Fail,
     Clear,
+    Cancel,
     Wait,
     Claimed,
     Result,
@@ -199,18 +235,21 @@ enum Choice {
     Not,
     Busy,
     Changed,
+    /// A claim has not been used for so long that it is given up.
+    Unused,
     /// So long that a claim is stale.
     Later,
     /// So long that a job is past its time.
     MuchLater,
 }
 
-const CHOICES: [Choice; 15] = [
+const CHOICES: [Choice; 17] = [
     Choice::WaitFor,
     Choice::Register,
     Choice::Complete,
     Choice::Fail,
     Choice::Clear,
+    Choice::Cancel,
     Choice::Wait,
     Choice::Claimed,
     Choice::Result,
@@ -219,6 +258,7 @@ const CHOICES: [Choice; 15] = [
     Choice::Not,
     Choice::Busy,
     Choice::Changed,
+    Choice::Unused,
     Choice::Later,
     Choice::MuchLater,
 ];
@@ -239,7 +279,9 @@ fn may_be(world: &World, choice: Choice) -> bool {
     let waits = world.stores[0].waiters.watched().0;
     match choice {
         C::WaitFor | C::Register | C::Complete | C::Fail | C::Clear => true,
+        C::Cancel => world.made.iter().any(|made| made.is_wait && !made.cancelled && made.settled.is_none()),
         C::Changed => waits,
+        C::Unused => !world.stores[0].unused.is_empty(),
         C::Later | C::MuchLater => next.is_some() || waits,
         C::Wait | C::Claimed | C::Result | C::Rejected => next.is_some_and(polls),
         C::Done | C::Busy => next.is_some(),
@@ -258,9 +300,11 @@ fn choose(world: &mut World, choice: Choice) {
         C::Complete => world.end(0, HASH, true),
         C::Fail => world.end(0, HASH, false),
         C::Clear => world.clear(0),
-        C::Changed => world.tell(0, Event::Changed),
+        C::Cancel => world.cancel(0),
+        C::Changed => world.tell(0, Event::Changed(Changed::Anything)),
+        C::Unused => world.give_up_unused(0),
         C::Later | C::MuchLater => {
-            let ms = if choice == C::Later { CLAIM } else { JOB };
+            let ms = if choice == C::Later { LEASE_MS } else { JOB };
             world.now = Now { caller: now.caller + ms, system: now.system + ms };
             if world.stores[0].waiters.next_deadline().is_some_and(|deadline| deadline <= world.now.caller) {
                 world.tell(0, Event::Deadline);
@@ -276,6 +320,7 @@ fn choose(world: &mut World, choice: Choice) {
             C::Wait => Ok(Answer::Wait(Wait {
                 deadline: Some(now.caller + JOB / 2.0),
                 expires_at: Some(now.system + LEASE_MS),
+                owner: None,
             })),
             C::Result => Ok(Answer::Json { text: "\"hash\"".to_owned().into(), unreadable: None }),
             C::Rejected => Ok(Answer::Rejection(Error::JobFailed("hash".to_owned()))),
@@ -326,6 +371,84 @@ fn nobody_is_forgotten_or_answered_twice_whatever_happens() {
     println!("{paths} paths");
 }
 
+#[test]
+fn a_wait_that_ends_early_passes_its_claim_on() {
+    const HASH: &str = "hash";
+    for moment in ["before it is answered", "when it is answered", "in the queue"] {
+        let db = Db::memory(StoreKind::Dedupe);
+        let mut world = World::new(2);
+        let run = |world: &mut World| {
+            while !world.stores[0].running.is_empty() {
+                world.answer(0, |operation| Ok(db.run(operation)));
+            }
+        };
+        if moment == "in the queue" {
+            world.wait_for(0, HASH);
+            run(&mut world);
+        }
+        world.wait_for(0, HASH);
+        let number = world.made.len() as u64 - 1;
+        if moment != "before it is answered" {
+            run(&mut world);
+        }
+        world.tell(0, Event::Cancel { hash: HASH.to_owned(), number });
+        run(&mut world);
+        world.give_up_unused(0);
+        run(&mut world);
+        assert!(world.made.iter().all(|made| made.settled.is_some()), "{moment}");
+        world.wait_for(1, HASH);
+        while !world.stores[1].running.is_empty() {
+            world.answer(1, |operation| Ok(db.run(operation)));
+        }
+        assert!(matches!(&world.made.last().unwrap().settled, Some(Ok(text)) if text.is_empty()), "{moment}");
+        assert!(!world.stores[0].waiters.is_waiting());
+    }
+}
+
+/// How many operations it takes to have this many hashes waited for end one by one: here, and elsewhere.
+fn operations_for(hashes: usize) -> (usize, usize) {
+    let db = Db::memory(StoreKind::Dedupe);
+    let end = |world: &mut World, hash: usize| {
+        world.end(1, &format!("hash {hash}"), true);
+        world.answer(1, |operation| Ok(db.run(operation)));
+    };
+    let run = |world: &mut World, event| {
+        world.tell(0, event);
+        let mut operations = 0;
+        while !world.stores[0].running.is_empty() {
+            world.answer(0, |operation| Ok(db.run(operation)));
+            operations += 1;
+        }
+        operations
+    };
+    let ends = [true, false].map(|here| {
+        let mut world = World::new(2);
+        for hash in 0..hashes {
+            world.register(1, &format!("hash {hash}"));
+            world.answer(1, |operation| Ok(db.run(operation)));
+            world.wait_for(0, &format!("hash {hash}"));
+            world.answer(0, |operation| Ok(db.run(operation)));
+        }
+        let operations = (0..hashes).map(|hash| {
+            end(&mut world, hash);
+            let changed = Changed::Hashes(vec![format!("hash {hash}")]);
+            let operations = run(&mut world, Event::Changed(if here { changed } else { Changed::Anything }));
+            let waiting = world.made.iter().filter(|made| made.is_wait && made.settled.is_none()).count();
+            assert_eq!(waiting, hashes - hash - 1);
+            operations
+        });
+        operations.sum()
+    });
+    ends.into()
+}
+
+#[test]
+fn polls_grow_with_what_ends_and_not_with_what_is_waited_for() {
+    assert_eq!(operations_for(10), (10, 19));
+    // The last that is waited for is polled alone.
+    assert_eq!(operations_for(200), (200, 399));
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Act {
     WaitFor,
@@ -337,6 +460,8 @@ enum Act {
     Refuse,
     Changed,
     Renew,
+    Unused,
+    Cancel,
     Close,
     Pass(u16),
 }
@@ -351,6 +476,8 @@ fn acts() -> impl Strategy<Value = Vec<(usize, u8, Act)>> {
         1 => Just(Act::Refuse),
         3 => Just(Act::Changed),
         1 => Just(Act::Renew),
+        2 => Just(Act::Unused),
+        2 => Just(Act::Cancel),
         2 => prop::sample::select(vec![1, 60, 130, 260, 1_000, 3_000, 4_100]).prop_map(Act::Pass),
     ];
     let last = prop_oneof![60 => act, 1 => Just(Act::Close)];
@@ -365,8 +492,8 @@ impl World {
     /// What was settled last: at most one store is told to make a request at a time.
     fn check_grants(&self, grants: &mut Grants) {
         for promise in &self.latest {
-            let Made { store, hash, is_wait, settled } = &self.made[*promise];
-            let (Some(hash), true) = (hash, *is_wait) else { continue };
+            let Made { store, hash, is_wait, cancelled, settled } = &self.made[*promise];
+            let (Some(hash), true) = (hash, *is_wait && !cancelled) else { continue };
             match settled {
                 Some(Ok(text)) if text.is_empty() && !self.stores[*store].closed => {
                     if let Some((other, until)) = grants.0.get(hash) {
@@ -375,7 +502,7 @@ impl World {
                             "store {store} is told to make {hash}, as store {other} was"
                         );
                     }
-                    grants.0.insert(hash.clone(), (*store, self.now.system + CLAIM / 2.0));
+                    grants.0.insert(hash.clone(), (*store, self.now.system + LEASE_MS / 2.0));
                 }
                 Some(Ok(text)) => assert!(text.is_empty() || *text == format!("\"{hash}\"")),
                 _ => {}
@@ -408,17 +535,25 @@ proptest! {
                     let next = next.map(|next| next.operation.statements[0].statement);
                     let refused = matches!(act, Act::Refuse);
                     world.answer(store, |operation| if refused { Err(busy()) } else { Ok(db.run(operation)) });
-                    // Whoever ends a job makes room for another.
-                    if let Some(Statement::DedupeComplete | Statement::DedupeFail | Statement::DedupeTimeOut) = next {
+                    // Whoever ends a job, or gives up a claim, makes room for another.
+                    let ends = [Statement::DedupeComplete, Statement::DedupeFail, Statement::DedupeTimeOut, Statement::DedupeGiveUpClaim];
+                    if next.is_some_and(|next| ends.contains(&next)) {
                         grants.0.clear();
                     }
+                    // A job that another registers takes the place of a claim. It may be late, and its lease over.
+                    if next == Some(Statement::DedupeRegister) {
+                        grants.0.retain(|_, (granted, _)| *granted == store);
+                    }
                 }
-                Act::Changed => world.tell(store, Event::Changed),
+                Act::Changed => world.tell(store, Event::Changed(Changed::Anything)),
                 Act::Renew => {
                     let Store { renewed, .. } = &world.stores[store];
                     let name = format!("store {store}");
-                    db.run(comic_vine_sqlite_store::core::dedupe::rules::renew(&name, options(), renewed, world.now.system));
+                    let leases = renewed.iter().map(|(hash, job_id)| (hash.clone(), job_id.clone()));
+                    db.run(renew(&name, options(), leases, world.now.system));
                 }
+                Act::Cancel => world.cancel(store),
+                Act::Unused => world.give_up_unused(store),
                 Act::Close => {
                     if let Some(operation) = world.stores[store].waiters.give_up() {
                         db.run(operation);
@@ -444,7 +579,7 @@ proptest! {
             world.now = Now { caller: world.now.caller + JOB, system: world.now.system + LEASE_MS };
             for store in 0..2 {
                 let next = world.stores[store].waiters.next_deadline();
-                let event = if next.is_some_and(|at| at <= world.now.caller) { Event::Deadline } else { Event::Changed };
+                let event = if next.is_some_and(|at| at <= world.now.caller) { Event::Deadline } else { Event::Changed(Changed::Anything) };
                 world.tell(store, event);
                 while !world.stores[store].running.is_empty() {
                     world.answer(store, |operation| Ok(db.run(operation)));

@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use comic_vine_sqlite_store::core::dedupe::rules::LEASE_RENEWAL;
 use comic_vine_sqlite_store::core::error::StoreKind;
+use comic_vine_sqlite_store::core::operation::Changed;
 use comic_vine_sqlite_store::core::options::{DedupeOptions, JournalMode, Synchronous};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 use comic_vine_sqlite_store::sqlite::clock::system_now;
@@ -68,12 +70,12 @@ fn every_store_whose_calls_wait_is_told_of_a_change_from_outside() {
         .unzip();
     // What came before the first poll counts as a change: the look that found nothing may have been earlier.
     for (round, store) in stores.iter().enumerate() {
-        store.set_waiting(true, None).unwrap();
-        assert_eq!(events[round].recv_timeout(PATIENCE).unwrap(), WatchEvent::Changed);
+        store.set_waiting(true, None, &Arc::default()).unwrap();
+        assert_eq!(events[round].recv_timeout(PATIENCE).unwrap(), WatchEvent::Changed(Changed::Anything));
     }
     insert(&mut other, "hash");
     for events in &events {
-        assert_eq!(events.recv_timeout(PATIENCE).unwrap(), WatchEvent::Changed);
+        assert_eq!(events.recv_timeout(PATIENCE).unwrap(), WatchEvent::Changed(Changed::Anything));
     }
 }
 
@@ -92,7 +94,7 @@ fn a_lease_is_renewed_until_its_job_ends() {
     let (sender, events) = channel();
     let notify = Box::new(move |event| sender.send(event).unwrap());
     let store = StoreWatch::new(Some(&database), "owner".to_owned(), options(), notify);
-    store.add_job("hash".to_owned(), "id".to_owned());
+    store.add_lease("hash".to_owned(), Some("id".to_owned()));
     // Real time: leases are renewed each second.
     while expires_at() < system_now() {
         thread::sleep(Duration::from_millis(20));
@@ -103,8 +105,8 @@ fn a_lease_is_renewed_until_its_job_ends() {
     assert_eq!(events.recv_timeout(PATIENCE).unwrap(), lost);
 
     insert(&mut other, "hash");
-    store.add_job("hash".to_owned(), "id".to_owned());
-    store.remove_jobs(Some("hash"));
+    store.add_lease("hash".to_owned(), Some("id".to_owned()));
+    store.remove_leases(Some("hash"));
     let mut expires_at = || other.query("SELECT expires_at FROM dedupe_leases").unwrap()[0][0].number().unwrap();
     let last = expires_at();
     thread::sleep(2 * LEASE_RENEWAL);

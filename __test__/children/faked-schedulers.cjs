@@ -18,7 +18,7 @@ process.nextTick = /** @type {any} */ (never);
 /** @param {Record<string, unknown>} options */
 async function callAll(options) {
   const cache = new stores.SQLiteCacheStore(options);
-  const dedupe = new stores.SQLiteDedupeStore(options);
+  const dedupe = new stores.SQLiteDedupeStore({ ...options, claimTimeoutMs: 50 });
   const limits = new stores.SQLiteRateLimitStore(options);
   const adaptive = new stores.SqliteAdaptiveRateLimitStore(options);
   const unawaited = [cache.set('a', 1, 60), cache.set('b', 'x'.repeat(2_000_000), 60)];
@@ -27,6 +27,8 @@ async function callAll(options) {
     await cache.get('c'),
     await dedupe.register('job').then(() => 'registered'),
     await Promise.all([dedupe.waitFor('job'), dedupe.complete('job', 'result')]),
+    // The second is told when the claim of the first has not been used.
+    [await dedupe.waitFor('unused'), await dedupe.waitFor('unused')].length,
     await limits.record('r'),
     await limits.canProceed('r'),
     await adaptive.record('r', 'user'),

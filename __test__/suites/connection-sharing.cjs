@@ -263,6 +263,31 @@ module.exports = function sharing(runner, driver, stores) {
       }
     });
 
+    it.each([
+      ['in another store on the connection', 60_000],
+      ['by another connection', 1],
+    ])('take no more statements for each of many that end %s', async (where, pollIntervalMs) => {
+      /** Statements on jobs, while so many are waited for and end one by one. @param {number} count */
+      async function statements(count) {
+        const { observer, run } = observed(open());
+        const [one, other] = [0, 1].map(() =>
+          make(SQLiteDedupeStore, observer, { claimTimeoutMs: 0, pollIntervalMs }),
+        );
+        const ender = pollIntervalMs === 1 ? make(SQLiteDedupeStore, open(), options) : other;
+        const hashes = Array.from({ length: count }, (_, n) => `${where} ${count} ${n}`);
+        await Promise.all(hashes.map((hash) => ender.register(hash)));
+        const waiting = hashes.map((hash) => one.waitFor(hash));
+        await turn();
+        run.length = 0;
+        for (const [index, hash] of hashes.entries()) {
+          await ender.complete(hash, index);
+          expect(await waiting[index]).toBe(index);
+        }
+        return run.filter((sql) => /dedupe_jobs/.test(sql)).length;
+      }
+      for (const count of [25, 100]) expect(await statements(count)).toBeLessThan(8 * count);
+    });
+
     it('get the error of a job that failed in another store on the connection', async () => {
       const connection = open();
       const [one, other] = [0, 1].map(() => make(SQLiteDedupeStore, connection, options));

@@ -10,6 +10,7 @@ module.exports = function dedupeContract(harness) {
     describe,
     it,
     fixed,
+    ours,
     shared,
     sharedFixed,
     sharedOurs,
@@ -630,6 +631,33 @@ module.exports = function dedupeContract(harness) {
       expect(await third).toBe('shared');
     });
 
+    fixed('are kept while the event loop is busy', async () => {
+      const block = (/** @type {number} */ ms) =>
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+      const store = harness.open();
+      expect(await store.waitFor('job')).toBeUndefined();
+      const second = store.waitFor('job');
+      block(1_000);
+      for (let look = 0; look < 5; look++) {
+        block(20);
+        expect(await stateOf(second)).toStrictEqual(pending);
+      }
+      await store.register('job');
+      await store.complete('job', 'shared');
+      expect(await second).toBe('shared');
+    });
+
+    fixed('pass on after complete or fail without register', async () => {
+      const store = harness.open({ claimTimeoutMs: 100 });
+      expect(await store.waitFor('job')).toBeUndefined();
+      await store.complete('job', 'of nobody');
+      const second = store.waitFor('job');
+      expect(await stateOf(second)).toStrictEqual(pending);
+      expect(await outcomeOf(second)).toStrictEqual(nothing);
+      await store.fail('job', new Error('of nobody'));
+      expect(await outcomeOf(store.waitFor('job'))).toStrictEqual(nothing);
+    });
+
     fixed('let identical requests at once make one upstream call', async () => {
       const store = harness.open();
       let upstream = 0;
@@ -662,6 +690,129 @@ module.exports = function dedupeContract(harness) {
       for (let i = 0; i < 3; i++)
         expect(await outcomeOf(store.waitFor('job'))).toStrictEqual(nothing);
     });
+  });
+
+  describe('waiting that ends early', () => {
+    const { getEventListeners } = require('node:events');
+    const claimed = { claimTimeoutMs: 60_000 };
+    /** @param {AbortSignal} signal */
+    const listeners = (signal) => getEventListeners(signal, 'abort').length;
+    const reason = new RangeError('no longer needed');
+    const rejected = { status: 'rejected', value: reason };
+
+    ours('rejects with the reason of a signal, and the others go on', async () => {
+      const store = open();
+      await store.register('job');
+      const { signal, abort } = controller();
+      const waiters = [store.waitFor('job', { signal }), store.waitFor('job')];
+      for (const waiter of waiters) expect(await stateOf(waiter)).toStrictEqual(pending);
+      expect(listeners(signal)).toBe(1);
+      abort();
+      expect(await outcomeOf(waiters[0])).toMatchObject(rejected);
+      expect(listeners(signal)).toBe(0);
+      expect(await stateOf(waiters[1])).toStrictEqual(pending);
+      await store.complete('job', 'result');
+      expect(await waiters[1]).toBe('result');
+    });
+
+    ours('does not begin with a signal that has been aborted', async () => {
+      const store = harness.open(claimed);
+      const { signal, abort } = controller();
+      abort();
+      expect(await outcomeOf(store.waitFor('job', { signal }))).toMatchObject(rejected);
+      expect(listeners(signal)).toBe(0);
+      expect(await outcomeOf(store.waitFor('job'))).toStrictEqual(nothing);
+    });
+
+    ours('passes a claim on that was just given', async () => {
+      const store = harness.open(claimed);
+      for (const turns of [0, 1]) {
+        const { signal, abort } = controller();
+        const first = store.waitFor(`job ${turns}`, { signal });
+        first.catch(() => {});
+        const second = store.waitFor(`job ${turns}`);
+        if (turns) await null;
+        abort();
+        const { status } = await outcomeOf(first);
+        // Later it may have been told first, and the claim is its own.
+        if (!turns) expect(status).toBe('rejected');
+        if (status === 'rejected') expect(await outcomeOf(second)).toStrictEqual(nothing);
+      }
+    });
+
+    ours('passes its place on', async () => {
+      const store = harness.open({ claimTimeoutMs: 300 });
+      expect(await store.waitFor('job')).toBeUndefined();
+      const { signal, abort } = controller();
+      const [second, third] = [store.waitFor('job', { signal }), store.waitFor('job')];
+      expect(await stateOf(second)).toStrictEqual(pending);
+      abort();
+      expect(await outcomeOf(second)).toMatchObject(rejected);
+      expect(await outcomeOf(third)).toStrictEqual(nothing);
+    });
+
+    ours('resolves to undefined when maxWaitMs is over, without a claim', async () => {
+      const store = harness.open(claimed);
+      await store.register('job');
+      const waiter = store.waitFor('job', { maxWaitMs: 500 });
+      expect(await stateOf(waiter)).toStrictEqual(pending);
+      await clock.advanceAsync(499);
+      expect(await stateOf(waiter)).toStrictEqual(pending);
+      await clock.advanceAsync(1);
+      expect(await outcomeOf(waiter)).toStrictEqual(nothing);
+      expect(await store.isInProgress('job')).toBe(true);
+      await store.fail('job', new Error('failed'));
+      // Nobody holds a claim.
+      expect(await outcomeOf(store.waitFor('job'))).toStrictEqual(nothing);
+    });
+
+    ours('leaves no listener and no timer when the job ends', async () => {
+      const store = open();
+      for (const end of ['complete', 'fail', 'close']) {
+        if (end !== 'close') await store.register(end);
+        else await store.register('job');
+        const { signal } = controller();
+        const waiter = store.waitFor(end === 'close' ? 'job' : end, { signal, maxWaitMs: 1_000 });
+        expect(await stateOf(waiter)).toStrictEqual(pending);
+        if (end === 'close') await store.close();
+        else await store[end](end, new Error('failed'));
+        expect((await outcomeOf(waiter)).status).not.toBe('pending');
+        expect(listeners(signal)).toBe(0);
+        await clock.advanceAsync(1_000);
+      }
+    });
+
+    ours('waits for ever beyond what a timer can be set to', async () => {
+      const store = open();
+      await store.register('job');
+      const waiters = [2 ** 31, Number.POSITIVE_INFINITY].map((maxWaitMs) =>
+        store.waitFor('job', { maxWaitMs, signal: undefined }),
+      );
+      await clock.advanceAsync(10);
+      for (const waiter of waiters) expect(await stateOf(waiter)).toStrictEqual(pending);
+      await store.complete('job', 1);
+      expect(await Promise.all(waiters)).toStrictEqual([1, 1]);
+    });
+
+    ours('refuses what it cannot be told by', async () => {
+      const store = harness.open(claimed);
+      for (const [options, name] of /** @type {[any, string][]} */ ([
+        ...[null, 5, 'signal', true].map((value) => [value, 'options']),
+        ...[null, 5, {}, { aborted: false }].map((signal) => [{ signal }, 'signal']),
+        ...[null, -1, Number.NaN, '5', 1n].map((maxWaitMs) => [{ maxWaitMs }, 'maxWaitMs']),
+      ])) {
+        const { status, value: error } = await outcomeOf(store.waitFor('job', options));
+        expect(status).toBe('rejected');
+        expect(error).toBeInstanceOf(TypeError);
+        expect(error.message).toMatch(new RegExp(`^${name} must be .+, got .`));
+      }
+      expect(await outcomeOf(store.waitFor('job', {}))).toStrictEqual(nothing);
+    });
+
+    function controller() {
+      const made = new AbortController();
+      return { signal: made.signal, abort: () => made.abort(reason) };
+    }
   });
 
   describe('calls that are not awaited', () => {

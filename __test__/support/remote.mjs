@@ -124,6 +124,11 @@ export class Remote {
     await this.#program.ended;
   }
 
+  /** Its number. */
+  get pid() {
+    return /** @type {number} */ (this.#program.process.pid);
+  }
+
   /** Ends the process at once, as `kill -9` does. */
   async kill() {
     await this.#program.kill();

@@ -1,6 +1,7 @@
 /** What is new since 0.2.0 (`22-types.test.mjs`; without drizzle-orm and with every declaration file checked). */
 
 import {
+  type AbortSignalLike,
   type AdaptiveRateLimitStats,
   type CacheRow,
   cacheTable,
@@ -80,6 +81,15 @@ export async function atOnce(): Promise<string | undefined> {
   await limit.acquire('issues', 'user');
   const { jobId, isOwner } = await dedupe.registerOrJoin('hash');
   return isOwner ? jobId : dedupe.waitFor('hash');
+}
+
+export async function early(signal: AbortSignalLike): Promise<void> {
+  await dedupe.waitFor('hash', { signal, maxWaitMs: 1_000 });
+  await dedupe.waitFor('hash', {});
+  // @ts-expect-error not a signal
+  await dedupe.waitFor('hash', { signal: 'signal' });
+  // @ts-expect-error not a number
+  await dedupe.waitFor('hash', { maxWaitMs: '5' });
 }
 
 export function codeOf(error: unknown): string | undefined {

@@ -101,8 +101,10 @@ pub struct Operation {
     pub cost: Cost,
     /// Whether another operation may follow from it that has to be carried out before any later call.
     pub may_continue: bool,
-    /// Whether waiters for deduplicated requests have to poll once this is committed.
+    /// Whether waiters for deduplicated requests have to poll once this is committed: those of the first statement's key.
     pub notifies_waiters: bool,
+    /// Whether it may be carried out before writes that it would see, and that say when they are carried out.
+    pub may_overtake: bool,
     /// From rows to the answer.
     pub completion: Completion,
 }
@@ -126,6 +128,7 @@ impl Operation {
             cost: Cost::Bounded,
             may_continue: false,
             notifies_waiters: false,
+            may_overtake: false,
             completion,
         }
     }
@@ -185,6 +188,18 @@ impl Operation {
         self
     }
 
+    /// Marks a read that may be carried out before writes that it would see.
+    pub fn overtaking(mut self) -> Self {
+        self.may_overtake = true;
+        self
+    }
+
+    /// What waiters are to be told of, if any.
+    pub fn change(&self) -> Option<Changed> {
+        let first = self.statements.first().filter(|_| self.notifies_waiters)?;
+        Some(first.target().key.map_or(Changed::Anything, |hash| Changed::Hashes(vec![hash.to_owned()])))
+    }
+
     /// Whether a call made later, but run earlier, has already written anew what this follow-up would delete.
     pub fn is_superseded<'later>(&self, mut later: impl Iterator<Item = &'later Operation>) -> bool {
         later.any(|later| {
@@ -208,6 +223,27 @@ impl Operation {
     /// The bytes of text and blobs this operation carries.
     pub fn payload_bytes(&self) -> usize {
         self.statements.iter().flat_map(|bound| &bound.values).map(Value::payload_bytes).sum()
+    }
+}
+
+/// What has changed that may be waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// What belongs to these hashes.
+    Hashes(Vec<String>),
+    Anything,
+}
+
+impl Changed {
+    /// This, and something else.
+    pub fn and(self, other: Changed) -> Changed {
+        match (self, other) {
+            (Changed::Hashes(mut hashes), Changed::Hashes(mut others)) => {
+                hashes.append(&mut others);
+                Changed::Hashes(hashes)
+            }
+            _ => Changed::Anything,
+        }
     }
 }
 
@@ -246,6 +282,8 @@ pub enum Answer {
     Claimed,
     /// A deduplicated request is under way elsewhere: the call waits.
     Wait(Wait),
+    /// What there is to wait for under each hash; `None`: that has to be found out one by one.
+    Polled(Vec<(String, Option<Wait>)>),
     /// A job was registered; whether it is this call's own.
     Registered {
         /// The job that is pending now.
@@ -253,10 +291,10 @@ pub enum Answer {
         /// Whether this call created it.
         created: bool,
     },
-    /// Leases were renewed, except those of these jobs, given by hash and id.
+    /// Leases were renewed, except these, given by hash and job; claims have none.
     Renewed {
         /// They are no longer pending, or have another owner.
-        lost: Vec<(String, String)>,
+        lost: Vec<(String, Option<String>)>,
     },
     /// A job was completed or failed; whether there was one to end.
     Ended {
@@ -281,10 +319,24 @@ pub enum Field {
 }
 
 /// What a waiting call waits for, apart from the end of the job.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wait {
     /// When the job is past its time, by the caller's clock.
     pub deadline: Option<Millis>,
     /// When its lease, or the claim, runs out unless renewed, in system time.
     pub expires_at: Option<Millis>,
+    /// Whose that is.
+    pub owner: Option<String>,
+}
+
+impl Wait {
+    /// When the first of both ends, whoever's it is.
+    pub fn or_earlier(&self, other: &Wait) -> Wait {
+        let earlier = |one: Option<Millis>, other| one.into_iter().chain(other).reduce(f64::min);
+        Wait {
+            deadline: earlier(self.deadline, other.deadline),
+            expires_at: earlier(self.expires_at, other.expires_at),
+            owner: None,
+        }
+    }
 }

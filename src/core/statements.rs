@@ -192,6 +192,7 @@ macro_rules! statements {
                         | Statement::RateOldest
                         | Statement::CacheExpired
                         | Statement::CacheLaterAfter
+                        | Statement::DedupePollAll
                         | Statement::DedupeExpired
                         | Statement::DedupeEnded
                 )
@@ -243,13 +244,20 @@ statements! {
     DedupeJob(7, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
           (SELECT l.expires_at FROM dedupe_leases l WHERE l.hash = j.hash AND l.job_id = j.job_id) AS c6
         FROM dedupe_jobs j WHERE j.hash = ?1");
-    /// The same and, last, the expiry of a claim that has not become a job; no row if there is neither. Parameters:
-    /// hash.
-    DedupePoll(8, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
+    /// The same, the expiry of a claim that has not become a job, and whose the lease or claim is; no row if there is neither.
+    /// Parameters: hash.
+    DedupePoll(9, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
           CASE WHEN l.job_id = j.job_id THEN l.expires_at END AS c6,
-          CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7
+          CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7, l.owner AS c8
         FROM (SELECT 1) LEFT JOIN dedupe_jobs j ON j.hash = ?1 LEFT JOIN dedupe_leases l ON l.hash = ?1
         WHERE j.hash IS NOT NULL OR l.hash IS NOT NULL");
+    /// The same of several hashes, without what jobs came to, with the hash's number. Parameters: the hashes, a JSON array.
+    DedupePollAll(10, Jobs Reads all) = "SELECT
+          j.job_id AS c0, j.status AS c1, NULL AS c2, NULL AS c3, j.created_at AS c4, j.updated_at AS c5,
+          CASE WHEN l.job_id = j.job_id THEN l.expires_at END AS c6,
+          CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7, l.owner AS c8, asked.key AS c9
+        FROM json_each(?1) asked
+        LEFT JOIN dedupe_jobs j ON j.hash = asked.value LEFT JOIN dedupe_leases l ON l.hash = asked.value";
     /// The id of a job. Parameters: hash.
     DedupeJobId(1, Jobs Reads 0) = "SELECT job_id AS c0 FROM dedupe_jobs WHERE hash = ?1";
     /// End a pending job whose owner has let its lease run out. Parameters: hash, message, now, system time.
@@ -280,10 +288,11 @@ statements! {
         SELECT ?1, ?3, ?2, ?4 WHERE EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2)
         ON CONFLICT (hash) DO UPDATE SET
           owner = excluded.owner, job_id = excluded.job_id, expires_at = excluded.expires_at";
-    /// Prolong the lease of a pending job. Parameters: hash, job id, owner, lease expiry.
+    /// Prolong the lease of a pending job or, without one, a claim that has not been given up. Parameters: hash, job id or
+    /// NULL, owner, lease expiry.
     DedupeRenew(0, Jobs Tidies 0) = "UPDATE dedupe_leases SET expires_at = ?4
-        WHERE hash = ?1 AND job_id = ?2 AND owner = ?3
-          AND EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2 AND status = 'pending')";
+        WHERE hash = ?1 AND job_id IS ?2 AND owner = ?3 AND expires_at > 0 AND (?2 IS NULL
+          OR EXISTS (SELECT 1 FROM dedupe_jobs WHERE hash = ?1 AND job_id = ?2 AND status = 'pending'))";
     /// End a job with a result. Parameters: hash, result, now, the job this store registered or NULL, owner.
     DedupeComplete(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'completed', result = ?2, updated_at = ?3
         WHERE hash = ?1 AND status <> 'completed' AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
@@ -299,8 +308,11 @@ statements! {
     DedupeEndLease(0, Jobs Writes 0) = "UPDATE dedupe_leases SET expires_at = 0 WHERE hash = ?1 AND job_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
           WHERE j.hash = ?1 AND j.job_id = dedupe_leases.job_id AND j.status = 'pending')";
+    /// Give up a claim. Parameters: hash, owner.
+    DedupeGiveUpClaim(0, Jobs Writes 0) =
+        "UPDATE dedupe_leases SET expires_at = 0 WHERE hash = ?1 AND owner = ?2 AND job_id IS NULL";
     /// Have the leases and claims of an owner run out. Parameters: owner.
-    DedupeGiveUp(0, Jobs Writes all) = "UPDATE dedupe_leases SET expires_at = 0 WHERE owner = ?1";
+    DedupeGiveUp(0, Jobs Writes all) = "UPDATE dedupe_leases SET expires_at = 0 WHERE owner = ?1 AND expires_at > 0";
     /// End a pending job that is past its time. Parameters: hash, message, now, job timeout.
     DedupeTimeOut(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
         WHERE hash = ?1 AND status = 'pending' AND ?4 > 0 AND ?3 - created_at >= ?4";

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::call::{Call, Time, apply_outcome, ms_between};
 use super::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::core::error::Error;
-use crate::core::operation::{Answer, Outcome, Results};
+use crate::core::operation::{Answer, Changed, Outcome, Results};
 
 /// Operations taken from the queue, until all of them have come to an end.
 pub struct Batch<R, E> {
@@ -23,8 +23,8 @@ pub struct Batch<R, E> {
 pub struct Completed<R, E> {
     /// The answers, in call order, and where they go.
     pub answers: Vec<(R, Result<Answer, E>)>,
-    /// Whether waiters for deduplicated requests have to poll.
-    pub notifies_waiters: bool,
+    /// What waiters for deduplicated requests have to poll.
+    pub changed: Option<Changed>,
     /// What follows from them before later calls, and what after.
     pub(super) next_in_turn: VecDeque<Call<R>>,
     pub(super) rest: VecDeque<Call<R>>,
@@ -32,12 +32,7 @@ pub struct Completed<R, E> {
 
 impl<R, E> Default for Completed<R, E> {
     fn default() -> Self {
-        Completed {
-            answers: Vec::new(),
-            notifies_waiters: false,
-            next_in_turn: VecDeque::new(),
-            rest: VecDeque::new(),
-        }
+        Completed { answers: Vec::new(), changed: None, next_in_turn: VecDeque::new(), rest: VecDeque::new() }
     }
 }
 
@@ -126,7 +121,12 @@ impl<R, E: Clone> Batch<R, E> {
         let mut completed = Completed::default();
         let mut finished = std::mem::take(&mut self.finished).into_iter();
         while let Some((Call { operation, reply, made_at, deadline }, rows)) = finished.next() {
-            completed.notifies_waiters |= operation.notifies_waiters && rows.is_ok();
+            if let Some(change) = operation.change().filter(|_| rows.is_ok()) {
+                completed.changed = Some(match completed.changed {
+                    Some(changed) => changed.and(change),
+                    None => change,
+                });
+            }
             let may_continue = operation.may_continue;
             let answer = match apply_outcome(operation, rows, ms_between(made_at, now)) {
                 Ok(Outcome::Answer(answer)) => Ok(answer),

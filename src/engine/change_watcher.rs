@@ -1,6 +1,9 @@
 //! When those who wait for what other connections do poll: at every interval whether the database has changed,
-//! and when the first claim or lease among those waited for ends. Whoever reads the database's version says so.
+//! and when the first claim or lease among those waited for ends; and when they look whether those whose claims and leases
+//! these are still live. Whoever reads the database's version says so.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::call::Time;
@@ -14,6 +17,9 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 const QUIET_AFTER: Duration = Duration::from_millis(250);
 const QUIET_INTERVAL: Duration = Duration::from_millis(30);
 
+/// How often the processes of owners are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// One store's interest in changes.
 #[derive(Debug)]
 pub struct ChangeWatcher {
@@ -25,6 +31,8 @@ pub struct ChangeWatcher {
     asked_at: Time,
     seen: Option<i64>,
     next_poll_at: Option<Time>,
+    owners: Arc<BTreeSet<String>>,
+    next_look_at: Option<Time>,
 }
 
 impl ChangeWatcher {
@@ -39,6 +47,8 @@ impl ChangeWatcher {
             asked_at: Time::ZERO,
             seen: None,
             next_poll_at: None,
+            owners: Arc::default(),
+            next_look_at: None,
         }
     }
 
@@ -53,6 +63,24 @@ impl ChangeWatcher {
             self.seen = None;
             self.next_poll_at = Some(self.after(now, self.interval));
         }
+    }
+
+    /// The owners of the claims and leases that are waited for, whose processes can be seen.
+    pub fn set_owners(&mut self, owners: &Arc<BTreeSet<String>>, now: Time) {
+        self.owners = Arc::clone(owners);
+        self.next_look_at =
+            (!owners.is_empty()).then(|| self.next_look_at.unwrap_or_else(|| self.after(now, LOOK_INTERVAL)));
+    }
+
+    /// When to look at owners next; never without any.
+    pub fn next_look_at(&self) -> Option<Time> {
+        self.next_look_at
+    }
+
+    /// Those that are looked at now.
+    pub fn on_look(&mut self, now: Time) -> Arc<BTreeSet<String>> {
+        self.next_look_at = Some(self.after(now, LOOK_INTERVAL));
+        Arc::clone(&self.owners)
     }
 
     /// Whether somebody waits.
@@ -147,6 +175,20 @@ mod tests {
         watcher.set_waiting(true, None, at(1290));
         watcher.on_polled(None, at(1290), 0.0);
         assert_eq!(watcher.next_poll_at(), Some(at(1300)));
+    }
+
+    #[test]
+    fn owners_are_looked_at_while_there_are_some() {
+        let mut watcher = waiting(false);
+        assert_eq!(watcher.next_look_at(), None);
+        let owners = Arc::new(BTreeSet::from(["owner".to_owned()]));
+        watcher.set_owners(&owners, at(1003));
+        watcher.set_owners(&owners, at(1060));
+        assert_eq!(watcher.next_look_at(), Some(at(1100)), "who else waits does not put it off");
+        assert_eq!(watcher.on_look(at(1101)), owners);
+        assert_eq!(watcher.next_look_at(), Some(at(1200)));
+        watcher.set_owners(&Arc::default(), at(1102));
+        assert_eq!(watcher.next_look_at(), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod call;
 pub mod change_watcher;
+pub mod claim_timer;
 pub mod executor;
 pub mod grouping;
 pub mod lease_heartbeat;

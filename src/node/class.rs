@@ -17,6 +17,9 @@ pub enum MethodKind {
     Direct,
     /// It promises: its function answers a promise, or what one is to be fulfilled with.
     Promised,
+    /// It promises, and may be ended early: its second argument is the call's number, if it may be, and the third whether that
+    /// is to be ended.
+    Waiting,
     /// It is a limiter's and promises something about a resource; see [`Arguments::limit`].
     Limited,
     /// It has one argument and promises a value stored as JSON; see [`Arguments::takes_text`].
@@ -31,6 +34,7 @@ impl MethodKind {
         match self {
             MethodKind::Direct => "direct",
             MethodKind::Promised => "promised",
+            MethodKind::Waiting => "waiting",
             MethodKind::Limited => "limited",
             MethodKind::Parsed => "parsed",
             MethodKind::Stringified => "stringified",

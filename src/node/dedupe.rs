@@ -18,11 +18,12 @@ use crate::core::codec;
 use crate::core::dedupe::rules::{self, Call};
 use crate::core::dedupe::waiters::{Action, Ending, Event, Now, Waiters};
 use crate::core::error::StoreKind;
-use crate::core::operation::{Operation, Target};
+use crate::core::operation::{Changed, Operation, Target};
 use crate::core::options::{DedupeOptions, OWN_THREAD_LEASE_MS};
 use crate::core::statements::Table;
 use crate::core::value::Millis;
 use crate::sqlite::clock::system_now;
+use crate::sqlite::os::processes;
 use crate::sqlite::watch::{self, StoreWatch, WatchEvent};
 
 pub struct DedupeStore(Rc<Inner>);
@@ -44,7 +45,7 @@ struct Inner {
 impl Class for DedupeStore {
     const NAME: &'static str = "SQLiteDedupeStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::new(MethodKind::Promised, "waitFor", 1, |store, call| store.0.wait_for(call)),
+        Method::new(MethodKind::Waiting, "waitFor", 1, |store, call| store.0.wait_for(call)),
         Method::new(MethodKind::Promised, "register", 1, |store, call| store.0.register(call, false)),
         Method::new(MethodKind::Promised, "registerOrJoin", 1, |store, call| store.0.register(call, true)),
         Method::new(MethodKind::Stringified, "complete", 2, |store, call| store.0.complete(call)),
@@ -64,7 +65,11 @@ impl Class for DedupeStore {
         let reader = OptionsReader::of_options(env, options)?;
         let mut options = reader.dedupe()?;
         let store = Store::open(env, StoreKind::Dedupe, realm, &reader)?;
-        let owner = Uuid::new_v4().to_string();
+        let owner = [Uuid::new_v4().to_string().as_str()]
+            .into_iter()
+            .chain(processes::this())
+            .collect::<Vec<_>>()
+            .join(" ");
         let backend = store.backend()?;
         if matches!(backend, Backend::User(_)) {
             options.lease_ms = OWN_THREAD_LEASE_MS;
@@ -126,12 +131,12 @@ impl Class for DedupeStore {
 impl StoreEvents for Inner {
     fn on_event(&self, env: Env, event: WatchEvent) {
         match event {
-            WatchEvent::Changed => self.dispatch(env, Event::Changed),
+            WatchEvent::Changed(changed) => self.dispatch(env, Event::Changed(changed)),
             WatchEvent::Poll => {
                 if let Ok(Backend::User(connection)) = self.store.backend()
                     && connection.has_changed()
                 {
-                    self.dispatch(env, Event::Changed);
+                    self.dispatch(env, Event::Changed(Changed::Anything));
                 }
             }
             WatchEvent::Renew => {
@@ -140,6 +145,12 @@ impl StoreEvents for Inner {
                     self.store.perform(env, renewal, move |_, answer| {
                         answer.into_iter().for_each(|answer| watch.on_renewed(answer));
                     });
+                }
+            }
+            WatchEvent::OwnerEnded(owner) => self.dispatch(env, Event::OwnerEnded(owner)),
+            WatchEvent::Ping => {
+                for hash in self.watch.on_ping_answered() {
+                    self.dispatch(env, Event::Unused { hash });
                 }
             }
             WatchEvent::Lost { hash, job_id } => self.dispatch(env, Event::Lost { hash, job_id }),
@@ -152,7 +163,7 @@ impl StoreEvents for Inner {
 
     fn shut_down(&self) {
         // Nobody polls any more.
-        let _ = self.watch.set_waiting(false, None);
+        let _ = self.watch.set_waiting(false, None, &Arc::default());
         self.store.shut_down(self.giving_up());
         self.self_while_waiting.take();
     }
@@ -206,8 +217,13 @@ impl Inner {
                     }
                 }
                 Action::Watch => watches = true,
-                Action::Renew { hash, job_id } => self.watch.add_job(hash, job_id),
-                Action::EndRenewal(hash) => self.watch.remove_jobs(hash.as_deref()),
+                Action::Renew { hash, job_id } => {
+                    // Without a thread a claim ends with its first lease.
+                    let _ = watch::ensure_running();
+                    self.watch.add_lease(hash, job_id);
+                }
+                Action::UseClaim(hash) => self.watch.use_claim(&hash),
+                Action::EndRenewal(hash) => self.watch.remove_leases(hash.as_deref()),
             }
         }
         if watches {
@@ -218,8 +234,11 @@ impl Inner {
 
     /// Has changes watched that somebody waits for, and the next deadline. Where nobody can watch, nobody waits.
     fn watch_changes(&self, env: Env) {
-        let (is_waiting, first_end) = self.waiters.borrow().watched();
-        if let Err(error) = self.watch.set_waiting(is_waiting, first_end) {
+        let waiters = self.waiters.borrow();
+        let (is_waiting, first_end) = waiters.watched();
+        let watched = self.watch.set_waiting(is_waiting, first_end, waiters.owners());
+        drop(waiters);
+        if let Err(error) = watched {
             return self.dispatch(env, Event::Unwatched(error.into()));
         }
         let deadline = self.waiters.borrow().next_deadline();
@@ -261,7 +280,7 @@ impl Inner {
 
     /// The operation that gives up the store's claims and leases, if it may have some.
     fn giving_up(&self) -> Option<Operation> {
-        self.watch.remove_jobs(None);
+        self.watch.remove_leases(None);
         self.waiters.borrow_mut().give_up()
     }
 
@@ -314,11 +333,18 @@ impl Inner {
     }
 
     fn wait_for(&self, call: &Arguments) -> Result<Value> {
+        let env = call.env;
+        let number = env.as_number(call.get(1)).map(|number| number as u64);
+        if let (Some(number), Some(true)) = (number, env.as_boolean(call.get(2))) {
+            let hash = options::string(env, call.get(0), "hash")?;
+            self.dispatch(env, Event::Cancel { hash, number });
+            return Ok(env.undefined());
+        }
         self.dispatch_call(call, || {
             let hash = options::string(call.env, call.get(0), "hash")?;
             let target = Target { table: Table::Jobs, key: Some(&hash) };
             let at_once = self.store.backend()?.may_read(target);
-            Ok(Box::new(move |waiter| Event::WaitFor { hash, at_once, waiter }))
+            Ok(Box::new(move |waiter| Event::WaitFor { hash, at_once, number, waiter }))
         })
     }
 

@@ -116,6 +116,8 @@ pub struct Environment {
     /// Has the next turn taken.
     turn: WakeHandle,
     wants_turn: Cell<bool>,
+    /// Whether the event loop has turned to this, rather than a microtask.
+    in_turn: Cell<bool>,
     /// How many promises keep the process alive.
     held: Cell<usize>,
     exiting: Cell<bool>,
@@ -191,6 +193,7 @@ impl Environment {
             next_turn: RefCell::default(),
             turn,
             wants_turn: Cell::new(false),
+            in_turn: Cell::new(false),
             held: Cell::new(0),
             exiting: Cell::new(false),
         })
@@ -295,7 +298,9 @@ impl Environment {
                 warn(env, "COMIC_VINE_SQLITE_STORE_LOG_LOST", &log_lost(&path));
             }
             let answers = std::mem::take(&mut *self.mailbox.answers.lock());
-            let events = std::mem::take(&mut *self.mailbox.events.lock());
+            // A ping asks for a turn of the event loop.
+            let is_due = |(_, event): &mut (_, _)| self.in_turn.get() || *event != WatchEvent::Ping;
+            let events: Vec<_> = self.mailbox.events.lock().extract_if(.., is_due).collect();
             if answers.is_empty() && events.is_empty() {
                 return;
             }
@@ -433,7 +438,9 @@ fn on_wake(env: Env) {
     let Some(environment) = Environment::existing() else { return };
     // First: whatever wakes from here on calls for another turn.
     environment.mailbox.wake_pending.store(false, Ordering::SeqCst);
+    environment.in_turn.set(true);
     environment.flush(env);
+    environment.in_turn.set(false);
     if environment.wants_turn.take() {
         environment.turn.wake();
     }

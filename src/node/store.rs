@@ -334,9 +334,12 @@ fn to_value(
     answer: Result<Answer>,
 ) -> Result<Value> {
     Ok(match answer? {
-        Answer::Undefined | Answer::Claimed | Answer::Ended { .. } | Answer::Renewed { .. } | Answer::Wait(_) => {
-            env.undefined()
-        }
+        Answer::Undefined
+        | Answer::Claimed
+        | Answer::Ended { .. }
+        | Answer::Renewed { .. }
+        | Answer::Wait(_)
+        | Answer::Polled(_) => env.undefined(),
         Answer::Null => env.null(),
         Answer::Bool(boolean) => env.boolean(boolean),
         Answer::Number(number) => env.number(number),

@@ -16,7 +16,7 @@ use super::napi::env::{Env, Failure, Reference, Result, Value};
 use super::realm::Realm;
 use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
-use crate::core::operation::{Answer, BoundStatement, Operation, Results, StatementResult, Target};
+use crate::core::operation::{Answer, BoundStatement, Changed, Operation, Results, StatementResult, Target};
 use crate::core::schema::{self, SchemaConnection};
 use crate::core::statements::Statement;
 use crate::core::value::Value as SqlValue;
@@ -349,7 +349,9 @@ impl UserConnection {
         handler: impl FnOnce() -> AnswerHandler,
     ) -> Option<Result<Answer>> {
         let run = |operation: &Operation| {
-            if !operation.read_only || !operation.statements.iter().all(|bound| self.may_read(bound.target())) {
+            let may_run = operation.may_overtake
+                || (operation.read_only && operation.statements.iter().all(|bound| self.may_read(bound.target())));
+            if !may_run {
                 return None;
             }
             let rows = self.transact(&Transaction { lists: &[&operation.statements], writes: false });
@@ -409,8 +411,8 @@ impl UserConnection {
             for (handler, answer) in completed.answers {
                 handler(env, answer);
             }
-            if completed.notifies_waiters {
-                self.wake(environment);
+            if let Some(changed) = &completed.changed {
+                self.wake(environment, changed);
             }
             if has_rest {
                 environment.flush_next_turn(&Rest(Rc::clone(self)));
@@ -435,9 +437,9 @@ impl UserConnection {
         self.change_listeners.borrow_mut().retain(|other| *other != store);
     }
 
-    fn wake(&self, environment: &Environment) {
+    fn wake(&self, environment: &Environment, changed: &Changed) {
         for store in self.change_listeners.borrow().iter() {
-            environment.mailbox().notify(*store, WatchEvent::Changed);
+            environment.mailbox().notify(*store, WatchEvent::Changed(changed.clone()));
         }
     }
 

@@ -25,7 +25,7 @@ use super::connection::{Connection, Location, refused};
 use super::os::sidecars::LogState;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
-use crate::core::operation::{Answer, BoundStatement, Cost, Operation, Results, Target};
+use crate::core::operation::{Answer, BoundStatement, Changed, Cost, Operation, Results, Target};
 use crate::core::options::{JournalMode, Synchronous};
 use crate::core::statements::Table;
 use crate::engine::batch::{Batch, Completed, Progress};
@@ -43,8 +43,8 @@ const BATCH_BYTES: usize = 16 << 20;
 
 /// Somebody who waits for a deduplicated request.
 pub trait ChangeListener: Send + Sync {
-    /// Something may have changed. Called from any thread.
-    fn on_change(&self);
+    /// Something has changed. Called from any thread.
+    fn on_change(&self, changed: &Changed);
 }
 
 /// How long a lock is waited for at a time, after which calls that have waited long enough are refused.
@@ -284,7 +284,9 @@ impl Database {
     /// Runs an operation if nothing is before it that it has to wait for, and a connection is free: the one that writes,
     /// or beside it, for reads, the other one.
     fn run_now(&self, operation: &Operation) -> Option<Result<Results>> {
-        let waits = if operation.read_only {
+        let waits = if operation.may_overtake {
+            false
+        } else if operation.read_only {
             !operation.statements.iter().all(|bound| self.may_read(bound.target()))
         } else {
             let queue = self.queue.lock();
@@ -445,7 +447,7 @@ impl Database {
         let kinds = self.kinds.lock().clone();
         self.queue.lock().pending_schemas.extend(kinds.into_iter().map(|kind| (kind, synchronous)));
         // What they wait for may have changed, and the new connection's counter does not tell.
-        self.notify_change_listeners();
+        self.notify_change_listeners(&Changed::Anything);
         Ok(())
     }
 
@@ -666,8 +668,8 @@ impl Database {
         for (reply, answer) in completed.answers {
             reply.deliver(answer);
         }
-        if completed.notifies_waiters {
-            self.notify_change_listeners();
+        if let Some(changed) = &completed.changed {
+            self.notify_change_listeners(changed);
         }
     }
 
@@ -735,10 +737,10 @@ impl Database {
         change_listeners.push(listener);
     }
 
-    fn notify_change_listeners(&self) {
+    fn notify_change_listeners(&self, changed: &Changed) {
         let change_listeners: Vec<_> = self.change_listeners.lock().iter().filter_map(Weak::upgrade).collect();
         for listener in change_listeners {
-            listener.on_change();
+            listener.on_change(changed);
         }
     }
 

@@ -1,6 +1,7 @@
-//! What runs beside the dedupe stores of a process: one task that polls for all that wait, and renews the leases of all
-//! jobs.
+//! What runs beside the dedupe stores of a process: one task that polls for all that wait, renews the leases of all jobs and
+//! claims, pings the event loops of those that have claims, and looks whether those live that are waited for.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
@@ -9,25 +10,31 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::database::{ChangeListener, Database, Recipient, Reply};
+use super::os::processes;
 use super::{background, clock};
-use crate::core::dedupe::rules;
+use crate::core::dedupe::{owner, rules};
 use crate::core::error::Result;
-use crate::core::operation::{Answer, Operation};
+use crate::core::operation::{Answer, Changed, Operation};
 use crate::core::options::DedupeOptions;
 use crate::core::value::Millis;
 use crate::engine::call::Time;
 use crate::engine::change_watcher::ChangeWatcher;
+use crate::engine::claim_timer::ClaimTimer;
 use crate::engine::lease_heartbeat::LeaseHeartbeat;
 
 /// What a store is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
     /// Something that calls may be waiting for has changed or is due.
-    Changed,
+    Changed(Changed),
     /// It is time to ask the connection whether something has changed: only where it is not ours.
     Poll,
     /// It is time to renew leases: only where the connection is not ours.
     Renew,
+    /// The process of an owner of leases that are waited for has ended.
+    OwnerEnded(String),
+    /// To be answered by a turn of the event loop.
+    Ping,
     /// The lease of a job of the store's is no longer renewed: the job is gone, or was not ended for too long.
     Lost {
         /// The job's hash.
@@ -45,6 +52,7 @@ pub struct StoreWatch {
     notify: Box<dyn Fn(WatchEvent) + Send + Sync>,
     changes: Mutex<ChangeWatcher>,
     heartbeat: Mutex<LeaseHeartbeat>,
+    claims: Mutex<ClaimTimer>,
     itself: Weak<StoreWatch>,
 }
 
@@ -109,6 +117,7 @@ impl StoreWatch {
             notify,
             changes: Mutex::new(ChangeWatcher::new(options.poll_interval_ms, database.is_none())),
             heartbeat: Mutex::new(LeaseHeartbeat::new(owner, options)),
+            claims: Mutex::new(ClaimTimer::new(&options)),
             itself: Weak::clone(itself),
         });
         if let Some(database) = database {
@@ -123,24 +132,50 @@ impl StoreWatch {
     ///
     /// # Errors
     /// As those of [`ensure_running`].
-    pub fn set_waiting(&self, is_waiting: bool, first_end: Option<Millis>) -> Result<()> {
+    pub fn set_waiting(
+        &self,
+        is_waiting: bool,
+        first_end: Option<Millis>,
+        owners: &Arc<BTreeSet<String>>,
+    ) -> Result<()> {
         if is_waiting {
             ensure_running()?;
         }
-        self.changes.lock().set_waiting(is_waiting, first_end, clock::now());
+        let now = clock::now();
+        let mut changes = self.changes.lock();
+        changes.set_waiting(is_waiting, first_end, now);
+        changes.set_owners(owners, now);
+        drop(changes);
         self.wake_task();
         Ok(())
     }
 
-    /// Has the lease of a job renewed from now on, as long as the task [runs](ensure_running).
-    pub fn add_job(&self, hash: String, job_id: String) {
-        self.heartbeat.lock().add(hash, job_id, clock::now());
+    /// Has the lease of a job, or a claim, renewed from now on, as long as the task [runs](ensure_running).
+    pub fn add_lease(&self, hash: String, job_id: Option<String>) {
+        let now = clock::now();
+        if job_id.is_none() {
+            self.claims.lock().add(hash.clone(), now);
+        }
+        self.heartbeat.lock().add(hash, job_id, now);
         self.wake_task();
     }
 
-    /// The store's job for a hash, if any, has ended; or all jobs.
-    pub fn remove_jobs(&self, hash: Option<&str>) {
+    /// A claim is not to be given up: see [`ClaimTimer`].
+    pub fn use_claim(&self, hash: &str) {
+        self.claims.lock().remove(Some(hash));
+    }
+
+    /// The store's job for a hash, or its claim, if any, has ended; or all have.
+    pub fn remove_leases(&self, hash: Option<&str>) {
+        self.claims.lock().remove(hash);
         self.heartbeat.lock().remove(hash);
+    }
+
+    /// The event loop has turned since it was pinged. Answers the hashes whose claims are to be given up.
+    pub fn on_ping_answered(&self) -> Vec<String> {
+        let unused = self.claims.lock().on_answered(clock::now());
+        self.wake_task();
+        unused
     }
 
     /// See [`LeaseHeartbeat::renewal`].
@@ -152,15 +187,26 @@ impl StoreWatch {
     pub fn on_renewed(&self, answer: Answer) {
         let Answer::Renewed { lost } = answer else { return };
         for (hash, job_id) in lost {
-            if self.heartbeat.lock().remove_job(&hash, &job_id) {
-                (self.notify)(WatchEvent::Lost { hash, job_id });
+            if self.heartbeat.lock().remove_lost(&hash, job_id.as_deref()) {
+                self.lost(hash, job_id);
             }
         }
     }
 
+    fn lost(&self, hash: String, job_id: Option<String>) {
+        match job_id {
+            Some(job_id) => (self.notify)(WatchEvent::Lost { hash, job_id }),
+            None => self.use_claim(&hash),
+        }
+    }
+
     fn next_at(&self) -> Option<Time> {
-        let (poll, beat) = (self.changes.lock().next_poll_at(), self.heartbeat.lock().next_at());
-        poll.into_iter().chain(beat).min()
+        let changes = self.changes.lock();
+        let (next_poll_at, next_look_at) = (changes.next_poll_at(), changes.next_look_at());
+        drop(changes);
+        let next_beat_at = self.heartbeat.lock().next_at();
+        let next_ping_at = self.claims.lock().next_ping_at();
+        [next_poll_at, next_look_at, next_beat_at, next_ping_at].into_iter().flatten().min()
     }
 
     /// Wakes the task if it would sleep for too long.
@@ -182,14 +228,22 @@ impl StoreWatch {
                 (self.notify)(WatchEvent::Poll);
             }
             if self.changes.lock().on_polled(version, now, clock::system_now()) {
-                (self.notify)(WatchEvent::Changed);
+                (self.notify)(WatchEvent::Changed(Changed::Anything));
             }
+        }
+        if is_due(self.changes.lock().next_look_at()) {
+            let owners = self.changes.lock().on_look(now);
+            for owner in owners.iter().filter(|owner| owner::has_ended(owner, processes::look)) {
+                (self.notify)(WatchEvent::OwnerEnded(owner.clone()));
+            }
+        }
+        if is_due(self.claims.lock().next_ping_at()) {
+            self.claims.lock().on_pinged(now);
+            (self.notify)(WatchEvent::Ping);
         }
         if is_due(self.heartbeat.lock().next_at()) {
             let late = self.heartbeat.lock().on_beat(now);
-            for (hash, job_id) in late {
-                (self.notify)(WatchEvent::Lost { hash, job_id });
-            }
+            late.into_iter().for_each(|(hash, job_id)| self.lost(hash, job_id));
             match database {
                 None => (self.notify)(WatchEvent::Renew),
                 Some(Some(database)) => {
@@ -212,9 +266,9 @@ impl Recipient for StoreWatch {
 }
 
 impl ChangeListener for StoreWatch {
-    fn on_change(&self) {
+    fn on_change(&self, changed: &Changed) {
         if self.changes.lock().is_waiting() {
-            (self.notify)(WatchEvent::Changed);
+            (self.notify)(WatchEvent::Changed(changed.clone()));
         }
     }
 }

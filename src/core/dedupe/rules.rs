@@ -18,7 +18,7 @@ use crate::core::options::DedupeOptions;
 use crate::core::statements::Statement;
 use crate::core::value::{Millis, Value};
 
-/// For how long the lease of a job that is never ended is renewed, in ms, where jobs have no timeout.
+/// For how long the lease of a job that is never ended, or a claim, is renewed, in ms, where jobs have no timeout.
 pub const LONGEST_RENEWAL_MS: Millis = 300_000.0;
 
 /// How often an owner renews its leases.
@@ -128,9 +128,9 @@ impl Call {
         BoundStatement::new(Statement::DedupePoll, [self.hash()])
     }
 
-    /// A claim: the hash, whose it is, until when, and the time.
+    /// A claim: the hash, whose it is, until when unless renewed, and the time.
     fn claim(&self) -> [Value; 4] {
-        let until = self.system_now + self.options.claim_timeout_ms;
+        let until = self.system_now + self.options.lease_ms;
         [self.hash(), self.owner.as_str().into(), until.into(), self.system_now.into()]
     }
 
@@ -162,6 +162,7 @@ impl Call {
                 deadline: (self.options.job_timeout_ms > 0.0)
                     .then_some(job.created_at + self.options.job_timeout_ms),
                 expires_at: job.lease_expires_at,
+                owner: job.lease_expires_at.and(owner(poll)),
             }),
             "completed" if asked_before || self.now - job.updated_at < self.result_ttl_ms() => {
                 // A later call that finds `null` makes the request again, as in 0.2.0.
@@ -179,11 +180,16 @@ impl Call {
     fn claim_state(&self, poll: Option<&StatementResult>) -> State {
         match poll.and_then(|poll| poll.optional_number(7)) {
             Some(expires_at) if self.options.claim_timeout_ms > 0.0 && expires_at > self.system_now => {
-                State::Live(Wait { deadline: None, expires_at: Some(expires_at) })
+                State::Live(Wait { deadline: None, expires_at: Some(expires_at), owner: owner(poll) })
             }
             _ => State::Absent,
         }
     }
+}
+
+/// Whose the lease or claim is that a poll has found.
+fn owner(poll: Option<&StatementResult>) -> Option<String> {
+    Some(poll?.first()?.get(8)?.text()?.to_owned())
 }
 
 /// Answers a served result; waits for a live job or claim; otherwise claims the hash and answers `undefined`. Writes
@@ -199,7 +205,24 @@ pub fn wait_for(call: Call) -> Operation {
     .continuing()
 }
 
-/// The same in one operation, which writes: for a call that cannot be carried out at once anyhow.
+/// Finds out what there is to wait for under each of these hashes; the call is on none of them.
+pub fn poll_all(call: Call, hashes: Vec<String>) -> Operation {
+    let list = serde_json::Value::from(hashes.as_slice()).to_string();
+    Operation::read([BoundStatement::new(Statement::DedupePollAll, [list.into()])], move |rows| {
+        let mut polled: Vec<_> = hashes.into_iter().map(|hash| (hash, None)).collect();
+        for row in rows.into_iter().flat_map(|result| result.rows) {
+            let index = row.last().and_then(Value::number).unwrap_or_default() as usize;
+            let row = StatementResult { rows: vec![row], changes: 0 };
+            if let (Some((_, wait)), State::Live(live)) = (polled.get_mut(index), call.state(Some(&row))) {
+                *wait = Some(live);
+            }
+        }
+        Outcome::Answer(Answer::Polled(polled))
+    })
+    .overtaking()
+}
+
+/// [`wait_for`] in one operation, which writes: for a call that cannot be carried out at once anyhow.
 pub fn wait_for_in_turn(call: Call) -> Operation {
     if call.options.claim_timeout_ms > 0.0 { claim(call) } else { wait_for(call) }
 }
@@ -384,29 +407,35 @@ pub fn clear() -> Operation {
     .notifying()
 }
 
-/// Prolongs the leases of a store's pending jobs, given by hash and id; answers which are no longer pending, or not the
-/// store's.
-pub fn renew<'jobs>(
+/// Prolongs a store's leases: of pending jobs, given by hash and id, and, without an id, claims. Answers which are no longer
+/// pending, or not the store's.
+pub fn renew(
     owner: &str,
     options: DedupeOptions,
-    jobs: impl IntoIterator<Item = (&'jobs String, &'jobs String)>,
+    leases: impl IntoIterator<Item = (String, Option<String>)>,
     system_now: Millis,
 ) -> Operation {
     let until = system_now + options.lease_ms;
-    let jobs: Vec<(String, String)> = jobs.into_iter().map(|(hash, id)| (hash.clone(), id.clone())).collect();
-    let renewal = |(hash, job_id): &(String, String)| {
-        let values = [hash.as_str(), job_id, owner].map(Value::from);
-        BoundStatement::new(Statement::DedupeRenew, values.into_iter().chain([until.into()]))
+    let leases: Vec<(String, Option<String>)> = leases.into_iter().collect();
+    let renewal = |(hash, job_id): &(String, Option<String>)| {
+        let values = [hash.as_str().into(), job_id.clone().into(), owner.into(), until.into()];
+        BoundStatement::new(Statement::DedupeRenew, values)
     };
-    let renewals: Vec<BoundStatement> = jobs.iter().map(renewal).collect();
+    let renewals: Vec<BoundStatement> = leases.iter().map(renewal).collect();
     Operation::write(renewals, |rows| {
         let renewed = rows.into_iter().map(|renewal| renewal.changes > 0);
-        let lost = jobs.into_iter().zip(renewed).filter(|(_, renewed)| !renewed);
-        Outcome::Answer(Answer::Renewed { lost: lost.map(|(job, _)| job).collect() })
+        let lost = leases.into_iter().zip(renewed).filter(|(_, renewed)| !renewed);
+        Outcome::Answer(Answer::Renewed { lost: lost.map(|(lease, _)| lease).collect() })
     })
 }
 
-/// Gives up a store's claims and leases, for others to take over at once: the store ends. Its pending jobs stay, as those of
+/// Gives up a store's claim, for others to take over at once.
+pub fn give_up_claim(call: &Call) -> Operation {
+    let values = [call.hash(), call.owner.as_str().into()];
+    Operation::command([BoundStatement::new(Statement::DedupeGiveUpClaim, values)]).notifying()
+}
+
+/// Gives up a store's claims and leases, for others to take over at once: the store ends, or its process has ended. Its pending jobs stay, as those of
 /// a dead owner do.
 pub fn give_up(owner: &str) -> Operation {
     Operation::command([BoundStatement::new(Statement::DedupeGiveUp, [Value::from(owner)])]).unbounded().notifying()

@@ -3,13 +3,13 @@
 //!
 //! All that wait for one hash are a *group*, which polls when something has changed or is due.
 
-use std::collections::{BTreeMap, HashMap};
-
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::owner;
 use super::rules::{self, Call};
 use crate::core::error::{Error, IsBusy};
-use crate::core::operation::{Answer, Field, Operation, Wait};
+use crate::core::operation::{Answer, Changed, Field, Operation, Wait};
 use crate::core::options::DedupeOptions;
 use crate::core::value::Millis;
 
@@ -25,8 +25,10 @@ pub struct Now {
 /// What a store is told: calls, with the other ends of their promises, and what else happens. `W` is a promise's other end,
 /// `V` what a job was ended with, `E` why an operation failed.
 pub enum Event<W, V, E> {
-    /// `waitFor`. Whether it would be carried out at once.
-    WaitFor { hash: String, at_once: bool, waiter: W },
+    /// `waitFor`. Whether it would be carried out at once, and its number if it may be ended early.
+    WaitFor { hash: String, at_once: bool, number: Option<u64>, waiter: W },
+    /// The `waitFor` of this number ends early: it is answered, and takes no claim.
+    Cancel { hash: String, number: u64 },
     /// `register`, or `registerOrJoin`, which `tells_owner`.
     Register { hash: String, job_id: String, tells_owner: bool, waiter: W },
     /// `complete` or `fail`.
@@ -34,9 +36,13 @@ pub enum Event<W, V, E> {
     /// `clear`.
     Clear { waiter: W },
     /// Something that is waited for may have changed, or is due.
-    Changed,
+    Changed(Changed),
     /// The lease of a job of the store's could not be renewed, or no longer is: the job is no longer the store's to end.
     Lost { hash: String, job_id: String },
+    /// The store's claim has not been followed by `register` for as long as a claim may be.
+    Unused { hash: String },
+    /// The process of one of the [owners](Waiters::owners) has ended.
+    OwnerEnded(String),
     /// The [next deadline](Waiters::next_deadline) has come.
     Deadline,
     /// An operation was answered.
@@ -65,9 +71,11 @@ pub enum Action<W, V, E> {
     RejectAll { waiters: Vec<W>, error: V },
     /// Poll whether something has changed while any hash is waited for; see [`Waiters::watched`].
     Watch,
-    /// Renew the lease of a job of the store's from now on.
-    Renew { hash: String, job_id: String },
-    /// Renew that of no job of a hash, or of none at all, any more.
+    /// Renew the lease of a job of the store's from now on or, without a job, a claim, which may become [unused](Event::Unused).
+    Renew { hash: String, job_id: Option<String> },
+    /// `register` has been called: the claim of a hash, if any, does not become unused. It goes on being renewed.
+    UseClaim(String),
+    /// Renew nothing of a hash, or nothing at all, any more.
     EndRenewal(Option<String>),
 }
 
@@ -75,12 +83,15 @@ pub enum Action<W, V, E> {
 pub struct OperationContext<W, V>(Purpose<W, V>);
 
 enum Purpose<W, V> {
-    Wait { hash: String, since: Millis, asked_at: Millis, waiter: W },
+    Wait { hash: String, since: Millis, asked_at: Millis, waiter: Waiter<W> },
     Poll { hash: String, asked_at: Millis },
+    PollAll,
     TimeOut { hash: String },
     Register(Registration, W),
     End { hash: String, owned: Option<Owned>, ending: Ending<V>, waiter: W },
     Clear { waiter: W },
+    GiveUpClaim { hash: String },
+    GiveUpOwner,
     Renew,
 }
 
@@ -114,28 +125,45 @@ impl Owned {
     }
 }
 
+/// Who waits, with the number of the call if it may end early.
+struct Waiter<W> {
+    number: Option<u64>,
+    promise: W,
+}
+
 /// Those who wait for one hash.
 struct Group<W> {
     since: Millis,
-    waiters: Vec<W>,
+    waiters: Vec<Waiter<W>>,
     wait: Wait,
     /// Whether it is polling, and whether something changed meanwhile.
     polling: bool,
     poll_again: bool,
 }
 
-const UNKNOWN: Wait = Wait { deadline: None, expires_at: None };
+const UNKNOWN: Wait = Wait { deadline: None, expires_at: None, owner: None };
 
 pub struct Waiters<W> {
     options: DedupeOptions,
     /// The store's name in leases and claims.
     owner: String,
     groups: BTreeMap<String, Group<W>>,
+    /// Whether all of them are being polled, and whether something changed meanwhile.
+    polling_all: bool,
+    poll_all_again: bool,
+    /// When the first of what they wait for ends, or earlier: of those that have ended by themselves it is not known.
+    first: Wait,
+    /// Whose leases and claims are waited for, of those whose process can be seen from here; or were.
+    owners: Arc<BTreeSet<String>>,
     /// Calls of `waitFor` that are not answered yet, which may become waiters.
     asking: usize,
+    /// The numbers of those of them that may end early, and have not.
+    numbered: HashSet<u64>,
     /// Calls that change jobs and are not answered yet.
     changing: usize,
     owned: HashMap<String, Owned>,
+    /// The hashes that a caller was told to make the request of, and has not registered yet, with its number.
+    claims: HashMap<String, Option<u64>>,
     registrations: u64,
     /// Whether the store may have claims or leases, which it gives up when it ends.
     has_claimed: bool,
@@ -149,9 +177,15 @@ impl<W> Waiters<W> {
             options,
             owner,
             groups: BTreeMap::new(),
+            polling_all: false,
+            poll_all_again: false,
+            first: UNKNOWN,
+            owners: Arc::default(),
             asking: 0,
+            numbered: HashSet::new(),
             changing: 0,
             owned: HashMap::new(),
+            claims: HashMap::new(),
             registrations: 0,
             has_claimed: false,
             closed: false,
@@ -180,15 +214,38 @@ impl<W> Waiters<W> {
         self.asking > 0 || self.groups.contains_key(hash)
     }
 
-    /// Whether any hash is waited for, and when the first claim or lease among those ends, in system time.
+    /// Whether any hash is waited for, and when the first claim or lease among those ends, in system time; or earlier.
     pub fn watched(&self) -> (bool, Option<Millis>) {
-        let first = self.groups.values().filter_map(|group| group.wait.expires_at).reduce(f64::min);
-        (!self.groups.is_empty(), first)
+        (!self.groups.is_empty(), self.first.expires_at)
     }
 
-    /// When the first job that is waited for is past its time, by the caller's clock.
+    /// When the first job that is waited for is past its time, by the caller's clock; or earlier.
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.groups.values().filter_map(|group| group.wait.deadline).reduce(f64::min)
+        self.first.deadline
+    }
+
+    /// Whose processes are to be looked at.
+    pub fn owners(&self) -> &Arc<BTreeSet<String>> {
+        &self.owners
+    }
+
+    /// Finds out when the first of what is waited for ends, and whose it is.
+    fn find_first(&mut self) {
+        self.first = UNKNOWN;
+        self.owners = Arc::default();
+        let groups = std::mem::take(&mut self.groups);
+        groups.values().for_each(|group| self.add_wait(&group.wait));
+        self.groups = groups;
+    }
+
+    fn add_wait(&mut self, wait: &Wait) {
+        self.first = self.first.or_earlier(wait);
+        if let Some(owner) = &wait.owner
+            && !self.owners.contains(owner)
+            && owner::are_neighbours(&self.owner, owner)
+        {
+            Arc::make_mut(&mut self.owners).insert(owner.clone());
+        }
     }
 
     /// The store ends: nobody polls any more, and no lease is renewed. What was called before may still be answered, until
@@ -215,14 +272,29 @@ impl<W> Waiters<W> {
     ) -> Vec<Action<W, V, E>> {
         let mut transition = Transition { state: self, now, actions: Vec::new() };
         match event {
-            Event::WaitFor { hash, at_once, waiter } => transition.wait_for(hash, at_once, waiter),
+            Event::WaitFor { hash, at_once, number, waiter } => {
+                transition.wait_for(hash, at_once, Waiter { number, promise: waiter });
+            }
+            Event::Cancel { hash, number } => transition.cancel(hash, number),
             Event::Register { hash, job_id, tells_owner, waiter } => {
                 transition.register(hash, job_id, tells_owner, waiter);
             }
             Event::End { hash, ending, waiter } => transition.end(hash, ending, waiter),
             Event::Clear { waiter } => transition.clear(waiter),
-            Event::Changed => transition.poll_all(),
+            Event::Changed(Changed::Hashes(hashes)) => hashes.into_iter().for_each(|hash| transition.poll(hash)),
+            Event::Changed(Changed::Anything) => transition.poll_all(),
             Event::Lost { hash, job_id } => transition.lost(hash, job_id),
+            Event::Unused { hash } => {
+                if transition.state.claims.remove(&hash).is_some() {
+                    transition.give_up_claim(hash);
+                }
+            }
+            Event::OwnerEnded(owner) => {
+                // Not looked at again, unless it still is an owner afterwards.
+                Arc::make_mut(&mut transition.state.owners).remove(&owner);
+                transition.actions.push(Action::Watch);
+                transition.run(rules::give_up(&owner), Purpose::GiveUpOwner);
+            }
             Event::Deadline => transition.end_late_jobs(),
             Event::Answered { context: OperationContext(purpose), answer } => transition.answered(purpose, answer),
             Event::Unwatched(error) => transition.settle_all(&Err(error)),
@@ -248,7 +320,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.actions.push(Action::Settle { waiter, answer });
     }
 
-    fn wait_for(&mut self, hash: String, at_once: bool, waiter: W) {
+    fn wait_for(&mut self, hash: String, at_once: bool, waiter: Waiter<W>) {
         // Joining at once would go past calls that are still to end or clear what the group waits for.
         if self.state.changing == 0
             && let Some(group) = self.state.groups.get_mut(&hash)
@@ -256,11 +328,29 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             return group.waiters.push(waiter);
         }
         self.state.asking += 1;
+        self.state.numbered.extend(waiter.number);
         self.state.has_claimed = true;
         let call = self.state.call(&hash, self.now, None);
         let operation = if at_once { rules::wait_for(call) } else { rules::wait_for_in_turn(call) };
         let Now { caller: since, system: asked_at } = self.now;
         self.run(operation, Purpose::Wait { hash, since, asked_at, waiter });
+    }
+
+    fn cancel(&mut self, hash: String, number: u64) {
+        if self.state.numbered.remove(&number) {
+            // It is answered with its operation.
+        } else if self.state.claims.get(&hash) == Some(&Some(number)) {
+            self.state.claims.remove(&hash);
+            self.give_up_claim(hash);
+        } else if let Some(group) = self.state.groups.get_mut(&hash)
+            && let Some(index) = group.waiters.iter().position(|waiter| waiter.number == Some(number))
+        {
+            let waiter = group.waiters.remove(index);
+            if group.waiters.is_empty() {
+                self.take_group(&hash);
+            }
+            self.settle(waiter.promise, Ok(Answer::Undefined));
+        }
     }
 
     fn register(&mut self, hash: String, job_id: String, tells_owner: bool, waiter: W) {
@@ -269,6 +359,9 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.state.registrations += 1;
         let number = self.state.registrations;
         let before = self.state.owned.insert(hash.clone(), Owned::Registering(number, None));
+        if self.state.claims.contains_key(&hash) {
+            self.actions.push(Action::UseClaim(hash.clone()));
+        }
         let operation = rules::register(&self.state.call(&hash, self.now, None), job_id);
         let asked_at = self.now.system;
         let registration = Registration { hash, number, before, asked_at, tells_owner };
@@ -282,7 +375,9 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             owned => owned,
         };
         let job_id = owned.as_ref().and_then(Owned::job_id);
-        self.actions.push(Action::EndRenewal(Some(hash.clone())));
+        if !self.state.claims.contains_key(&hash) {
+            self.actions.push(Action::EndRenewal(Some(hash.clone())));
+        }
         self.state.changing += 1;
         let call = self.state.call(&hash, self.now, None);
         let operation = match &ending {
@@ -295,6 +390,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     fn clear(&mut self, waiter: W) {
         // At once: what is registered next is not cleared.
         self.state.owned.clear();
+        self.state.claims.clear();
         self.actions.push(Action::EndRenewal(None));
         self.state.changing += 1;
         self.run(rules::clear(), Purpose::Clear { waiter });
@@ -304,17 +400,26 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         match purpose {
             Purpose::Wait { hash, since, asked_at, waiter } => {
                 self.state.asking = self.state.asking.saturating_sub(1);
+                let has_ended = waiter.number.is_some_and(|number| !self.state.numbered.remove(&number));
                 match answer {
-                    _ if self.state.closed => self.settle(waiter, Ok(Answer::Undefined)),
-                    Ok(Answer::Wait(wait)) => self.wait(&hash, since, wait, [waiter]),
-                    Ok(Answer::Claimed) if self.is_stale_claim(asked_at) => {
-                        self.wait(&hash, since, UNKNOWN, [waiter]);
-                        self.poll(hash);
+                    _ if self.state.closed => self.settle(waiter.promise, Ok(Answer::Undefined)),
+                    answer if has_ended => {
+                        if matches!(answer, Ok(Answer::Claimed)) {
+                            self.give_up_claim(hash);
+                        }
+                        self.settle(waiter.promise, Ok(Answer::Undefined));
                     }
-                    answer => self.settle(waiter, answer),
+                    Ok(Answer::Wait(wait)) => self.wait(&hash, since, wait, [waiter]),
+                    Ok(Answer::Claimed) if self.is_stale(asked_at) => {
+                        self.wait(&hash, since, UNKNOWN, [waiter]);
+                        self.give_up_claim(hash);
+                    }
+                    Ok(Answer::Claimed) => self.grant(hash, waiter),
+                    answer => self.settle(waiter.promise, answer),
                 }
             }
             Purpose::Poll { hash, asked_at } => self.on_polled(hash, asked_at, answer),
+            Purpose::PollAll => self.on_all_polled(answer),
             // One of those who waited makes the request now, unless another job has come in its place.
             Purpose::TimeOut { hash } => self.poll(hash),
             Purpose::Register(registration, waiter) => {
@@ -323,7 +428,12 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                     Ok(Answer::Registered { job_id, created }) => {
                         Ok(self.registered(registration, job_id, created))
                     }
-                    answer => answer,
+                    answer => {
+                        if self.state.claims.contains_key(&registration.hash) {
+                            self.renew(&registration.hash, None);
+                        }
+                        answer
+                    }
                 };
                 self.settle(waiter, answer);
             }
@@ -340,6 +450,8 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 }
                 self.settle(waiter, answer);
             }
+            Purpose::GiveUpClaim { hash } => self.poll(hash),
+            Purpose::GiveUpOwner => self.poll_all(),
             Purpose::Renew => {}
         }
     }
@@ -348,15 +460,28 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.state.changing = self.state.changing.saturating_sub(1);
     }
 
-    /// Whether a claim made for a call at `asked_at` has run for so long, while a lock was waited for, that another
-    /// may have taken its place.
-    fn is_stale_claim(&self, asked_at: Millis) -> bool {
-        const USUAL_DELAY_MS: Millis = 50.0;
-        self.now.system - asked_at > (self.state.options.claim_timeout_ms / 2.0).max(USUAL_DELAY_MS)
+    /// Whether a lease or claim made for a call at `asked_at`, from which it counts, has run for long, while a lock was waited
+    /// for: soon another may take its place, or has.
+    fn is_stale(&self, asked_at: Millis) -> bool {
+        self.now.system - asked_at > self.state.options.lease_ms / 2.0
+    }
+
+    /// Tells a waiter to make the request.
+    fn grant(&mut self, hash: String, waiter: Waiter<W>) {
+        self.renew(&hash, None);
+        self.state.claims.insert(hash, waiter.number);
+        self.settle(waiter.promise, Ok(Answer::Undefined));
+    }
+
+    /// Gives up a claim. Those who wait take over.
+    fn give_up_claim(&mut self, hash: String) {
+        self.actions.push(Action::EndRenewal(Some(hash.clone())));
+        let operation = rules::give_up_claim(&self.state.call(&hash, self.now, None));
+        self.run(operation, Purpose::GiveUpClaim { hash });
     }
 
     /// Adds waiters to the group of their hash.
-    fn wait(&mut self, hash: &str, since: Millis, wait: Wait, waiters: impl IntoIterator<Item = W>) {
+    fn wait(&mut self, hash: &str, since: Millis, wait: Wait, waiters: impl IntoIterator<Item = Waiter<W>>) {
         let group = self.state.groups.entry(hash.to_owned()).or_insert_with(|| Group {
             since,
             waiters: Vec::new(),
@@ -365,14 +490,44 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             poll_again: false,
         });
         group.waiters.extend(waiters);
-        group.wait = wait;
+        group.wait = wait.clone();
+        self.state.add_wait(&wait);
         self.actions.push(Action::Watch);
     }
 
+    /// Has all groups find out what has become of their hashes, by one look at all.
     fn poll_all(&mut self) {
-        let hashes: Vec<String> = self.state.groups.keys().cloned().collect();
-        for hash in hashes {
-            self.poll(hash);
+        if self.state.groups.len() <= 1 {
+            let hash = self.state.groups.keys().next().cloned();
+            return hash.into_iter().for_each(|hash| self.poll(hash));
+        }
+        if self.state.polling_all {
+            self.state.poll_all_again = true;
+        } else if !self.state.closed {
+            self.state.polling_all = true;
+            let hashes = self.state.groups.keys().cloned().collect();
+            self.run(rules::poll_all(self.state.call("", self.now, None), hashes), Purpose::PollAll);
+        }
+    }
+
+    fn on_all_polled(&mut self, answer: Result<Answer, E>) {
+        self.state.polling_all = false;
+        let polled = match answer {
+            Ok(Answer::Polled(polled)) => polled,
+            // A lock held elsewhere: they poll again with the next change.
+            Err(error) if error.is_busy() => Vec::new(),
+            _ => self.state.groups.keys().map(|hash| (hash.clone(), None)).collect(),
+        };
+        for (hash, wait) in polled {
+            match (wait, self.state.groups.get_mut(&hash)) {
+                (Some(wait), Some(group)) => group.wait = wait,
+                _ => self.poll(hash),
+            }
+        }
+        self.state.find_first();
+        self.actions.push(Action::Watch);
+        if std::mem::take(&mut self.state.poll_all_again) {
+            self.poll_all();
         }
     }
 
@@ -391,28 +546,39 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     }
 
     fn on_polled(&mut self, hash: String, asked_at: Millis, answer: Result<Answer, E>) {
-        let is_stale = self.is_stale_claim(asked_at);
-        let Some(group) = self.state.groups.get_mut(&hash) else { return };
+        let is_stale = self.is_stale(asked_at);
+        let Some(group) = self.state.groups.get_mut(&hash) else {
+            // Those who waited have been answered.
+            if matches!(answer, Ok(Answer::Claimed)) {
+                self.give_up_claim(hash);
+            }
+            return;
+        };
         group.polling = false;
         let poll_again = std::mem::take(&mut group.poll_again);
         match answer {
             Ok(Answer::Wait(wait)) => {
-                group.wait = wait;
+                group.wait = wait.clone();
+                if self.state.groups.len() == 1 {
+                    self.state.find_first();
+                } else {
+                    self.state.add_wait(&wait);
+                }
                 self.actions.push(Action::Watch);
                 if poll_again {
                     self.poll(hash);
                 }
             }
-            Ok(Answer::Claimed) if is_stale => self.poll(hash),
+            Ok(Answer::Claimed) if is_stale => self.give_up_claim(hash),
             // One of them makes the request; the others wait for that one.
             Ok(Answer::Claimed) => {
                 let first = group.waiters.remove(0);
                 if group.waiters.is_empty() {
                     self.take_group(&hash);
                 } else {
-                    self.poll(hash);
+                    self.poll(hash.clone());
                 }
-                self.settle(first, Ok(Answer::Undefined));
+                self.grant(hash, first);
             }
             // A lock held elsewhere: it polls again with the next change.
             Err(error) if error.is_busy() => {}
@@ -430,8 +596,11 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     /// Dissolves a group; its waiters are to be settled.
     fn take_group(&mut self, hash: &str) -> Vec<W> {
         let Some(group) = self.state.groups.remove(hash) else { return Vec::new() };
+        if self.state.groups.is_empty() {
+            self.state.find_first();
+        }
         self.actions.push(Action::Watch);
-        group.waiters
+        group.waiters.into_iter().map(|waiter| waiter.promise).collect()
     }
 
     fn settle_group(&mut self, hash: &str, answer: &Result<Answer, E>) {
@@ -466,8 +635,9 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 hash.clone()
             })
             .collect();
+        self.state.find_first();
+        self.actions.push(Action::Watch);
         for hash in late {
-            self.actions.push(Action::Watch);
             let operation = rules::time_out(&self.state.call(&hash, self.now, None));
             self.run(operation, Purpose::TimeOut { hash });
         }
@@ -477,16 +647,19 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     /// decides what becomes of it.
     fn registered(&mut self, registration: Registration, job_id: String, created: bool) -> Answer {
         let Registration { hash, number, before, asked_at, tells_owner } = registration;
-        if created && self.now.system - asked_at > self.state.options.lease_ms / 2.0 {
-            // The lease counts from the call, and a lock was waited for.
-            let renewal = rules::renew(&self.state.owner, self.state.options, [(&hash, &job_id)], self.now.system);
+        if created && self.is_stale(asked_at) {
+            let lease = (hash.clone(), Some(job_id.clone()));
+            let renewal = rules::renew(&self.state.owner, self.state.options, [lease], self.now.system);
             self.run(renewal, Purpose::Renew);
+        }
+        if self.state.claims.remove(&hash).is_some() {
+            self.actions.push(Action::EndRenewal(Some(hash.clone())));
         }
         let own = created || matches!(&before, Some(Owned::Job(own)) if *own == job_id);
         match self.state.owned.get_mut(&hash) {
             Some(Owned::Registering(asked, earlier)) if *asked == number => {
                 if own || earlier.as_deref() == Some(job_id.as_str()) {
-                    self.renew(&hash, &job_id);
+                    self.renew(&hash, Some(&job_id));
                     self.state.owned.insert(hash, Owned::Job(job_id.clone()));
                 } else {
                     self.state.owned.remove(&hash);
@@ -511,10 +684,10 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         }
     }
 
-    /// Has the lease of a job renewed, unless the store has ended.
-    fn renew(&mut self, hash: &str, job_id: &str) {
+    /// Has the lease of a job, or a claim, renewed, unless the store has ended.
+    fn renew(&mut self, hash: &str, job_id: Option<&str>) {
         if !self.state.closed {
-            self.actions.push(Action::Renew { hash: hash.to_owned(), job_id: job_id.to_owned() });
+            self.actions.push(Action::Renew { hash: hash.to_owned(), job_id: job_id.map(str::to_owned) });
         }
     }
 
@@ -536,8 +709,10 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             self.poll(hash);
         } else if let Some(owned) = owned {
             // It was not ended: it still is what it was.
-            if let Owned::Job(job_id) = &owned {
-                self.renew(&hash, job_id);
+            if let Owned::Job(job_id) = &owned
+                && !self.state.claims.contains_key(&hash)
+            {
+                self.renew(&hash, Some(job_id));
             }
             self.state.owned.entry(hash).or_insert(owned);
         }
