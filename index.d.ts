@@ -5,6 +5,8 @@
  *
  * - They never throw; what goes wrong is a rejection.
  * - A wrong argument rejects with a `TypeError` that names it: `ttlSeconds must be …, got …`.
+ * - `hash` and `resource` are any strings without lone surrogates, which UTF-8 does not have. Values may have some. In the
+ *   message of an error given to `fail`, other processes read U+FFFD for them.
  * - After `close()` or `destroy()` they reject with an `Error`: `Cache store has been destroyed`, `Dedupe store has been
  *   destroyed` or `Rate limit store has been destroyed`.
  * - A failure of SQLite rejects with a {@link SqliteError}.

@@ -1,7 +1,8 @@
 'use strict';
 // What SqliteAdaptiveRateLimitStore promises.
 
-const { notStrings } = require('../support/values.cjs');
+const { inspect } = require('node:util');
+const { notNames } = require('../support/values.cjs');
 const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
@@ -387,7 +388,7 @@ module.exports = function adaptiveContract(harness) {
     });
 
     for (const priority of [null, '', 'User', 'foreground', 1, {}, Symbol('s')]) {
-      fixed(`are of a known class, not ${String(priority)} (${typeof priority})`, async () => {
+      fixed(`are of a known class, not ${inspect(priority)}`, async () => {
         const store = open();
         for (const name of ['canProceed', 'record', 'getWaitTime']) {
           const promise = store[name]('r', priority);
@@ -400,8 +401,8 @@ module.exports = function adaptiveContract(harness) {
       });
     }
 
-    for (const resource of notStrings) {
-      fixed(`are for a string, not ${String(resource)} (${typeof resource})`, async () => {
+    for (const resource of notNames) {
+      fixed(`are for a string, not ${inspect(resource)}`, async () => {
         const store = open();
         for (const name of ['canProceed', 'record', 'getStatus', 'reset', 'getWaitTime']) {
           const error = await store[name](resource).catch((/** @type {unknown} */ e) => e);

@@ -1,7 +1,8 @@
 'use strict';
 // What SQLiteRateLimitStore promises.
 
-const { notStrings } = require('../support/values.cjs');
+const { inspect } = require('node:util');
+const { notNames } = require('../support/values.cjs');
 const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
@@ -387,8 +388,8 @@ module.exports = function rateLimitContract(harness) {
       ]);
     });
 
-    for (const resource of notStrings) {
-      fixed(`take a string, not ${String(resource)} (${typeof resource})`, async () => {
+    for (const resource of notNames) {
+      fixed(`take a string, not ${inspect(resource)}`, async () => {
         const store = open();
         for (const name of ['canProceed', 'record', 'getStatus', 'reset', 'getWaitTime']) {
           const error = await store[name](resource).catch((/** @type {unknown} */ e) => e);
