@@ -131,7 +131,8 @@ export interface SQLiteDatabaseOptions {
    * - A path, relative to the working directory: the file is created if it is missing, its directory is not. Stores on
    *   one path, in this process and in others, share the data.
    * - `':memory:'`: a database in memory, private to this store.
-   * - An open connection: used, but never closed, by the store. The options below do not apply to it.
+   * - An open connection: used, but never closed, by the store. If you close it, calls reject with the driver's error; if
+   *   you open it again, as `node:sqlite` can, they work. The options below do not apply to it.
    */
   database?: string | SQLiteConnection;
   /**
