@@ -23,6 +23,9 @@
  * Times come from `Date.now()` and timers from `setTimeout` and `setInterval` as they are when a call is made, so fake
  * timers work. Timers do not keep the process alive.
  *
+ * Timers, and on your own connection the writes of several callers that are made together, run outside of any async context:
+ * an `AsyncLocalStorage` of yours has no store there. What a call does at once runs in the context of its caller.
+ *
  * @packageDocumentation
  */
 

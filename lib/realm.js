@@ -7,6 +7,7 @@
 const binding = require('./binding.js');
 const define = require('./classes.js');
 const driver = require('./driver.js');
+const outside = require('./outside.js');
 
 const intrinsics = {
   now: () => Date.now(),
@@ -27,22 +28,24 @@ const intrinsics = {
     return parts;
   },
   startInterval(callback, number, milliseconds) {
-    const timer = setInterval(() => {
+    const again = () => {
       if (!callback(number)) clearInterval(timer);
-    }, milliseconds);
+    };
+    const timer = outside.runInAsyncScope(() => setInterval(again, milliseconds));
     return hold(timer);
   },
   startTimeout(callback, number, milliseconds) {
-    return hold(setTimeout(() => callback(number), milliseconds));
+    return hold(outside.runInAsyncScope(() => setTimeout(() => callback(number), milliseconds)));
   },
   stopTimer({ timer }) {
     clearTimeout(timer);
   },
   driver,
+  outside,
   /** @type {unknown} */
   realm: undefined,
 };
-intrinsics.realm = binding.createRealm(intrinsics);
+intrinsics.realm = outside.runInAsyncScope(binding.createRealm, undefined, intrinsics);
 
 // No timer of a store keeps the process alive. A timer may be a number (fake timers), which native code cannot
 // hold on to.
