@@ -3,7 +3,8 @@
  *
  * All asynchronous methods follow the same rules, which are not repeated at each of them:
  *
- * - They never throw; what goes wrong is a rejection.
+ * - They never throw; what goes wrong is a rejection. Its stack names the async functions that await it, unless it is an error
+ *   that your driver threw.
  * - A wrong argument rejects with a `TypeError` that names it: `ttlSeconds must be …, got …`.
  * - `hash` and `resource` are any strings without lone surrogates, which UTF-8 does not have. Values may have some. In the
  *   message of an error given to `fail`, other processes read U+FFFD for them.

@@ -9,6 +9,8 @@ const define = require('./classes.js');
 const driver = require('./driver.js');
 const outside = require('./outside.js');
 
+const settled = Promise.resolve();
+
 const intrinsics = {
   now: () => Date.now(),
   date: (time) => new Date(time),
@@ -26,6 +28,15 @@ const intrinsics = {
       parts[2] = reject;
     });
     return parts;
+  },
+  // A promise that a pending one is to follow. It is rejected in a reaction of its own, after the pending one has begun to
+  // follow: what the engine then finds by the promises is the stack of those who await. Who succeeds pays nothing for it.
+  rejected(error) {
+    const reject = () => {
+      Error.captureStackTrace?.(error, reject);
+      throw error;
+    };
+    return settled.then(() => {}).then(reject);
   },
   startInterval(callback, number, milliseconds) {
     const again = () => {

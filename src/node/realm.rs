@@ -55,6 +55,8 @@ intrinsics! {
     type_error = c"TypeError";
     /// `() => [promise, resolve, reject]`.
     pending = c"pending";
+    /// `(error) => promise`: rejected with the error, whose stack then names those who await.
+    rejected = c"rejected";
     /// `(callback, number, ms) => timer`: calls `callback(number)` until it answers false.
     start_interval = c"startInterval";
     /// `(callback, number, ms) => timer`.
@@ -217,7 +219,14 @@ impl Realm {
 
     /// Settles a promise.
     pub fn settle(&self, env: Env, resolver: Resolver, result: Result<Value>) {
-        let result = result.map_err(|failure| self.error(env, failure));
+        let result = match result {
+            Err(Failure::Thrown(thrown)) => Err(thrown),
+            Err(failure) => {
+                let error = self.error(env, failure);
+                self.call(env, &self.intrinsics.rejected, &[error]).map_err(|_| error)
+            }
+            Ok(value) => Ok(value),
+        };
         match resolver {
             Resolver::Own(deferred) => env.settle(deferred, result),
             Resolver::Foreign(parts) => {
