@@ -383,6 +383,29 @@ module.exports = function states(runner, driver, stores) {
     });
   }
 
+  describe('without the tables, which another program has dropped: makes them, but not in a transaction', () => {
+    each(async (cell) => {
+      const connection = open();
+      const store = storeOf(connection, cell);
+      const other = open();
+      const drop = () => {
+        for (const table of Object.keys(dump()))
+          if (table !== 'own') other.exec(`DROP TABLE ${table}`);
+      };
+      for (const isCold of [true, false]) {
+        drop();
+        connection.exec('BEGIN; DELETE FROM own WHERE n = 1');
+        const { error } = await outcomeOf(store, cell);
+        expect(error?.message).toMatch(/no such table: /);
+        expect(Object.keys(dump())).toEqual(['own']);
+        connection.exec('ROLLBACK');
+        const outcomes = await Promise.all([outcomeOf(store, cell), outcomeOf(store, cell)]);
+        for (const outcome of outcomes)
+          expect([isCold, outcome.error]).toEqual([isCold, undefined]);
+      }
+    });
+  });
+
   describe('read-only: reads work, writes reject', () => {
     each(async (cell) => {
       const before = dump();
