@@ -27,6 +27,10 @@
  * Timers, and on your own connection the writes of several callers that are made together, run outside of any async context:
  * an `AsyncLocalStorage` of yours has no store there. What a call does at once runs in the context of its caller.
  *
+ * Numbers may be extreme, and answers stay valid: `resetTime` is at most the last date of JavaScript (8.64e15 ms), and
+ * `getWaitTime` at most 2,147,483,647 ms (24.8 days), the longest that a timer can wait. Clean-up intervals are at most as long,
+ * `busyTimeoutMs` counts as at most a day, `pollIntervalMs` as at most a minute.
+ *
  * @packageDocumentation
  */
 
@@ -245,7 +249,7 @@ export type DedupeStats = {
 export type RateLimitStatus = {
   /** Requests that may still be made now. */
   remaining: number;
-  /** Now plus `windowMs`. */
+  /** Now plus `windowMs`, at most the last valid `Date`. */
   resetTime: Date;
   /** The resource's `limit`. */
   limit: number;
@@ -254,7 +258,7 @@ export type RateLimitStatus = {
 export type AdaptiveRateLimitStatus = {
   /** Requests that may still be made now, users' and background ones together; never negative. */
   remaining: number;
-  /** Now plus `windowMs`. */
+  /** Now plus `windowMs`, at most the last valid `Date`. */
   resetTime: Date;
   /** The resource's `limit`. */
   limit: number;

@@ -18,6 +18,7 @@ module.exports = function dedupeContract(harness) {
     clock,
     START,
     Store,
+    ours,
     outcomeOf,
     stateOf,
     turn,
@@ -387,6 +388,30 @@ module.exports = function dedupeContract(harness) {
   });
 
   describe('timeouts', () => {
+    // Longer than a timer can wait.
+    for (const days of [30, 1e6]) {
+      ours(`may be ${days} days`, async () => {
+        const timeout = days * 86_400_000;
+        const store = open({ jobTimeoutMs: timeout, resultTtlMs: timeout, cleanupIntervalMs: 0 });
+        await store.register('job');
+        const waiting = store.waitFor('job');
+        await turn();
+        await clock.advanceAsync(26 * 86_400_000);
+        expect(await stateOf(waiting)).toEqual({ status: 'pending' });
+        await clock.advanceAsync(3 * 86_400_000);
+        expect(await stateOf(waiting)).toEqual({ status: 'pending' });
+        if (days === 30) {
+          await clock.advanceAsync(86_400_000);
+          expect((await outcomeOf(waiting)).value).toBeUndefined();
+        } else {
+          await store.complete('job', 'done');
+          expect(await waiting).toBe('done');
+          clock.advance(timeout - 30 * 86_400_000);
+          expect(await store.getResult('job')).toBe('done');
+        }
+      });
+    }
+
     /**
      * The first whole millisecond at which a job is no longer in progress.
      * @param {Record<string, unknown>} options

@@ -126,6 +126,23 @@ module.exports = function rateLimitContract(harness) {
     });
   });
 
+  for (const windowMs of [2 ** 31, 2 ** 53, 1e16, 1e300, Number.MAX_VALUE]) {
+    fixed(`with a window of ${windowMs} ms has valid answers`, async () => {
+      const store = open({ defaultConfig: { limit: 1, windowMs } });
+      await store.record('r');
+      expect(await store.canProceed('r')).toBe(false);
+      const { resetTime, remaining } = await store.getStatus('r');
+      expect(resetTime.getTime()).toBe(Math.min(START + windowMs, 8.64e15));
+      expect(remaining).toBe(0);
+      // What a timer can wait.
+      expect(await store.getWaitTime('r')).toBe(2 ** 31 - 1);
+      store.setResourceConfig('none', { limit: 0, windowMs });
+      expect(await store.getWaitTime('none')).toBe(2 ** 31 - 1);
+      await store.cleanup();
+      expect((await store.getStats()).totalRequests).toBe(1);
+    });
+  }
+
   describe('getWaitTime', () => {
     it('is 0 below the limit and the oldest request at it', async () => {
       const store = open({ defaultConfig: { limit: 2, windowMs: 1_000 } });

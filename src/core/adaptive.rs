@@ -9,7 +9,8 @@ use super::housekeeping::{BOUNDED_ROWS, OldRequests, answer_then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
 use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
 use super::rate_limit::{
-    Reservations, admitted, cleanup_old, expire_reservations, names, nth_newest_expiry, release, until_left,
+    Reservations, admitted, cleanup_old, expire_reservations, names, nth_newest_expiry, release, reset_time,
+    until_left, wait_for,
 };
 use super::statements::Statement;
 use super::value::{Millis, Value};
@@ -272,7 +273,7 @@ pub fn status(call: Call) -> Operation {
         let remaining = (user_reserved - view.user) + (background_max - view.background);
         let answer = Answer::Record(vec![
             ("remaining", Field::Number(remaining.max(0.0))),
-            ("resetTime", Field::Time(call.now + call.limit.window_ms)),
+            ("resetTime", reset_time(call.now, call.limit)),
             ("limit", Field::Number(call.limit.limit)),
             (
                 "adaptive",
@@ -292,7 +293,7 @@ pub fn status(call: Call) -> Operation {
 /// Answers how long until a request of a class may be made, in ms: 0 when it may now.
 pub fn wait_time(call: Call, priority: Priority) -> Operation {
     if call.limit.limit == 0.0 {
-        return Operation::read([], move |_| Outcome::Answer(Answer::Number(call.limit.window_ms)));
+        return Operation::read([], move |_| Outcome::Answer(wait_for(call.limit.window_ms)));
     }
     call.read_usage_then(false, move |call, view| {
         let limit = call.limit.limit;
@@ -307,7 +308,7 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
         let class_blocked = !view.class_admits(priority);
         if class_blocked && (share == 0.0 || view.capacity.background_paused && priority == Priority::Background) {
             // No expiry frees a slot; only a new division can.
-            return view.answer(Answer::Number(until_recalculation));
+            return view.answer(wait_for(until_recalculation));
         }
         let start = call.window_start();
         let (window_ms, now) = (call.limit.window_ms, call.now);
@@ -324,7 +325,7 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
             let class_wait = if class_blocked { wait(0) } else { None };
             let total_wait = if total_blocked { wait(1) } else { None };
             let wait = class_wait.into_iter().chain(total_wait).reduce(f64::max);
-            let answer = Answer::Number(wait.unwrap_or(until_recalculation));
+            let answer = wait_for(wait.unwrap_or(until_recalculation));
             answer_then(answer, follow_up, old.into_iter().collect())
         }))
     })
