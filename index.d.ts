@@ -19,7 +19,8 @@
  *   resolves, what it wrote is committed and visible to every process.
  *
  * Constructors throw: a `TypeError` that names the option if an option is invalid, `TypeError: Cannot open database
- * because the directory does not exist`, or a {@link SqliteError} if the file cannot be opened or is not a database.
+ * because the directory does not exist`, an `Error` with the `code` `'SQLITE_STORE_OTHER_COPY'` if another copy of this package
+ * has the file open in this process, or a {@link SqliteError} if the file cannot be opened or is not a database.
  *
  * Times come from `Date.now()` and timers from `setTimeout` and `setInterval` as they are when a call is made, so fake
  * timers work. Timers do not keep the process alive.

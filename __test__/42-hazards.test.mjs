@@ -2,7 +2,10 @@
 // has another build of the package tried.
 
 import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { startDbInspector } from './support/db-inspector.mjs';
 import { isolate } from './support/isolate.mjs';
@@ -141,6 +144,43 @@ describe('a file', () => {
   ])('whose schema holds a deep expression, in table %s, is refused', async (table, terms) => {
     const seen = await ask('deepExpression', { table, terms });
     expect(new Set(Object.values(seen))).toEqual(new Set(['SQLITE_CORRUPT']));
+  });
+});
+
+describe('two copies of the package', () => {
+  const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
+
+  it.skipIf(process.platform === 'win32').each(['first', 'second'])(
+    'in one process do not use one file; this one is the %s',
+    async (place) => {
+      const copy = path('node_modules', 'copy');
+      for (const name of ['index.js', 'package.json', 'lib']) {
+        cpSync(join(root, name), join(copy, name), { recursive: true });
+      }
+      mkdirSync(path('files'));
+      const [first, second] = place === 'first' ? [root, copy] : [copy, root];
+      expect(await askChild('copies.cjs', { first, second, directory: path('files') })).toEqual({
+        codes: ['SQLITE_STORE_OTHER_COPY'],
+        named: true,
+        elsewhere: ['made', 'made'],
+        after: 'made',
+        value: 1,
+        back: 'SQLITE_STORE_OTHER_COPY',
+        made: true,
+        madeByBoth: 0,
+      });
+    },
+  );
+});
+
+describe.runIf(process.platform === 'linux')('a file whose last store is being closed', () => {
+  it('is open once, however soon the next store is made', async () => {
+    const input = { path: path('stores.db') };
+    expect(await askChild('reopened.cjs', input, { node: ['--expose-gc'] })).toEqual({
+      warnings: [],
+      most: 1,
+      lost: 0,
+    });
   });
 });
 

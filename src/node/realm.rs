@@ -197,12 +197,17 @@ impl Realm {
             _ => &self.intrinsics.error,
         };
         let object = env.construct(self.get(env, constructor)?, &[env.string(&error.to_string())?])?;
-        if let Error::Sqlite { code, .. } = error {
+        if matches!(error, Error::Sqlite { .. }) {
             env.set(object, "name", env.string("SqliteError")?)?;
-            env.set(object, "code", env.string(codes::name(*code))?)?;
         }
-        if *error == Error::NoThread {
-            env.set(object, "code", env.string("SQLITE_STORE_NO_THREAD")?)?;
+        let code = match error {
+            Error::Sqlite { code, .. } => Some(codes::name(*code)),
+            Error::NoThread => Some("SQLITE_STORE_NO_THREAD"),
+            Error::OpenInOtherCopy { .. } => Some("SQLITE_STORE_OTHER_COPY"),
+            _ => None,
+        };
+        if let Some(code) = code {
+            env.set(object, "code", env.string(code)?)?;
         }
         Ok(object)
     }

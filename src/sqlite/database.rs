@@ -22,6 +22,7 @@ use super::background;
 use super::checkpoints::{self, Checkpoints, Due};
 use super::clock::now;
 use super::connection::{Connection, Location, refused};
+use super::os::copies::{Claim, Copies};
 use super::os::sidecars::LogState;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
@@ -131,6 +132,8 @@ pub struct Database {
     journal_mode: JournalMode,
     /// What tells the file that is open from others.
     file_id: Mutex<Option<FileId>>,
+    /// Tells other copies of this package that the file is used.
+    claim: Option<Claim>,
     /// The stores whose tables belong to it.
     kinds: Mutex<Vec<StoreKind>>,
     /// When something was last carried out by [`flush`](Self::flush).
@@ -147,9 +150,18 @@ pub struct Database {
 impl Database {
     /// Opens a database.
     pub fn open(location: Location, journal_mode: JournalMode, synchronous: Synchronous) -> Result<Arc<Self>> {
+        let claim = match &location {
+            Location::File(path) => {
+                Some(Claim::new(path, id_of(&location)).map_err(|copies| in_other(path, &copies))?)
+            }
+            _ => None,
+        };
         let connection = Connection::open(&location)?;
+        let id = id_of(&location);
+        claim.iter().for_each(|claim| claim.renew(id));
         let database = Database {
-            file_id: Mutex::new(id_of(&location)),
+            file_id: Mutex::new(id),
+            claim,
             configured: AtomicBool::new(!matches!(location, Location::File(_))),
             commits_inline: AtomicBool::new(!matches!(location, Location::File(_))),
             location,
@@ -456,7 +468,7 @@ impl Database {
         }
         // Not before the old one is closed: connections of one process share a WAL-index.
         *slot = Some(Connection::open(&self.location)?);
-        *self.file_id.lock() = id_of(&self.location);
+        self.find_file_id();
         self.configured.store(false, Ordering::Relaxed);
         self.commits_inline.store(false, Ordering::Relaxed);
         self.prepare_anew();
@@ -470,13 +482,24 @@ impl Database {
         *self.reader.lock() = Reader::default();
         connection.abandon();
         // Whoever opens what is there now is to use this database.
-        *self.file_id.lock() = id_of(&self.location);
+        self.find_file_id();
         if let Location::File(path) = &self.location {
             let listeners: Vec<_> = self.listeners.lock().iter().filter_map(Weak::upgrade).collect();
             for listener in listeners {
                 listener.log_lost(path);
             }
         }
+    }
+
+    fn find_file_id(&self) {
+        let id = id_of(&self.location);
+        *self.file_id.lock() = id;
+        self.claim.iter().for_each(|claim| claim.renew(id));
+    }
+
+    /// Lets other copies of this package use the file. To be called when it is closed, and no longer touched.
+    pub fn release_claim(&self) {
+        self.claim.iter().for_each(Claim::release);
     }
 
     /// What tells the file that is open from others.
@@ -782,6 +805,12 @@ impl Database {
 
 fn id_of(location: &Location) -> Option<FileId> {
     if let Location::File(path) = location { get_file_id(path).ok() } else { None }
+}
+
+#[cold]
+fn in_other(path: &Path, copies: &Copies) -> Error {
+    let [path, own, other] = [path, &copies.own, &copies.other].map(|path| path.display().to_string());
+    Error::OpenInOtherCopy { path, own, other }
 }
 
 #[cold]
