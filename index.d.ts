@@ -3,8 +3,11 @@
  *
  * All asynchronous methods follow the same rules, which are not repeated at each of them:
  *
- * - They never throw; what goes wrong is a rejection.
+ * - They never throw; what goes wrong is a rejection. Its stack names the async functions that await it, unless it is an error
+ *   that your driver threw.
  * - A wrong argument rejects with a `TypeError` that names it: `ttlSeconds must be …, got …`.
+ * - `hash` and `resource` are any strings without lone surrogates, which UTF-8 does not have. Values may have some. In the
+ *   message of an error given to `fail`, other processes read U+FFFD for them.
  * - After `close()` or `destroy()` they reject with an `Error`: `Cache store has been destroyed`, `Dedupe store has been
  *   destroyed` or `Rate limit store has been destroyed`.
  * - A failure of SQLite rejects with a {@link SqliteError}.
@@ -16,10 +19,18 @@
  *   resolves, what it wrote is committed and visible to every process.
  *
  * Constructors throw: a `TypeError` that names the option if an option is invalid, `TypeError: Cannot open database
- * because the directory does not exist`, or a {@link SqliteError} if the file cannot be opened or is not a database.
+ * because the directory does not exist`, an `Error` with the `code` `'SQLITE_STORE_OTHER_COPY'` if another copy of this package
+ * has the file open in this process, or a {@link SqliteError} if the file cannot be opened or is not a database.
  *
  * Times come from `Date.now()` and timers from `setTimeout` and `setInterval` as they are when a call is made, so fake
  * timers work. Timers do not keep the process alive.
+ *
+ * Timers, and on your own connection the writes of several callers that are made together, run outside of any async context:
+ * an `AsyncLocalStorage` of yours has no store there. What a call does at once runs in the context of its caller.
+ *
+ * Numbers may be extreme, and answers stay valid: `resetTime` is at most the last date of JavaScript (8.64e15 ms), and
+ * `getWaitTime` at most 2,147,483,647 ms (24.8 days), the longest that a timer can wait. Clean-up intervals are at most as long,
+ * `busyTimeoutMs` counts as at most a day, `pollIntervalMs` as at most a minute.
  *
  * @packageDocumentation
  */
@@ -129,7 +140,8 @@ export interface SQLiteDatabaseOptions {
    * - A path, relative to the working directory: the file is created if it is missing, its directory is not. Stores on
    *   one path, in this process and in others, share the data.
    * - `':memory:'`: a database in memory, private to this store.
-   * - An open connection: used, but never closed, by the store. The options below do not apply to it.
+   * - An open connection: used, but never closed, by the store. If you close it, calls reject with the driver's error; if
+   *   you open it again, as `node:sqlite` can, they work. The options below do not apply to it.
    */
   database?: string | SQLiteConnection;
   /**
@@ -257,7 +269,7 @@ export type DedupeStats = {
 export type RateLimitStatus = {
   /** Requests that may still be made now. */
   remaining: number;
-  /** Now plus `windowMs`. */
+  /** Now plus `windowMs`, at most the last valid `Date`. */
   resetTime: Date;
   /** The resource's `limit`. */
   limit: number;
@@ -266,7 +278,7 @@ export type RateLimitStatus = {
 export type AdaptiveRateLimitStatus = {
   /** Requests that may still be made now, users' and background ones together; never negative. */
   remaining: number;
-  /** Now plus `windowMs`. */
+  /** Now plus `windowMs`, at most the last valid `Date`. */
   resetTime: Date;
   /** The resource's `limit`. */
   limit: number;

@@ -1,12 +1,15 @@
-// Ours and 0.2.0 on one file at once: on the same connection, and in several processes. SEED=… repeats a run.
+// Ours and older versions on one file at once: 0.2.0 on the same connection, and in several processes; 0.3.0 in several
+// processes, if `node scripts/previous.mjs` has built it, for MIXED_SECONDS. SEED=… repeats a run.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import * as reference from 'sqlite-store-0.2.0';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import * as ours from '../index.mjs';
+import { hasPrevious, PREVIOUS } from '../scripts/previous.mjs';
 import { SEED } from './support/seed.mjs';
 
 const require = createRequire(import.meta.url);
@@ -258,3 +261,72 @@ describe('several processes on one file', () => {
     connection.close();
   });
 });
+
+const MIXED_SECONDS = Number(process.env.MIXED_SECONDS ?? 4);
+
+describe.runIf(hasPrevious()).each(['wal', 'delete'])(
+  'a rolling update from 0.3.0, and back, journalMode %s',
+  (journalMode) => {
+    const root = fileURLToPath(new URL('..', import.meta.url));
+
+    /** Eight processes at once, every other one of the version before. @param {number} place  of that */
+    async function run(place) {
+      const programs = Array.from({ length: 8 }, (_, index) => {
+        const stores = index % 2 === place ? PREVIOUS : root;
+        const milliseconds = (MIXED_SECONDS * 1_000) / 2;
+        const input = { stores, path: file, id: `${place} ${index}`, milliseconds, journalMode };
+        return new Program('rolling.cjs', input);
+      });
+      for (const program of programs) expect(await program.line()).toBe('ready');
+      const start = Date.now();
+      for (const program of programs) program.write(`${start}`);
+      const lines = await Promise.all(programs.map((program) => program.line()));
+      for (const program of programs) await program.done();
+      return lines.map((line) => JSON.parse(line));
+    }
+
+    it('loses nothing, passes no limit, and makes each request once', {
+      timeout: 120_000 + MIXED_SECONDS * 2_000,
+    }, async () => {
+      // Each process is then one of the other version.
+      const reports = [...(await run(0)), ...(await run(1))];
+      const sum = (/** @type {'made' | 'let' | 'asked'} */ kind) => {
+        /** @type {Map<string, number>} */
+        const sums = new Map();
+        for (const report of reports) {
+          for (const [name, times] of Object.entries(report[kind]))
+            sums.set(name, (sums.get(name) ?? 0) + times);
+        }
+        return sums;
+      };
+      expect(reports.flatMap(({ wrong }) => wrong)).toEqual([]);
+      const [made, asked, through] = [sum('made'), sum('asked'), sum('let')];
+      expect([...made].filter(([, times]) => times !== 1)).toEqual([]);
+      // The adaptive store's shares may let less through.
+      const isRight = (
+        /** @type {string} */ name,
+        /** @type {number} */ times,
+        passed = through.get(name) ?? 0,
+      ) => (name.startsWith('shared') ? passed <= 20 : passed === Math.min(times, 20));
+      expect([...asked].filter(([name, times]) => !isRight(name, times))).toEqual([]);
+      console.log(`${journalMode}: ${made.size} requests, ${asked.size} limits`);
+      expect(made.size).toBeGreaterThan(10);
+      const db = new Database(file);
+      try {
+        expect(db.pragma('integrity_check', { simple: true })).toBe('ok');
+        /** @type {any[]} */
+        const rows = db.prepare('SELECT resource, count(*) AS n FROM rate_limits GROUP BY 1').all();
+        expect(new Map(rows.map(({ resource, n }) => [resource, n]))).toEqual(through);
+        /** @type {any[]} */
+        const cached = db.prepare('SELECT hash, value FROM cache').all();
+        expect(
+          Object.fromEntries(
+            cached.map(({ hash, value }) => [hash, JSON.parse(JSON.parse(value))]),
+          ),
+        ).toStrictEqual(Object.fromEntries(reports.flatMap(({ entries }) => entries)));
+      } finally {
+        db.close();
+      }
+    });
+  },
+);

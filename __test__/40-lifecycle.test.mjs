@@ -995,3 +995,34 @@ describe('a worker that is terminated within a call', () => {
     }
   });
 });
+
+describe.each(modes)('an error that does not come at once, %s', (_title, options) => {
+  /** @param {Promise<unknown>} promise */
+  async function awaiting(promise) {
+    return await promise;
+  }
+
+  it('has the functions that await it in its stack', async () => {
+    const [cache, dedupe, ...limiters] = classes.map((Store) => open(Store, options));
+    await dedupe.register('job');
+    const waiting = open(SQLiteDedupeStore, options).waitFor('job');
+    const refusals = ['cache', 'dedupe_jobs', 'rate_limits'].map((table) => [
+      `CREATE TRIGGER no_${table} BEFORE INSERT ON ${table} BEGIN SELECT raise(ABORT, 'refused'); END`,
+    ]);
+    await inspector.change(path('stores.db'), ...refusals);
+    const settled = Promise.allSettled(
+      [
+        cache.set('key', 1, 60),
+        dedupe.register('other'),
+        ...limiters.flatMap((store) => [store.record('r'), store.acquire('r')]),
+        waiting,
+      ].map(awaiting),
+    );
+    await dedupe.fail('job', new Error('refused'));
+    for (const { reason } of /** @type {any[]} */ (await settled)) {
+      expect(reason?.stack).toMatch(
+        /^(Sqlite)?Error: refused\n(?:.*node:internal.*\n)? {4}at (?:async )?awaiting \(.*40-lifecycle\.test\.mjs:/,
+      );
+    }
+  });
+});

@@ -2,9 +2,14 @@
 // has another build of the package tried.
 
 import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { startDbInspector } from './support/db-inspector.mjs';
 import { isolate } from './support/isolate.mjs';
+import { ours } from './support/packages.mjs';
 
 const { ask: askChild, child } = createRequire(import.meta.url)('./support/processes.cjs');
 
@@ -142,8 +147,147 @@ describe('a file', () => {
   });
 });
 
+describe('two copies of the package', () => {
+  const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
+
+  it.skipIf(process.platform === 'win32').each(['first', 'second'])(
+    'in one process do not use one file; this one is the %s',
+    async (place) => {
+      const copy = path('node_modules', 'copy');
+      for (const name of ['index.js', 'package.json', 'lib']) {
+        cpSync(join(root, name), join(copy, name), { recursive: true });
+      }
+      mkdirSync(path('files'));
+      const [first, second] = place === 'first' ? [root, copy] : [copy, root];
+      expect(await askChild('copies.cjs', { first, second, directory: path('files') })).toEqual({
+        codes: ['SQLITE_STORE_OTHER_COPY'],
+        named: true,
+        elsewhere: ['made', 'made'],
+        after: 'made',
+        value: 1,
+        back: 'SQLITE_STORE_OTHER_COPY',
+        made: true,
+        madeByBoth: 0,
+      });
+    },
+  );
+});
+
+describe.runIf(process.platform === 'linux')('a file whose last store is being closed', () => {
+  it('is open once, however soon the next store is made', async () => {
+    const input = { path: path('stores.db') };
+    expect(await askChild('reopened.cjs', input, { node: ['--expose-gc'] })).toEqual({
+      warnings: [],
+      most: 1,
+      lost: 0,
+    });
+  });
+});
+
 describe('a commit', () => {
   it('that took effect and is reported as failed is not made again', async () => {
     expect(await ask('failedCommit')).toEqual({ rejected: 30, rows: 30 });
   });
 });
+
+describe.each([{}, { synchronous: 'full' }, { journalMode: 'delete' }])(
+  'tables that another program drops, %o',
+  (options) => {
+    const inspector = startDbInspector();
+    const TABLES = ['cache', 'dedupe_jobs', 'dedupe_leases', 'rate_limits'];
+    const all = [...TABLES, 'rate_limit_reservations', 'adaptive_state'].map((name) => [
+      `DROP TABLE ${name}`,
+    ]);
+    const plain = [
+      ['DROP TABLE rate_limits'],
+      ['CREATE TABLE rate_limits (id INTEGER PRIMARY KEY, resource TEXT, timestamp INTEGER)'],
+    ];
+
+    /** @param {(stores: any) => Promise<void>} test */
+    async function withStores(test) {
+      const make = (/** @type {string} */ name) =>
+        new /** @type {any} */ (ours)[name]({
+          database: path('stores.db'),
+          busyTimeoutMs: 2_000,
+          reservationMs: 60_000,
+          ...options,
+        });
+      const stores = {
+        cache: make('SQLiteCacheStore'),
+        dedupe: make('SQLiteDedupeStore'),
+        limits: make('SQLiteRateLimitStore'),
+        adaptive: make('SqliteAdaptiveRateLimitStore'),
+      };
+      try {
+        await test(stores);
+      } finally {
+        for (const store of Object.values(stores)) store.destroy();
+      }
+    }
+
+    it('are made anew by the next call', () =>
+      withStores(async ({ cache, dedupe, limits, adaptive }) => {
+        /** @type {[() => Promise<unknown>, unknown][]} */
+        const calls = [
+          [() => cache.get('key'), undefined],
+          [() => cache.set('key', 1, 60), undefined],
+          [() => cache.getStats(), expect.objectContaining({ totalItems: 0 })],
+          [() => cache.cleanup(), undefined],
+          [() => dedupe.waitFor('job'), undefined],
+          [() => dedupe.register('job'), expect.any(String)],
+          [() => dedupe.complete('job', 1), undefined],
+          [() => dedupe.isInProgress('job'), false],
+          [() => dedupe.getStats(), expect.objectContaining({ totalJobs: 0 })],
+          ...[limits, adaptive].flatMap((store) => [
+            /** @type {[() => Promise<unknown>, unknown]} */ ([() => store.canProceed('r'), true]),
+            /** @type {[() => Promise<unknown>, unknown]} */ ([() => store.acquire('r'), true]),
+            /** @type {[() => Promise<unknown>, unknown]} */ ([() => store.record('r'), undefined]),
+            /** @type {[() => Promise<unknown>, unknown]} */ ([() => store.getWaitTime('r'), 0]),
+            /** @type {[() => Promise<unknown>, unknown]} */ ([() => store.reset('r'), undefined]),
+          ]),
+          // Several in one transaction: none is lost, none is made twice.
+          [
+            () =>
+              Promise.all([cache.set('a', 1, 60), limits.record('a'), limits.record('a')]).then(
+                () => limits.getStats(),
+              ),
+            expect.objectContaining({ totalRequests: 2 }),
+          ],
+        ];
+        for (const [index, [call, expected]] of calls.entries()) {
+          await inspector.change(path('stores.db'), ...all);
+          expect([index, await call()]).toEqual([index, expected]);
+        }
+        for (const call of [() => adaptive.acquire('r', 'user'), () => adaptive.getStatus('r')]) {
+          await inspector.change(path('stores.db'), ...plain);
+          await call();
+        }
+        expect(await inspector.checkIntegrity(path('stores.db'))).toBe('ok');
+      }));
+
+    it('and that cannot be made are told of, and others work', () =>
+      withStores(async ({ cache, limits }) => {
+        await inspector.change(
+          path('stores.db'),
+          ['DROP TABLE cache'],
+          ['CREATE VIEW cache AS SELECT 1 AS hash, 2 AS value'],
+        );
+        const started = performance.now();
+        await expect(cache.set('key', 1, 60)).rejects.toMatchObject({ name: 'SqliteError' });
+        await expect(cache.get('key')).rejects.toMatchObject({ name: 'SqliteError' });
+        expect(await limits.acquire('r')).toBe(true);
+        expect(performance.now() - started).toBeLessThan(1_500);
+        await inspector.change(path('stores.db'), ['DROP VIEW cache']);
+        await cache.set('key', 1, 60);
+        expect(await cache.get('key')).toBe(1);
+      }));
+
+    it('are not made for the sake of one that is not ours', () =>
+      withStores(async ({ cache }) => {
+        await inspector.change(path('stores.db'), [
+          'CREATE TRIGGER t AFTER INSERT ON cache BEGIN INSERT INTO audit VALUES (1); END',
+        ]);
+        await expect(cache.set('key', 1, 60)).rejects.toThrow('no such table: main.audit');
+      }));
+  },
+);

@@ -30,7 +30,10 @@ function list(row, columns) {
  * @returns what the binding calls; `undefined` if this is no connection whose statements answer at once
  */
 module.exports = function driver(connection) {
-  /** @type {{ size: number, run: (values: any[]) => any }[]} the statements that have been prepared, by number */
+  /**
+   * The statements, by number; those without `run` are to be prepared.
+   * @type {{ size: number, prepare: () => (values: any[]) => any, run?: (values: any[]) => any }[]}
+   */
   const statements = [];
 
   // As one array: better-sqlite3 and what follows it, and the one form in which libsql takes a lone `Buffer`. Or one by
@@ -76,6 +79,42 @@ module.exports = function driver(connection) {
     }
   }
   const inLists = hasLists();
+
+  let probe = connection.prepare(PROBE);
+  /**
+   * Whether the connection is not the one that the statements were prepared on: the application has closed and opened
+   * it again, as node:sqlite allows, or has replaced what lies behind it.
+   */
+  function isReopened() {
+    try {
+      get(probe, ['one', 'two']);
+      return false;
+    } catch {
+      try {
+        probe = connection.prepare(PROBE);
+        get(probe, ['one', 'two']);
+        return true;
+      } catch {
+        return false;
+      }
+    }
+  }
+
+  /** Runs a statement. @param {number} number @param {any[]} values */
+  function perform(number, values) {
+    const statement = statements[number];
+    try {
+      statement.run ??= statement.prepare();
+      return statement.run(values);
+    } catch (error) {
+      if (!isReopened()) throw error;
+      statements.forEach((other) => {
+        other.run = undefined;
+      });
+      statement.run = statement.prepare();
+      return statement.run(values);
+    }
+  }
 
   /** Whether the application holds a transaction open; `undefined` if the driver does not say. */
   function inTransaction() {
@@ -129,7 +168,7 @@ module.exports = function driver(connection) {
     },
 
     /**
-     * Prepares a statement, which is then known by a number.
+     * Has a statement known by a number. It is prepared when it is first run.
      * @param {number} number
      * @param {string} sql
      * @param {number} columns how many columns its rows have; 0 if it answers none
@@ -139,29 +178,31 @@ module.exports = function driver(connection) {
      * @param {number} blob which of them is text to be bound as a BLOB; -1 if none is
      */
     prepare(number, sql, columns, hasManyRows, size, order, blob) {
-      const statement = connection.prepare(sql);
-      if (inLists && columns > 0) statement.raw(true);
       const inOrder = order.length === size && order.every((value, index) => value === index);
       /** @param {any[]} values */
       const parameters = (values) => {
         if (blob >= 0) values[blob] = Buffer.from(values[blob]);
         return inOrder ? values : order.map((index) => values[index]);
       };
-      statements[number] = {
-        size,
-        run: (values) => Number(run(statement, parameters(values))?.changes ?? 0),
+      const prepare = () => {
+        const statement = connection.prepare(sql);
+        if (inLists && columns > 0) statement.raw(true);
+        if (hasManyRows) {
+          return (/** @type {any[]} */ values) => {
+            const rows = all(statement, parameters(values));
+            return Array.isArray(rows) ? rows.map((row) => list(row, columns)) : [];
+          };
+        }
+        if (columns > 0) {
+          return (/** @type {any[]} */ values) => {
+            const row = get(statement, parameters(values));
+            return isObject(row) ? list(row, columns) : undefined;
+          };
+        }
+        return (/** @type {any[]} */ values) =>
+          Number(run(statement, parameters(values))?.changes ?? 0);
       };
-      if (hasManyRows) {
-        statements[number].run = (values) => {
-          const rows = all(statement, parameters(values));
-          return Array.isArray(rows) ? rows.map((row) => list(row, columns)) : [];
-        };
-      } else if (columns > 0) {
-        statements[number].run = (values) => {
-          const row = get(statement, parameters(values));
-          return isObject(row) ? list(row, columns) : undefined;
-        };
-      }
+      statements[number] = { size, prepare };
     },
 
     /**
@@ -171,7 +212,7 @@ module.exports = function driver(connection) {
      */
     runOne(number, ...values) {
       check();
-      return statements[number].run(values);
+      return perform(number, values);
     },
 
     /**
@@ -181,8 +222,9 @@ module.exports = function driver(connection) {
     runAll(...numbersAndValues) {
       const answers = [];
       for (let at = 0; at < numbersAndValues.length; ) {
-        const { size, run } = statements[numbersAndValues[at]];
-        answers.push(run(numbersAndValues.slice(at + 1, at + 1 + size)));
+        const number = numbersAndValues[at];
+        const { size } = statements[number];
+        answers.push(perform(number, numbersAndValues.slice(at + 1, at + 1 + size)));
         at += 1 + size;
       }
       return answers;

@@ -7,6 +7,9 @@
 const binding = require('./binding.js');
 const define = require('./classes.js');
 const driver = require('./driver.js');
+const outside = require('./outside.js');
+
+const settled = Promise.resolve();
 
 const intrinsics = {
   now: () => Date.now(),
@@ -26,23 +29,34 @@ const intrinsics = {
     });
     return parts;
   },
+  // A promise that a pending one is to follow. It is rejected in a reaction of its own, after the pending one has begun to
+  // follow: what the engine then finds by the promises is the stack of those who await. Who succeeds pays nothing for it.
+  rejected(error) {
+    const reject = () => {
+      Error.captureStackTrace?.(error, reject);
+      throw error;
+    };
+    return settled.then(() => {}).then(reject);
+  },
   startInterval(callback, number, milliseconds) {
-    const timer = setInterval(() => {
+    const again = () => {
       if (!callback(number)) clearInterval(timer);
-    }, milliseconds);
+    };
+    const timer = outside.runInAsyncScope(() => setInterval(again, milliseconds));
     return hold(timer);
   },
   startTimeout(callback, number, milliseconds) {
-    return hold(setTimeout(() => callback(number), milliseconds));
+    return hold(outside.runInAsyncScope(() => setTimeout(() => callback(number), milliseconds)));
   },
   stopTimer({ timer }) {
     clearTimeout(timer);
   },
   driver,
+  outside,
   /** @type {unknown} */
   realm: undefined,
 };
-intrinsics.realm = binding.createRealm(intrinsics);
+intrinsics.realm = outside.runInAsyncScope(binding.createRealm, undefined, intrinsics);
 
 // No timer of a store keeps the process alive. A timer may be a number (fake timers), which native code cannot
 // hold on to.

@@ -221,7 +221,7 @@ const windowMs = (value) => typeof value === 'number' && value >= 0 && Number.is
 const databaseOptions = {
   database: (value) => {
     if (value === undefined) return true;
-    if (typeof value !== 'string' || value.includes('\0')) return false;
+    if (typeof value !== 'string' || value.includes('\0') || !isWellFormed(value)) return false;
     return value.length > 1_000 || value.includes('/') ? undefined : true;
   },
   busyTimeoutMs: nonNegative,
@@ -273,8 +273,10 @@ const options = {
   },
 };
 
+/** Lone surrogates would make several names one. @param {string} value */
+const isWellFormed = (value) => !/\p{Surrogate}/u.test(value);
 /** @type {Accepts} */
-const text = (value) => typeof value === 'string';
+const text = (value) => typeof value === 'string' && isWellFormed(value);
 /** @type {Accepts} */
 const serializable = (value) => {
   if (value === undefined) return true;

@@ -1,7 +1,8 @@
 'use strict';
 // What SqliteAdaptiveRateLimitStore promises.
 
-const { notStrings } = require('../support/values.cjs');
+const { inspect } = require('node:util');
+const { notNames } = require('../support/values.cjs');
 const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
@@ -388,7 +389,7 @@ module.exports = function adaptiveContract(harness) {
     });
 
     for (const priority of [null, '', 'User', 'foreground', 1, {}, Symbol('s')]) {
-      fixed(`are of a known class, not ${String(priority)} (${typeof priority})`, async () => {
+      fixed(`are of a known class, not ${inspect(priority)}`, async () => {
         const store = open();
         for (const name of ['canProceed', 'record', 'getWaitTime']) {
           const promise = store[name]('r', priority);
@@ -401,8 +402,8 @@ module.exports = function adaptiveContract(harness) {
       });
     }
 
-    for (const resource of notStrings) {
-      fixed(`are for a string, not ${String(resource)} (${typeof resource})`, async () => {
+    for (const resource of notNames) {
+      fixed(`are for a string, not ${inspect(resource)}`, async () => {
         const store = open();
         for (const name of ['canProceed', 'record', 'getStatus', 'reset', 'getWaitTime']) {
           const error = await store[name](resource).catch((/** @type {unknown} */ e) => e);
@@ -493,6 +494,32 @@ module.exports = function adaptiveContract(harness) {
       });
     });
   });
+
+  for (const windowMs of [2 ** 31, 2 ** 53, 1e16, 1e300, Number.MAX_VALUE]) {
+    fixed(`with a window of ${windowMs} ms has valid answers`, async () => {
+      const store = open({ defaultConfig: { limit: 1, windowMs } });
+      await store.record('r', 'user');
+      expect(await store.canProceed('r', 'user')).toBe(false);
+      const { resetTime, remaining } = await store.getStatus('r');
+      expect(resetTime.getTime()).toBe(Math.min(START + windowMs, 8.64e15));
+      expect(remaining).toBe(0);
+      // What a timer can wait.
+      expect(await store.getWaitTime('r', 'user')).toBe(2 ** 31 - 1);
+      store.setResourceConfig('none', { limit: 0, windowMs });
+      expect(await store.getWaitTime('none')).toBe(2 ** 31 - 1);
+      await store.cleanup();
+      expect((await store.getStats()).totalRequests).toBe(1);
+    });
+  }
+
+  for (const recalculationIntervalMs of [1e13, 1e300, Number.POSITIVE_INFINITY]) {
+    fixed(`with shares that hold for ${recalculationIntervalMs} ms has valid answers`, async () => {
+      const defaultConfig = { limit: 1, windowMs: MINUTE };
+      const store = open({ defaultConfig, adaptiveConfig: { recalculationIntervalMs } });
+      expect((await store.getStatus('r')).adaptive.backgroundMax).toBe(0);
+      expect(await store.getWaitTime('r', 'background')).toBe(2 ** 31 - 1);
+    });
+  }
 
   describe('getWaitTime', () => {
     const small = { limit: 20, windowMs: MINUTE };

@@ -1,7 +1,8 @@
 'use strict';
 // What SQLiteCacheStore promises.
 
-const { notStrings, textless, unserializable, values } = require('../support/values.cjs');
+const { inspect } = require('node:util');
+const { notNames, textless, unserializable, values } = require('../support/values.cjs');
 const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
@@ -118,8 +119,8 @@ module.exports = function cacheContract(harness) {
       expect(await open().get('absent')).toBeUndefined();
     });
 
-    for (const key of notStrings) {
-      fixed(`must be strings, not ${String(key)} (${typeof key})`, async () => {
+    for (const key of notNames) {
+      fixed(`must be strings, not ${inspect(key)}`, async () => {
         const store = open();
         for (const call of [
           () => store.get(key),
@@ -177,7 +178,7 @@ module.exports = function cacheContract(harness) {
     }
 
     for (const ttl of [Number.NaN, undefined, null, '60', {}, 60n]) {
-      fixed(`must be a number, not ${String(ttl)} (${typeof ttl})`, async () => {
+      fixed(`must be a number, not ${inspect(ttl)}`, async () => {
         const store = open();
         const error = await store.set('key', 'value', ttl).catch((/** @type {unknown} */ e) => e);
         expect(error).toBeInstanceOf(TypeError);

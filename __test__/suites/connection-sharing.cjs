@@ -616,9 +616,9 @@ module.exports = function sharing(runner, driver, stores) {
     }
   });
 
-  /** What a program tells. @param {string} name @param {Record<string, string>} input */
-  async function told(name, input) {
-    const node = process.versions.bun ? [] : ['--expose-gc'];
+  /** What a program tells. @param {string} name @param {Record<string, string>} input @param {string[]} flags  of Node's */
+  async function told(name, input, flags = []) {
+    const node = process.versions.bun ? [] : ['--expose-gc', ...flags];
     const { stdout, stderr, code, signal } = await run(name, input, { node, timeout: 60_000 });
     const errors = stderr.replace(/^.*(Warning:|--trace-warnings).*\n/gm, '');
     expect([code, signal, errors]).toEqual([0, null, '']);
@@ -630,6 +630,26 @@ module.exports = function sharing(runner, driver, stores) {
     // The last may still lie on the stack.
     expect(collected).toBeGreaterThanOrEqual(made - 3);
   });
+
+  // Node has two ways to keep async contexts.
+  for (const flag of ['', '--experimental-async-context-frame', '--no-async-context-frame']) {
+    const isKnown = process.allowedNodeEnvironmentFlags.has(flag) && !process.versions.bun;
+    if (flag && !isKnown) continue;
+    it(`async contexts are not mixed up, nor kept${flag && `, ${flag}`}`, async () => {
+      const input = { driver, path: path() };
+      const { kept, ...uses } = await told('contexts.cjs', input, flag ? [flag] : []);
+      expect(kept).toEqual([]);
+      for (const [title, { made, wrote, read, waited }] of Object.entries(uses)) {
+        const isSpied = title === 'connection';
+        expect([title, made]).toEqual([title, ['setInterval: outside']]);
+        expect([title, wrote]).toEqual([title, isSpied ? ['INSERT: outside'] : []]);
+        expect([title, read]).toEqual([title, isSpied ? ['SELECT: connection, read'] : []]);
+        expect(waited).toContain('setTimeout: outside');
+        expect(waited.length).toBeGreaterThan(isSpied ? 2 : 0);
+        for (const what of waited) expect(what).toMatch(/: outside$/);
+      }
+    });
+  }
 
   it('each thread may have its connection, and be terminated', async () => {
     expect(await told('connection-threads.cjs', { driver, path: path() })).toEqual({

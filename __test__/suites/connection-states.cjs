@@ -122,7 +122,7 @@ for (const [index, cell] of cells.entries()) {
  */
 module.exports = function states(runner, driver, stores) {
   const { describe, it, expect, beforeEach, afterEach, beforeAll, afterAll } = runner;
-  const { refusesWhileIterating } = drivers[driver];
+  const { refusesWhileIterating, keepsStatements } = drivers[driver];
 
   let directory = '';
   let path = '';
@@ -326,6 +326,84 @@ module.exports = function states(runner, driver, stores) {
         expect(messageOf(make)).toBe(messageOf(() => connection.prepare('SELECT 1')));
       });
     }
+  });
+
+  /**
+   * A connection, and what opens it again once it is closed: node:sqlite has that, and whatever the driver, a connection
+   * may be an object of the application's that connects anew.
+   */
+  function reopening() {
+    let current = open();
+    if (typeof current.open === 'function')
+      return { connection: current, reopen: () => current.open() };
+    const connection = new Proxy(
+      {},
+      {
+        get(_, name) {
+          const value = current[name];
+          return typeof value === 'function' ? value.bind(current) : value;
+        },
+      },
+    );
+    return {
+      connection,
+      reopen() {
+        current = open();
+      },
+    };
+  }
+
+  for (const warm of keepsStatements ? [] : [true, false]) {
+    describe(`closed and opened again, ${warm ? 'with' : 'without'} prepared statements: works`, () => {
+      each(async (cell) => {
+        const { connection, reopen } = reopening();
+        const store = storeOf(connection, cell);
+        const before = dump();
+        for (let round = 0; round < 2; round++) {
+          if (warm) {
+            connection.exec('BEGIN');
+            expectDone(await outcomeOf(store, cell), cell);
+            connection.exec('ROLLBACK');
+          }
+          connection.close();
+          expect((await outcomeOf(store, cell)).error).toBeInstanceOf(Error);
+          reopen();
+          connection.exec('BEGIN');
+          expectDone(await outcomeOf(store, cell), cell);
+          connection.exec('ROLLBACK');
+          expect(dump()).toEqual(before);
+          connection.close();
+          reopen();
+        }
+        // Two at once, so that what writes is run in a transaction of the store's.
+        const [outcome] = await Promise.all([outcomeOf(store, cell), outcomeOf(store, cell)]);
+        expectDone(outcome, cell);
+        if (cell.writes) expect(dump()).not.toEqual(before);
+      });
+    });
+  }
+
+  describe('without the tables, which another program has dropped: makes them, but not in a transaction', () => {
+    each(async (cell) => {
+      const connection = open();
+      const store = storeOf(connection, cell);
+      const other = open();
+      const drop = () => {
+        for (const table of Object.keys(dump()))
+          if (table !== 'own') other.exec(`DROP TABLE ${table}`);
+      };
+      for (const isCold of [true, false]) {
+        drop();
+        connection.exec('BEGIN; DELETE FROM own WHERE n = 1');
+        const { error } = await outcomeOf(store, cell);
+        expect(error?.message).toMatch(/no such table: /);
+        expect(Object.keys(dump())).toEqual(['own']);
+        connection.exec('ROLLBACK');
+        const outcomes = await Promise.all([outcomeOf(store, cell), outcomeOf(store, cell)]);
+        for (const outcome of outcomes)
+          expect([isCold, outcome.error]).toEqual([isCold, undefined]);
+      }
+    });
   });
 
   describe('read-only: reads work, writes reject', () => {

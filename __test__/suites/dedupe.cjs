@@ -1,7 +1,8 @@
 'use strict';
 // What SQLiteDedupeStore promises. Claims are turned off where they are not the subject, as 0.2.0 has none.
 
-const { notStrings, unserializable, values } = require('../support/values.cjs');
+const { inspect } = require('node:util');
+const { notNames, unserializable, values } = require('../support/values.cjs');
 const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
@@ -18,6 +19,7 @@ module.exports = function dedupeContract(harness) {
     clock,
     START,
     Store,
+    ours,
     outcomeOf,
     stateOf,
     turn,
@@ -110,8 +112,8 @@ module.exports = function dedupeContract(harness) {
       expect((await store.getStats()).completedJobs).toBe(1);
     });
 
-    for (const hash of notStrings) {
-      fixed(`is named by a string, not ${String(hash)} (${typeof hash})`, async () => {
+    for (const hash of notNames) {
+      fixed(`is named by a string, not ${inspect(hash)}`, async () => {
         const store = open();
         const calls = [
           () => store.waitFor(hash),
@@ -387,6 +389,30 @@ module.exports = function dedupeContract(harness) {
   });
 
   describe('timeouts', () => {
+    // Longer than a timer can wait.
+    for (const days of [30, 1e6]) {
+      ours(`may be ${days} days`, async () => {
+        const timeout = days * 86_400_000;
+        const store = open({ jobTimeoutMs: timeout, resultTtlMs: timeout, cleanupIntervalMs: 0 });
+        await store.register('job');
+        const waiting = store.waitFor('job');
+        await turn();
+        await clock.advanceAsync(26 * 86_400_000);
+        expect(await stateOf(waiting)).toEqual({ status: 'pending' });
+        await clock.advanceAsync(3 * 86_400_000);
+        expect(await stateOf(waiting)).toEqual({ status: 'pending' });
+        if (days === 30) {
+          await clock.advanceAsync(86_400_000);
+          expect((await outcomeOf(waiting)).value).toBeUndefined();
+        } else {
+          await store.complete('job', 'done');
+          expect(await waiting).toBe('done');
+          clock.advance(timeout - 30 * 86_400_000);
+          expect(await store.getResult('job')).toBe('done');
+        }
+      });
+    }
+
     /**
      * The first whole millisecond at which a job is no longer in progress.
      * @param {Record<string, unknown>} options

@@ -1,7 +1,8 @@
 'use strict';
 // What SQLiteRateLimitStore promises.
 
-const { notStrings } = require('../support/values.cjs');
+const { inspect } = require('node:util');
+const { notNames } = require('../support/values.cjs');
 const endContract = require('./end.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
@@ -124,6 +125,23 @@ module.exports = function rateLimitContract(harness) {
       expect((await store.getStatus('r')).remaining).toBe(0.5);
     });
   });
+
+  for (const windowMs of [2 ** 31, 2 ** 53, 1e16, 1e300, Number.MAX_VALUE]) {
+    fixed(`with a window of ${windowMs} ms has valid answers`, async () => {
+      const store = open({ defaultConfig: { limit: 1, windowMs } });
+      await store.record('r');
+      expect(await store.canProceed('r')).toBe(false);
+      const { resetTime, remaining } = await store.getStatus('r');
+      expect(resetTime.getTime()).toBe(Math.min(START + windowMs, 8.64e15));
+      expect(remaining).toBe(0);
+      // What a timer can wait.
+      expect(await store.getWaitTime('r')).toBe(2 ** 31 - 1);
+      store.setResourceConfig('none', { limit: 0, windowMs });
+      expect(await store.getWaitTime('none')).toBe(2 ** 31 - 1);
+      await store.cleanup();
+      expect((await store.getStats()).totalRequests).toBe(1);
+    });
+  }
 
   describe('getWaitTime', () => {
     it('is 0 below the limit and the oldest request at it', async () => {
@@ -461,8 +479,8 @@ module.exports = function rateLimitContract(harness) {
       ]);
     });
 
-    for (const resource of notStrings) {
-      fixed(`take a string, not ${String(resource)} (${typeof resource})`, async () => {
+    for (const resource of notNames) {
+      fixed(`take a string, not ${inspect(resource)}`, async () => {
         const store = open();
         for (const name of ['canProceed', 'record', 'getStatus', 'reset', 'getWaitTime']) {
           const error = await store[name](resource).catch((/** @type {unknown} */ e) => e);

@@ -19,6 +19,7 @@ const elsewhere = createRequire(join(__dirname, '../runtimes/package.json'));
  * @property {(Database: any, path: string, options: OpenOptions) => any} open
  * @property {boolean} [refusesWhileIterating]  what writes
  * @property {boolean} [hidesTransaction]  does not tell whether a transaction is open
+ * @property {boolean} [keepsStatements]  statements go on with a connection that is closed
  */
 
 /** @type {(Database: any, path: string, options: OpenOptions) => any} */
@@ -83,6 +84,7 @@ const drivers = {
       if (safeIntegers) connection.defaultSafeIntegers(true);
       return connection;
     },
+    keepsStatements: true,
   },
   'node:sqlite': {
     load: () => /** @type {any} */ (process).getBuiltinModule('node:sqlite').DatabaseSync,
@@ -99,6 +101,7 @@ const drivers = {
       connection.run(`PRAGMA busy_timeout = ${timeout}`);
       return connection;
     },
+    keepsStatements: true,
   },
 };
 

@@ -28,6 +28,8 @@ export const corrections = {
   clear: 'waiters get undefined on clear',
   close: 'waiters get undefined on close',
   waitNotZero: 'getWaitTime is not 0 while canProceed is false',
+  longWait: 'getWaitTime is at most what a timer can wait',
+  lastTime: 'resetTime is a valid date',
   waitOverLimit: 'getWaitTime over the limit is the time until a slot is free',
   waitForShare: 'getWaitTime is at most until the next division where a share stands in the way',
   history: 'history survives a restart',
@@ -39,6 +41,9 @@ export const corrections = {
   remaining: 'remaining is never negative',
   metrics: 'getStats has adaptiveMetrics',
 };
+
+const LONGEST_WAIT = 2 ** 31 - 1;
+const LAST_TIME = 8.64e15;
 
 /** @typedef {{ at: number, priority: string }} Request */
 
@@ -391,6 +396,25 @@ export class CorrectedRateLimit extends Corrected {
    */
   untilBelow(times, limit, windowMs) {
     return Math.max(1, times[times.length - Math.ceil(limit)] + windowMs - Date.now());
+  }
+
+  /**
+   * @param {Call} call
+   * @param {() => Promise<Outcome>} ask
+   */
+  async call(call, ask) {
+    const outcome = await super.call(call, ask);
+    const { status, value } = outcome;
+    if (status !== 'resolved') return outcome;
+    if (call.method === 'getWaitTime' && value > LONGEST_WAIT) {
+      this.count('longWait');
+      return resolved(LONGEST_WAIT);
+    }
+    if (call.method === 'getStatus' && Number.isNaN(value.resetTime.getTime())) {
+      this.count('lastTime');
+      return resolved({ ...value, resetTime: new Date(LAST_TIME) });
+    }
+    return outcome;
   }
 
   /**

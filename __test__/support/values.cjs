@@ -82,6 +82,21 @@ const textless = [
 ];
 
 /** What is not a string. */
-const notStrings = [undefined, null, 0, Number.NaN, true, 1n, Symbol('s'), {}, ['a'], () => 'a'];
+/** What is no name of anything: lone surrogates would make several names one. */
+const notNames = [
+  undefined,
+  null,
+  0,
+  Number.NaN,
+  true,
+  1n,
+  Symbol('s'),
+  {},
+  ['a'],
+  () => 'a',
+  'a\ud800',
+  '\udfff',
+  `${'é'.repeat(200)}\ud800`,
+];
 
-module.exports = { values, unserializable, textless, notStrings };
+module.exports = { values, unserializable, textless, notNames };

@@ -10,7 +10,7 @@ use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Result
 use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
 use super::rate_limit::{
     Reservations, admit as admit_if_free, cleanup_old, corrections, names, nth_newest_expiry, release, reservation,
-    until_left,
+    reset_time, until_left, wait_for,
 };
 use super::stamps;
 use super::statements::Statement;
@@ -303,7 +303,7 @@ pub fn status(call: Call) -> Operation {
         let remaining = (user_reserved - view.user) + (background_max - view.background);
         let answer = Answer::Record(vec![
             ("remaining", Field::Number(remaining.max(0.0))),
-            ("resetTime", Field::Time(call.now + call.limit.window_ms)),
+            ("resetTime", reset_time(call.now, call.limit)),
             ("limit", Field::Number(call.limit.limit)),
             (
                 "adaptive",
@@ -323,7 +323,7 @@ pub fn status(call: Call) -> Operation {
 /// Answers how long until a request of a class may be made, in ms: 0 when it may now.
 pub fn wait_time(call: Call, priority: Priority) -> Operation {
     if call.limit.limit == 0.0 {
-        return Operation::read([], move |_| Outcome::Answer(Answer::Number(call.limit.window_ms)));
+        return Operation::read([], move |_| Outcome::Answer(wait_for(call.limit.window_ms)));
     }
     call.read_usage_then(false, move |call, view| {
         let limit = call.limit.limit;
@@ -338,7 +338,7 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
         let class_blocked = !view.class_admits(priority);
         if class_blocked && (share == 0.0 || view.capacity.background_paused && priority == Priority::Background) {
             // No expiry frees a slot; only a new division can.
-            return view.answer(Answer::Number(until_due));
+            return view.answer(wait_for(until_due));
         }
         let total_blocked = view.user + view.background >= limit;
         let (window_ms, now) = (call.limit.window_ms, call.now);
@@ -355,7 +355,7 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
             let wait = class_wait.into_iter().chain(total_wait).reduce(f64::max).unwrap_or(until_due);
             // A share alone stands in the way until the next division at most.
             let wait = if total_blocked { wait } else { wait.min(until_due) };
-            answer_then(Answer::Number(wait), follow_up, old.into_iter().collect())
+            answer_then(wait_for(wait), follow_up, old.into_iter().collect())
         }))
     })
 }

@@ -32,6 +32,15 @@ pub enum Error {
     MissingDirectory,
     /// Two options contradict each other.
     Contradiction(&'static str),
+    /// Another copy of this package has the file open in this process.
+    OpenInOtherCopy {
+        /// The file.
+        path: String,
+        /// Where the addon of this copy is.
+        own: String,
+        /// Where that of the other is.
+        other: String,
+    },
     /// The call came after `close()` or `destroy()`.
     Destroyed(StoreKind),
     /// A value has no JSON form; the text says why.
@@ -91,6 +100,11 @@ impl fmt::Display for Error {
             Error::MissingDirectory => {
                 formatter.write_str("Cannot open database because the directory does not exist")
             }
+            Error::OpenInOtherCopy { path, own, other } => write!(
+                formatter,
+                "'{path}' is open in this process through another copy of @comic-vine/sqlite-store, '{other}'; this one is \
+                 '{own}'. Two copies on one file can corrupt it: install one version, or have each copy use a file of its own"
+            ),
             Error::Contradiction(message) => formatter.write_str(message),
             Error::Destroyed(kind) => {
                 let store = match kind {

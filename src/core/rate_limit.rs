@@ -28,6 +28,22 @@ pub struct Reservations {
     pub for_ms: Millis,
 }
 
+/// The last time that a `Date` of JavaScript's can be.
+const LAST_TIME: Millis = 8.64e15;
+
+/// The longest that a timer of JavaScript's can wait: one set for longer would fire at once.
+const LONGEST_WAIT: Millis = 2_147_483_647.0;
+
+/// When the window that begins now has passed.
+pub(super) fn reset_time(now: Millis, limit: RateLimitConfig) -> Field {
+    Field::Time((now + limit.window_ms).min(LAST_TIME))
+}
+
+/// Answers a time to wait.
+pub(super) fn wait_for(wait: Millis) -> Answer {
+    Answer::Number(wait.min(LONGEST_WAIT))
+}
+
 struct Usage {
     recorded: f64,
     reserved: f64,
@@ -185,7 +201,7 @@ pub fn status(call: Call) -> Operation {
     call.read_usage_then(|call, usage| {
         Answer::Record(vec![
             ("remaining", Field::Number((call.limit.limit - usage.count()).max(0.0))),
-            ("resetTime", Field::Time(call.now + call.limit.window_ms)),
+            ("resetTime", reset_time(call.now, call.limit)),
             ("limit", Field::Number(call.limit.limit)),
         ])
     })
@@ -206,7 +222,7 @@ pub(super) fn until_left(result: Option<&StatementResult>, now: Millis) -> Optio
 pub fn wait_time(call: Call) -> Operation {
     let RateLimitConfig { limit, window_ms } = call.limit;
     if limit == 0.0 {
-        return Operation::read([], move |_| Outcome::Answer(Answer::Number(window_ms)));
+        return Operation::read([], move |_| Outcome::Answer(wait_for(window_ms)));
     }
     Operation::read_timed([call.usage()], move |rows, waited| {
         let usage = Usage::read(&call, rows.first(), waited);
@@ -221,7 +237,7 @@ pub fn wait_time(call: Call) -> Operation {
         };
         Outcome::Continue(Operation::read([BoundStatement::new(statement, values)], move |rows| {
             let wait = until_left(rows.first(), call.now).unwrap_or(0.0);
-            call.answer(usage, Answer::Number(wait))
+            call.answer(usage, wait_for(wait))
         }))
     })
     .continuing()

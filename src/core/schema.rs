@@ -165,6 +165,20 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
     }
 }
 
+/// Whether a statement was refused because a table or column of a store is missing, as SQLite says it: another program
+/// has dropped it.
+pub fn is_missing(message: &str) -> bool {
+    let is_ours = |name: &str| {
+        [StoreKind::Cache, StoreKind::Dedupe, StoreKind::Adaptive]
+            .iter()
+            .any(|kind| expected_names(*kind).contains(&name))
+    };
+    match message.rsplit_once("no such table: ") {
+        Some((_, name)) => is_ours(name.strip_prefix("main.").unwrap_or(name)),
+        None => message.contains("no such column: ") || message.contains(" has no column named "),
+    }
+}
+
 /// Whether the tables and indexes of a store are all there. Only reads, so it never waits for another's lock.
 ///
 /// # Errors

@@ -79,13 +79,13 @@ impl Inner {
     }
 
     fn get(&self, call: &Arguments) -> Result<Value> {
-        self.run(call, || Ok(cache::get(options::string(call.env, call.get(0), "hash")?, call.now()?)))
+        self.run(call, || Ok(cache::get(options::name(call.env, call.get(0), "hash")?, call.now()?)))
     }
 
     fn set(&self, call: &Arguments) -> Result<Value> {
         let env = call.env;
         self.store.call(call, || {
-            let hash = options::string(env, call.get(0), "hash")?;
+            let hash = options::name(env, call.get(0), "hash")?;
             let ttl_seconds = options::ttl_seconds(env, call.get(2))?;
             let markers = [(Type::Undefined, codec::UNDEFINED)];
             let text = options::json_text(call, self.store.realm(), "value", &markers)?;
@@ -98,6 +98,6 @@ impl Inner {
     }
 
     fn delete(&self, call: &Arguments) -> Result<Value> {
-        self.run(call, || Ok(cache::delete(options::string(call.env, call.get(0), "hash")?)))
+        self.run(call, || Ok(cache::delete(options::name(call.env, call.get(0), "hash")?)))
     }
 }

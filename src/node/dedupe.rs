@@ -307,7 +307,7 @@ impl Inner {
     /// A call on a hash that is answered by its operation alone.
     fn call_on_hash(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Result<Value> {
         self.store.call(call, || {
-            let hash = options::string(call.env, call.get(0), "hash")?;
+            let hash = options::name(call.env, call.get(0), "hash")?;
             let now = Self::now(call)?;
             let call = self.waiters.borrow().call(&hash, now, None);
             make(call).map(Some)
@@ -341,7 +341,7 @@ impl Inner {
             return Ok(env.undefined());
         }
         self.dispatch_call(call, || {
-            let hash = options::string(call.env, call.get(0), "hash")?;
+            let hash = options::name(call.env, call.get(0), "hash")?;
             let target = Target { table: Table::Jobs, key: Some(&hash) };
             let at_once = self.store.backend()?.may_read(target);
             Ok(Box::new(move |waiter| Event::WaitFor { hash, at_once, number, waiter }))
@@ -351,7 +351,7 @@ impl Inner {
     /// Registers a job or joins the live one; the answer may tell whether it is this store's own new one.
     fn register(&self, call: &Arguments, tells_owner: bool) -> Result<Value> {
         self.dispatch_call(call, || {
-            let hash = options::string(call.env, call.get(0), "hash")?;
+            let hash = options::name(call.env, call.get(0), "hash")?;
             watch::ensure_running()?;
             let job_id = Uuid::new_v4().to_string();
             Ok(Box::new(move |waiter| Event::Register { hash, job_id, tells_owner, waiter }))
@@ -360,7 +360,7 @@ impl Inner {
 
     fn end(&self, call: &Arguments, ending: impl FnOnce(&str) -> Result<Ending<Persistent>>) -> Result<Value> {
         self.dispatch_call(call, || {
-            let hash = options::string(call.env, call.get(0), "hash")?;
+            let hash = options::name(call.env, call.get(0), "hash")?;
             let ending = ending(&hash)?;
             Ok(Box::new(move |waiter| Event::End { hash, ending, waiter }))
         })

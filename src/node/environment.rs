@@ -13,7 +13,7 @@ use std::thread::ThreadId;
 use parking_lot::Mutex;
 use slab::Slab;
 
-use super::napi::env::{Env, Failure, Reference, Result, Type, Value};
+use super::napi::env::{Env, Failure, Reference, Result, Value};
 use super::napi::function::{ARGUMENTS, Callable};
 use super::napi::wake_handle::{WakeHandle, at_end};
 use crate::core::error::{Error, Result as CoreResult};
@@ -129,14 +129,19 @@ thread_local! {
 }
 
 impl Environment {
-    /// The running thread's environment, made when first asked for.
-    pub fn current(env: Env) -> Result<Rc<Self>> {
-        if let Some(environment) = Self::existing() {
-            return Ok(environment);
+    /// The running thread's environment.
+    pub fn current() -> Result<Rc<Self>> {
+        Self::existing().ok_or_else(|| Error::Internal("the environment has ended".to_owned()).into())
+    }
+
+    /// Starts the running thread's environment, unless it has been. `outside` is the place outside of any async context
+    /// (see `lib/outside.js`), where this is to be called.
+    pub fn start_once(env: Env, outside: Value) -> Result<()> {
+        if Self::has_ended() {
+            let environment = Rc::new(Self::start(env, outside)?);
+            CURRENT.with(|current| *current.borrow_mut() = Some(environment));
         }
-        let environment = Rc::new(Self::start(env)?);
-        CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&environment)));
-        Ok(environment)
+        Ok(())
     }
 
     fn existing() -> Option<Rc<Self>> {
@@ -148,7 +153,7 @@ impl Environment {
         Self::existing().is_none()
     }
 
-    fn start(env: Env) -> Result<Self> {
+    fn start(env: Env, outside: Value) -> Result<Self> {
         // With `node:async_hooks` it stands for both wake handles, and says whether something is awaited.
         let resource = env.object()?;
         env.set(resource, "hasRef", env.function("hasRef", &HAS_REF)?)?;
@@ -161,13 +166,12 @@ impl Environment {
             wake_handle: WakeHandle::new(env, resource, on_wake)?,
         });
         let turn = WakeHandle::new(env, resource, on_turn)?;
-        forget_stored(env, resource)?;
 
         let (deferred, promise) = env.promise()?;
         env.settle(deferred, Ok(env.undefined()));
-        forget_stored(env, promise)?;
         let then = env.get(promise, c"then")?;
-        let flush = env.function("flush", &FLUSH)?;
+        // What several callers asked for belongs to none of them.
+        let flush = env.call(outside, env.get(outside, c"bind")?, &[env.function("flush", &FLUSH)?])?;
         let schedule_flush = env.call(then, env.get(then, c"bind")?, &[promise, flush])?;
 
         // `process.exit()` ends the main thread without running cleanup hooks.
@@ -389,20 +393,6 @@ impl Callable for Hook {
         let environment = Environment::existing();
         Ok(environment.map_or_else(|| env.undefined(), |environment| (self.0)(env, &environment, arguments)))
     }
-}
-
-/// Takes off an object that lives as long as the environment what an `AsyncLocalStorage` gave it: what is stored where the
-/// first store is made, which would live as long.
-fn forget_stored(env: Env, object: Value) -> Result<()> {
-    let reflect = env.get(env.global(), c"Reflect")?;
-    let keys = env.call(reflect, env.get(reflect, c"ownKeys")?, &[object])?;
-    for index in 0..env.array_length(keys)? {
-        let key = env.element(keys, index)?;
-        if env.type_of(key) == Type::Symbol {
-            env.call(reflect, env.get(reflect, c"deleteProperty")?, &[object, key])?;
-        }
-    }
-    Ok(())
 }
 
 static HAS_REF: Hook = Hook(|env, environment, _| env.boolean(environment.held.get() > 0));

@@ -5,19 +5,24 @@ use std::rc::Rc;
 use napi::bindgen_prelude::{Object, Unknown};
 use napi_derive::napi;
 
+use super::environment::Environment;
 use super::napi::env::{self, Env, Result, Value};
 use super::napi::function::{ARGUMENTS, Callable};
 use super::napi::handle;
 use super::realm::Realm;
 use super::{adaptive, cache, class, dedupe, rate_limit};
 
-/// `createRealm(intrinsics)`: a handle of the realm whose intrinsics are given (see `lib/realm.js`).
+/// `createRealm(intrinsics)`: a handle of the realm whose intrinsics are given (see `lib/realm.js`). The first starts the
+/// environment.
 struct CreateRealm;
 
 impl Callable for CreateRealm {
     fn call(&self, env: Env, [intrinsics, ..]: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
-        let handle = Realm::new(env, *intrinsics).and_then(|realm| handle::create(env, Rc::new(realm)));
-        handle.map_err(|_| env.undefined())
+        let create = || {
+            Environment::start_once(env, env.get(*intrinsics, c"outside")?)?;
+            handle::create(env, Rc::new(Realm::new(env, *intrinsics)?))
+        };
+        create().map_err(|_| env.undefined())
     }
 }
 

@@ -75,7 +75,7 @@ impl Limiter {
 
     /// A call on a resource, whatever its limit.
     pub fn on_name(&self, call: &Arguments, make: impl FnOnce(String) -> Result<Operation>) -> Result<Value> {
-        self.store.call(call, || make(options::string(call.env, call.get(0), "resource")?).map(Some))
+        self.store.call(call, || make(options::name(call.env, call.get(0), "resource")?).map(Some))
     }
 
     /// A call that records, and now and then the removal of what is old: names that are not met again would be kept for ever.

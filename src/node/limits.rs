@@ -51,7 +51,7 @@ impl Limits {
     /// The `resource` argument, as text and with its limit.
     pub fn resource(&self, call: &Arguments) -> Result<(String, RateLimitConfig)> {
         let env = call.env;
-        let name = options::string(env, call.get(0), "resource")?;
+        let name = options::name(env, call.get(0), "resource")?;
         let [limit, window_ms, config] = call.limit();
         let limit = match RateLimitConfig::checked(env.as_number(limit), env.as_number(window_ms)) {
             Some(limit) => limit,
@@ -68,7 +68,8 @@ impl Limits {
         let list = env.call(limits, env.get(limits, c"all")?, &[])?;
         let mut named = Vec::new();
         for index in (1..env.array_length(list)?).step_by(2) {
-            if let Some(resource) = env.as_string(env.element(list, index)?) {
+            // What no call can name has no requests.
+            if let Ok(resource) = options::name(env, env.element(list, index)?, "resource") {
                 let config = read_entry(env, &resource, env.element(list, index + 1)?)?;
                 named.push((resource, config));
             }

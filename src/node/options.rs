@@ -95,10 +95,13 @@ impl<'a> OptionsReader<'a> {
 
     /// The database: `":memory:"` by default.
     pub fn database(&self) -> Result<DatabaseOption> {
-        const EXPECTED: &str = "a file path without NUL characters, ':memory:', or an open SQLite connection";
+        const EXPECTED: &str =
+            "a file path without NUL characters and lone surrogates, ':memory:', or an open SQLite connection";
         let Some(value) = self.get(c"database")? else { return Ok(DatabaseOption::Path(":memory:".to_owned())) };
         match self.env.as_string(value) {
-            Some(path) if !path.contains('\0') => Ok(DatabaseOption::Path(path)),
+            Some(path) if !path.contains('\0') && self.env.is_well_formed(value, &path)? => {
+                Ok(DatabaseOption::Path(path))
+            }
             None if self.env.has_methods(value, &[c"prepare", c"exec"]) => Ok(DatabaseOption::Connection(value)),
             _ => Err(self.wrong(c"database", EXPECTED, value).into()),
         }
@@ -221,9 +224,15 @@ impl<'a> OptionsReader<'a> {
     }
 }
 
-/// A string argument.
-pub fn string(env: Env, value: Value, name: &str) -> Result<String> {
-    env.as_string(value).ok_or_else(|| Error::argument(name, "a string", env.describe(value)).into())
+/// A string argument that names something. Lone surrogates would make several names one.
+pub fn name(env: Env, value: Value, argument: &str) -> Result<String> {
+    let Some(text) = env.as_string(value) else {
+        return Err(Error::argument(argument, "a string", env.describe(value)).into());
+    };
+    if env.is_well_formed(value, &text)? {
+        return Ok(text);
+    }
+    Err(Error::argument(argument, "a string without lone surrogates", env.describe(value)).into())
 }
 
 /// The second argument as JSON text, or as the marker that stands for all of its type.

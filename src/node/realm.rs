@@ -55,6 +55,8 @@ intrinsics! {
     type_error = c"TypeError";
     /// `() => [promise, resolve, reject]`.
     pending = c"pending";
+    /// `(error) => promise`: rejected with the error, whose stack then names those who await.
+    rejected = c"rejected";
     /// `(callback, number, ms) => timer`: calls `callback(number)` until it answers false.
     start_interval = c"startInterval";
     /// `(callback, number, ms) => timer`.
@@ -195,12 +197,17 @@ impl Realm {
             _ => &self.intrinsics.error,
         };
         let object = env.construct(self.get(env, constructor)?, &[env.string(&error.to_string())?])?;
-        if let Error::Sqlite { code, .. } = error {
+        if matches!(error, Error::Sqlite { .. }) {
             env.set(object, "name", env.string("SqliteError")?)?;
-            env.set(object, "code", env.string(codes::name(*code))?)?;
         }
-        if *error == Error::NoThread {
-            env.set(object, "code", env.string("SQLITE_STORE_NO_THREAD")?)?;
+        let code = match error {
+            Error::Sqlite { code, .. } => Some(codes::name(*code)),
+            Error::NoThread => Some("SQLITE_STORE_NO_THREAD"),
+            Error::OpenInOtherCopy { .. } => Some("SQLITE_STORE_OTHER_COPY"),
+            _ => None,
+        };
+        if let Some(code) = code {
+            env.set(object, "code", env.string(code)?)?;
         }
         Ok(object)
     }
@@ -217,7 +224,14 @@ impl Realm {
 
     /// Settles a promise.
     pub fn settle(&self, env: Env, resolver: Resolver, result: Result<Value>) {
-        let result = result.map_err(|failure| self.error(env, failure));
+        let result = match result {
+            Err(Failure::Thrown(thrown)) => Err(thrown),
+            Err(failure) => {
+                let error = self.error(env, failure);
+                self.call(env, &self.intrinsics.rejected, &[error]).map_err(|_| error)
+            }
+            Ok(value) => Ok(value),
+        };
         match resolver {
             Resolver::Own(deferred) => env.settle(deferred, result),
             Resolver::Foreign(parts) => {

@@ -65,7 +65,7 @@ impl Store {
     pub fn open(env: Env, kind: StoreKind, realm: Rc<Realm>, reader: &OptionsReader<'_>) -> Result<Self> {
         let options: DatabaseOptions = reader.database_options()?;
         let database = reader.database()?;
-        let environment = Environment::current(env)?;
+        let environment = Environment::current()?;
         let handle = match database {
             DatabaseOption::Path(path) => {
                 let handle = registry::open(&path, kind, &options)?;

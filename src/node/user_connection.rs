@@ -49,6 +49,8 @@ pub struct UserConnection {
     /// Which statements the driver has prepared.
     prepared: RefCell<[bool; Statement::ALL.len()]>,
     scheduler: RefCell<Scheduler<AnswerHandler, Failure>>,
+    /// The stores whose tables belong to it.
+    kinds: RefCell<Vec<StoreKind>>,
     /// The stores whose waiters poll when a deduplicated request may have changed.
     change_listeners: RefCell<Vec<usize>>,
     version: RefCell<Vec<SqlValue>>,
@@ -80,6 +82,11 @@ impl UserConnection {
             }
         };
         connection.prepare_store(kind)?;
+        let mut kinds = connection.kinds.borrow_mut();
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+        drop(kinds);
         Ok(connection)
     }
 
@@ -102,6 +109,7 @@ impl UserConnection {
             is_utf8: Cell::new(false),
             prepared: RefCell::new([false; Statement::ALL.len()]),
             scheduler: RefCell::default(),
+            kinds: RefCell::default(),
             change_listeners: RefCell::default(),
             version: RefCell::default(),
             has_version_statement: Cell::new(false),
@@ -321,6 +329,41 @@ impl UserConnection {
         }
     }
 
+    /// Runs a transaction; once more, if a table of a store's was missing that could be made anew.
+    fn transact_mending(&self, transaction: &Transaction<'_>) -> TransactionResult<Failure> {
+        let result = self.transact(transaction);
+        match &result {
+            Err(Refusal::Undone(failure) | Refusal::Unclear(failure))
+                if self.lacks_table(failure) && self.make_tables().unwrap_or(false) =>
+            {
+                self.transact(transaction)
+            }
+            _ => result,
+        }
+    }
+
+    fn lacks_table(&self, failure: &Failure) -> bool {
+        let Failure::Thrown(thrown) = failure else { return false };
+        let message = self.env.get(*thrown, c"message").ok().and_then(|message| self.env.as_string(message));
+        message.is_some_and(|message| schema::is_missing(&message))
+    }
+
+    /// Makes the tables of all stores, where they are missing, in a transaction of its own; answers whether it has: not
+    /// within the user's.
+    fn make_tables(&self) -> Result<bool> {
+        if self.is_in_transaction() {
+            return Ok(false);
+        }
+        // A driver may not have told.
+        let is_transaction = self.invoke(c"begin", &[])?;
+        let is_own = self.env.as_boolean(is_transaction) == Some(true);
+        let mut setup = SchemaSetup { connection: self, failure: None };
+        let made = is_own && self.kinds.borrow().iter().all(|kind| schema::create(&mut setup, *kind).is_ok());
+        let end = |keep| self.invoke(c"end", &[is_transaction, self.env.boolean(keep)]);
+        end(made).inspect_err(|_| drop(end(false)))?;
+        Ok(made)
+    }
+
     fn prepare_store(&self, kind: StoreKind) -> Result<()> {
         let mut setup = SchemaSetup { connection: self, failure: None };
         let done = schema::is_complete(&mut setup, kind).and_then(|complete| {
@@ -354,7 +397,7 @@ impl UserConnection {
             if !may_run {
                 return None;
             }
-            let rows = self.transact(&Transaction { lists: &[&operation.statements], writes: false });
+            let rows = self.transact_mending(&Transaction { lists: &[&operation.statements], writes: false });
             Some(rows.map(|mut rows| rows.pop().unwrap_or_default()).map_err(Refusal::into_error))
         };
         match run_at_once(operation, now, run) {
@@ -500,7 +543,7 @@ impl Executor for &UserConnection {
     type Error = Failure;
 
     fn run(&mut self, transaction: Transaction<'_>) -> Option<TransactionResult<Failure>> {
-        let result = catch_unwind(AssertUnwindSafe(|| self.transact(&transaction)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.transact_mending(&transaction)));
         Some(result.unwrap_or_else(|_| Err(Refusal::Unclear(Error::panic().into()))))
     }
 }

@@ -22,11 +22,13 @@ use super::background;
 use super::checkpoints::{self, Checkpoints, Due};
 use super::clock::now;
 use super::connection::{Connection, Location, refused};
+use super::os::copies::{Claim, Copies};
 use super::os::sidecars::LogState;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::operation::{Answer, BoundStatement, Changed, Cost, Operation, Results, Target};
 use crate::core::options::{JournalMode, Synchronous};
+use crate::core::schema;
 use crate::core::statements::Table;
 use crate::engine::batch::{Batch, Completed, Progress};
 use crate::engine::call::{AtOnce, Call, Time, run_at_once};
@@ -130,6 +132,8 @@ pub struct Database {
     journal_mode: JournalMode,
     /// What tells the file that is open from others.
     file_id: Mutex<Option<FileId>>,
+    /// Tells other copies of this package that the file is used.
+    claim: Option<Claim>,
     /// The stores whose tables belong to it.
     kinds: Mutex<Vec<StoreKind>>,
     /// When something was last carried out by [`flush`](Self::flush).
@@ -146,9 +150,18 @@ pub struct Database {
 impl Database {
     /// Opens a database.
     pub fn open(location: Location, journal_mode: JournalMode, synchronous: Synchronous) -> Result<Arc<Self>> {
+        let claim = match &location {
+            Location::File(path) => {
+                Some(Claim::new(path, id_of(&location)).map_err(|copies| in_other(path, &copies))?)
+            }
+            _ => None,
+        };
         let connection = Connection::open(&location)?;
+        let id = id_of(&location);
+        claim.iter().for_each(|claim| claim.renew(id));
         let database = Database {
-            file_id: Mutex::new(id_of(&location)),
+            file_id: Mutex::new(id),
+            claim,
             configured: AtomicBool::new(!matches!(location, Location::File(_))),
             commits_inline: AtomicBool::new(!matches!(location, Location::File(_))),
             location,
@@ -232,6 +245,14 @@ impl Database {
         Ok(())
     }
 
+    /// Has the tables of all stores made, where they are missing, before the next operation that is carried out in the
+    /// background.
+    fn prepare_anew(&self) {
+        let synchronous = *self.synchronous.lock();
+        let kinds = self.kinds.lock().clone();
+        self.queue.lock().pending_schemas.extend(kinds.into_iter().map(|kind| (kind, synchronous)));
+    }
+
     fn add_kind(&self, kind: StoreKind) {
         let mut kinds = self.kinds.lock();
         if !kinds.contains(&kind) {
@@ -297,13 +318,23 @@ impl Database {
         }
         // First: its pages are warm. Through the other one, what was written last is read from the file.
         let Some(slot) = self.connection.try_lock() else {
-            let read = |connection: &Connection| NativeExecutor(connection).run_single(operation);
+            let read = |connection: &Connection| NativeExecutor::new(connection).run_single(operation);
             // Another thread of JavaScript may use it, for one bounded read.
             return if operation.read_only { self.reader.lock().read(&self.location, read).map(Ok) } else { None };
         };
-        match NativeExecutor(slot.as_ref()?).run_single(operation) {
-            Err(Refusal::Busy(_)) => None,
+        match NativeExecutor::mending(slot.as_ref()?).run_single(operation) {
+            Err(Refusal::Busy(error)) => {
+                self.mend(&error);
+                None
+            }
             result => Some(result.map_err(Refusal::into_error)),
+        }
+    }
+
+    /// Has the tables made anew if what was to be run lacks one.
+    fn mend(&self, busy: &Error) {
+        if is_missing(busy) {
+            self.prepare_anew();
         }
     }
 
@@ -345,12 +376,13 @@ impl Database {
             if self.follows_another() && self.gives_mark_back_later() {
                 connection.keep_read_mark(true);
             }
-            let progress = batch.run(&mut NativeExecutor(connection));
+            let progress = batch.run(&mut NativeExecutor::mending(connection));
             // While the connection is held, here and below: what is left, and what follows, comes before what others call.
             self.end(batch);
             self.checkpoint_if_due(connection);
             drop(guard);
-            if let Progress::Busy(_) = progress {
+            if let Progress::Busy(error) = progress {
+                self.mend(&error);
                 return self.continue_in_background(self.queue.lock());
             }
         }
@@ -440,12 +472,10 @@ impl Database {
         }
         // Not before the old one is closed: connections of one process share a WAL-index.
         *slot = Some(Connection::open(&self.location)?);
-        *self.file_id.lock() = id_of(&self.location);
+        self.find_file_id();
         self.configured.store(false, Ordering::Relaxed);
         self.commits_inline.store(false, Ordering::Relaxed);
-        let synchronous = *self.synchronous.lock();
-        let kinds = self.kinds.lock().clone();
-        self.queue.lock().pending_schemas.extend(kinds.into_iter().map(|kind| (kind, synchronous)));
+        self.prepare_anew();
         // What they wait for may have changed, and the new connection's counter does not tell.
         self.notify_change_listeners(&Changed::Anything);
         Ok(())
@@ -456,13 +486,24 @@ impl Database {
         *self.reader.lock() = Reader::default();
         connection.abandon();
         // Whoever opens what is there now is to use this database.
-        *self.file_id.lock() = id_of(&self.location);
+        self.find_file_id();
         if let Location::File(path) = &self.location {
             let listeners: Vec<_> = self.listeners.lock().iter().filter_map(Weak::upgrade).collect();
             for listener in listeners {
                 listener.log_lost(path);
             }
         }
+    }
+
+    fn find_file_id(&self) {
+        let id = id_of(&self.location);
+        *self.file_id.lock() = id;
+        self.claim.iter().for_each(|claim| claim.renew(id));
+    }
+
+    /// Lets other copies of this package use the file. To be called when it is closed, and no longer touched.
+    pub fn release_claim(&self) {
+        self.claim.iter().for_each(Claim::release);
     }
 
     /// What tells the file that is open from others.
@@ -522,7 +563,7 @@ impl Database {
                 })
             };
             if let Some(connection) = connection.filter(runs_here) {
-                batch.run(&mut NativeExecutor(connection));
+                batch.run(&mut NativeExecutor::new(connection));
             }
             batch.refuse(&Error::NoThread);
             self.end(batch);
@@ -566,6 +607,7 @@ impl Database {
         drop(queue);
         let mut batch = batch.unwrap_or_default();
         let started = now();
+        let mut mended = false;
         loop {
             let until = batch.calls().filter_map(|call| call.deadline).min();
             let left = until.map_or(LOCK_SLICE, |until| until.saturating_sub(now()));
@@ -576,7 +618,7 @@ impl Database {
                 prepared.map_err(|error| refused(error, Refusal::Undone))
             });
             let progress = match prepared {
-                Ok(()) => batch.run(&mut NativeExecutor(connection)),
+                Ok(()) => batch.run(&mut NativeExecutor { connection, mends: !mended }),
                 Err(Refusal::Busy(error)) => Progress::Busy(error),
                 Err(Refusal::Undone(error) | Refusal::Unclear(error)) => {
                     batch.refuse(&error);
@@ -585,6 +627,12 @@ impl Database {
             };
             connection.wait_for_locks(Duration::ZERO);
             let Progress::Busy(busy) = progress else { break };
+            if is_missing(&busy) {
+                let synchronous = *self.synchronous.lock();
+                pending_schemas.extend(self.kinds.lock().iter().map(|kind| (*kind, synchronous)));
+                mended = true;
+                continue;
+            }
             // Now: others may wait for the lock longer.
             self.refuse_late(connection, &mut batch, &busy);
             // A store that was added while another process wrote may have no calls yet.
@@ -624,7 +672,7 @@ impl Database {
         let mut late = self.queue.lock().scheduler.take_timed_out(batch, now());
         late.refuse_if(busy, |call| !call.operation.read_only);
         // A read may have waited for nothing but the writes before it.
-        late.run(&mut NativeExecutor(connection));
+        late.run(&mut NativeExecutor::new(connection));
         late.refuse(busy);
         for done in [batch, &mut late] {
             let mut completed = done.complete(now());
@@ -764,14 +812,37 @@ fn id_of(location: &Location) -> Option<FileId> {
 }
 
 #[cold]
+fn in_other(path: &Path, copies: &Copies) -> Error {
+    let [path, own, other] = [path, &copies.own, &copies.other].map(|path| path.display().to_string());
+    Error::OpenInOtherCopy { path, own, other }
+}
+
+#[cold]
 fn closed() -> Error {
     Error::Internal("the database is closed".to_owned())
 }
 
-/// The executor of our own connections.
-struct NativeExecutor<'connection>(&'connection Connection);
+/// Whether a table of ours is missing.
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Sqlite { message, .. } if schema::is_missing(message))
+}
 
-impl NativeExecutor<'_> {
+/// The executor of our own connections.
+struct NativeExecutor<'connection> {
+    connection: &'connection Connection,
+    /// Whether what a table is missing for is refused as if for want of a lock: to be run again when it is there.
+    mends: bool,
+}
+
+impl<'connection> NativeExecutor<'connection> {
+    fn new(connection: &'connection Connection) -> Self {
+        NativeExecutor { connection, mends: false }
+    }
+
+    fn mending(connection: &'connection Connection) -> Self {
+        NativeExecutor { connection, mends: true }
+    }
+
     fn run_single(&self, operation: &Operation) -> std::result::Result<Results, Refusal<Error>> {
         if operation.read_only {
             return catch_panic(|| self.read(&operation.statements));
@@ -781,14 +852,26 @@ impl NativeExecutor<'_> {
     }
 
     fn read(&self, list: &[BoundStatement]) -> std::result::Result<Results, Refusal<Error>> {
-        self.0.read(list).map_err(|error| refused(error, Refusal::Undone))
+        self.connection.read(list).map_err(|error| self.or_mended(refused(error, Refusal::Undone)))
     }
 
     fn transact(&self, transaction: &Transaction<'_>) -> TransactionResult<Error> {
         catch_panic(|| match transaction {
             Transaction { lists: [list], writes: false } => self.read(list).map(|rows| vec![rows]),
-            Transaction { lists, writes } => self.0.transact(*writes, lists),
+            Transaction { lists, writes } => {
+                self.connection.transact(*writes, lists).map_err(|refusal| self.or_mended(refusal))
+            }
         })
+    }
+
+    /// A statement that lacks a table has done nothing, and what was done before it has been rolled back.
+    fn or_mended(&self, refusal: Refusal<Error>) -> Refusal<Error> {
+        match refusal {
+            Refusal::Undone(error) | Refusal::Unclear(error) if self.mends && is_missing(&error) => {
+                Refusal::Busy(error)
+            }
+            refusal => refusal,
+        }
     }
 }
 

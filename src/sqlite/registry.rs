@@ -21,11 +21,25 @@ use crate::core::options::{DatabaseOptions, JournalMode};
 struct Entry {
     database: Arc<Database>,
     path: PathBuf,
-    /// How many stores use it.
+    /// How many stores use it; 0 while it is being closed.
     users: usize,
 }
 
 static OPEN: Lazy<Mutex<Vec<Entry>>> = Lazy::new(Mutex::default);
+
+/// A file has been closed.
+static CLOSED: Condvar = Condvar::new();
+
+/// The last use of a database, until it is closed. Whoever opens its file meanwhile waits for that.
+struct LastUse(Arc<Database>);
+
+impl Drop for LastUse {
+    fn drop(&mut self) {
+        self.0.release_claim();
+        OPEN.lock().retain(|entry| !Arc::ptr_eq(&entry.database, &self.0));
+        CLOSED.notify_all();
+    }
+}
 
 /// A store's use of a database. Released explicitly or, in the background, when dropped.
 pub struct Handle {
@@ -73,7 +87,11 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     };
 
     let mut open = OPEN.lock();
-    let existing = get_file_id(path).ok();
+    let mut existing = get_file_id(path).ok();
+    while is_closing(&open, path, existing) {
+        CLOSED.wait(&mut open);
+        existing = get_file_id(path).ok();
+    }
     if find(&mut open, existing).is_none() {
         detach_from_replaced(&open, path);
     }
@@ -94,6 +112,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     let database = Database::open(location, journal_mode, options.synchronous)?;
     if let Err(error) = database.add_store(kind, options.synchronous) {
         database.close();
+        database.release_claim();
         if existing.is_none() {
             // Nothing is left behind by a store that could not be made.
             let _ = fs::remove_file(&path);
@@ -144,6 +163,12 @@ fn find(open: &mut [Entry], id: Option<FileId>) -> Option<&mut Entry> {
     open.iter_mut().find(|entry| id.is_some() && entry.database.file_id() == id)
 }
 
+/// Whether a file is being closed, or one that had its name.
+fn is_closing(open: &[Entry], path: &Path, id: Option<FileId>) -> bool {
+    let is_same = |entry: &Entry| entry.path == path || (id.is_some() && entry.database.file_id() == id);
+    open.iter().any(|entry| entry.users == 0 && is_same(entry))
+}
+
 /// When the file at `path` was removed or replaced while this process has the old one open, the `-wal` and `-shm`
 /// beside it are the old one's, which goes on with them by descriptor. A new database must not find them. Where another
 /// process has the new file open, they are its own by now: the stores that have the old file open go on with the new one.
@@ -178,18 +203,20 @@ impl Handle {
         &self.database
     }
 
-    /// Ends the use; answers the database if nobody else uses it, to be closed.
-    fn release(&mut self) -> Option<Arc<Database>> {
+    /// Ends the use; answers the last one if nobody else uses the database, to be closed.
+    fn release(&mut self) -> Option<LastUse> {
         if std::mem::replace(&mut self.released, true) {
             return None;
         }
-        if !self.is_shared {
-            return Some(Arc::clone(&self.database));
+        if self.is_shared {
+            let mut open = OPEN.lock();
+            let entry = open.iter_mut().find(|entry| Arc::ptr_eq(&entry.database, &self.database))?;
+            entry.users -= 1;
+            if entry.users > 0 {
+                return None;
+            }
         }
-        let mut open = OPEN.lock();
-        let index = open.iter().position(|entry| Arc::ptr_eq(&entry.database, &self.database))?;
-        open[index].users -= 1;
-        (open[index].users == 0).then(|| open.swap_remove(index).database)
+        Some(LastUse(Arc::clone(&self.database)))
     }
 
     /// Carries out what was called, and closes the database if this was its last store. Done when it returns.
@@ -197,13 +224,13 @@ impl Handle {
         self.close_if_last();
     }
 
-    /// As [`close`](Self::close); answers the database if it was closed.
-    fn close_if_last(mut self) -> Option<Arc<Database>> {
-        // First, while `drain_all` still finds it: the process may end meanwhile.
+    /// As [`close`](Self::close); answers the last use if the database was closed.
+    fn close_if_last(mut self) -> Option<LastUse> {
+        // First, while others may still join: whoever comes later waits for the end.
         self.database.drain();
-        let database = self.release()?;
-        database.close();
-        Some(database)
+        let last = self.release()?;
+        last.0.close();
+        Some(last)
     }
 
     /// As [`close`](Self::close), in the background; `done` is called at the end, from there. The answer lets a
@@ -212,11 +239,13 @@ impl Handle {
         let closing = CloseBarrier(Arc::default());
         let latch = closing.0.clone();
         run_in_background_or_here(move || {
-            if let Some(closed) = self.close_if_last()
+            let last = self.close_if_last();
+            if let Some(LastUse(closed)) = &last
                 && let Location::File(path) = closed.location()
             {
                 remove_left_sidecars(path);
             }
+            drop(last);
             done();
             *latch.0.lock() = true;
             latch.1.notify_all();
@@ -227,8 +256,8 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if let Some(database) = self.release() {
-            run_in_background_or_here(move || database.close());
+        if let Some(last) = self.release() {
+            run_in_background_or_here(move || last.0.close());
         }
     }
 }

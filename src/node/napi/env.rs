@@ -266,7 +266,22 @@ impl Env {
                 bytes = self.utf8(value, self.string_bytes(value) + 1)?;
             }
         }
+        if bytes.is_ascii() {
+            // SAFETY: ASCII is UTF-8. Quicker than to have all of UTF-8 looked for.
+            return Some(unsafe { String::from_utf8_unchecked(bytes) });
+        }
         String::from_utf8(bytes).ok()
+    }
+
+    /// Whether a string is the text that [`as_string`](Self::as_string) answered for it: it has no lone surrogates.
+    #[inline]
+    pub fn is_well_formed(self, value: Value, text: &str) -> Result<bool> {
+        if text.is_ascii() { Ok(true) } else { self.is_replaced_nowhere(value, text) }
+    }
+
+    #[cold]
+    fn is_replaced_nowhere(self, value: Value, text: &str) -> Result<bool> {
+        Ok(!text.contains('\u{fffd}') || self.strict_equals(self.string(text)?, value))
     }
 
     /// The length of a string in UTF-16 units, which is known.

@@ -1,5 +1,6 @@
 //! What the operating system is asked past SQLite: about files, and processes.
 
+pub mod copies;
 pub mod descriptors;
 mod exclusive;
 pub mod processes;

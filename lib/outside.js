@@ -1,0 +1,26 @@
+'use strict';
+
+// A place outside of any async context: what runs or begins here sees, and keeps, nothing of any `AsyncLocalStorage`.
+// Stores run what several callers asked for together here, and start what lasts: timers, and the native environment. What
+// is started within a request would keep that request's data as long as it lasts.
+
+const { AsyncResource } = require('node:async_hooks');
+
+// An async resource has the context in which it was made: in properties with symbols, the context as a whole or each
+// storage's value, by the version of Node. They are taken off, and its ids left.
+class Outside extends AsyncResource {
+  // What lists open handles asks for this.
+  hasRef() {
+    return false;
+  }
+}
+
+const outside = new Outside('@comic-vine/sqlite-store');
+const ids = [outside.asyncId(), outside.triggerAsyncId()];
+for (const key of Object.getOwnPropertySymbols(outside)) {
+  if (!ids.includes(Reflect.get(outside, key))) Reflect.deleteProperty(outside, key);
+}
+// Native code keeps it, but must not keep this realm.
+Object.setPrototypeOf(outside, AsyncResource.prototype);
+
+module.exports = outside;
