@@ -69,6 +69,13 @@ impl IsBusy for Error {
 }
 
 impl Error {
+    /// Whether a write found no room: on the volume, or in a file that may not grow further.
+    pub fn is_full(&self) -> bool {
+        /// `SQLITE_IOERR_WRITE`, and `SQLITE_IOERR_SHMSIZE` of a log's index.
+        const FILE_REFUSED: [i32; 2] = [778, 4874];
+        matches!(self, Error::Sqlite { code, .. } if code & 0xff == 13 || FILE_REFUSED.contains(code))
+    }
+
     /// An argument that is not what it has to be.
     #[cold]
     pub fn argument(name: impl Into<String>, expected: &'static str, received: impl Into<String>) -> Self {
@@ -115,4 +122,4 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// The result of anything that can fail here.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -11,7 +11,7 @@ use smallvec::smallvec;
 
 use super::os::sidecars::{DatabaseFiles, LogState};
 use super::wal::wal_index::{State, WalConnection};
-use super::wal::{self, shm_locks};
+use super::wal::{self, shm_locks, wal_file};
 use crate::core::codec;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::operation::{BoundStatement, Results, StatementResult};
@@ -275,6 +275,22 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether there is a write-ahead log.
+    pub fn has_log(&self) -> bool {
+        self.sqlite.has_header()
+    }
+
+    /// Checkpoints the log, and cuts it where nobody reads from it: what it took of the volume is free again, and the next
+    /// commit begins it anew. Answers whether a commit that was refused for want of room may be tried once more.
+    pub fn make_room(&self) -> bool {
+        let checkpoint = || self.sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let has_made_room = self.has_log() && self.log_state() == LogState::Sound && checkpoint().is_ok();
+        if has_made_room {
+            wal_file::room_is_made(&self.sqlite);
+        }
+        has_made_room
+    }
+
     /// Sets when commits are flushed.
     pub fn set_synchronous(&self, synchronous: Synchronous) -> Result<()> {
         let level = match synchronous {
@@ -410,7 +426,7 @@ impl Connection {
         let changes = self.sqlite.total_changes();
         let rows = match lists {
             // A single statement is a transaction by itself.
-            [list] if list.len() < 2 => self.run(lists).map_err(|error| refused(error, Refusal::Unclear))?,
+            [list] if list.len() < 2 => self.run(lists).map_err(|error| self.refused_commit(error))?,
             _ => {
                 self.control(if writes { Control::BeginImmediate } else { Control::Begin })
                     .map_err(|error| refused(error, Refusal::Undone))?;
@@ -450,11 +466,9 @@ impl Connection {
     }
 
     /// Commits if all went well, otherwise rolls back.
-    fn end<T>(&self, result: Result<T>) -> std::result::Result<T, Refusal<Error>> {
+    fn end<T>(&self, result: Result<T>) -> Result<T, Refusal<Error>> {
         let result = match result {
-            Ok(value) => {
-                self.control(Control::Commit).map(|()| value).map_err(|error| refused(error, Refusal::Unclear))
-            }
+            Ok(value) => self.control(Control::Commit).map(|()| value).map_err(|error| self.refused_commit(error)),
             Err(error) => Err(refused(error, Refusal::Undone)),
         };
         // Some failures have rolled back already (sqlite.org/lang_transaction.html).
@@ -462,6 +476,13 @@ impl Connection {
             self.control(Control::Rollback).map_err(Refusal::Unclear)?;
         }
         result
+    }
+
+    /// What a commit was refused for. One whose frames could not be written to the log has not taken effect: nobody is told
+    /// of them, and the next ones are written over them.
+    fn refused_commit(&self, error: Error) -> Refusal<Error> {
+        let is_undone = self.has_log() && error.is_full();
+        refused(error, if is_undone { Refusal::Undone } else { Refusal::Unclear })
     }
 
     fn control(&self, control: Control) -> Result<()> {
@@ -477,12 +498,19 @@ impl Connection {
         // It has read. Before anything that may be refused.
         self.find_log();
         if !is_complete {
-            self.control(Control::BeginImmediate)?;
-            let created = schema::create(self, kind);
-            self.end(created).map_err(Refusal::into_error)?;
+            match self.create_schema(kind) {
+                Err(error) if error.is_full() && self.make_room() => self.create_schema(kind)?,
+                created => created?,
+            }
             self.find_log();
         }
         Ok(())
+    }
+
+    fn create_schema(&mut self, kind: StoreKind) -> Result<()> {
+        self.control(Control::BeginImmediate)?;
+        let created = schema::create(self, kind);
+        self.end(created).map_err(Refusal::into_error)
     }
 
     /// Finds the WAL-index of a file in WAL mode, if that is mapped by now, and what belongs to it.

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use file_id::{FileId, get_file_id};
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::smallvec;
 
 use super::background;
 use super::checkpoints::{self, Checkpoints, Due};
@@ -25,9 +26,10 @@ use super::connection::{Connection, Location, refused};
 use super::os::sidecars::LogState;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
-use crate::core::operation::{Answer, BoundStatement, Cost, Operation, Results, Target};
+use crate::core::operation::{Answer, BoundStatement, Cost, Operation, Results, StatementResult, Target};
 use crate::core::options::{JournalMode, Synchronous};
-use crate::core::statements::Table;
+use crate::core::statements::{Effect, Table};
+use crate::core::value::Value;
 use crate::engine::batch::{Batch, Completed, Progress};
 use crate::engine::call::{AtOnce, Call, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
@@ -294,11 +296,11 @@ impl Database {
         }
         // First: its pages are warm. Through the other one, what was written last is read from the file.
         let Some(slot) = self.connection.try_lock() else {
-            let read = |connection: &Connection| NativeExecutor(connection).run_single(operation);
+            let read = |connection: &Connection| NativeExecutor::here(connection).run_single(operation);
             // Another thread of JavaScript may use it, for one bounded read.
             return if operation.read_only { self.reader.lock().read(&self.location, read).map(Ok) } else { None };
         };
-        match NativeExecutor(slot.as_ref()?).run_single(operation) {
+        match NativeExecutor::here(slot.as_ref()?).run_single(operation) {
             Err(Refusal::Busy(_)) => None,
             result => Some(result.map_err(Refusal::into_error)),
         }
@@ -341,7 +343,7 @@ impl Database {
             if self.follows_another() && self.gives_mark_back_later() {
                 connection.keep_read_mark(true);
             }
-            let progress = batch.run(&mut NativeExecutor(connection));
+            let progress = batch.run(&mut NativeExecutor::here(connection));
             // While the connection is held, here and below: what is left, and what follows, comes before what others call.
             self.end(batch);
             self.checkpoint_if_due(connection);
@@ -518,7 +520,7 @@ impl Database {
                 })
             };
             if let Some(connection) = connection.filter(runs_here) {
-                batch.run(&mut NativeExecutor(connection));
+                batch.run(&mut NativeExecutor::here(connection));
             }
             batch.refuse(&Error::NoThread);
             self.end(batch);
@@ -572,7 +574,7 @@ impl Database {
                 prepared.map_err(|error| refused(error, Refusal::Undone))
             });
             let progress = match prepared {
-                Ok(()) => batch.run(&mut NativeExecutor(connection)),
+                Ok(()) => batch.run(&mut NativeExecutor { connection, may_flush: true }),
                 Err(Refusal::Busy(error)) => Progress::Busy(error),
                 Err(Refusal::Undone(error) | Refusal::Unclear(error)) => {
                     batch.refuse(&error);
@@ -620,7 +622,7 @@ impl Database {
         let mut late = self.queue.lock().scheduler.take_timed_out(batch, now());
         late.refuse_if(busy, |call| !call.operation.read_only);
         // A read may have waited for nothing but the writes before it.
-        late.run(&mut NativeExecutor(connection));
+        late.run(&mut NativeExecutor::here(connection));
         late.refuse(busy);
         for done in [batch, &mut late] {
             let mut completed = done.complete();
@@ -765,10 +767,19 @@ fn closed() -> Error {
 }
 
 /// The executor of our own connections.
-struct NativeExecutor<'connection>(&'connection Connection);
+struct NativeExecutor<'connection> {
+    connection: &'connection Connection,
+    /// Whether it may wait for the medium, to make room. If not, what needs room is refused as if for want of a lock.
+    may_flush: bool,
+}
 
-impl NativeExecutor<'_> {
-    fn run_single(&self, operation: &Operation) -> std::result::Result<Results, Refusal<Error>> {
+impl<'connection> NativeExecutor<'connection> {
+    /// On a thread that waits for nothing.
+    fn here(connection: &'connection Connection) -> Self {
+        NativeExecutor { connection, may_flush: false }
+    }
+
+    fn run_single(&self, operation: &Operation) -> Result<Results, Refusal<Error>> {
         if operation.read_only {
             return catch_panic(|| self.read(&operation.statements));
         }
@@ -776,22 +787,82 @@ impl NativeExecutor<'_> {
         self.transact(&transaction).map(|mut rows| rows.pop().unwrap_or_default())
     }
 
-    fn read(&self, list: &[BoundStatement]) -> std::result::Result<Results, Refusal<Error>> {
-        self.0.read(list).map_err(|error| refused(error, Refusal::Undone))
+    fn read(&self, list: &[BoundStatement]) -> Result<Results, Refusal<Error>> {
+        self.connection.read(list).map_err(|error| refused(error, Refusal::Undone))
     }
 
     fn transact(&self, transaction: &Transaction<'_>) -> TransactionResult<Error> {
-        catch_panic(|| match transaction {
-            Transaction { lists: [list], writes: false } => self.read(list).map(|rows| vec![rows]),
-            Transaction { lists, writes } => self.0.transact(*writes, lists),
-        })
+        let attempt = || {
+            catch_panic(|| match transaction {
+                Transaction { lists: [list], writes: false } => self.read(list).map(|rows| vec![rows]),
+                Transaction { lists, writes } => self.connection.transact(*writes, lists),
+            })
+        };
+        match attempt() {
+            Err(refusal) if transaction.writes && refusal.error().is_full() => {
+                self.transact_on_full_volume(transaction, refusal, attempt)
+            }
+            result => result,
+        }
+    }
+
+    /// Makes room and tries once more. Housekeeping then goes on in smaller transactions, which take less at a time.
+    #[cold]
+    fn transact_on_full_volume(
+        &self,
+        transaction: &Transaction<'_>,
+        refusal: Refusal<Error>,
+        attempt: impl FnOnce() -> TransactionResult<Error>,
+    ) -> TransactionResult<Error> {
+        let has_log = self.connection.has_log();
+        if has_log && !self.may_flush {
+            return Err(Refusal::Busy(refusal.into_error()));
+        }
+        let result = if has_log && self.connection.make_room() { attempt() } else { Err(refusal) };
+        if has_log && result.is_err() {
+            // What it has written is of no use.
+            self.connection.make_room();
+        }
+        let tidies = |bound: &BoundStatement| bound.statement.access().effect == Effect::Tidies;
+        match (&result, transaction.lists) {
+            // It may be done twice, whatever became of it.
+            (Err(refusal), [list]) if refusal.error().is_full() && list.iter().all(tidies) => match list {
+                [bound] => self.in_parts(bound).map_or(result, |rows| rows.map(|rows| vec![smallvec![rows]])),
+                list => list.iter().map(|bound| self.alone(bound)).collect::<Result<_, _>>().map(|rows| vec![rows]),
+            },
+            _ => result,
+        }
+    }
+
+    fn alone(&self, bound: &BoundStatement) -> Result<StatementResult, Refusal<Error>> {
+        let rows = self.transact(&Transaction { lists: &[std::slice::from_ref(bound)], writes: true })?;
+        Ok(rows.into_iter().flatten().next().unwrap_or_default())
+    }
+
+    /// Removes a part of the rows at a time, if a statement says how many it removes at most.
+    fn in_parts(&self, bound: &BoundStatement) -> Option<Result<StatementResult, Refusal<Error>>> {
+        let index = bound.statement.row_limit()?;
+        let at_most = bound.values.get(index).and_then(Value::number).filter(|at_most| *at_most > 1.0)? as u64;
+        let (mut part, rows) = (bound.clone(), at_most.div_ceil(16));
+        part.values[index] = Value::from(rows as f64);
+        let mut removed = StatementResult::default();
+        while removed.changes < at_most {
+            match self.alone(&part) {
+                Ok(StatementResult { changes, .. }) => {
+                    removed.changes += changes;
+                    if changes < rows {
+                        break;
+                    }
+                }
+                Err(refusal) => return Some(Err(refusal)),
+            }
+        }
+        Some(Ok(removed))
     }
 }
 
 /// Makes a refusal of a panic: it fails what was to be run, and nothing else.
-fn catch_panic<T>(
-    work: impl FnOnce() -> std::result::Result<T, Refusal<Error>>,
-) -> std::result::Result<T, Refusal<Error>> {
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, Refusal<Error>>) -> Result<T, Refusal<Error>> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Refusal::Unclear(Error::panic())))
 }
 

@@ -3,3 +3,4 @@
 pub mod descriptors;
 mod exclusive;
 pub mod sidecars;
+pub mod volume;

@@ -587,19 +587,19 @@ unsafe extern "C" fn open(
             (*file).pMethods = ptr::null();
             return fault.code;
         }
-        let opened = open_wrapped::<Faulty>(file, |inner| open(system, name, inner, flags, out_flags));
-        if opened != ffi::SQLITE_OK {
-            return opened;
-        }
-        if let Some(fault) = fault {
+        let (site, kind) = found.unzip();
+        let opened = open_wrapped::<Faulty>(
+            file,
+            |inner| open(system, name, inner, flags, out_flags),
+            |faulty| (faulty.site, faulty.kind) = (site, kind.unwrap_or(FileKind::Database)),
+        );
+        if opened == ffi::SQLITE_OK
+            && let Some(fault) = fault
+        {
             let close = method(file, |methods| methods.xClose);
             close(file);
             (*file).pMethods = ptr::null();
             return fault.code;
-        }
-        if let Some((site, kind)) = found {
-            let faulty = shim::<Faulty>(file);
-            (faulty.site, faulty.kind) = (Some(site), kind);
         }
         opened
     }
