@@ -96,6 +96,24 @@ describe('a store', () => {
 });
 
 describe('a file', () => {
+  it.runIf(process.platform === 'linux').each([
+    ['wal', false],
+    ['wal', true],
+    ['delete', true],
+  ])(
+    'with many requests is indexed in the background: journal mode %s, adaptive: %s',
+    async (journalMode, isAdaptive) => {
+      const requests = 300_000;
+      expect(await ask('largeFile', { journalMode, isAdaptive, requests })).toEqual({
+        constructing: 'short',
+        turns: true,
+        canProceed: false,
+        total: requests + 1,
+        indexes: isAdaptive ? 2 : 1,
+      });
+    },
+  );
+
   it('that is replaced, and open in another process, keeps what that writes', async () => {
     expect(await ask('replacedAndShared')).toEqual({
       sees: 'new',

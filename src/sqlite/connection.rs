@@ -489,22 +489,31 @@ impl Connection {
         Ok(self.sqlite.prepare_cached(control.sql())?.raw_execute().map(drop)?)
     }
 
-    /// Makes the tables and indexes of a store where they are missing.
+    /// Makes the tables and indexes of a store where they are missing. Answers whether it has: not where an index may have
+    /// many rows, unless that `may_take_long`.
     ///
     /// # Errors
     /// What SQLite refuses: `SQLITE_BUSY` while another process writes, `SQLITE_NOTADB`, `SQLITE_READONLY`.
-    pub fn prepare_store(&mut self, kind: StoreKind) -> Result<()> {
+    pub fn prepare_store(&mut self, kind: StoreKind, may_take_long: bool) -> Result<bool> {
         let is_complete = schema::is_complete(self, kind)?;
         // It has read. Before anything that may be refused.
         self.find_log();
         if !is_complete {
+            if !may_take_long && self.is_large()? && !self.sqlite.is_readonly("main")? {
+                return Ok(false);
+            }
             match self.create_schema(kind) {
                 Err(error) if error.is_full() && self.make_room() => self.create_schema(kind)?,
                 created => created?,
             }
             self.find_log();
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn is_large(&self) -> Result<bool> {
+        const LARGE_PAGES: i64 = 64;
+        Ok(self.sqlite.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))? > LARGE_PAGES)
     }
 
     fn create_schema(&mut self, kind: StoreKind) -> Result<()> {

@@ -64,6 +64,16 @@ const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a file is waited for before its journal mode is taken as another process keeps it.
 const PREPARATION_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Where a store's tables are made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PreparedOn {
+    JavaScript,
+    Background {
+        /// Whether the file has been waited for.
+        has_waited: bool,
+    },
+}
+
 /// Somebody who wants to know what befalls a database.
 pub trait LogLossListener: Send + Sync {
     /// The log of the database at `path` was removed by another program, or replaced with the file. What was written since
@@ -180,14 +190,15 @@ impl Database {
         self.journal_mode
     }
 
-    /// Gives the connection its settings, if it does not have them, and makes a store's tables.
+    /// Gives the connection its settings, if it does not have them, and makes a store's tables. Answers whether that is done:
+    /// see [`Connection::prepare_store`].
     fn prepare_store(
         &self,
         connection: &mut Connection,
         kind: StoreKind,
         synchronous: Synchronous,
-        has_waited: bool,
-    ) -> Result<()> {
+        thread: PreparedOn,
+    ) -> Result<bool> {
         let stricter = {
             let mut current = self.synchronous.lock();
             let stricter = synchronous > *current;
@@ -197,6 +208,7 @@ impl Database {
         if matches!(self.location, Location::File(_)) {
             let synchronous = *self.synchronous.lock();
             if !self.configured.load(Ordering::Relaxed) {
+                let has_waited = thread == PreparedOn::Background { has_waited: true };
                 connection.configure(self.journal_mode, synchronous, has_waited)?;
                 self.configured.store(true, Ordering::Relaxed);
             } else if stricter {
@@ -204,13 +216,13 @@ impl Database {
             }
             self.commits_inline.store(synchronous == Synchronous::Normal && connection.is_wal(), Ordering::Relaxed);
         }
-        connection.prepare_store(kind)?;
+        let is_done = connection.prepare_store(kind, thread != PreparedOn::JavaScript)?;
         self.reader.lock().follow(connection);
-        Ok(())
+        Ok(is_done)
     }
 
-    /// Makes a store's tables. While another process writes, that is left to the background and calls wait for it.
-    /// A store that wants commits flushed gets that for the whole database.
+    /// Makes a store's tables. While another process writes, and where that may take long, it is left to the background and
+    /// calls wait for it. A store that wants commits flushed gets that for the whole database.
     ///
     /// # Errors
     /// What SQLite refuses, other than for want of a lock.
@@ -218,13 +230,14 @@ impl Database {
         if let Some(mut connection) = self.connection.try_lock()
             && let Some(connection) = connection.as_mut()
         {
-            match self.prepare_store(connection, kind, synchronous, false) {
-                Err(error) if error.is_busy() => {}
-                Ok(()) => {
+            match self.prepare_store(connection, kind, synchronous, PreparedOn::JavaScript) {
+                Ok(false) => {}
+                Ok(true) => {
                     self.add_kind(kind);
                     return Ok(());
                 }
-                refused => return refused,
+                Err(error) if error.is_busy() => {}
+                Err(error) => return Err(error),
             }
         }
         self.add_kind(kind);
@@ -570,7 +583,7 @@ impl Database {
             connection.wait_for_locks(left.min(LOCK_SLICE));
             let has_waited = now() - started >= PREPARATION_TIMEOUT;
             let prepared = catch_panic(|| {
-                let prepared = self.prepare(connection, &mut pending_schemas, has_waited);
+                let prepared = self.prepare(connection, &mut pending_schemas, &mut batch, has_waited);
                 prepared.map_err(|error| refused(error, Refusal::Undone))
             });
             let progress = match prepared {
@@ -635,18 +648,24 @@ impl Database {
         &self,
         connection: &mut Connection,
         pending_schemas: &mut Vec<(StoreKind, Synchronous)>,
+        batch: &mut CallBatch,
         has_waited: bool,
     ) -> Result<()> {
         let mut refused = Vec::new();
         while let Some((kind, synchronous)) = pending_schemas.last().copied() {
-            match self.prepare_store(connection, kind, synchronous, has_waited) {
+            match self.prepare_store(connection, kind, synchronous, PreparedOn::Background { has_waited }) {
                 Err(error) if error.is_busy() => {
                     pending_schemas.append(&mut refused);
                     return Err(error);
                 }
-                // Its calls say so; those of other stores are to work.
-                Err(_) => refused.push((kind, synchronous)),
-                Ok(()) => {}
+                Err(error) => {
+                    // Those of other stores are to work.
+                    let table = Table::of(kind);
+                    let touches = |bound: &BoundStatement| bound.target().table == table;
+                    batch.refuse_if(&error, |call| call.operation.statements.iter().any(touches));
+                    refused.push((kind, synchronous));
+                }
+                Ok(_) => {}
             }
             pending_schemas.pop();
         }
