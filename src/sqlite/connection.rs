@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
-use rusqlite::{Connection as Sqlite, OpenFlags, StatementStatus, ToSql};
+use rusqlite::{Connection as Sqlite, ErrorCode, OpenFlags, StatementStatus, ToSql};
 use smallvec::smallvec;
 
+use super::hardening::harden;
+use super::os::budget::Budget;
 use super::os::sidecars::{DatabaseFiles, LogState};
 use super::wal::wal_index::{State, WalConnection};
 use super::wal::{self, shm_locks, wal_file};
@@ -87,6 +89,7 @@ impl From<rusqlite::Error> for Error {
                 Error::Sqlite { code: error.extended_code, message: msg }
             }
             error => match error.sqlite_error() {
+                Some(sqlite) if sqlite.code == ErrorCode::OperationInterrupted => Error::interrupt(),
                 Some(sqlite) => Error::Sqlite { code: sqlite.extended_code, message: error.to_string() },
                 None => Error::Internal(error.to_string()),
             },
@@ -160,6 +163,7 @@ impl Connection {
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // rusqlite's own default is 5 s; here only a background thread may wait, and it says how long.
         sqlite.busy_timeout(Duration::ZERO)?;
+        harden(&sqlite)?;
         Ok(Connection {
             sqlite: sqlite.into(),
             is_private: !matches!(location, Location::File(_)),
@@ -300,6 +304,16 @@ impl Connection {
         Ok(self.sqlite.execute_batch(level)?)
     }
 
+    /// What each statement may take from now on.
+    pub fn set_budget(&self, budget: Budget) {
+        self.sqlite.meter().set(budget);
+    }
+
+    /// Whether a statement was ever stopped because it took more than it may.
+    pub fn has_stopped(&self) -> bool {
+        self.sqlite.meter().has_stopped()
+    }
+
     /// Whether the journal is a write-ahead log.
     pub fn is_wal(&self) -> bool {
         self.journal_mode().is_ok_and(|mode| mode == "wal")
@@ -350,10 +364,12 @@ impl Connection {
         values: impl IntoIterator<Item = &'values Value>,
     ) -> Result<StatementResult> {
         let mut prepared = self.sqlite.prepare_cached(statement.sql())?;
+        self.sqlite.meter().begin();
+        let columns = statement.columns();
+        let before = if columns == 0 { self.sqlite.total_changes() } else { 0 };
         for (index, value) in values.into_iter().enumerate() {
             prepared.raw_bind_parameter(index + 1, value)?;
         }
-        let columns = statement.columns();
         let mut found = Vec::new();
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next()? {
@@ -365,7 +381,8 @@ impl Connection {
         }
         drop(rows);
         let changes = if columns == 0 { self.sqlite.changes() } else { 0 };
-        Ok(StatementResult { rows: found, changes })
+        let has_fired = columns == 0 && self.sqlite.total_changes() > before + changes;
+        Ok(StatementResult { rows: found, changes, has_fired })
     }
 
     /// Runs statements that only read, all on one state of the database: from the query cache where that has what SQLite
@@ -469,6 +486,8 @@ impl Connection {
     fn end<T>(&self, result: Result<T>) -> Result<T, Refusal<Error>> {
         let result = match result {
             Ok(value) => self.control(Control::Commit).map(|()| value).map_err(|error| self.refused_commit(error)),
+            // Each by itself could take as long.
+            Err(error) if error.is_interrupt() => Err(Refusal::Unclear(error)),
             Err(error) => Err(refused(error, Refusal::Undone)),
         };
         // Some failures have rolled back already (sqlite.org/lang_transaction.html).
@@ -518,7 +537,9 @@ impl Connection {
 
     fn create_schema(&mut self, kind: StoreKind) -> Result<()> {
         self.control(Control::BeginImmediate)?;
+        let before = self.sqlite.meter().set(Budget::SCHEMA);
         let created = schema::create(self, kind);
+        self.sqlite.meter().set(before);
         self.end(created).map_err(Refusal::into_error)
     }
 

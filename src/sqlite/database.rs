@@ -23,6 +23,7 @@ use super::background;
 use super::checkpoints::{self, Checkpoints, Due};
 use super::clock::now;
 use super::connection::{Connection, Location, refused};
+use super::os::budget::Budget;
 use super::os::sidecars::LogState;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
@@ -422,6 +423,7 @@ impl Database {
     fn commits_here(&self, connection: &Connection) -> bool {
         self.commits_inline.load(Ordering::Relaxed)
             && !connection.next_commit_syncs()
+            && !connection.has_stopped()
             && !self.has_lost_log(connection, FILE_CHECK_INTERVAL)
     }
 
@@ -576,6 +578,12 @@ impl Database {
         }
         drop(queue);
         let mut batch = batch.unwrap_or_default();
+        // Where something was stopped, more is likely to be.
+        let takes_long =
+            |operation: &Operation| operation.cost == Cost::Unbounded || operation.payload_bytes() > BATCH_BYTES;
+        if !connection.has_stopped() && batch.calls().any(|call| takes_long(&call.operation)) {
+            connection.set_budget(Budget::UNBOUNDED);
+        }
         let started = now();
         loop {
             let until = batch.calls().filter_map(|call| call.deadline).min();
@@ -610,6 +618,7 @@ impl Database {
         let is_unprepared = !pending_schemas.is_empty();
         // Only now: reads beside this check whether their table is there.
         self.queue.lock().pending_schemas.splice(..to_prepare, pending_schemas);
+        connection.set_budget(Budget::BOUNDED);
         // While the connection is held: whoever waits for it finds everything delivered and queued.
         self.end(batch);
         if checkpoint {
@@ -867,8 +876,9 @@ impl<'connection> NativeExecutor<'connection> {
         let mut removed = StatementResult::default();
         while removed.changes < at_most {
             match self.alone(&part) {
-                Ok(StatementResult { changes, .. }) => {
+                Ok(StatementResult { changes, has_fired, .. }) => {
                     removed.changes += changes;
+                    removed.has_fired |= has_fired;
                     if changes < rows {
                         break;
                     }

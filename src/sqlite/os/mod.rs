@@ -1,5 +1,6 @@
 //! What the operating system is asked about files, past SQLite.
 
+pub mod budget;
 pub mod descriptors;
 mod exclusive;
 pub mod sidecars;
