@@ -3,6 +3,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';
+import { freemem } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { isolate } from './support/isolate.mjs';
 
@@ -157,6 +158,19 @@ describe('a file', () => {
   ])('whose schema holds a deep expression, in table %s, is refused', async (table, terms) => {
     const seen = await ask('deepExpression', { table, terms });
     expect(new Set(Object.values(seen))).toEqual(new Set(['SQLITE_CORRUPT']));
+  });
+});
+
+const hasMemory = freemem() > 6 * 1024 ** 3;
+if (!hasMemory) console.warn('SKIPPED: a value of 540 MB, for which there is too little memory');
+
+describe.runIf(hasMemory)('a value whose text no string can have', () => {
+  it('is refused when it is stored', async () => {
+    expect(await ask('hugeText', {}, { timeout: 120_000 })).toEqual({
+      set: 'SQLITE_TOOBIG',
+      get: { value: null },
+      complete: 'SQLITE_TOOBIG',
+    });
   });
 });
 

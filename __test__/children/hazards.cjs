@@ -323,6 +323,23 @@ const scenarios = {
     return { ...seen, indexes };
   },
 
+  /** A value whose text has more bytes than a string may have, and is stored by another program. */
+  async hugeText({ path }) {
+    const text = 'é'.repeat(270e6);
+    const cache = new SQLiteCacheStore({
+      database: path,
+      maxEntrySizeBytes: Number.POSITIVE_INFINITY,
+    });
+    const set = await outcome(cache.set('huge', text, 1_000));
+    const get = await outcome(cache.get('huge'));
+    const dedupe = new SQLiteDedupeStore({ database: path });
+    await dedupe.register('job');
+    const complete = await outcome(dedupe.complete('job', text));
+    await dedupe.close();
+    await cache.close();
+    return { set: set.code, get, complete: complete.code };
+  },
+
   /** A file is replaced while a store has it open; another process opens the new one, then a second store here. */
   async replacedAndShared({ path }) {
     for (const file of [path, `${path}.new`]) {

@@ -87,6 +87,16 @@ impl Error {
         Error::Sqlite { code: INTERRUPT, message: message.to_owned() }
     }
 
+    /// A value's text could be stored, and never read.
+    #[cold]
+    pub fn too_big(bytes: usize, most: usize) -> Self {
+        /// `SQLITE_TOOBIG`.
+        const CODE: i32 = 18;
+        let message =
+            format!("The value is too large: its JSON text has {bytes} bytes, and at most {most} can be read back");
+        Error::Sqlite { code: CODE, message }
+    }
+
     /// The database has something else where a store's table belongs.
     #[cold]
     pub fn not_a_table(name: &str) -> Self {
