@@ -4,6 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -101,6 +102,24 @@ describe('a store', () => {
 });
 
 describe('a file', () => {
+  it.runIf(process.platform === 'linux').each([
+    ['wal', false],
+    ['wal', true],
+    ['delete', true],
+  ])(
+    'with many requests is indexed in the background: journal mode %s, adaptive: %s',
+    async (journalMode, isAdaptive) => {
+      const requests = 300_000;
+      expect(await ask('largeFile', { journalMode, isAdaptive, requests })).toEqual({
+        constructing: 'short',
+        turns: true,
+        canProceed: false,
+        total: requests + 1,
+        indexes: isAdaptive ? 2 : 1,
+      });
+    },
+  );
+
   it('that is replaced, and open in another process, keeps what that writes', async () => {
     expect(await ask('replacedAndShared')).toEqual({
       sees: 'new',
@@ -180,6 +199,19 @@ describe.runIf(process.platform === 'linux')('a file whose last store is being c
       warnings: [],
       most: 1,
       lost: 0,
+    });
+  });
+});
+
+const hasMemory = freemem() > 6 * 1024 ** 3;
+if (!hasMemory) console.warn('SKIPPED: a value of 540 MB, for which there is too little memory');
+
+describe.runIf(hasMemory)('a value whose text no string can have', () => {
+  it('is refused when it is stored', async () => {
+    expect(await ask('hugeText', {}, { timeout: 120_000 })).toEqual({
+      set: 'SQLITE_TOOBIG',
+      get: { value: null },
+      complete: 'SQLITE_TOOBIG',
     });
   });
 });

@@ -71,7 +71,7 @@ fn connect(directory: &Path, kind: StoreKind) -> Sqlite {
     let path = directory.join(format!("{kind:?}.db"));
     let mut connection = Connection::open(&Location::File(path.clone())).unwrap();
     connection.configure(JournalMode::Wal, Synchronous::Normal, true).unwrap();
-    connection.prepare_store(kind).unwrap();
+    connection.prepare_store(kind, true).unwrap();
     drop(connection);
     let sqlite = Sqlite::open(path).unwrap();
     sqlite.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL").unwrap();

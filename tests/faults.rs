@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use comic_vine_sqlite_store::core::adaptive::{self, Priority};
@@ -982,6 +982,53 @@ fn a_refused_request_that_is_recorded_again_is_found() {
 #[test]
 fn a_call_that_is_acknowledged_before_it_is_committed_is_found() {
     assert_found(Mistake::EarlyAnswer, "can only be");
+}
+
+/// Writes in the mode that options ask for, one after the other, after each of which somebody else may checkpoint the log.
+/// Answers on which threads files were flushed.
+fn flushing_threads(journal_mode: JournalMode, synchronous: Synchronous, checkpoints: bool) -> Vec<ThreadId> {
+    let mut run = Run::new(TempFile::new(), Random::new(0), None);
+    run.kinds = vec![StoreKind::Cache, StoreKind::RateLimit];
+    run.options = DatabaseOptions { journal_mode: Some(journal_mode), synchronous, ..DatabaseOptions::default() };
+    run.busy_timeout = Duration::from_secs(3);
+    let path = run.file.path().to_owned();
+    run.open().unwrap();
+    run.arm(Plan::Nothing, &path);
+    // Its locks and ours are told apart: it is the same SQLite.
+    let other = Plain::open(&path).unwrap();
+    for round in 0..20 {
+        if checkpoints {
+            other.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+        }
+        run.call(
+            StoreKind::Cache,
+            Act::Set { key: round % KEYS, value: round as u64, length: 100, expired: false },
+        );
+        run.call(StoreKind::RateLimit, Act::Record { resource: Resource::Wide });
+        run.flush();
+        run.settle().unwrap();
+    }
+    let threads = run.faults.as_ref().unwrap().flushing_threads();
+    drop(other);
+    run.close().unwrap();
+    threads
+}
+
+#[test]
+fn no_write_has_its_caller_wait_for_a_flush() {
+    for (journal_mode, synchronous, checkpoints) in [
+        (JournalMode::Wal, Synchronous::Normal, true),
+        (JournalMode::Wal, Synchronous::Full, false),
+        (JournalMode::Delete, Synchronous::Normal, false),
+        (JournalMode::Delete, Synchronous::Full, false),
+    ] {
+        let threads = flushing_threads(journal_mode, synchronous, checkpoints);
+        println!("{journal_mode:?} {synchronous:?}: {} flushes", threads.len());
+        assert!(threads.len() >= 20, "{journal_mode:?} {synchronous:?}: {} flushes", threads.len());
+        assert!(!threads.contains(&thread::current().id()), "{journal_mode:?} {synchronous:?}");
+    }
+    // Nothing is flushed where nobody asks for it, so that commits are made at once.
+    assert_eq!(flushing_threads(JournalMode::Wal, Synchronous::Normal, false), []);
 }
 
 /// When a call to the system fails in a sweep.

@@ -36,6 +36,14 @@ function peer(path) {
   return { call, end: () => started.disconnect() };
 }
 
+/** The processor time that the JavaScript thread has taken, in hundredths of a second (Linux). */
+function ownTicks() {
+  const fields = readFileSync(`/proc/self/task/${process.pid}/stat`, 'utf8')
+    .split(') ')[1]
+    .split(' ');
+  return Number(fields[11]) + Number(fields[12]);
+}
+
 /** Rows as another process sees them. @param {string} path @param {string} sql */
 async function rowsOf(path, sql) {
   const { call, end } = peer(path);
@@ -271,6 +279,65 @@ const scenarios = {
     await second.close();
     await third.close();
     return seen;
+  },
+
+  /** A limiter is made on a file of an old version with many requests: what that takes of this thread's processor time. */
+  async largeFile({ path, journalMode, requests, isAdaptive }) {
+    const db = new Database(path);
+    // As 0.2.0 makes it, and the version before that.
+    db.exec(`CREATE TABLE rate_limits (id INTEGER PRIMARY KEY AUTOINCREMENT, resource TEXT NOT NULL, timestamp INTEGER NOT NULL);
+      CREATE INDEX idx_rate_limit_resource ON rate_limits(resource);
+      CREATE INDEX idx_rate_limit_timestamp ON rate_limits(timestamp)`);
+    db.prepare(
+      `INSERT INTO rate_limits (resource, timestamp)
+        SELECT 'resource ' || (value % 100), ? - value FROM (
+          WITH RECURSIVE counter(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM counter LIMIT ?) SELECT value FROM counter)`,
+    ).run(Date.now(), requests);
+    db.close();
+    const Store = isAdaptive ? SqliteAdaptiveRateLimitStore : SQLiteRateLimitStore;
+    const before = ownTicks();
+    const store = /** @type {any} */ (
+      new Store({
+        database: path,
+        journalMode,
+        defaultConfig: { limit: 100, windowMs: 86_400_000 },
+      })
+    );
+    const constructing = ownTicks() - before;
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    const canProceed = await store.canProceed('resource 1');
+    await store.record('new', 'user');
+    clearInterval(timer);
+    const seen = {
+      constructing: constructing < 10 ? 'short' : constructing,
+      turns: turns > 10,
+      canProceed,
+      total: (await store.getStats()).totalRequests,
+    };
+    await store.close();
+    const [[indexes]] = await rowsOf(
+      path,
+      "SELECT COUNT(*) FROM sqlite_schema WHERE name LIKE 'idx_rate_limit_resource%timestamp'",
+    );
+    return { ...seen, indexes };
+  },
+
+  /** A value whose text has more bytes than a string may have, and is stored by another program. */
+  async hugeText({ path }) {
+    const text = 'é'.repeat(270e6);
+    const cache = new SQLiteCacheStore({
+      database: path,
+      maxEntrySizeBytes: Number.POSITIVE_INFINITY,
+    });
+    const set = await outcome(cache.set('huge', text, 1_000));
+    const get = await outcome(cache.get('huge'));
+    const dedupe = new SQLiteDedupeStore({ database: path });
+    await dedupe.register('job');
+    const complete = await outcome(dedupe.complete('job', text));
+    await dedupe.close();
+    await cache.close();
+    return { set: set.code, get, complete: complete.code };
   },
 
   /** A file is replaced while a store has it open; another process opens the new one, then a second store here. */

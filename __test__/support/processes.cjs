@@ -22,6 +22,7 @@ const child = (name) => join(__dirname, '../children', name);
  *
  * @typedef {object} Options
  * @property {string[]} [node]  flags of Node's
+ * @property {string[]} [under]  a command that runs the one after it
  * @property {boolean} [ipc]  whether there is a channel for messages
  * @property {number} [uid]
  * @property {string} [cwd]
@@ -43,9 +44,14 @@ class Program {
    * @param {unknown} [input]
    * @param {Options} [options]
    */
-  constructor(name, input = {}, { node = [], ipc = false, uid, cwd, env, timeout } = {}) {
+  constructor(
+    name,
+    input = {},
+    { node = [], under = [], ipc = false, uid, cwd, env, timeout } = {},
+  ) {
     this.#title = `${name} ${JSON.stringify(input)}`;
-    const started = spawn(process.execPath, [...node, child(name), JSON.stringify(input)], {
+    const command = [...under, process.execPath, ...node, child(name), JSON.stringify(input)];
+    const started = spawn(command[0], command.slice(1), {
       cwd,
       env,
       stdio: ['pipe', 'pipe', 'pipe', ...(ipc ? /** @type {const} */ (['ipc']) : [])],

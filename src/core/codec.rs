@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use memchr::memchr2;
 
+use super::error::{Error, Result};
 use super::value::Value;
 
 /// The marker stored for `undefined`.
@@ -12,6 +13,17 @@ pub const UNDEFINED: &str = "__UNDEFINED__";
 
 /// The marker stored for `null`, by the dedupe store only.
 pub const NULL: &str = "__NULL__";
+
+/// The longest JSON text that can be read back, in bytes of UTF-8: V8 makes no string of more.
+pub const MAX_TEXT_BYTES: usize = (1 << 29) - 24;
+
+/// Checks that a JSON text can be read back.
+///
+/// # Errors
+/// [`Error::too_big`].
+pub fn check_length(bytes: usize) -> Result<()> {
+    if bytes > MAX_TEXT_BYTES { Err(Error::too_big(bytes, MAX_TEXT_BYTES)) } else { Ok(()) }
+}
 
 /// Encodes a JSON text, or a marker, as the bytes of a BLOB column: escaped as `JSON.stringify` escapes.
 pub fn encode(text: &str) -> Vec<u8> {
@@ -74,20 +86,31 @@ fn has_control(text: &str) -> bool {
 }
 
 /// The JSON text, or marker, in a column: a BLOB, or TEXT where another program wrote it so. `None` where there is
-/// none.
+/// none, or one that is too long.
 pub fn text(value: Value) -> Option<Arc<String>> {
-    match value {
+    let text = match value {
         Value::Json(text) => Some(text),
         Value::Blob(bytes) => String::from_utf8(bytes).ok().and_then(decode).map(Arc::new),
         Value::Text(text) => decode(text).map(Arc::new),
         _ => None,
-    }
+    };
+    text.filter(|text| check_length(text.len()).is_ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_text_that_is_too_long_is_refused_and_reads_as_absent() {
+        assert_eq!(check_length(MAX_TEXT_BYTES), Ok(()));
+        let error = check_length(MAX_TEXT_BYTES + 1).unwrap_err();
+        assert!(error.to_string().contains("536870889 bytes"), "{error}");
+        let text = |length| text(Value::from_json("a".repeat(length))).map(|text| text.len());
+        assert_eq!(text(MAX_TEXT_BYTES), Some(MAX_TEXT_BYTES));
+        assert_eq!(text(MAX_TEXT_BYTES + 1), None);
+    }
 
     #[test]
     fn encodes_a_json_text_as_a_json_string() {

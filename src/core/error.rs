@@ -77,7 +77,53 @@ impl IsBusy for Error {
     }
 }
 
+/// `SQLITE_INTERRUPT`.
+const INTERRUPT: i32 = 9;
+
 impl Error {
+    /// Whether a write found no room: on the volume, or in a file that may not grow further.
+    pub fn is_full(&self) -> bool {
+        /// `SQLITE_IOERR_WRITE`, and `SQLITE_IOERR_SHMSIZE` of a log's index.
+        const FILE_REFUSED: [i32; 2] = [778, 4874];
+        matches!(self, Error::Sqlite { code, .. } if code & 0xff == 13 || FILE_REFUSED.contains(code))
+    }
+
+    /// SQLite stopped a statement.
+    #[cold]
+    pub fn interrupt() -> Self {
+        let message = "The call was stopped, since it took more steps or memory than the stores allow. A trigger or view in \
+                       the database may run without end";
+        Error::Sqlite { code: INTERRUPT, message: message.to_owned() }
+    }
+
+    /// A value's text could be stored, and never read.
+    #[cold]
+    pub fn too_big(bytes: usize, most: usize) -> Self {
+        /// `SQLITE_TOOBIG`.
+        const CODE: i32 = 18;
+        let message =
+            format!("The value is too large: its JSON text has {bytes} bytes, and at most {most} can be read back");
+        Error::Sqlite { code: CODE, message }
+    }
+
+    /// The database has something else where a store's table belongs.
+    #[cold]
+    pub fn not_a_table(name: &str) -> Self {
+        /// `SQLITE_ERROR`.
+        const CODE: i32 = 1;
+        Error::Sqlite {
+            code: CODE,
+            message: format!(
+                "The store needs a table {name}, and the database has a view of that name, or a virtual table"
+            ),
+        }
+    }
+
+    /// Whether SQLite stopped a statement.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Error::Sqlite { code: INTERRUPT, .. })
+    }
+
     /// An argument that is not what it has to be.
     #[cold]
     pub fn argument(name: impl Into<String>, expected: &'static str, received: impl Into<String>) -> Self {
@@ -129,4 +175,4 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// The result of anything that can fail here.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

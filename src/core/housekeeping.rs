@@ -1,6 +1,9 @@
 //! Housekeeping: removing what nobody needs any more, however much has gathered. It goes in steps, each a transaction that
 //! is bounded in rows and bytes, between which other calls get their turn; and it goes through the keys once. What a step
 //! finds is removed, as far as one transaction may, before any later call.
+//!
+//! Where triggers write along with a removal, it ends with that step: they may put back what is removed. The rest is left to
+//! the next time.
 
 use std::collections::VecDeque;
 
@@ -76,8 +79,15 @@ pub fn walk(
         // A key that has no next one, of another program's.
         let has_next = after != from;
         let removal = remove(from, last);
-        let go_on =
-            move |_| if has_next { Outcome::Continue(walk(after, page, remove, next, then)) } else { then() };
+        let go_on = move |rows: Results| {
+            if has_fired(&rows) {
+                Outcome::Answer(Answer::Undefined)
+            } else if has_next {
+                Outcome::Continue(walk(after, page, remove, next, then))
+            } else {
+                then()
+            }
+        };
         Outcome::Continue(Operation::write(removal, go_on).unbounded())
     })
     .unbounded()
@@ -222,6 +232,10 @@ pub fn answer_then(answer: Answer, first: Vec<BoundStatement>, old: Vec<OldReque
     }
 }
 
+fn has_fired(rows: &Results) -> bool {
+    rows.iter().any(|rows| rows.has_fired)
+}
+
 /// Puts removals together to steps, given the rows and bytes of each.
 fn in_steps(removals: Vec<(Vec<BoundStatement>, f64, f64)>) -> VecDeque<Statements> {
     let mut steps: VecDeque<Statements> = VecDeque::new();
@@ -253,6 +267,9 @@ fn run(
     };
     let removes: Vec<bool> = step.iter().map(|bound| bound.statement.removes()).collect();
     let removal = Operation::write(step, move |rows: Results| {
+        if has_fired(&rows) {
+            return Outcome::Answer(Answer::Undefined);
+        }
         let removals = rows.iter().zip(removes).filter(|(_, removes)| *removes);
         let removed = removed + removals.map(|(rows, _)| rows.changes).sum::<u64>();
         run(steps, notifies_waiters, removed, then)

@@ -53,6 +53,8 @@ pub struct StatementResult {
     pub rows: Vec<Vec<Value>>,
     /// How many rows the statement inserted, updated or deleted.
     pub changes: u64,
+    /// Whether triggers changed others along with them.
+    pub has_fired: bool,
 }
 
 impl StatementResult {

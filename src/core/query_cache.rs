@@ -134,7 +134,7 @@ impl Default for QueryCache {
 }
 
 fn row(values: impl Into<Vec<Value>>) -> StatementResult {
-    StatementResult { rows: vec![values.into()], changes: 0 }
+    StatementResult { rows: vec![values.into()], ..StatementResult::default() }
 }
 
 impl QueryCache {

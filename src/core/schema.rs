@@ -1,7 +1,7 @@
 //! DDL and migrations. Tables, columns and indexes are those of 0.2.0 (docs/schema.md);
 //! what is added is extra tables and indexes, which 0.2.0 ignores.
 
-use super::error::{Result, StoreKind};
+use super::error::{Error, Result, StoreKind};
 use super::value::Value;
 
 /// What sets up a schema: anything that runs SQL. Implemented by every kind of connection.
@@ -184,6 +184,16 @@ pub fn is_missing(message: &str) -> bool {
 /// # Errors
 /// What SQLite refuses, for example a file that is not a database.
 pub fn is_complete(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<bool> {
+    // What is no table has no pages of its own: a view, or a table that a module makes up.
+    let others = connection.query(
+        "SELECT lower(name) AS c0 FROM sqlite_schema WHERE type IN ('table', 'view') AND coalesce(rootpage, 0) < 2",
+    )?;
+    let is_expected = |row: &&Vec<Value>| {
+        row.first().and_then(Value::text).is_some_and(|name| expected_names(kind).contains(&name))
+    };
+    if let Some([Value::Text(name), ..]) = others.iter().find(is_expected).map(Vec::as_slice) {
+        return Err(Error::not_a_table(name));
+    }
     let rows = connection.query("SELECT name AS c0 FROM sqlite_schema WHERE type IN ('table', 'index')")?;
     let has = |name: &str| rows.iter().any(|row| row.first().and_then(Value::text) == Some(name));
     if !expected_names(kind).iter().all(|name| has(name)) {

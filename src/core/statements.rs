@@ -198,6 +198,11 @@ macro_rules! statements {
                 )
             }
 
+            /// Which of its values says how many rows it removes at most.
+            pub const fn row_limit(self) -> Option<usize> {
+                if matches!(self, Statement::RateDeleteBefore) { Some(2) } else { None }
+            }
+
             /// Whether it removes rows.
             pub fn removes(self) -> bool {
                 self.sql().starts_with("DELETE")

@@ -63,8 +63,9 @@ pub fn ungroup(
 ) -> Vec<Results> {
     let mut rows = groups.iter().zip(rows).flat_map(|(group, rows)| {
         let count = group.statements.len();
-        let inserted = (1..count).map(|_| StatementResult { rows: Vec::new(), changes: 1 });
-        let first = if count > 1 { StatementResult { rows: Vec::new(), changes: 1 } } else { rows };
+        let one = || StatementResult { changes: 1, ..StatementResult::default() };
+        let inserted = (1..count).map(move |_| one());
+        let first = if count > 1 { one() } else { rows };
         std::iter::once(first).chain(inserted)
     });
     lists.iter().map(|list| rows.by_ref().take(list.len()).collect()).collect()

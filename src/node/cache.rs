@@ -93,6 +93,7 @@ impl Inner {
             if text.len() as f64 > self.options.max_entry_size_bytes {
                 return Ok(None);
             }
+            codec::check_length(text.len())?;
             Ok(Some(cache::set(hash, text, ttl_seconds, call.now()?)))
         })
     }

@@ -370,6 +370,7 @@ impl Inner {
         self.end(call, |_| {
             let markers = [(Type::Undefined, codec::UNDEFINED), (Type::Null, codec::NULL)];
             let text = options::json_text(call, self.store.realm(), "result", &markers)?;
+            codec::check_length(text.len())?;
             Ok(Ending::Completed(Arc::new(text)))
         })
     }

@@ -179,7 +179,8 @@ impl UserConnection {
         let env = self.env;
         let columns = statement.columns();
         if columns == 0 {
-            return Ok(StatementResult { rows: Vec::new(), changes: env.as_number(answer).unwrap_or(0.0) as u64 });
+            let changes = env.as_number(answer).unwrap_or(0.0) as u64;
+            return Ok(StatementResult { changes, ..StatementResult::default() });
         }
         let rows = if statement.has_many_rows() {
             self.read_rows(answer, columns)?
@@ -188,7 +189,7 @@ impl UserConnection {
         } else {
             Vec::new()
         };
-        Ok(StatementResult { rows, changes: 0 })
+        Ok(StatementResult { rows, ..StatementResult::default() })
     }
 
     fn prepare(&self, statement: Statement, values: &[&SqlValue]) -> Result<()> {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
-use rusqlite::{Connection as Sqlite, OpenFlags, StatementStatus, ToSql};
+use rusqlite::{Connection as Sqlite, ErrorCode, OpenFlags, StatementStatus, ToSql};
 use smallvec::smallvec;
 
+use super::hardening::harden;
+use super::os::budget::Budget;
 use super::os::sidecars::{DatabaseFiles, LogState};
 use super::wal::wal_index::{State, WalConnection};
-use super::wal::{self, shm_locks};
+use super::wal::{self, shm_locks, wal_file};
 use crate::core::codec;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::operation::{BoundStatement, Results, StatementResult};
@@ -87,6 +89,7 @@ impl From<rusqlite::Error> for Error {
                 Error::Sqlite { code: error.extended_code, message: msg }
             }
             error => match error.sqlite_error() {
+                Some(sqlite) if sqlite.code == ErrorCode::OperationInterrupted => Error::interrupt(),
                 Some(sqlite) => Error::Sqlite { code: sqlite.extended_code, message: error.to_string() },
                 None => Error::Internal(error.to_string()),
             },
@@ -160,6 +163,7 @@ impl Connection {
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // rusqlite's own default is 5 s; here only a background thread may wait, and it says how long.
         sqlite.busy_timeout(Duration::ZERO)?;
+        harden(&sqlite)?;
         Ok(Connection {
             sqlite: sqlite.into(),
             is_private: !matches!(location, Location::File(_)),
@@ -275,6 +279,22 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether there is a write-ahead log.
+    pub fn has_log(&self) -> bool {
+        self.sqlite.has_header()
+    }
+
+    /// Checkpoints the log, and cuts it where nobody reads from it: what it took of the volume is free again, and the next
+    /// commit begins it anew. Answers whether a commit that was refused for want of room may be tried once more.
+    pub fn make_room(&self) -> bool {
+        let checkpoint = || self.sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let has_made_room = self.has_log() && self.log_state() == LogState::Sound && checkpoint().is_ok();
+        if has_made_room {
+            wal_file::room_is_made(&self.sqlite);
+        }
+        has_made_room
+    }
+
     /// Sets when commits are flushed.
     pub fn set_synchronous(&self, synchronous: Synchronous) -> Result<()> {
         let level = match synchronous {
@@ -282,6 +302,16 @@ impl Connection {
             Synchronous::Full => "PRAGMA synchronous = FULL",
         };
         Ok(self.sqlite.execute_batch(level)?)
+    }
+
+    /// What each statement may take from now on.
+    pub fn set_budget(&self, budget: Budget) {
+        self.sqlite.meter().set(budget);
+    }
+
+    /// Whether a statement was ever stopped because it took more than it may.
+    pub fn has_stopped(&self) -> bool {
+        self.sqlite.meter().has_stopped()
     }
 
     /// Whether the journal is a write-ahead log.
@@ -334,10 +364,12 @@ impl Connection {
         values: impl IntoIterator<Item = &'values Value>,
     ) -> Result<StatementResult> {
         let mut prepared = self.sqlite.prepare_cached(statement.sql())?;
+        self.sqlite.meter().begin();
+        let columns = statement.columns();
+        let before = if columns == 0 { self.sqlite.total_changes() } else { 0 };
         for (index, value) in values.into_iter().enumerate() {
             prepared.raw_bind_parameter(index + 1, value)?;
         }
-        let columns = statement.columns();
         let mut found = Vec::new();
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next()? {
@@ -349,7 +381,8 @@ impl Connection {
         }
         drop(rows);
         let changes = if columns == 0 { self.sqlite.changes() } else { 0 };
-        Ok(StatementResult { rows: found, changes })
+        let has_fired = columns == 0 && self.sqlite.total_changes() > before + changes;
+        Ok(StatementResult { rows: found, changes, has_fired })
     }
 
     /// Runs statements that only read, all on one state of the database: from the query cache where that has what SQLite
@@ -410,7 +443,7 @@ impl Connection {
         let changes = self.sqlite.total_changes();
         let rows = match lists {
             // A single statement is a transaction by itself.
-            [list] if list.len() < 2 => self.run(lists).map_err(|error| refused(error, Refusal::Unclear))?,
+            [list] if list.len() < 2 => self.run(lists).map_err(|error| self.refused_commit(error))?,
             _ => {
                 self.control(if writes { Control::BeginImmediate } else { Control::Begin })
                     .map_err(|error| refused(error, Refusal::Undone))?;
@@ -450,11 +483,11 @@ impl Connection {
     }
 
     /// Commits if all went well, otherwise rolls back.
-    fn end<T>(&self, result: Result<T>) -> std::result::Result<T, Refusal<Error>> {
+    fn end<T>(&self, result: Result<T>) -> Result<T, Refusal<Error>> {
         let result = match result {
-            Ok(value) => {
-                self.control(Control::Commit).map(|()| value).map_err(|error| refused(error, Refusal::Unclear))
-            }
+            Ok(value) => self.control(Control::Commit).map(|()| value).map_err(|error| self.refused_commit(error)),
+            // Each by itself could take as long.
+            Err(error) if error.is_interrupt() => Err(Refusal::Unclear(error)),
             Err(error) => Err(refused(error, Refusal::Undone)),
         };
         // Some failures have rolled back already (sqlite.org/lang_transaction.html).
@@ -464,25 +497,50 @@ impl Connection {
         result
     }
 
+    /// What a commit was refused for. One whose frames could not be written to the log has not taken effect: nobody is told
+    /// of them, and the next ones are written over them.
+    fn refused_commit(&self, error: Error) -> Refusal<Error> {
+        let is_undone = self.has_log() && error.is_full();
+        refused(error, if is_undone { Refusal::Undone } else { Refusal::Unclear })
+    }
+
     fn control(&self, control: Control) -> Result<()> {
         Ok(self.sqlite.prepare_cached(control.sql())?.raw_execute().map(drop)?)
     }
 
-    /// Makes the tables and indexes of a store where they are missing.
+    /// Makes the tables and indexes of a store where they are missing. Answers whether it has: not where an index may have
+    /// many rows, unless that `may_take_long`.
     ///
     /// # Errors
     /// What SQLite refuses: `SQLITE_BUSY` while another process writes, `SQLITE_NOTADB`, `SQLITE_READONLY`.
-    pub fn prepare_store(&mut self, kind: StoreKind) -> Result<()> {
+    pub fn prepare_store(&mut self, kind: StoreKind, may_take_long: bool) -> Result<bool> {
         let is_complete = schema::is_complete(self, kind)?;
         // It has read. Before anything that may be refused.
         self.find_log();
         if !is_complete {
-            self.control(Control::BeginImmediate)?;
-            let created = schema::create(self, kind);
-            self.end(created).map_err(Refusal::into_error)?;
+            if !may_take_long && self.is_large()? && !self.sqlite.is_readonly("main")? {
+                return Ok(false);
+            }
+            match self.create_schema(kind) {
+                Err(error) if error.is_full() && self.make_room() => self.create_schema(kind)?,
+                created => created?,
+            }
             self.find_log();
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn is_large(&self) -> Result<bool> {
+        const LARGE_PAGES: i64 = 64;
+        Ok(self.sqlite.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))? > LARGE_PAGES)
+    }
+
+    fn create_schema(&mut self, kind: StoreKind) -> Result<()> {
+        self.control(Control::BeginImmediate)?;
+        let before = self.sqlite.meter().set(Budget::SCHEMA);
+        let created = schema::create(self, kind);
+        self.sqlite.meter().set(before);
+        self.end(created).map_err(Refusal::into_error)
     }
 
     /// Finds the WAL-index of a file in WAL mode, if that is mapped by now, and what belongs to it.

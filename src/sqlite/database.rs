@@ -17,19 +17,22 @@ use std::time::{Duration, Instant};
 
 use file_id::{FileId, get_file_id};
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::smallvec;
 
 use super::background;
 use super::checkpoints::{self, Checkpoints, Due};
 use super::clock::now;
 use super::connection::{Connection, Location, refused};
+use super::os::budget::Budget;
 use super::os::copies::{Claim, Copies};
 use super::os::sidecars::LogState;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
-use crate::core::operation::{Answer, BoundStatement, Changed, Cost, Operation, Results, Target};
+use crate::core::operation::{Answer, BoundStatement, Changed, Cost, Operation, Results, StatementResult, Target};
 use crate::core::options::{JournalMode, Synchronous};
 use crate::core::schema;
-use crate::core::statements::Table;
+use crate::core::statements::{Effect, Table};
+use crate::core::value::Value;
 use crate::engine::batch::{Batch, Completed, Progress};
 use crate::engine::call::{AtOnce, Call, Time, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
@@ -63,6 +66,16 @@ const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long a file is waited for before its journal mode is taken as another process keeps it.
 const PREPARATION_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where a store's tables are made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PreparedOn {
+    JavaScript,
+    Background {
+        /// Whether the file has been waited for.
+        has_waited: bool,
+    },
+}
 
 /// Somebody who wants to know what befalls a database.
 pub trait LogLossListener: Send + Sync {
@@ -191,14 +204,15 @@ impl Database {
         self.journal_mode
     }
 
-    /// Gives the connection its settings, if it does not have them, and makes a store's tables.
+    /// Gives the connection its settings, if it does not have them, and makes a store's tables. Answers whether that is done:
+    /// see [`Connection::prepare_store`].
     fn prepare_store(
         &self,
         connection: &mut Connection,
         kind: StoreKind,
         synchronous: Synchronous,
-        has_waited: bool,
-    ) -> Result<()> {
+        thread: PreparedOn,
+    ) -> Result<bool> {
         let stricter = {
             let mut current = self.synchronous.lock();
             let stricter = synchronous > *current;
@@ -208,6 +222,7 @@ impl Database {
         if matches!(self.location, Location::File(_)) {
             let synchronous = *self.synchronous.lock();
             if !self.configured.load(Ordering::Relaxed) {
+                let has_waited = thread == PreparedOn::Background { has_waited: true };
                 connection.configure(self.journal_mode, synchronous, has_waited)?;
                 self.configured.store(true, Ordering::Relaxed);
             } else if stricter {
@@ -215,13 +230,13 @@ impl Database {
             }
             self.commits_inline.store(synchronous == Synchronous::Normal && connection.is_wal(), Ordering::Relaxed);
         }
-        connection.prepare_store(kind)?;
+        let is_done = connection.prepare_store(kind, thread != PreparedOn::JavaScript)?;
         self.reader.lock().follow(connection);
-        Ok(())
+        Ok(is_done)
     }
 
-    /// Makes a store's tables. While another process writes, that is left to the background and calls wait for it.
-    /// A store that wants commits flushed gets that for the whole database.
+    /// Makes a store's tables. While another process writes, and where that may take long, it is left to the background and
+    /// calls wait for it. A store that wants commits flushed gets that for the whole database.
     ///
     /// # Errors
     /// What SQLite refuses, other than for want of a lock.
@@ -229,13 +244,14 @@ impl Database {
         if let Some(mut connection) = self.connection.try_lock()
             && let Some(connection) = connection.as_mut()
         {
-            match self.prepare_store(connection, kind, synchronous, false) {
-                Err(error) if error.is_busy() => {}
-                Ok(()) => {
+            match self.prepare_store(connection, kind, synchronous, PreparedOn::JavaScript) {
+                Ok(false) => {}
+                Ok(true) => {
                     self.add_kind(kind);
                     return Ok(());
                 }
-                refused => return refused,
+                Err(error) if error.is_busy() => {}
+                Err(error) => return Err(error),
             }
         }
         self.add_kind(kind);
@@ -318,7 +334,7 @@ impl Database {
         }
         // First: its pages are warm. Through the other one, what was written last is read from the file.
         let Some(slot) = self.connection.try_lock() else {
-            let read = |connection: &Connection| NativeExecutor::new(connection).run_single(operation);
+            let read = |connection: &Connection| NativeExecutor::here(connection).run_single(operation);
             // Another thread of JavaScript may use it, for one bounded read.
             return if operation.read_only { self.reader.lock().read(&self.location, read).map(Ok) } else { None };
         };
@@ -443,6 +459,7 @@ impl Database {
     fn commits_here(&self, connection: &Connection) -> bool {
         self.commits_inline.load(Ordering::Relaxed)
             && !connection.next_commit_syncs()
+            && !connection.has_stopped()
             && !self.has_lost_log(connection, FILE_CHECK_INTERVAL)
     }
 
@@ -563,7 +580,7 @@ impl Database {
                 })
             };
             if let Some(connection) = connection.filter(runs_here) {
-                batch.run(&mut NativeExecutor::new(connection));
+                batch.run(&mut NativeExecutor::here(connection));
             }
             batch.refuse(&Error::NoThread);
             self.end(batch);
@@ -606,6 +623,12 @@ impl Database {
         }
         drop(queue);
         let mut batch = batch.unwrap_or_default();
+        // Where something was stopped, more is likely to be.
+        let takes_long =
+            |operation: &Operation| operation.cost == Cost::Unbounded || operation.payload_bytes() > BATCH_BYTES;
+        if !connection.has_stopped() && batch.calls().any(|call| takes_long(&call.operation)) {
+            connection.set_budget(Budget::UNBOUNDED);
+        }
         let started = now();
         let mut mended = false;
         loop {
@@ -614,11 +637,11 @@ impl Database {
             connection.wait_for_locks(left.min(LOCK_SLICE));
             let has_waited = now() - started >= PREPARATION_TIMEOUT;
             let prepared = catch_panic(|| {
-                let prepared = self.prepare(connection, &mut pending_schemas, has_waited);
+                let prepared = self.prepare(connection, &mut pending_schemas, &mut batch, has_waited);
                 prepared.map_err(|error| refused(error, Refusal::Undone))
             });
             let progress = match prepared {
-                Ok(()) => batch.run(&mut NativeExecutor { connection, mends: !mended }),
+                Ok(()) => batch.run(&mut NativeExecutor { connection, mends: !mended, may_flush: true }),
                 Err(Refusal::Busy(error)) => Progress::Busy(error),
                 Err(Refusal::Undone(error) | Refusal::Unclear(error)) => {
                     batch.refuse(&error);
@@ -647,6 +670,7 @@ impl Database {
         let is_unprepared = !pending_schemas.is_empty();
         // Only now: reads beside this check whether their table is there.
         self.queue.lock().pending_schemas.splice(..to_prepare, pending_schemas);
+        connection.set_budget(Budget::BOUNDED);
         // While the connection is held: whoever waits for it finds everything delivered and queued.
         self.end(batch);
         if checkpoint {
@@ -672,7 +696,7 @@ impl Database {
         let mut late = self.queue.lock().scheduler.take_timed_out(batch, now());
         late.refuse_if(busy, |call| !call.operation.read_only);
         // A read may have waited for nothing but the writes before it.
-        late.run(&mut NativeExecutor::new(connection));
+        late.run(&mut NativeExecutor::here(connection));
         late.refuse(busy);
         for done in [batch, &mut late] {
             let mut completed = done.complete(now());
@@ -685,18 +709,24 @@ impl Database {
         &self,
         connection: &mut Connection,
         pending_schemas: &mut Vec<(StoreKind, Synchronous)>,
+        batch: &mut CallBatch,
         has_waited: bool,
     ) -> Result<()> {
         let mut refused = Vec::new();
         while let Some((kind, synchronous)) = pending_schemas.last().copied() {
-            match self.prepare_store(connection, kind, synchronous, has_waited) {
+            match self.prepare_store(connection, kind, synchronous, PreparedOn::Background { has_waited }) {
                 Err(error) if error.is_busy() => {
                     pending_schemas.append(&mut refused);
                     return Err(error);
                 }
-                // Its calls say so; those of other stores are to work.
-                Err(_) => refused.push((kind, synchronous)),
-                Ok(()) => {}
+                Err(error) => {
+                    // Those of other stores are to work.
+                    let table = Table::of(kind);
+                    let touches = |bound: &BoundStatement| bound.target().table == table;
+                    batch.refuse_if(&error, |call| call.operation.statements.iter().any(touches));
+                    refused.push((kind, synchronous));
+                }
+                Ok(_) => {}
             }
             pending_schemas.pop();
         }
@@ -832,18 +862,21 @@ struct NativeExecutor<'connection> {
     connection: &'connection Connection,
     /// Whether what a table is missing for is refused as if for want of a lock: to be run again when it is there.
     mends: bool,
+    /// Whether it may wait for the medium, to make room. If not, what needs room is refused as if for want of a lock.
+    may_flush: bool,
 }
 
 impl<'connection> NativeExecutor<'connection> {
-    fn new(connection: &'connection Connection) -> Self {
-        NativeExecutor { connection, mends: false }
+    /// On a thread that waits for nothing.
+    fn here(connection: &'connection Connection) -> Self {
+        NativeExecutor { connection, mends: false, may_flush: false }
     }
 
     fn mending(connection: &'connection Connection) -> Self {
-        NativeExecutor { connection, mends: true }
+        NativeExecutor { mends: true, ..Self::here(connection) }
     }
 
-    fn run_single(&self, operation: &Operation) -> std::result::Result<Results, Refusal<Error>> {
+    fn run_single(&self, operation: &Operation) -> Result<Results, Refusal<Error>> {
         if operation.read_only {
             return catch_panic(|| self.read(&operation.statements));
         }
@@ -851,17 +884,80 @@ impl<'connection> NativeExecutor<'connection> {
         self.transact(&transaction).map(|mut rows| rows.pop().unwrap_or_default())
     }
 
-    fn read(&self, list: &[BoundStatement]) -> std::result::Result<Results, Refusal<Error>> {
+    fn read(&self, list: &[BoundStatement]) -> Result<Results, Refusal<Error>> {
         self.connection.read(list).map_err(|error| self.or_mended(refused(error, Refusal::Undone)))
     }
 
     fn transact(&self, transaction: &Transaction<'_>) -> TransactionResult<Error> {
-        catch_panic(|| match transaction {
-            Transaction { lists: [list], writes: false } => self.read(list).map(|rows| vec![rows]),
-            Transaction { lists, writes } => {
-                self.connection.transact(*writes, lists).map_err(|refusal| self.or_mended(refusal))
+        let attempt = || {
+            catch_panic(|| match transaction {
+                Transaction { lists: [list], writes: false } => self.read(list).map(|rows| vec![rows]),
+                Transaction { lists, writes } => {
+                    self.connection.transact(*writes, lists).map_err(|refusal| self.or_mended(refusal))
+                }
+            })
+        };
+        match attempt() {
+            Err(refusal) if transaction.writes && refusal.error().is_full() => {
+                self.transact_on_full_volume(transaction, refusal, attempt)
             }
-        })
+            result => result,
+        }
+    }
+
+    /// Makes room and tries once more. Housekeeping then goes on in smaller transactions, which take less at a time.
+    #[cold]
+    fn transact_on_full_volume(
+        &self,
+        transaction: &Transaction<'_>,
+        refusal: Refusal<Error>,
+        attempt: impl FnOnce() -> TransactionResult<Error>,
+    ) -> TransactionResult<Error> {
+        let has_log = self.connection.has_log();
+        if has_log && !self.may_flush {
+            return Err(Refusal::Busy(refusal.into_error()));
+        }
+        let result = if has_log && self.connection.make_room() { attempt() } else { Err(refusal) };
+        if has_log && result.is_err() {
+            // What it has written is of no use.
+            self.connection.make_room();
+        }
+        let tidies = |bound: &BoundStatement| bound.statement.access().effect == Effect::Tidies;
+        match (&result, transaction.lists) {
+            // It may be done twice, whatever became of it.
+            (Err(refusal), [list]) if refusal.error().is_full() && list.iter().all(tidies) => match list {
+                [bound] => self.in_parts(bound).map_or(result, |rows| rows.map(|rows| vec![smallvec![rows]])),
+                list => list.iter().map(|bound| self.alone(bound)).collect::<Result<_, _>>().map(|rows| vec![rows]),
+            },
+            _ => result,
+        }
+    }
+
+    fn alone(&self, bound: &BoundStatement) -> Result<StatementResult, Refusal<Error>> {
+        let rows = self.transact(&Transaction { lists: &[std::slice::from_ref(bound)], writes: true })?;
+        Ok(rows.into_iter().flatten().next().unwrap_or_default())
+    }
+
+    /// Removes a part of the rows at a time, if a statement says how many it removes at most.
+    fn in_parts(&self, bound: &BoundStatement) -> Option<Result<StatementResult, Refusal<Error>>> {
+        let index = bound.statement.row_limit()?;
+        let at_most = bound.values.get(index).and_then(Value::number).filter(|at_most| *at_most > 1.0)? as u64;
+        let (mut part, rows) = (bound.clone(), at_most.div_ceil(16));
+        part.values[index] = Value::from(rows as f64);
+        let mut removed = StatementResult::default();
+        while removed.changes < at_most {
+            match self.alone(&part) {
+                Ok(StatementResult { changes, has_fired, .. }) => {
+                    removed.changes += changes;
+                    removed.has_fired |= has_fired;
+                    if changes < rows {
+                        break;
+                    }
+                }
+                Err(refusal) => return Some(Err(refusal)),
+            }
+        }
+        Some(Ok(removed))
     }
 
     /// A statement that lacks a table has done nothing, and what was done before it has been rolled back.
@@ -876,9 +972,7 @@ impl<'connection> NativeExecutor<'connection> {
 }
 
 /// Makes a refusal of a panic: it fails what was to be run, and nothing else.
-fn catch_panic<T>(
-    work: impl FnOnce() -> std::result::Result<T, Refusal<Error>>,
-) -> std::result::Result<T, Refusal<Error>> {
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, Refusal<Error>>) -> Result<T, Refusal<Error>> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Refusal::Unclear(Error::panic())))
 }
 

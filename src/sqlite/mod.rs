@@ -8,6 +8,7 @@ pub mod codes;
 pub mod connection;
 pub mod database;
 pub mod divisions;
+mod hardening;
 #[allow(unsafe_code)]
 pub mod os;
 mod reader;

@@ -30,7 +30,7 @@ pub fn open(location: &Location, kinds: &[StoreKind]) -> Connection {
         connection.configure(JournalMode::Wal, Synchronous::Normal, true).unwrap();
     }
     for kind in kinds {
-        connection.prepare_store(*kind).unwrap();
+        connection.prepare_store(*kind, true).unwrap();
     }
     connection
 }
@@ -59,7 +59,7 @@ impl Db {
 
     fn open(location: &Location, kind: StoreKind) -> Self {
         let mut connection = Connection::open(location).unwrap();
-        connection.prepare_store(kind).unwrap();
+        connection.prepare_store(kind, true).unwrap();
         Db(RefCell::new(connection))
     }
 

@@ -212,7 +212,7 @@ pub fn poll_all(call: Call, hashes: Vec<String>) -> Operation {
         let mut polled: Vec<_> = hashes.into_iter().map(|hash| (hash, None)).collect();
         for row in rows.into_iter().flat_map(|result| result.rows) {
             let index = row.last().and_then(Value::number).unwrap_or_default() as usize;
-            let row = StatementResult { rows: vec![row], changes: 0 };
+            let row = StatementResult { rows: vec![row], ..StatementResult::default() };
             if let (Some((_, wait)), State::Live(live)) = (polled.get_mut(index), call.state(Some(&row))) {
                 *wait = Some(live);
             }

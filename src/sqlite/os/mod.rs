@@ -1,7 +1,9 @@
 //! What the operating system is asked past SQLite: about files, and processes.
 
+pub mod budget;
 pub mod copies;
 pub mod descriptors;
 mod exclusive;
 pub mod processes;
 pub mod sidecars;
+pub mod volume;

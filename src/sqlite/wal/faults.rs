@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::thread::{self, ThreadId};
 
 use parking_lot::Mutex;
 
@@ -237,6 +238,8 @@ struct Armed {
     /// A method that goes on failing, and how many times more.
     streak: (Option<Method>, u64),
     struck: Vec<Fault>,
+    /// Which threads have waited for files to be flushed.
+    flushing: Vec<ThreadId>,
 }
 
 impl Armed {
@@ -252,6 +255,7 @@ impl Armed {
             calls: [0; Method::ALL.len()],
             streak: (None, 0),
             struck: Vec::new(),
+            flushing: Vec::new(),
         }
     }
 
@@ -259,6 +263,9 @@ impl Armed {
     fn strike(&mut self, method: Method, file: FileKind) -> Option<Fault> {
         if !self.is_on {
             return None;
+        }
+        if method == Method::Sync {
+            self.flushing.push(thread::current().id());
         }
         let counts = match self.plan {
             Plan::Nothing | Plan::Random { .. } => true,
@@ -372,6 +379,11 @@ impl Faults {
     /// What has struck so far.
     pub fn struck(&self) -> Vec<Fault> {
         self.with(|armed| armed.struck.clone())
+    }
+
+    /// Which threads have flushed a file, once for each time, while faults were on.
+    pub fn flushing_threads(&self) -> Vec<ThreadId> {
+        self.with(|armed| armed.flushing.clone())
     }
 
     /// How many calls of a method there have been while faults were on.
@@ -587,19 +599,19 @@ unsafe extern "C" fn open(
             (*file).pMethods = ptr::null();
             return fault.code;
         }
-        let opened = open_wrapped::<Faulty>(file, |inner| open(system, name, inner, flags, out_flags));
-        if opened != ffi::SQLITE_OK {
-            return opened;
-        }
-        if let Some(fault) = fault {
+        let (site, kind) = found.unzip();
+        let opened = open_wrapped::<Faulty>(
+            file,
+            |inner| open(system, name, inner, flags, out_flags),
+            |faulty| (faulty.site, faulty.kind) = (site, kind.unwrap_or(FileKind::Database)),
+        );
+        if opened == ffi::SQLITE_OK
+            && let Some(fault) = fault
+        {
             let close = method(file, |methods| methods.xClose);
             close(file);
             (*file).pMethods = ptr::null();
             return fault.code;
-        }
-        if let Some((site, kind)) = found {
-            let faulty = shim::<Faulty>(file);
-            (faulty.site, faulty.kind) = (Some(site), kind);
         }
         opened
     }

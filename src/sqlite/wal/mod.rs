@@ -5,7 +5,7 @@
 pub mod faults;
 mod shim;
 pub mod shm_locks;
-mod wal_file;
+pub mod wal_file;
 pub mod wal_index;
 
 use std::ffi::{CStr, c_int};
@@ -66,10 +66,11 @@ unsafe extern "C" fn open(
     unsafe {
         let system = system_vfs();
         let Some(open) = (*system).xOpen else { return ffi::SQLITE_CANTOPEN };
+        let open_inner = |inner| open(system, name, inner, flags, out_flags);
         if flags & ffi::SQLITE_OPEN_WAL != 0 {
-            open_wrapped::<WalFile>(file, |inner| open(system, name, inner, flags, out_flags))
+            open_wrapped::<WalFile>(file, open_inner, |log| log.set_name(name))
         } else if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 {
-            open_wrapped::<MainFile>(file, |inner| open(system, name, inner, flags, out_flags))
+            open_wrapped::<MainFile>(file, open_inner, |main| main.set_name(name))
         } else {
             open(system, name, file, flags, out_flags)
         }

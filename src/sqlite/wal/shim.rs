@@ -1,32 +1,51 @@
 //! A VFS shim (sqlite.org/vfs.html, 2.3): files of ours over files of another VFS, most of whose methods are forwarded.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::path::PathBuf;
 use std::ptr::{self, NonNull};
 
 use rusqlite::{Connection, ffi};
 
 /// The open file of a connection's database, which may be of any VFS.
 pub fn main_file(connection: &Connection) -> Option<NonNull<ffi::sqlite3_file>> {
-    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-    // SAFETY: the handle is open; the call writes the pointer given.
-    let control = unsafe {
-        ffi::sqlite3_file_control(
-            connection.handle(),
-            c"main".as_ptr(),
-            ffi::SQLITE_FCNTL_FILE_POINTER,
-            (&raw mut file).cast(),
-        )
-    };
-    NonNull::new(file).filter(|_| control == ffi::SQLITE_OK)
+    file_of(connection, ffi::SQLITE_FCNTL_FILE_POINTER)
 }
 
-/// Makes a file of ours in `file`, over one that `open` opens behind it.
+/// The open file that a file control of SQLite's answers.
+pub fn file_of(connection: &Connection, control: c_int) -> Option<NonNull<ffi::sqlite3_file>> {
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: the handle is open; the call writes the pointer given.
+    let found = unsafe {
+        ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), control, (&raw mut file).cast())
+    };
+    NonNull::new(file).filter(|_| found == ffi::SQLITE_OK)
+}
+
+/// A name as SQLite gives it. `None` for a temporary file, and for what is no path here.
+///
+/// # Safety
+/// It must be null, or a string.
+pub unsafe fn path_of(name: *const c_char) -> Option<PathBuf> {
+    // SAFETY: by the caller's promise.
+    let name = unsafe { (!name.is_null()).then(|| CStr::from_ptr(name)) }?;
+    #[cfg(unix)]
+    let path = {
+        use std::os::unix::ffi::OsStrExt;
+        PathBuf::from(std::ffi::OsStr::from_bytes(name.to_bytes()))
+    };
+    #[cfg(not(unix))]
+    let path = PathBuf::from(name.to_str().ok()?);
+    Some(path)
+}
+
+/// Makes a file of ours in `file`, over one that `open` opens behind it, and has it made ready.
 ///
 /// # Safety
 /// `file` must have room for an `F` and the system's file object.
 pub unsafe fn open_wrapped<F: ShimFile>(
     file: *mut ffi::sqlite3_file,
     open: impl FnOnce(*mut ffi::sqlite3_file) -> c_int,
+    make_ready: impl FnOnce(&mut F),
 ) -> c_int {
     // SAFETY: by the caller's promise. Without methods, SQLite does not close the file.
     unsafe {
@@ -36,6 +55,7 @@ pub unsafe fn open_wrapped<F: ShimFile>(
         let opened = open(system);
         if opened == ffi::SQLITE_OK {
             place.write(F::wrap(&*(*system).pMethods));
+            make_ready(&mut *place);
         }
         opened
     }

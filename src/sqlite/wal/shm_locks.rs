@@ -7,13 +7,17 @@
 //!   checkpoint at that very moment stops earlier.
 //! - While the holder of the connection [says so](keep_read_mark), the lock on a mark is not given back when a transaction
 //!   ends, for the next one to find. Checkpoints of other processes stop at that mark meanwhile.
+//!
+//! Where a database has no log, it may not grow without leaving room for a journal: see [`volume`].
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::path::PathBuf;
 use std::ptr;
 
 use rusqlite::{Connection, ffi};
 
-use super::shim::{ShimFile, fetch, main_file, method, methods, shim, shm_map, unfetch};
+use super::super::os::volume;
+use super::shim::{ShimFile, fetch, main_file, method, methods, path_of, shim, shm_map, unfetch};
 
 const WRITE_LOCK: c_int = 0;
 const CHECKPOINT_LOCK: c_int = 1;
@@ -43,6 +47,9 @@ pub struct MainFile {
     refused: u32,
     /// How many times a mark was locked since one was moved.
     reads: u32,
+    path: Option<PathBuf>,
+    /// Whether it has a WAL-index: it is written to by checkpoints alone.
+    has_log: bool,
 }
 
 // SAFETY: begins with `base`, and both sets of methods are for it.
@@ -51,25 +58,49 @@ unsafe impl ShimFile for MainFile {
         let has_all = system.iVersion >= METHODS.iVersion && system.xShmMap.is_some() && system.xFetch.is_some();
         let methods = if has_all { &raw const METHODS } else { &raw const PLAIN_METHODS };
         let base = ffi::sqlite3_file { pMethods: methods };
-        MainFile { base, keeps: false, kept: None, is_checkpointing: false, refused: 0, reads: 0 }
+        MainFile {
+            base,
+            keeps: false,
+            kept: None,
+            is_checkpointing: false,
+            refused: 0,
+            reads: 0,
+            path: None,
+            has_log: false,
+        }
     }
 }
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     iVersion: 3,
-    xShmMap: Some(shm_map::<MainFile>),
+    xShmMap: Some(map_shm),
     xShmLock: Some(shm_lock),
     xShmBarrier: Some(shm_barrier),
     xShmUnmap: Some(shm_unmap),
     xFetch: Some(fetch::<MainFile>),
     xUnfetch: Some(unfetch::<MainFile>),
-    ..methods::<MainFile>()
+    ..PLAIN_METHODS
 };
 
 /// Where the system's file has no shared memory, as on some network file systems: SQLite does without a log there.
-static PLAIN_METHODS: ffi::sqlite3_io_methods = methods::<MainFile>();
+static PLAIN_METHODS: ffi::sqlite3_io_methods =
+    ffi::sqlite3_io_methods { xWrite: Some(write), ..methods::<MainFile>() };
 
 impl MainFile {
+    /// # Safety
+    /// `name` must be what SQLite opens the database by.
+    pub unsafe fn set_name(&mut self, name: ffi::sqlite3_filename) {
+        // SAFETY: by the caller's promise.
+        self.path = unsafe { path_of(name) };
+    }
+
+    /// Whether bytes up to `end` may be written.
+    fn may_grow(&mut self, end: u64) -> bool {
+        let Some(path) = self.path.as_deref().filter(|_| !self.has_log) else { return true };
+        let grown = end.saturating_sub(volume::size_of(path));
+        grown == 0 || volume::room_to_grow(path, grown)
+    }
+
     fn lock(&mut self, first: c_int, count: c_int, flags: c_int) -> c_int {
         let is_mark = count == 1 && first >= FIRST_MARK;
         match flags {
@@ -127,6 +158,32 @@ impl MainFile {
     }
 }
 
+unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, data: *const c_void, size: c_int, offset: i64) -> c_int {
+    // SAFETY: SQLite calls the methods of an open file, from one thread at a time; what it passes is passed on.
+    unsafe {
+        let main = shim::<MainFile>(file);
+        if !main.may_grow((offset + i64::from(size)) as u64) {
+            return ffi::SQLITE_FULL;
+        }
+        let system = main.system();
+        method(system, |methods| methods.xWrite)(system, data, size, offset)
+    }
+}
+
+unsafe extern "C" fn map_shm(
+    file: *mut ffi::sqlite3_file,
+    block: c_int,
+    size: c_int,
+    extend: c_int,
+    mapped: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: as in `write`.
+    unsafe {
+        shim::<MainFile>(file).has_log = true;
+        shm_map::<MainFile>(file, block, size, extend, mapped)
+    }
+}
+
 unsafe extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, first: c_int, count: c_int, flags: c_int) -> c_int {
     // SAFETY: SQLite calls the methods of an open file, from one thread at a time.
     unsafe { shim::<MainFile>(file) }.lock(first, count, flags)
@@ -145,6 +202,7 @@ unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, delete: c_int) -> c
     unsafe {
         let main = shim::<MainFile>(file);
         main.give_back();
+        main.has_log = false;
         let system = main.system();
         method(system, |methods| methods.xShmUnmap)(system, delete)
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use rusqlite::{Connection, ffi};
 
+use super::super::os::budget::Meter;
 use super::shim::main_file;
 use super::wal_file::FRAME_HEADER_BYTES;
 
@@ -51,6 +52,8 @@ impl State {
 /// [`set_journal_mode`](Self::set_journal_mode) alone: another mode unmaps the memory.
 pub struct WalConnection {
     sqlite: Connection,
+    /// Dropped after it.
+    meter: Meter,
     /// Mapped as long as the connection is open and in WAL mode.
     header: Option<*const AtomicU32>,
 }
@@ -68,11 +71,18 @@ impl Deref for WalConnection {
 
 impl From<Connection> for WalConnection {
     fn from(sqlite: Connection) -> Self {
-        WalConnection { sqlite, header: None }
+        // SAFETY: the fields are dropped in their order.
+        let meter = unsafe { Meter::of(&sqlite) };
+        WalConnection { sqlite, meter, header: None }
     }
 }
 
 impl WalConnection {
+    /// What its statements may take.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
     /// Sets the journal mode; answers the one it has then.
     pub fn set_journal_mode(&mut self, mode: &str) -> rusqlite::Result<String> {
         self.header = None;
