@@ -359,7 +359,7 @@ export declare class SQLiteCacheStore<T = unknown> implements CacheStore<T> {
    * `maxEntrySizeBytes` and therefore not stored.
    *
    * Rejects with `Failed to serialize value: …` if `value` has no JSON form: circular, a BigInt, a function, a symbol,
-   * or a `toJSON` that throws.
+   * or a `toJSON` that throws. With `SQLITE_TOOBIG` if its JSON text has more than 536,870,888 bytes of UTF-8.
    */
   set(hash: string, value: T, ttlSeconds: number): Promise<void>;
 
@@ -432,7 +432,8 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
    * Ends the job of `hash` with `value`: the job this store registered, or a pending one if it registered none. Without
    * such a job nothing happens. Resolves when it is committed.
    *
-   * Rejects with `Failed to serialize result: …` if `value` has no JSON form.
+   * Rejects with `Failed to serialize result: …` if `value` has no JSON form, and with `SQLITE_TOOBIG` if its JSON text has
+   * more than 536,870,888 bytes of UTF-8.
    */
   complete(hash: string, value: T | undefined): Promise<void>;
 

@@ -16,7 +16,7 @@ const { ask: askChild, child } = createRequire(import.meta.url)('./support/proce
 
 const { path } = isolate();
 
-/** @param {string} scenario @param {Record<string, unknown>} [input] @param {{ env?: NodeJS.ProcessEnv }} [options] */
+/** @param {string} scenario @param {Record<string, unknown>} [input] @param {{ env?: NodeJS.ProcessEnv, timeout?: number }} [options] */
 const ask = async (scenario, input = {}, options = {}) => {
   const database = path('stores.db');
   const seen = await askChild(
