@@ -9,7 +9,8 @@ const define = require('./classes.js');
 const driver = require('./driver.js');
 const outside = require('./outside.js');
 
-const settled = Promise.resolve();
+// A promise has the context in which it was made.
+const settled = outside.runInAsyncScope(() => Promise.resolve());
 
 const intrinsics = {
   now: () => Date.now(),
