@@ -372,7 +372,10 @@ export declare class SQLiteCacheStore<T = unknown> implements CacheStore<T> {
   /** Resolves to figures about the cache. */
   getStats(): Promise<CacheStats>;
 
-  /** Removes expired entries now. Resolves when that is committed. */
+  /**
+   * Removes expired entries now, and those that a clock that was ahead has stored, unless they never expire. Resolves when that
+   * is committed.
+   */
   cleanup(): Promise<void>;
 
   /**
@@ -445,7 +448,7 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
 
   /**
    * Resolves to the result of the completed job of `hash`, or to `undefined` if there is none, it is not completed, or
-   * it is older than `jobTimeoutMs`.
+   * it is older than `jobTimeoutMs` (or, if that is 0, ended `resultTtlMs` ago).
    */
   getResult(hash: string): Promise<T | undefined>;
 
@@ -518,7 +521,10 @@ export declare class SQLiteRateLimitStore implements RateLimitStore {
   /** Forgets the requests of all resources. Resolves when that is committed. */
   clear(): Promise<void>;
 
-  /** Removes requests that have left their window. Resolves when that is committed. */
+  /**
+   * Removes requests that have left their window. Some are removed with each hundredth request, too. Resolves when that is
+   * committed.
+   */
   cleanup(): Promise<void>;
 
   /**
@@ -570,7 +576,8 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
 
   /**
    * Resolves to the milliseconds until a request of that priority may proceed: 0 if it may now; `windowMs` if `limit` is
-   * 0; `recalculationIntervalMs` if background work is stopped. Default priority: `'background'`.
+   * 0. Where only the share of the priority is used up, at most the time until shares are divided anew
+   * (`recalculationIntervalMs`). Default priority: `'background'`.
    */
   getWaitTime(resource: string, priority?: RequestPriority): Promise<number>;
 
@@ -586,7 +593,10 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
   /** Forgets the requests and activity of all resources. Resolves when that is committed. */
   clear(): Promise<void>;
 
-  /** Removes requests that neither the window nor the activity needs any more. Resolves when that is committed. */
+  /**
+   * Removes requests that neither the window nor the activity needs any more, and forgets resources that nobody has used for as
+   * long. Calls made before it has resolved may still answer by what is forgotten. Resolves when that is committed.
+   */
   cleanup(): Promise<void>;
 
   /**

@@ -227,7 +227,7 @@ fn dedupe_store(criterion: &mut Criterion) {
             run(&sqlite, &poll);
             // Nothing is known of the hash.
             let nothing = poll.statements.iter().map(|_| StatementResult::default()).collect();
-            if let Outcome::Continue(claim) = (poll.completion)(nothing) {
+            if let Outcome::Continue(claim) = (poll.completion)(nothing, 0.0) {
                 run(&sqlite, &claim);
             }
             run(&sqlite, &dedupe::register(&call, "job".to_owned()));

@@ -506,7 +506,12 @@ impl<'db> Model<'db> {
             }
             Act::GetResult => {
                 let timeout = self.settings.job_timeout;
-                self.forget_if(hash, |job, _| timeout > 0 && job.age(now) > timeout);
+                self.forget_if(hash, |job, settings| match timeout {
+                    0 => {
+                        matches!(job.state, State::Completed(_)) && now - seen(job.updated_at, now) > settings.ttl()
+                    }
+                    _ => job.age(now) > timeout,
+                });
                 let expected = self.world.hashes[hash].job.as_ref().and_then(|job| match &job.state {
                     State::Completed(text) => Some(text.clone()),
                     _ => None,

@@ -19,7 +19,6 @@ module.exports = function dedupeContract(harness) {
     clock,
     START,
     Store,
-    ours,
     outcomeOf,
     stateOf,
     turn,

@@ -336,7 +336,7 @@ impl Inner {
         let env = call.env;
         let number = env.as_number(call.get(1)).map(|number| number as u64);
         if let (Some(number), Some(true)) = (number, env.as_boolean(call.get(2))) {
-            let hash = options::string(env, call.get(0), "hash")?;
+            let hash = options::name(env, call.get(0), "hash")?;
             self.dispatch(env, Event::Cancel { hash, number });
             return Ok(env.undefined());
         }
