@@ -128,6 +128,16 @@ describe.skipIf(process.platform !== 'linux').each([
     }
   });
 
+  it('whose clock was ahead keeps its job for as long as a lease, and no longer', async () => {
+    const { done } = await waitForJobOf(() => 'one that does not parse');
+    const length = implementation.by === 'connection' ? 15_000 : 4_000;
+    await expect
+      .poll(() => lease().expires_at - Date.now(), { timeout: 10_000 })
+      .toBeLessThanOrEqual(length);
+    expect(await isPending(done, 200)).toBe(true);
+    if (implementation.by !== 'connection') expect((await done).value).toBeUndefined();
+  });
+
   it('who had an id that another has now is gone', async () => {
     const { done } = await waitForJobOf(([uuid, boot, namespace]) =>
       [uuid, boot, namespace, process.pid, Number(startOf('self')) - 1].join(' '),

@@ -230,12 +230,12 @@ fn dedupe_store(criterion: &mut Criterion) {
             if let Outcome::Continue(claim) = (poll.completion)(nothing, 0.0) {
                 run(&sqlite, &claim);
             }
-            run(&sqlite, &dedupe::register(&call, "job".to_owned()));
+            run(&sqlite, &dedupe::register(call, "job".to_owned()));
             run(&sqlite, &dedupe::complete(&call, value.clone(), Some("job".to_owned())));
         });
     });
     criterion.bench_function("dedupe register", |bencher| {
-        bencher.iter(|| run(&sqlite, &dedupe::register(&call(), "job".to_owned())));
+        bencher.iter(|| run(&sqlite, &dedupe::register(call(), "job".to_owned())));
     });
     criterion.bench_function("dedupe isInProgress", |bencher| {
         bencher.iter(|| run(&sqlite, &dedupe::is_in_progress(dedupe::Call { hash: "no-job".into(), ..call() })));

@@ -15,8 +15,8 @@ use comic_vine_sqlite_store::core::codec;
 use comic_vine_sqlite_store::core::dedupe::rules::{self as dedupe, Call};
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome, StatementResult};
-use comic_vine_sqlite_store::core::options::{DedupeOptions, LEASE_MS};
-use common::{Db, Value, members};
+use comic_vine_sqlite_store::core::options::{DedupeOptions, LEASE_MS, OWN_THREAD_LEASE_MS};
+use common::{Db, TOLERANCE, Value, members};
 use proptest::prelude::*;
 
 const LEASE: i64 = LEASE_MS as i64;
@@ -170,26 +170,38 @@ enum Expected {
     Free,
 }
 
-/// What a call takes a time in the past to be, by the same clock. TODAY: one that is later than the call's is taken as
-/// it is. So a job, a result, a lease and a claim live on for as long as the clock was set back, and their own span
-/// besides.
-fn seen(at: i64, _now: i64) -> i64 {
-    at
+/// What a call takes a time of a job to be, by the same clock: one that is later than the call's is taken as now.
+fn seen(at: i64, now: i64) -> i64 {
+    at.min(now)
 }
+
+/// The longest lease of any store.
+const LONGEST: i64 = OWN_THREAD_LEASE_MS as i64;
 
 impl Job {
     fn age(&self, now: i64) -> i64 {
         now - seen(self.created_at, now)
     }
 
-    fn lease(&self, system: i64) -> Option<i64> {
-        self.lease.map(|until| seen(until - LEASE, system) + LEASE)
+    fn lease(&self, _system: i64) -> Option<i64> {
+        self.lease
+    }
+
+    fn is_later_than(&self, allowed: i64) -> bool {
+        self.created_at > allowed || self.updated_at > allowed
     }
 }
 
 impl Hash {
-    fn claim(&self, system: i64) -> Option<i64> {
-        self.claim.map(|until| seen(until - CLAIM, system) + CLAIM)
+    fn claim(&self, _system: i64) -> Option<i64> {
+        self.claim
+    }
+
+    /// Whether a call finds something that is later than it may be.
+    fn is_later(&self, now: i64, system: i64, waited: i64) -> bool {
+        let lease = self.job.as_ref().and_then(|job| job.lease).or(self.claim);
+        self.job.as_ref().is_some_and(|job| job.is_later_than(now + waited + TOLERANCE as i64))
+            || lease.is_some_and(|until| until > system + waited + LONGEST + TOLERANCE as i64)
     }
 }
 
@@ -217,12 +229,14 @@ impl Settings {
     }
 
     /// What a store has to find that asked at `since`, or asks now.
-    fn expect(self, hash: &Hash, now: i64, system: i64, since: Option<i64>, claims: bool) -> Expected {
+    fn expect(self, hash: &Hash, asked: Asked, since: Option<i64>, claims: bool) -> Expected {
+        let Asked { now, system, waited, .. } = asked;
         if let Some(job) = &hash.job {
             let asked_before = since.is_some_and(|since| since <= job.updated_at);
             match &job.state {
                 State::Pending if self.is_live(hash, now, system) => {
-                    let deadline = (self.job_timeout > 0).then_some(seen(job.created_at, now) + self.job_timeout);
+                    let deadline =
+                        (self.job_timeout > 0).then_some(seen(job.created_at, now + waited) + self.job_timeout);
                     return Expected::Wait { deadline, expires_at: job.lease(system) };
                 }
                 State::Completed(text) if asked_before || self.is_served(job, now) => {
@@ -244,6 +258,8 @@ impl Settings {
 struct Asked {
     now: i64,
     system: i64,
+    /// How long ago that was.
+    waited: i64,
     stopped: bool,
 }
 
@@ -460,11 +476,19 @@ impl<'db> Model<'db> {
             Act::WaitFor | Act::Poll if found_free.is_none() => {
                 let since = self.world.hashes[hash].seats[who].waiting_since;
                 let stop = matches!(act, Act::Poll);
-                let asked = Asked { now, system, stopped: false };
-                match self.db.step(dedupe::wait_for(self.call_at(who, hash, now, system, since))) {
+                let asked = Asked { now, system, waited: 0, stopped: false };
+                let mut operation = dedupe::wait_for(self.call_at(who, hash, now, system, since));
+                if self.world.hashes[hash].is_later(now, system, 0) {
+                    for _ in 0..2 {
+                        let Outcome::Continue(next) = self.db.step(operation) else { panic!("it is corrected") };
+                        operation = next;
+                    }
+                    self.correct(hash, now, system, 0);
+                }
+                match self.db.step(operation) {
                     Outcome::Continue(_) if stop => {
                         let expected =
-                            self.settings.expect(&self.world.hashes[hash], now, system, since, self.claims(who));
+                            self.settings.expect(&self.world.hashes[hash], asked, since, self.claims(who));
                         assert_eq!(expected, Expected::Free);
                         self.world.hashes[hash].seats[who].found_free = Some((now, system));
                     }
@@ -482,15 +506,22 @@ impl<'db> Model<'db> {
                 if let Some((then, system_then)) = found_free {
                     let since = self.world.hashes[hash].seats[who].waiting_since;
                     let call = self.call_at(who, hash, then, system_then, since);
-                    let answer = self.db.run(claim_of(call));
+                    let waited = (now - then).max(system - system_then).max(0);
+                    let answer = self.db.run_late(claim_of(call), waited as f64);
+                    self.correct_unless_free(hash, then, system_then, waited);
                     self.world.hashes[hash].seats[who].found_free = None;
-                    self.waited(who, hash, Asked { now: then, system: system_then, stopped: true }, answer);
+                    self.waited(who, hash, Asked { now: then, system: system_then, waited, stopped: true }, answer);
                 }
             }
             Act::WaitInTurn if found_free.is_none() => {
                 if self.world.hashes[hash].seats[who].waiting_since.is_none() {
                     let answer = self.db.run(dedupe::wait_for_in_turn(self.call(who, hash)));
-                    self.waited(who, hash, Asked { now, system, stopped: false }, answer);
+                    if self.claims(who) {
+                        self.correct_unless_free(hash, now, system, 0);
+                    } else {
+                        self.correct(hash, now, system, 0);
+                    }
+                    self.waited(who, hash, Asked { now, system, waited: 0, stopped: false }, answer);
                 }
             }
             Act::WaitFor | Act::Poll | Act::WaitInTurn => {}
@@ -502,7 +533,15 @@ impl<'db> Model<'db> {
                 let live = self.settings.is_live(&self.world.hashes[hash], now, system);
                 let answer = self.db.run(dedupe::is_in_progress(self.call(who, hash)));
                 assert_eq!(common::boolean(answer), live, "{:?}", self.world.hashes[hash]);
-                self.forget_if(hash, |job, settings| settings.is_over(job, now));
+                if self.world.hashes[hash].job.as_ref().is_some_and(|job| self.settings.is_over(job, now)) {
+                    self.forget_if(hash, |_, _| true);
+                } else {
+                    let mut without_claim = self.world.hashes[hash].clone();
+                    without_claim.claim = None;
+                    if without_claim.job.is_some() && without_claim.is_later(now, system, 0) {
+                        self.correct(hash, now, system, 0);
+                    }
+                }
             }
             Act::GetResult => {
                 let timeout = self.settings.job_timeout;
@@ -512,6 +551,10 @@ impl<'db> Model<'db> {
                     }
                     _ => job.age(now) > timeout,
                 });
+                let is_later = |job: &Job| job.is_later_than(now + TOLERANCE as i64);
+                if self.world.hashes[hash].job.as_ref().is_some_and(is_later) {
+                    self.correct(hash, now, system, 0);
+                }
                 let expected = self.world.hashes[hash].job.as_ref().and_then(|job| match &job.state {
                     State::Completed(text) => Some(text.clone()),
                     _ => None,
@@ -563,10 +606,21 @@ impl<'db> Model<'db> {
                     let unserved = now - self.settings.result_ttl;
                     let is_unserved =
                         |job: &Job| timeout == 0 && job.state != State::Pending && job.updated_at < unserved;
-                    self.forget_if(hash, |job, _| is_unserved(job) || (timeout > 0 && job.age(now) > timeout));
+                    let is_later =
+                        |job: &Job| job.state != State::Pending && job.created_at > now + TOLERANCE as i64;
+                    self.forget_if(hash, |job, _| {
+                        is_later(job) || is_unserved(job) || (timeout > 0 && job.age(now) > timeout)
+                    });
                     let state = &mut self.world.hashes[hash];
-                    let ended = |job: &Job| is_unserved(job) || (timeout > 0 && now - timeout > job.created_at);
+                    let ended = |job: &Job| {
+                        is_later(job) || is_unserved(job) || (timeout > 0 && now - timeout > job.created_at)
+                    };
                     assert!(before.as_ref() == state.job.as_ref() || before.as_ref().is_some_and(ended));
+                    let latest = system + LONGEST + TOLERANCE as i64;
+                    if state.claim.is_some_and(|until| until > latest) {
+                        state.claim = None;
+                        state.told.retain(|(who, _)| Some(*who) != state.claimed_by);
+                    }
                     state.claim = state.claim(system).filter(|until| *until >= system);
                     // Whoever was told by a claim that was removed has had its time, by that clock.
                     state.told.retain(|(_, until)| *until >= system);
@@ -603,6 +657,40 @@ impl<'db> Model<'db> {
         }
     }
 
+    /// What a call does that meets what is later than it may be: results are gone, everything else begins now.
+    fn correct(&mut self, hash: usize, now: i64, system: i64, waited: i64) {
+        let waited = waited + TOLERANCE as i64;
+        let (allowed, latest) = (now + waited, system + waited + LONGEST);
+        let times: Vec<i64> = (0..self.kinds.len()).map(|who| self.times(who).1).collect();
+        let Hash { job, claim, claimed_by, told, .. } = &mut self.world.hashes[hash];
+        job.take_if(|job| job.state != State::Pending && job.is_later_than(allowed));
+        if let Some(job) = job {
+            if job.state == State::Pending && job.is_later_than(allowed) {
+                (job.created_at, job.updated_at) = (job.created_at.min(now), job.updated_at.min(now));
+            }
+            job.lease = job.lease.map(|until| if until > latest { system + LEASE } else { until });
+        }
+        if claim.is_some_and(|until| until > latest) {
+            *claim = Some(system + CLAIM);
+            // Its own clock is not the one by which that is judged.
+            for (who, until) in told.iter_mut().filter(|(who, _)| Some(*who) == *claimed_by) {
+                *until = (*until).min(times[*who] + CLAIM);
+            }
+        }
+    }
+
+    /// The same, of a call that claims the hash unless it finds something there.
+    fn correct_unless_free(&mut self, hash: usize, now: i64, system: i64, waited: i64) {
+        let state = &self.world.hashes[hash];
+        let served = |job: &Job| matches!(job.state, State::Completed(_)) && self.settings.is_served(job, now);
+        let is_free = !self.settings.is_live(state, now, system)
+            && !state.job.as_ref().is_some_and(served)
+            && state.claim.is_none_or(|until| until <= system);
+        if !is_free && state.is_later(now, system, waited) {
+            self.correct(hash, now, system, waited);
+        }
+    }
+
     fn check_stats(&self, who: usize) {
         let (now, _) = self.times(who);
         let options = self.call(who, 0).options;
@@ -633,13 +721,13 @@ impl<'db> Model<'db> {
 
     /// A `waitFor`, or the look of a waiter, was answered.
     fn waited(&mut self, who: usize, hash: usize, asked: Asked, answer: Answer) {
-        let Asked { now, system, stopped } = asked;
+        let Asked { now, system, stopped, .. } = asked;
         let claims = self.claims(who);
         let settings = self.settings;
         let current = self.times(who).0;
         let state = &mut self.world.hashes[hash];
         let since = state.seats[who].waiting_since;
-        let expected = settings.expect(state, now, system, since, claims);
+        let expected = settings.expect(state, asked, since, claims);
         let context = format!("{who} asked at {now}/{system}, since {since:?}: {answer:?}, {state:?}");
         let mut waiting_since = None;
         match (answer, expected) {
@@ -664,9 +752,9 @@ impl<'db> Model<'db> {
                     }
                 }
                 state.claim = Some(system + CLAIM);
-                state.claimed_by = Some(who);
                 // The claim takes the place of one that has run out, by this clock.
-                state.told.retain(|(_, until)| *until > system);
+                let before = state.claimed_by.replace(who);
+                state.told.retain(|(who, until)| *until > system && Some(*who) != before);
                 state.told.push((who, system + CLAIM));
             }
             (Answer::Undefined, Expected::Free) => assert!(!claims, "{context}"),
@@ -709,7 +797,7 @@ impl<'db> Model<'db> {
     fn register(&mut self, who: usize, hash: usize) {
         let (now, system) = self.times(who);
         let id = self.new_id();
-        let answer = self.db.run(dedupe::register(&self.call(who, hash), id.clone()));
+        let answer = self.db.run(dedupe::register(self.call(who, hash), id.clone()));
         let Answer::Registered { job_id, created } = answer else { panic!("{answer:?}") };
         let live = self.settings.is_live(&self.world.hashes[hash], now, system);
         assert_eq!(created, !live, "{who} registered at {now}/{system}: {:?}", self.world.hashes[hash]);
@@ -727,6 +815,7 @@ impl<'db> Model<'db> {
             state.told.retain(|(told, _)| *told != who);
             let registered = &mut state.seats[who].registered;
             *registered = registered.take().filter(|own| *own == job_id);
+            self.correct(hash, now, system, 0);
         }
     }
 

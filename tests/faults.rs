@@ -705,7 +705,7 @@ impl Run {
             Act::Reset { resource } => rate_limit::reset(resource.name()),
             Act::ClearRates if is_adaptive => adaptive::clear(self.divisions.clone()),
             Act::ClearRates => rate_limit::clear(),
-            Act::Register { hash, job } => dedupe::register(&of(hash), format!("job-{job}")),
+            Act::Register { hash, job } => dedupe::register(of(hash), format!("job-{job}")),
             Act::Complete { hash, job, value, length } => {
                 dedupe::complete(&of(hash), text(value, length), Some(format!("job-{job}")))
             }

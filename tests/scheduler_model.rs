@@ -118,7 +118,7 @@ impl Stores {
             16 => adaptive::wait_time(adaptive(), priority),
             17 if choice => adaptive::reset(&name, self.divisions.clone()),
             17 | 18 => dedupe::wait_for(dedupe()),
-            19 => dedupe::register(&dedupe(), format!("job {id}")),
+            19 => dedupe::register(dedupe(), format!("job {id}")),
             20 => dedupe::complete(&dedupe(), id.to_string(), None),
             21 => dedupe::fail(&dedupe(), Some(id.to_string()), None),
             22 => dedupe::is_in_progress(dedupe()),

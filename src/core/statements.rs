@@ -195,6 +195,7 @@ macro_rules! statements {
                         | Statement::DedupePollAll
                         | Statement::DedupeExpired
                         | Statement::DedupeEnded
+                        | Statement::DedupeLater
                 )
             }
 
@@ -263,8 +264,19 @@ statements! {
           CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7, l.owner AS c8, asked.key AS c9
         FROM json_each(?1) asked
         LEFT JOIN dedupe_jobs j ON j.hash = asked.value LEFT JOIN dedupe_leases l ON l.hash = asked.value";
-    /// The id of a job. Parameters: hash.
-    DedupeJobId(1, Jobs Reads 0) = "SELECT job_id AS c0 FROM dedupe_jobs WHERE hash = ?1";
+    /// A job's id, when it was created and last changed, and the expiry of its hash's lease. Parameters: hash.
+    DedupeJobId(4, Jobs Reads 0) = "SELECT job_id AS c0, created_at AS c1, updated_at AS c2,
+          (SELECT expires_at FROM dedupe_leases WHERE hash = ?1) AS c3 FROM dedupe_jobs WHERE hash = ?1";
+    /// Correct the times of a pending job to now, if one is later than a time. Parameters: hash, now, that time.
+    DedupeCorrectPending(0, Jobs Tidies 0) = "UPDATE dedupe_jobs
+        SET created_at = MIN(created_at, ?2), updated_at = MIN(updated_at, ?2)
+        WHERE hash = ?1 AND status = 'pending' AND (created_at > ?3 OR updated_at > ?3)";
+    /// Remove a job that has ended and was created or ended later than a time. Parameters: hash, that time.
+    DedupeRemoveLater(0, Jobs Writes 0) = "DELETE FROM dedupe_jobs
+        WHERE hash = ?1 AND status <> 'pending' AND (created_at > ?2 OR updated_at > ?2)";
+    /// Correct the lease or claim of a hash, if it expires later than a time. Parameters: hash, when it is to expire, that time.
+    DedupeCorrectLease(0, Jobs Tidies 0) =
+        "UPDATE dedupe_leases SET expires_at = ?2 WHERE hash = ?1 AND expires_at > ?3";
     /// End a pending job whose owner has let its lease run out. Parameters: hash, message, now, system time.
     DedupeAbandon(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
         WHERE hash = ?1 AND status = 'pending' AND EXISTS (SELECT 1 FROM dedupe_leases l
@@ -274,7 +286,7 @@ statements! {
     DedupeClaim(1, Jobs Writes 0) = claim!("(SELECT 1 FROM dedupe_jobs j WHERE j.hash = ?1 AND (
             (j.status = 'pending' AND (?6 = 0 OR ?5 - j.created_at < ?6) AND NOT EXISTS (
               SELECT 1 FROM dedupe_leases l WHERE l.hash = ?1 AND l.job_id = j.job_id AND l.expires_at <= ?4))
-            OR (j.status = 'completed' AND ?5 - j.updated_at < ?7)))");
+            OR (j.status = 'completed' AND MAX(?5 - j.updated_at, 0) < ?7)))");
     /// Claim a hash that has no job and no claim; answers a row if it did. Parameters: hash, owner, claim expiry, system
     /// time.
     DedupeClaimNew(1, Jobs Writes 0) = claim!("(SELECT 1 FROM dedupe_jobs WHERE hash = ?1)");
@@ -335,6 +347,12 @@ statements! {
         ORDER BY created_at LIMIT 500";
     /// Remove one of them, unless it has been replaced. Parameters: key, that time.
     DedupeRemoveExpired(0, Jobs Tidies all) = "DELETE FROM dedupe_jobs WHERE rowid = ?1 AND created_at < ?2";
+    /// The keys and sizes of some of the jobs that have ended and were created later than a time. Parameters: that time.
+    DedupeLater(2, Jobs Tidies all) = "SELECT rowid AS c0, COALESCE(length(result), 0) AS c1 FROM dedupe_jobs
+        WHERE created_at > ?1 AND status IN ('completed', 'failed') LIMIT 500";
+    /// Remove one of them, unless it has been replaced. Parameters: key, that time.
+    DedupeRemoveLaterOne(0, Jobs Tidies all) = "DELETE FROM dedupe_jobs
+        WHERE rowid = ?1 AND created_at > ?2 AND status IN ('completed', 'failed')";
     /// Some jobs that ended before a time, with the sizes of their results. Parameters: that time.
     DedupeEnded(2, Jobs Tidies all) = "SELECT rowid AS c0, COALESCE(length(result), 0) AS c1 FROM dedupe_jobs
         WHERE status IN ('completed', 'failed') AND updated_at < ?1 LIMIT 500";
@@ -344,8 +362,10 @@ statements! {
     /// The last of the next leases and claims, from a hash on. Parameters: hash.
     DedupeLeasesFrom(1, Jobs Tidies all) =
         "SELECT MAX(hash) AS c0 FROM (SELECT hash FROM dedupe_leases WHERE hash >= ?1 ORDER BY hash LIMIT 500)";
-    /// Remove leases and claims that ran out and whose job is gone. Parameters: first hash, last hash, system time.
-    DedupeCleanupLeases(0, Jobs Tidies all) = "DELETE FROM dedupe_leases WHERE hash >= ?1 AND hash <= ?2 AND expires_at < ?3
+    /// Remove leases and claims that ran out, or expire later than a time, and whose job is gone. Parameters: first hash, last
+    /// hash, system time, that time.
+    DedupeCleanupLeases(0, Jobs Tidies all) = "DELETE FROM dedupe_leases
+        WHERE hash >= ?1 AND hash <= ?2 AND (expires_at < ?3 OR expires_at > ?4)
         AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
           WHERE j.hash = dedupe_leases.hash AND j.job_id = dedupe_leases.job_id)";
     /// Remove every job.
@@ -568,6 +588,7 @@ mod tests {
         let limited = [
             (S::CacheExpired, STEP_ROWS),
             (S::DedupeExpired, STEP_ROWS),
+            (S::DedupeLater, STEP_ROWS),
             (S::CacheLaterAfter, STEP_ROWS),
             (S::DedupeLeasesFrom, STEP_ROWS),
             (S::AdaptiveResourcesFrom, STEP_ROWS),

@@ -28,6 +28,8 @@ pub struct ChangeWatcher {
     slows_down: bool,
     is_waiting: bool,
     first_end: Option<Millis>,
+    /// When that is, whatever the system's clock is set to meanwhile.
+    ends_at: Option<Time>,
     asked_at: Time,
     seen: Option<i64>,
     next_poll_at: Option<Time>,
@@ -44,6 +46,7 @@ impl ChangeWatcher {
             slows_down,
             is_waiting: false,
             first_end: None,
+            ends_at: None,
             asked_at: Time::ZERO,
             seen: None,
             next_poll_at: None,
@@ -55,6 +58,9 @@ impl ChangeWatcher {
     /// Somebody has begun to wait, goes on waiting after having polled, or nobody waits any more. The first claim or lease
     /// among those waited for ends at `first_end`, by the system's clock.
     pub fn set_waiting(&mut self, is_waiting: bool, first_end: Option<Millis>, now: Time) {
+        if first_end != self.first_end {
+            self.ends_at = None;
+        }
         (self.is_waiting, self.first_end, self.asked_at) = (is_waiting, first_end, now);
         if !is_waiting {
             self.next_poll_at = None;
@@ -103,7 +109,10 @@ impl ChangeWatcher {
         self.next_poll_at = Some(self.after(now, interval));
         let has_changed = version.is_some() && version != self.seen;
         self.seen = version.or(self.seen);
-        has_changed || self.first_end.is_some_and(|end| end <= system)
+        let Some(end) = self.first_end else { return has_changed };
+        let left = Duration::try_from_secs_f64((end - system).max(0.0) / 1000.0).unwrap_or(LONGEST_INTERVAL);
+        let ends_at = *self.ends_at.get_or_insert(now + left);
+        has_changed || end <= system || ends_at <= now
     }
 
     /// The next multiple of the interval, so that all stores that poll as often do so at once.
@@ -163,6 +172,20 @@ mod tests {
         assert!(!watcher.on_polled(Some(1), at(1020), 4999.0));
         assert!(watcher.on_polled(Some(1), at(1030), 5000.0));
         assert!(watcher.on_polled(Some(1), at(1040), 5001.0));
+    }
+
+    #[test]
+    fn a_claim_or_lease_ends_after_its_time_although_the_clock_is_set_back() {
+        let mut watcher = waiting(false);
+        watcher.set_waiting(true, Some(5000.0), at(1004));
+        assert!(watcher.on_polled(Some(1), at(1010), 4000.0), "the first version");
+        assert!(!watcher.on_polled(Some(1), at(1020), -60_000.0));
+        watcher.set_waiting(true, Some(5000.0), at(1500));
+        assert!(!watcher.on_polled(Some(1), at(2009), -59_000.0));
+        assert!(watcher.on_polled(Some(1), at(2010), -59_000.0));
+        watcher.set_waiting(true, Some(-55_000.0), at(2010));
+        assert!(!watcher.on_polled(Some(1), at(2020), -59_000.0));
+        assert!(watcher.on_polled(Some(1), at(6020), -80_000.0));
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl Db {
     /// Runs the statements of an operation in one transaction and asks its rule: one step of a call, between which
     /// other processes' calls may come.
     pub fn step(&self, operation: Operation) -> Outcome {
+        self.step_late(operation, 0.0)
+    }
+
+    /// The same of a call that was made so many ms ago.
+    pub fn step_late(&self, operation: Operation, waited: f64) -> Outcome {
         let Operation { statements, read_only, may_continue, completion, .. } = operation;
         let connection = self.0.borrow();
         let rows = if read_only {
@@ -78,7 +83,7 @@ impl Db {
             connection.transact(true, &[&statements]).unwrap().remove(0)
         };
         drop(connection);
-        let outcome = completion(rows, 0.0);
+        let outcome = completion(rows, waited);
         if let Outcome::Continue(next) = &outcome {
             // No later call may come between, except between the steps of housekeeping.
             assert!(may_continue || next.cost == Cost::Unbounded, "{:?}", next.statements);
@@ -90,6 +95,14 @@ impl Db {
     pub fn run(&self, operation: Operation) -> Answer {
         let outcome = self.step(operation);
         self.go_on(outcome)
+    }
+
+    /// The same of a call that was made so many ms ago.
+    pub fn run_late(&self, operation: Operation, waited: f64) -> Answer {
+        match self.step_late(operation, waited) {
+            Outcome::Continue(next) => self.run_late(next, waited),
+            outcome => self.go_on(outcome),
+        }
     }
 
     /// Goes on with a call that has come as far as `outcome`.

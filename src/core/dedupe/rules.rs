@@ -14,7 +14,8 @@ use crate::core::codec;
 use crate::core::error::Error;
 use crate::core::housekeeping::{self, Then};
 use crate::core::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult, Wait};
-use crate::core::options::DedupeOptions;
+use crate::core::options::{DedupeOptions, OWN_THREAD_LEASE_MS};
+use crate::core::stamps;
 use crate::core::statements::Statement;
 use crate::core::value::{Millis, Value};
 
@@ -134,6 +135,44 @@ impl Call {
         [self.hash(), self.owner.as_str().into(), until.into(), self.system_now.into()]
     }
 
+    /// Whether one of these times of a job, or the expiry of a lease or claim, is later than it may be, so many ms after the
+    /// call.
+    fn is_later(&self, times: [Option<Millis>; 2], expires_at: Option<Millis>, waited: Millis) -> bool {
+        let is_later = |at: Millis| at > stamps::latest(self.now, waited);
+        times.into_iter().flatten().any(is_later) || expires_at.is_some_and(|at| at > self.latest_expiry(waited))
+    }
+
+    /// How late the lease or claim of any store may expire.
+    fn latest_expiry(&self, waited: Millis) -> Millis {
+        stamps::latest(self.system_now, waited) + longest_lease(&self.options)
+    }
+
+    fn has_met_later(&self, poll: Option<&StatementResult>, waited: Millis) -> bool {
+        let time = |column| poll.and_then(|poll| poll.optional_number(column));
+        self.is_later([time(4), time(5)], time(6).or(time(7)), waited)
+    }
+
+    /// Corrects what is stored under the hash to now: results are gone, leases and claims last for their own length again.
+    fn correct(&self, waited: Millis, then: impl FnOnce() -> Outcome + Send + 'static) -> Operation {
+        let latest = Value::from(stamps::latest(self.now, waited));
+        let lease = [(self.system_now + self.options.lease_ms).into(), self.latest_expiry(waited).into()];
+        let statements = [
+            BoundStatement::new(Statement::DedupeCorrectPending, [self.hash(), self.now.into(), latest.clone()]),
+            BoundStatement::new(Statement::DedupeRemoveLater, [self.hash(), latest]),
+            BoundStatement::new(Statement::DedupeCorrectLease, [self.hash()].into_iter().chain(lease)),
+        ];
+        Operation::write(statements, |_| then()).continuing()
+    }
+
+    /// An answer, and then a correction if what was read has met something that is later than it may be.
+    fn answer_then_correct(&self, answer: Answer, has_met_later: bool, waited: Millis) -> Outcome {
+        if has_met_later {
+            Outcome::AnswerThen(answer, self.correct(waited, || Outcome::Answer(Answer::Undefined)))
+        } else {
+            Outcome::Answer(answer)
+        }
+    }
+
     fn is_past_its_time(&self, created_at: Millis) -> bool {
         self.options.job_timeout_ms > 0.0 && self.now - created_at >= self.options.job_timeout_ms
     }
@@ -152,7 +191,8 @@ impl Call {
         }
     }
 
-    fn state(&self, poll: Option<&StatementResult>) -> State {
+    /// What a poll has found, so many ms after the call.
+    fn state(&self, poll: Option<&StatementResult>, waited: Millis) -> State {
         let Some(job) = Job::read(poll) else {
             return self.claim_state(poll);
         };
@@ -160,11 +200,11 @@ impl Call {
         match job.status {
             "pending" if self.is_live(&job) => State::Live(Wait {
                 deadline: (self.options.job_timeout_ms > 0.0)
-                    .then_some(job.created_at + self.options.job_timeout_ms),
+                    .then_some(job.created_at.min(self.now + waited) + self.options.job_timeout_ms),
                 expires_at: job.lease_expires_at,
                 owner: job.lease_expires_at.and(owner(poll)),
             }),
-            "completed" if asked_before || self.now - job.updated_at < self.result_ttl_ms() => {
+            "completed" if asked_before || (self.now - job.updated_at).max(0.0) < self.result_ttl_ms() => {
                 // A later call that finds `null` makes the request again, as in 0.2.0.
                 let null = if asked_before { Answer::Null } else { Answer::Undefined };
                 State::Ended(Box::new(job.result(&self.hash, null)))
@@ -195,12 +235,22 @@ fn owner(poll: Option<&StatementResult>) -> Option<String> {
 /// Answers a served result; waits for a live job or claim; otherwise claims the hash and answers `undefined`. Writes
 /// only if it claims.
 pub fn wait_for(call: Call) -> Operation {
-    Operation::read([call.poll()], move |rows| match call.state(rows.first()) {
-        State::Ended(outcome) => *outcome,
-        State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
-        State::Absent if call.options.claim_timeout_ms <= 0.0 => Outcome::Answer(Answer::Undefined),
-        State::Absent if Job::read(rows.first()).is_some() => Outcome::Continue(claim(call)),
-        State::Absent => Outcome::Continue(claim_new(call)),
+    poll(call, true)
+}
+
+fn poll(call: Call, corrects: bool) -> Operation {
+    Operation::read_timed([call.poll()], move |rows, waited| {
+        if corrects && call.has_met_later(rows.first(), waited) {
+            let again = call.clone();
+            return Outcome::Continue(call.correct(waited, || Outcome::Continue(poll(again, false))));
+        }
+        match call.state(rows.first(), waited) {
+            State::Ended(outcome) => *outcome,
+            State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
+            State::Absent if call.options.claim_timeout_ms <= 0.0 => Outcome::Answer(Answer::Undefined),
+            State::Absent if Job::read(rows.first()).is_some() => Outcome::Continue(claim(call, corrects)),
+            State::Absent => Outcome::Continue(claim_new(call, corrects)),
+        }
     })
     .continuing()
 }
@@ -208,12 +258,15 @@ pub fn wait_for(call: Call) -> Operation {
 /// Finds out what there is to wait for under each of these hashes; the call is on none of them.
 pub fn poll_all(call: Call, hashes: Vec<String>) -> Operation {
     let list = serde_json::Value::from(hashes.as_slice()).to_string();
-    Operation::read([BoundStatement::new(Statement::DedupePollAll, [list.into()])], move |rows| {
+    Operation::read_timed([BoundStatement::new(Statement::DedupePollAll, [list.into()])], move |rows, waited| {
         let mut polled: Vec<_> = hashes.into_iter().map(|hash| (hash, None)).collect();
         for row in rows.into_iter().flat_map(|result| result.rows) {
             let index = row.last().and_then(Value::number).unwrap_or_default() as usize;
             let row = StatementResult { rows: vec![row], ..StatementResult::default() };
-            if let (Some((_, wait)), State::Live(live)) = (polled.get_mut(index), call.state(Some(&row))) {
+            if call.has_met_later(Some(&row), waited) {
+                continue;
+            }
+            if let (Some((_, wait)), State::Live(live)) = (polled.get_mut(index), call.state(Some(&row), waited)) {
                 *wait = Some(live);
             }
         }
@@ -224,20 +277,20 @@ pub fn poll_all(call: Call, hashes: Vec<String>) -> Operation {
 
 /// [`wait_for`] in one operation, which writes: for a call that cannot be carried out at once anyhow.
 pub fn wait_for_in_turn(call: Call) -> Operation {
-    if call.options.claim_timeout_ms > 0.0 { claim(call) } else { wait_for(call) }
+    if call.options.claim_timeout_ms > 0.0 { claim(call, true) } else { wait_for(call) }
 }
 
 /// Claims a hash that had no job when it was polled. One statement; if it has one by now, all of [`claim`]'s.
-fn claim_new(call: Call) -> Operation {
+fn claim_new(call: Call, corrects: bool) -> Operation {
     let attempt = BoundStatement::new(Statement::DedupeClaimNew, call.claim());
     Operation::write([attempt], move |rows| match rows.first().and_then(StatementResult::first) {
         Some(_) => Outcome::Answer(Answer::Claimed),
-        None => Outcome::Continue(claim(call)),
+        None => Outcome::Continue(claim(call, corrects)),
     })
     .continuing()
 }
 
-fn claim(call: Call) -> Operation {
+fn claim(call: Call, corrects: bool) -> Operation {
     let allowed = [call.now, call.options.job_timeout_ms, call.result_ttl_ms()].map(Value::from);
     let attempt = BoundStatement::new(Statement::DedupeClaim, call.claim().into_iter().chain(allowed));
     // The claim takes the place of a dead owner's lease, by which the job was known to be dead.
@@ -245,20 +298,25 @@ fn claim(call: Call) -> Operation {
         Statement::DedupeAbandon,
         [call.hash(), TIMED_OUT.into(), call.now.into(), call.system_now.into()],
     );
-    Operation::write([abandon, attempt, call.poll()], move |rows| {
+    Operation::write_timed([abandon, attempt, call.poll()], move |rows, waited| {
         if rows.get(1).is_some_and(|result| result.first().is_some()) {
             return Outcome::Answer(Answer::Claimed);
         }
-        match call.state(rows.get(2)) {
+        if corrects && call.has_met_later(rows.get(2), waited) {
+            let again = call.clone();
+            return Outcome::Continue(call.correct(waited, || Outcome::Continue(claim(again, false))));
+        }
+        match call.state(rows.get(2), waited) {
             State::Ended(outcome) => *outcome,
             State::Live(wait) => Outcome::Answer(Answer::Wait(wait)),
             State::Absent => Outcome::Answer(Answer::Undefined),
         }
     })
+    .continuing()
 }
 
 /// Registers a job under `job_id`, or joins the live one; answers the id of the one that is pending then.
-pub fn register(call: &Call, job_id: String) -> Operation {
+pub fn register(call: Call, job_id: String) -> Operation {
     let statements = [
         BoundStatement::new(
             Statement::DedupeRegister,
@@ -281,11 +339,14 @@ pub fn register(call: &Call, job_id: String) -> Operation {
         ),
         BoundStatement::new(Statement::DedupeJobId, [call.hash()]),
     ];
-    Operation::write(statements, move |rows| {
-        let pending =
-            rows.get(2).and_then(StatementResult::first).and_then(|row| row.first()?.text().map(str::to_owned));
+    Operation::write_timed(statements, move |rows, waited| {
+        let job = rows.get(2);
+        let pending = job.and_then(StatementResult::first).and_then(|row| row.first()?.text().map(str::to_owned));
         let pending = pending.unwrap_or_else(|| job_id.clone());
-        Outcome::Answer(Answer::Registered { created: pending == job_id, job_id: pending })
+        let time = |column| job.and_then(|job| job.optional_number(column));
+        let has_met_later = call.is_later([time(1), time(2)], time(3), waited);
+        let answer = Answer::Registered { created: pending == job_id, job_id: pending };
+        call.answer_then_correct(answer, has_met_later, waited)
     })
     .notifying()
 }
@@ -324,14 +385,14 @@ pub fn time_out(call: &Call) -> Operation {
 
 /// Answers whether a live job is pending. A job past its time is removed.
 pub fn is_in_progress(call: Call) -> Operation {
-    Operation::read([call.job()], move |rows| {
+    Operation::read_timed([call.job()], move |rows, waited| {
         let Some(job) = Job::read(rows.first()) else {
             return Outcome::Answer(Answer::Bool(false));
         };
         if call.is_past_its_time(job.created_at) {
             return Outcome::AnswerThen(Answer::Bool(false), job.forget(&call.hash));
         }
-        Outcome::Answer(Answer::Bool(call.is_live(&job)))
+        call.answer_then_correct(Answer::Bool(call.is_live(&job)), call.has_met_later(rows.first(), waited), waited)
     })
     .continuing()
 }
@@ -339,7 +400,7 @@ pub fn is_in_progress(call: Call) -> Operation {
 /// Answers the result of a completed job that is within the job timeout or, without one, still served. One past its time is
 /// removed.
 pub fn result(call: Call) -> Operation {
-    Operation::read([call.job()], move |rows| {
+    Operation::read_timed([call.job()], move |rows, waited| {
         let Some(job) = Job::read(rows.first()) else {
             return Outcome::Answer(Answer::Undefined);
         };
@@ -352,11 +413,19 @@ pub fn result(call: Call) -> Operation {
             return Outcome::AnswerThen(Answer::Undefined, job.forget(&call.hash));
         }
         match job.status {
+            _ if call.is_later([Some(job.created_at), Some(job.updated_at)], None, waited) => {
+                call.answer_then_correct(Answer::Undefined, true, waited)
+            }
             "completed" => job.result(&call.hash, Answer::Null),
             _ => Outcome::Answer(Answer::Undefined),
         }
     })
     .continuing()
+}
+
+/// The longest that a lease or claim of any store lasts. How long another's does is not stored.
+fn longest_lease(options: &DedupeOptions) -> Millis {
+    OWN_THREAD_LEASE_MS.max(options.claim_timeout_ms)
 }
 
 /// Before when a job must have been created to be past its time.
@@ -387,18 +456,33 @@ pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Oper
         Some(before) => (Statement::DedupeExpired, Statement::DedupeRemoveExpired, before),
         None => (Statement::DedupeEnded, Statement::DedupeRemoveEnded, now - options.result_ttl_ms),
     };
-    let find = BoundStatement::new(find, [Value::from(before)]);
-    let remove = move |key: &Value| BoundStatement::new(remove, [key.clone(), before.into()]);
-    let then: Then = Box::new(move || Outcome::Continue(cleanup_leases(system_now, housekeeping::done())));
+    let longest = longest_lease(options);
+    Operation::read_timed([], move |_, waited| {
+        let latest_expiry = stamps::latest(system_now, waited) + longest;
+        let leases = move || Outcome::Continue(cleanup_leases(system_now, latest_expiry));
+        let ended = move || Outcome::Continue(remove_jobs(find, remove, before, Box::new(leases)));
+        let latest = stamps::latest(now, waited);
+        let (find, remove) = (Statement::DedupeLater, Statement::DedupeRemoveLaterOne);
+        Outcome::Continue(remove_jobs(find, remove, latest, Box::new(ended)))
+    })
+    .unbounded()
+    .continuing()
+}
+
+/// Removes the jobs that a statement finds, given a time.
+fn remove_jobs(find: Statement, remove: Statement, time: Millis, then: Then) -> Operation {
+    let find = BoundStatement::new(find, [Value::from(time)]);
+    let remove = move |key: &Value| BoundStatement::new(remove, [key.clone(), time.into()]);
     housekeeping::remove_found(find, remove, true, then)
 }
 
-fn cleanup_leases(system_now: Millis, then: Then) -> Operation {
+fn cleanup_leases(system_now: Millis, latest_expiry: Millis) -> Operation {
     let page = |from| BoundStatement::new(Statement::DedupeLeasesFrom, [from]);
     let remove = move |first, last| {
-        vec![BoundStatement::new(Statement::DedupeCleanupLeases, [first, last, system_now.into()])]
+        let values = [first, last, system_now.into(), latest_expiry.into()];
+        vec![BoundStatement::new(Statement::DedupeCleanupLeases, values)]
     };
-    housekeeping::walk(Value::from(""), page, remove, housekeeping::next_text, then)
+    housekeeping::walk(Value::from(""), page, remove, housekeeping::next_text, housekeeping::done())
 }
 
 /// Removes every job.

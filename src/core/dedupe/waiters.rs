@@ -362,7 +362,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         if self.state.claims.contains_key(&hash) {
             self.actions.push(Action::UseClaim(hash.clone()));
         }
-        let operation = rules::register(&self.state.call(&hash, self.now, None), job_id);
+        let operation = rules::register(self.state.call(&hash, self.now, None), job_id);
         let asked_at = self.now.system;
         let registration = Registration { hash, number, before, asked_at, tells_owner };
         self.run(operation, Purpose::Register(registration, waiter));
