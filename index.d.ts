@@ -417,8 +417,8 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
    *
    * `options` end it early. When `signal` is aborted it rejects with the signal's reason. When `maxWaitMs` are over it resolves
    * to `undefined`, **without** a claim: to do the work then, call {@link registerOrJoin}, which says whether somebody else is
-   * at it. A claim that the caller would have got passes to the next who waits. Rejects with a `TypeError` if `options` is
-   * neither an object nor `undefined`, or a member has a wrong type.
+   * at it. A claim that the caller would have got passes to the next who waits. Rejects with a `TypeError` if a member has a
+   * wrong type. What is no object is ignored.
    */
   waitFor(hash: string, options?: WaitForOptions): Promise<T | undefined>;
 
@@ -448,7 +448,7 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
 
   /**
    * Resolves to the result of the completed job of `hash`, or to `undefined` if there is none, it is not completed, or
-   * it is older than `jobTimeoutMs` (or, if that is 0, ended `resultTtlMs` ago).
+   * it is older than `jobTimeoutMs`.
    */
   getResult(hash: string): Promise<T | undefined>;
 

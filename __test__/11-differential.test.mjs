@@ -136,16 +136,7 @@ const dedupeRound = roundOf(
     [1, call('clear')],
   ),
   // One job after another under one hash, and jobs left from before a restart.
-  [
-    2,
-    hash.map((job) => ({
-      // A second argument of `waitFor` is ours alone.
-      calls: renewal.map((method) => ({
-        method,
-        args: method === 'waitFor' ? [job] : [job, 'result'],
-      })),
-    })),
-  ],
+  [2, hash.map((job) => ({ calls: renewal.map((method) => ({ method, args: [job, 'result'] })) }))],
   [3, fc.constant({ end: 'reopen' })],
 );
 

@@ -230,7 +230,7 @@ fn dedupe_store(criterion: &mut Criterion) {
             if let Outcome::Continue(claim) = (poll.completion)(nothing, 0.0) {
                 run(&sqlite, &claim);
             }
-            run(&sqlite, &dedupe::register(call, "job".to_owned()));
+            run(&sqlite, &dedupe::register(call.clone(), "job".to_owned()));
             run(&sqlite, &dedupe::complete(&call, value.clone(), Some("job".to_owned())));
         });
     });

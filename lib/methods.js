@@ -42,7 +42,8 @@ module.exports = (storeOf, limitOf) => ({
     function (hash, options) {
       try {
         const store = storeOf(this);
-        if (options !== undefined) return wait(run, store, hash, options);
+        // 0.2.0 takes whatever else comes there, such as an index.
+        if (typeof options === 'object' && options !== null) return wait(run, store, hash, options);
         return resolve(run(store, Date.now(), hash));
       } catch (error) {
         return reject(error);

@@ -20,7 +20,6 @@ function refuse(name, expected, value) {
 
 /** @param {any} options @returns {import('../index.js').WaitForOptions} */
 function checked(options) {
-  if (typeof options !== 'object' || options === null) refuse('options', 'an object', options);
   const { signal, maxWaitMs } = options;
   const isSignal =
     typeof signal?.aborted === 'boolean' &&

@@ -545,12 +545,7 @@ impl<'db> Model<'db> {
             }
             Act::GetResult => {
                 let timeout = self.settings.job_timeout;
-                self.forget_if(hash, |job, settings| match timeout {
-                    0 => {
-                        matches!(job.state, State::Completed(_)) && now - seen(job.updated_at, now) > settings.ttl()
-                    }
-                    _ => job.age(now) > timeout,
-                });
+                self.forget_if(hash, |job, _| timeout > 0 && job.age(now) > timeout);
                 let is_later = |job: &Job| job.is_later_than(now + TOLERANCE as i64);
                 if self.world.hashes[hash].job.as_ref().is_some_and(is_later) {
                     self.correct(hash, now, system, 0);

@@ -288,11 +288,6 @@ export class CorrectedDedupe extends Corrected {
         .prepare('SELECT COUNT(*) AS n FROM dedupe_jobs WHERE created_at < ?')
         .get(Date.now()).n;
       this.count('noTimeout', Math.min(old, 1));
-      const isOver = row?.status === 'completed' && Date.now() - row.updated_at > this.ttl;
-      if (method === 'getResult' && isOver) {
-        sqlite.prepare('DELETE FROM dedupe_jobs WHERE hash = ?').run(hash);
-        this.count('ended');
-      }
       this.store.jobTimeoutMs = Number.POSITIVE_INFINITY;
       const outcome = await ask();
       this.store.jobTimeoutMs = 0;

@@ -397,19 +397,15 @@ pub fn is_in_progress(call: Call) -> Operation {
     .continuing()
 }
 
-/// Answers the result of a completed job that is within the job timeout or, without one, still served. One past its time is
-/// removed.
+/// Answers the result of a completed job that is within the job timeout. A job past its time is removed.
 pub fn result(call: Call) -> Operation {
     Operation::read_timed([call.job()], move |rows, waited| {
         let Some(job) = Job::read(rows.first()) else {
             return Outcome::Answer(Answer::Undefined);
         };
+        let timeout = call.options.job_timeout_ms;
         // Here a job's last millisecond still counts, as in 0.2.0.
-        let is_past = match call.options.job_timeout_ms {
-            timeout if timeout > 0.0 => call.now - job.created_at > timeout,
-            _ => job.status == "completed" && call.now - job.updated_at > call.result_ttl_ms(),
-        };
-        if is_past {
+        if timeout > 0.0 && call.now - job.created_at > timeout {
             return Outcome::AnswerThen(Answer::Undefined, job.forget(&call.hash));
         }
         match job.status {
