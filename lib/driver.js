@@ -5,7 +5,7 @@
 // drivers do differently is evened out here: how parameters are passed, what stands for no row, how rows look, and how
 // a driver tells that the connection is closed or in a transaction.
 
-const COLUMNS = ['c0', 'c1', 'c2', 'c3', 'c4', 'c5', 'c6', 'c7', 'c8'];
+const COLUMNS = Array.from({ length: 32 }, (_, i) => `c${i}`);
 const SAVEPOINT = 'sqlite_store';
 
 /** @param {any} value */
