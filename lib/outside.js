@@ -20,7 +20,10 @@ const ids = [outside.asyncId(), outside.triggerAsyncId()];
 for (const key of Object.getOwnPropertySymbols(outside)) {
   if (!ids.includes(Reflect.get(outside, key))) Reflect.deleteProperty(outside, key);
 }
-// Native code keeps it, but must not keep this realm.
+// Native code keeps it, but must not keep this realm: its class is Node's own, and so is what answers `hasRef`, which without
+// an argument is false.
+const { hasOwnProperty: no } = Object.getPrototypeOf(AsyncResource.prototype);
 Object.setPrototypeOf(outside, AsyncResource.prototype);
+Object.defineProperty(outside, 'hasRef', { value: no });
 
 module.exports = outside;
