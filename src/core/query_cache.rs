@@ -133,6 +133,11 @@ impl Default for QueryCache {
     }
 }
 
+/// As it is: whoever reads it asks for a number.
+fn time(at: Option<Millis>) -> Value {
+    at.map_or(Value::Null, Value::Real)
+}
+
 fn row(values: impl Into<Vec<Value>>) -> StatementResult {
     StatementResult { rows: vec![values.into()], ..StatementResult::default() }
 }
@@ -153,13 +158,13 @@ impl QueryCache {
             (Statement::RateUsage, [Value::Text(resource), start, now]) => {
                 let Window { counts: [all, _], oldest, newest, .. } = self.plain.get(resource, start, now)?;
                 let [all, none] = [*all, 0].map(Value::Integer);
-                Some(row([all, Value::from(*oldest), none, Value::from(*newest)]))
+                Some(row([all, time(*oldest), none, time(*newest)]))
             }
             (Statement::AdaptiveUsage, [Value::Text(resource), start, now]) => {
                 let Window { counts: [user, background], oldest, newest, .. } =
                     self.adaptive.get(resource, start, now)?;
                 let [user, background, none] = [*user, *background, 0].map(Value::Integer);
-                Some(row([user, background, Value::from(*oldest), none.clone(), none, Value::from(*newest)]))
+                Some(row([user, background, time(*oldest), none.clone(), none, time(*newest)]))
             }
             _ => None,
         }
