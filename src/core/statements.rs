@@ -561,8 +561,8 @@ statements! {
         SELECT 'priorityModeActivations', SUM(activations) FROM adaptive_state WHERE ", unused_resources!(), "
         GROUP BY 1 HAVING SUM(activations) > 0
         ON CONFLICT (name) DO UPDATE SET value = value + excluded.value");
-    /// Forget resources that have neither requests nor reservations and were last active before a time. Parameters: first
-    /// name, last name, that time.
+    /// Forget resources that have neither requests nor reservations and were last active before a time. A read beside it may
+    /// still answer by what it forgets: it waits for no clean-up. Parameters: first name, last name, that time.
     AdaptiveForgetUnused(0, Requests Tidies all) = concat!("DELETE FROM adaptive_state WHERE ", unused_resources!());
     /// Forget what counts of resources that are gone.
     AdaptiveForgetTotals(0, Requests Writes all) = "DELETE FROM adaptive_totals";

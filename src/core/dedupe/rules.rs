@@ -519,8 +519,8 @@ pub fn give_up_claim(call: &Call) -> Operation {
     Operation::command([BoundStatement::new(Statement::DedupeGiveUpClaim, values)]).notifying()
 }
 
-/// Gives up a store's claims and leases, for others to take over at once: the store ends, or its process has ended. Its pending jobs stay, as those of
-/// a dead owner do.
+/// Gives up a store's claims and leases, for others to take over at once: the store ends, or its process has ended. Its pending
+/// jobs stay, as those of a dead owner do.
 pub fn give_up(owner: &str) -> Operation {
     Operation::command([BoundStatement::new(Statement::DedupeGiveUp, [Value::from(owner)])]).unbounded().notifying()
 }
