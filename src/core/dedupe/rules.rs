@@ -164,6 +164,20 @@ impl Call {
         Operation::write(statements, |_| then()).continuing()
     }
 
+    /// Has the call go on again once it has corrected what a poll has met; `None` if there is nothing to correct. Once: what a
+    /// trigger keeps as it is would be met for ever.
+    fn correct_first(
+        &self,
+        poll: Option<&StatementResult>,
+        waited: Millis,
+        again: fn(Call, bool) -> Operation,
+    ) -> Option<Outcome> {
+        self.has_met_later(poll, waited).then(|| {
+            let call = self.clone();
+            Outcome::Continue(self.correct(waited, move || Outcome::Continue(again(call, false))))
+        })
+    }
+
     /// An answer, and then a correction if what was read has met something that is later than it may be.
     fn answer_then_correct(&self, answer: Answer, has_met_later: bool, waited: Millis) -> Outcome {
         if has_met_later {
@@ -240,9 +254,8 @@ pub fn wait_for(call: Call) -> Operation {
 
 fn poll(call: Call, corrects: bool) -> Operation {
     Operation::read_timed([call.poll()], move |rows, waited| {
-        if corrects && call.has_met_later(rows.first(), waited) {
-            let again = call.clone();
-            return Outcome::Continue(call.correct(waited, || Outcome::Continue(poll(again, false))));
+        if corrects && let Some(outcome) = call.correct_first(rows.first(), waited, poll) {
+            return outcome;
         }
         match call.state(rows.first(), waited) {
             State::Ended(outcome) => *outcome,
@@ -302,9 +315,8 @@ fn claim(call: Call, corrects: bool) -> Operation {
         if rows.get(1).is_some_and(|result| result.first().is_some()) {
             return Outcome::Answer(Answer::Claimed);
         }
-        if corrects && call.has_met_later(rows.get(2), waited) {
-            let again = call.clone();
-            return Outcome::Continue(call.correct(waited, || Outcome::Continue(claim(again, false))));
+        if corrects && let Some(outcome) = call.correct_first(rows.get(2), waited, claim) {
+            return outcome;
         }
         match call.state(rows.get(2), waited) {
             State::Ended(outcome) => *outcome,
