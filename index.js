@@ -1,5 +1,6 @@
 'use strict';
 
+const comicVineLimits = require('./lib/comic-vine-limits.js');
 const stores = require('./lib/realm.js');
 const tables = require('./lib/tables.js');
 
@@ -11,3 +12,4 @@ exports.SqliteAdaptiveRateLimitStore = stores.SqliteAdaptiveRateLimitStore;
 exports.cacheTable = tables.cacheTable;
 exports.dedupeTable = tables.dedupeTable;
 exports.rateLimitTable = tables.rateLimitTable;
+exports.comicVineLimits = comicVineLimits;

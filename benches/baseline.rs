@@ -29,7 +29,7 @@ use rusqlite::Connection as Sqlite;
 use rusqlite::config::DbConfig;
 
 const DAY_MS: f64 = 86_400_000.0;
-const LIMIT: RateLimitConfig = RateLimitConfig { limit: 1e9, window_ms: DAY_MS };
+const LIMIT: RateLimitConfig = RateLimitConfig::new(1e9, DAY_MS);
 const SIZES: [(&str, usize); 4] = [("100 B", 100), ("5 KB", 5_000), ("55 KB", 55_000), ("1 MB", 1_000_000)];
 const WINDOWS: [(&str, u32); 4] = [("50", 50), ("1,000", 1_000), ("10,000", 10_000), ("100,000", 100_000)];
 const AT_ONCE: u32 = 100;

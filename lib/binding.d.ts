@@ -12,7 +12,19 @@ export interface ClassTable {
     name: string;
     length: number;
     /** Which of the wrappers in `methods.js`. */
-    wrapper: 'direct' | 'promised' | 'waiting' | 'limited' | 'parsed' | 'stringified';
+    wrapper:
+      | 'direct'
+      | 'promised'
+      | 'changing'
+      | 'handled'
+      | 'waiting'
+      | 'limited'
+      | 'asking'
+      | 'booking'
+      | 'acquiring'
+      | 'recording'
+      | 'parsed'
+      | 'stringified';
     run: Native;
   }[];
 }

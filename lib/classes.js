@@ -6,7 +6,9 @@
 
 const { describe } = require('./binding.js');
 const Limits = require('./limits.js');
+const Line = require('./line.js');
 const wrappersOf = require('./methods.js');
+const Tickets = require('./tickets.js');
 
 /** @param {object} object @param {PropertyKey} key @param {unknown} value */
 function hide(object, key, value) {
@@ -26,19 +28,27 @@ module.exports = function define({ name, open, methods }, intrinsics) {
       constructor(options = undefined) {
         const limitsOfStore = new Limits();
         hide(this, handle, open(intrinsics.realm, options, limitsOfStore));
+        if (limitsOfStore.booksWaits) limitsOfStore.tickets = new Tickets();
         hide(this, limits, limitsOfStore);
       }
     },
   }[name];
 
-  const wrappers = wrappersOf(
-    (receiver) => {
-      const store = receiver?.[handle];
-      if (store !== undefined) return store;
-      throw new TypeError(`this must be an ${name}, got ${describe(receiver)}`);
-    },
-    (receiver, resource) => receiver[limits].of(resource),
-  );
+  /** @param {any} receiver */
+  function storeOf(receiver) {
+    const store = receiver?.[handle];
+    if (store !== undefined) return store;
+    throw new TypeError(`this must be an ${name}, got ${describe(receiver)}`);
+  }
+  /** @param {any} receiver */
+  function lineOf(receiver) {
+    const store = storeOf(receiver);
+    const { [limits]: limitsOfStore } = receiver;
+    limitsOfStore.line ??= new Line(limitsOfStore, store, methods);
+    return limitsOfStore.line;
+  }
+
+  const wrappers = wrappersOf(storeOf, (receiver) => receiver[limits], lineOf);
   for (const { name: method, length, wrapper, run } of methods) {
     const made = wrappers[wrapper](run);
     Object.defineProperties(made, { name: { value: method }, length: { value: length } });

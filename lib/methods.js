@@ -16,90 +16,161 @@ const PARSE = true;
 /**
  * What makes methods of native functions.
  * @param {(receiver: any) => unknown} storeOf  finds the store's handle in what a method is called on
- * @param {(receiver: any, resource: string) => { limit: number, windowMs: number } | undefined} limitOf
+ * @param {(receiver: any) => import('./limits.js')} limitsOf
+ * @param {(receiver: any) => import('./line.js')} lineOf
  * @typedef {(this: any, ...args: any[]) => any} Method
- * @returns {Record<import('./binding.js').ClassTable['methods'][0]['wrapper'], (run: import('./binding.js').Native) => Method>}
+ * @typedef {import('./binding.js').Native} Native
+ * @returns {Record<import('./binding.js').ClassTable['methods'][0]['wrapper'], (run: Native) => Method>}
  */
-module.exports = (storeOf, limitOf) => ({
-  /** One that answers at once. */
-  direct: (run) =>
-    function (first, second) {
-      return run(storeOf(this), undefined, first, second);
-    },
+module.exports = (storeOf, limitsOf, lineOf) => {
+  /** One of a limiter, on a resource. @param {Native} run @param {(tickets: import('./tickets.js')) => unknown} callerOf */
+  const limited = (run, callerOf) =>
+    /** @this {any} @param {string} resource @param {unknown} priority */
+    function (resource, priority) {
+      try {
+        const store = storeOf(this);
+        const now = Date.now();
+        const limits = limitsOf(this);
+        const caller = limits.tickets && callerOf(limits.tickets);
+        return resolve(limits.call(run, store, now, resource, priority, caller));
+      } catch (error) {
+        return reject(error);
+      }
+    };
 
-  /** One that answers a promise. */
-  promised: (run) =>
+  /** One that answers a promise. @param {Native} run */
+  const promised = (run) =>
+    /** @this {any} @param {unknown} first @param {unknown} second */
     function (first, second) {
       try {
         return resolve(run(storeOf(this), Date.now(), first, second));
       } catch (error) {
         return reject(error);
       }
+    };
+
+  return {
+    /** One that answers at once. */
+    direct: (run) =>
+      function (first, second) {
+        const answer = run(storeOf(this), undefined, first, second);
+        limitsOf(this).line?.retry();
+        return answer;
+      },
+
+    promised,
+
+    /** One that answers a promise, after which those who wait for a slot try again. */
+    changing(run) {
+      const change = promised(run);
+      return function (first) {
+        const answer = change.call(this, first);
+        limitsOf(this)?.line?.retry();
+        return answer;
+      };
     },
 
-  /** One that answers a promise, and may be ended early. */
-  waiting: (run) =>
-    function (hash, options) {
-      try {
-        const store = storeOf(this);
-        // 0.2.0 takes whatever else comes there, such as an index.
-        if (typeof options === 'object' && options !== null) return wait(run, store, hash, options);
-        return resolve(run(store, Date.now(), hash));
-      } catch (error) {
-        return reject(error);
-      }
+    /** One that answers a promise, whose rejection need not be handled: the newer client drops it. */
+    handled(run) {
+      const promise = promised(run);
+      return function (first, second) {
+        const answer = promise.call(this, first, second);
+        answer.catch(() => {});
+        return answer;
+      };
     },
 
-  /** One of a limiter, on a resource. */
-  limited: (run) =>
-    function (resource, priority) {
-      try {
-        const store = storeOf(this);
-        const now = Date.now();
-        const config = limitOf(this, resource);
-        return resolve(
-          run(store, now, resource, priority, config?.limit, config?.windowMs, config),
-        );
-      } catch (error) {
-        return reject(error);
-      }
-    },
-
-  /** One that answers a promise of a value that is stored as JSON. */
-  parsed: (run) =>
-    function (hash) {
-      try {
-        const store = storeOf(this);
-        const now = Date.now();
-        const answer = run(store, now, hash);
-        if (typeof answer !== 'string') return resolve(answer);
-        let value;
+    /** One that answers a promise, and may be ended early. */
+    waiting: (run) =>
+      function (hash, options) {
         try {
-          value = JSON.parse(answer);
-        } catch {
-          value = run(store, now, hash, PARSE);
+          const store = storeOf(this);
+          // 0.2.0 takes whatever else comes there, such as an index.
+          if (typeof options === 'object' && options !== null) {
+            return wait(run, store, hash, options);
+          }
+          return resolve(run(store, Date.now(), hash));
+        } catch (error) {
+          return reject(error);
         }
-        return resolve(value);
-      } catch (error) {
-        return reject(error);
-      }
+      },
+
+    limited: (run) => limited(run, () => undefined),
+
+    /** One whose refusal may be followed by a booking. */
+    asking: (run) => limited(run, (tickets) => tickets.ask()),
+
+    /** One that books a slot if it may. */
+    booking: (run) => limited(run, (tickets) => tickets.wait()),
+
+    /** One that takes a slot, and waits for it if it is told for how long. */
+    acquiring(run) {
+      const acquire = limited(run, (tickets) => tickets.ask());
+      return function (resource, priority, options) {
+        if (typeof options !== 'object' || options === null) {
+          return acquire.call(this, resource, priority);
+        }
+        try {
+          storeOf(this);
+          return lineOf(this).acquire(resource, priority, options);
+        } catch (error) {
+          return reject(error);
+        }
+      };
     },
 
-  /** One that stores its second argument as JSON. */
-  stringified: (run) =>
-    function (hash, value, third) {
-      try {
-        const store = storeOf(this);
-        const now = Date.now();
-        let text;
+    /** One that records a request. */
+    recording: (run) =>
+      function (resource, priority) {
         try {
-          text = JSON.stringify(value);
-        } catch {
-          // The native function tries again, and tells what is wrong.
+          const store = storeOf(this);
+          const now = Date.now();
+          const { tickets } = limitsOf(this);
+          if (tickets === undefined) return resolve(run(store, now, resource, priority));
+          const none = undefined;
+          const caller = tickets.record();
+          return resolve(run(store, now, resource, priority, none, none, none, caller));
+        } catch (error) {
+          return reject(error);
         }
-        return resolve(run(store, now, hash, value, third, text));
-      } catch (error) {
-        return reject(error);
-      }
-    },
-});
+      },
+
+    /** One that answers a promise of a value that is stored as JSON. */
+    parsed: (run) =>
+      function (hash) {
+        try {
+          const store = storeOf(this);
+          const now = Date.now();
+          const answer = run(store, now, hash);
+          if (typeof answer !== 'string') return resolve(answer);
+          let value;
+          try {
+            value = JSON.parse(answer);
+          } catch {
+            value = run(store, now, hash, PARSE);
+          }
+          return resolve(value);
+        } catch (error) {
+          return reject(error);
+        }
+      },
+
+    /** One that stores its second argument as JSON. */
+    stringified: (run) =>
+      function (hash, value, third) {
+        try {
+          const store = storeOf(this);
+          const now = Date.now();
+          let text;
+          try {
+            text = JSON.stringify(value);
+          } catch {
+            // The native function tries again, and tells what is wrong.
+          }
+          return resolve(run(store, now, hash, value, third, text));
+        } catch (error) {
+          return reject(error);
+        }
+      },
+  };
+};

@@ -771,7 +771,7 @@ fn limits() -> impl Strategy<Value = [RateLimitConfig; 2]> {
         1 => Just(f64::INFINITY),
     ];
     let window_ms = prop::sample::select(vec![1_000.0, 60_000.0, 600_000.0, 3_600_000.0]);
-    let one = (limit, window_ms).prop_map(|(limit, window_ms)| RateLimitConfig { limit, window_ms });
+    let one = (limit, window_ms).prop_map(|(limit, window_ms)| RateLimitConfig::new(limit, window_ms));
     [one.clone(), one]
 }
 

@@ -306,7 +306,7 @@ fn limits() -> impl Strategy<Value = RateLimitConfig> {
         1 => Just(f64::INFINITY),
     ];
     let window_ms = prop::sample::select(vec![1_000.0, 60_000.0, 600_000.0, 3_600_000.0]);
-    (limit, window_ms).prop_map(|(limit, window_ms)| RateLimitConfig { limit, window_ms })
+    (limit, window_ms).prop_map(|(limit, window_ms)| RateLimitConfig::new(limit, window_ms))
 }
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
@@ -388,7 +388,7 @@ fn a_user_gets_in_after_31_idle_minutes() {
 #[test]
 fn history_survives_deletion_and_restart() {
     let file = TempFile::new();
-    let limit = RateLimitConfig { limit: 50.0, window_ms: 1_000.0 };
+    let limit = RateLimitConfig::new(50.0, 1_000.0);
     let config = AdaptiveConfig::default();
     let call = |now| Call { resource: RESOURCE.to_owned(), limit, config, divisions: Divisions::default(), now };
     let reason = |db: &Db, now| members(db.run(adaptive::status(call(now)))).record("adaptive").text("reason");
@@ -499,7 +499,7 @@ fn those_who_look_at_once_share_what_is_left() {
         for taken in 0..8usize {
             for holding in [0..0, 0..10, 0..5] {
                 // 20: 6 for users and 14 for background work at first.
-                let limit = RateLimitConfig { limit: 20.0, window_ms: 3_600_000.0 };
+                let limit = RateLimitConfig::new(20.0, 3_600_000.0);
                 let mut model = Model::new(&db, limit, AdaptiveConfig::default(), 0.0);
                 model.apply((0, 0, Act::Status));
                 let capacity = model.divide(0);

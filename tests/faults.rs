@@ -69,7 +69,7 @@ impl Resource {
 
     fn limit(self) -> RateLimitConfig {
         let limit = if self == Resource::Narrow { NARROW_LIMIT as f64 } else { LIMIT };
-        RateLimitConfig { limit, window_ms: AGES }
+        RateLimitConfig::new(limit, AGES)
     }
 }
 

@@ -65,7 +65,7 @@ fn run(db: &Db, table: &str, size: &str, mut operation: Operation) -> StepCounts
 }
 
 fn configs() -> ResourceConfigs {
-    ResourceConfigs { default: RateLimitConfig { limit: 10.0, window_ms: 1_000.0 }, named: Vec::new() }
+    ResourceConfigs { default: RateLimitConfig::new(10.0, 1_000.0), named: Vec::new() }
 }
 
 #[test]

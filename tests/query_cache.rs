@@ -96,7 +96,7 @@ fn call_for(resource: usize, now: f64) -> adaptive::Call {
 }
 
 fn limit() -> RateLimitConfig {
-    RateLimitConfig { limit: 5.0, window_ms: 100.0 }
+    RateLimitConfig::new(5.0, 100.0)
 }
 
 fn operation(act: &Act, now: f64) -> Option<Operation> {

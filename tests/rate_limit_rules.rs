@@ -479,7 +479,7 @@ fn limits() -> impl Strategy<Value = [RateLimitConfig; 2]> {
         1 => Just(0.0),
         1 => Just(99.5),
     ];
-    let one = (limit, window_ms).prop_map(|(limit, window_ms)| RateLimitConfig { limit, window_ms });
+    let one = (limit, window_ms).prop_map(|(limit, window_ms)| RateLimitConfig::new(limit, window_ms));
     [one.clone(), one]
 }
 
@@ -555,7 +555,7 @@ fn no_window_holds_more_than_the_limit() {
 fn waiting_as_long_as_told_is_enough() {
     let db = Db::memory(StoreKind::RateLimit);
     proptest!(common::random(100), |(limit in 1..6u32, window in 1..300u32, pauses in prop::collection::vec(0..80i64, 1..40))| {
-        let limit = RateLimitConfig { limit: f64::from(limit), window_ms: f64::from(window) };
+        let limit = RateLimitConfig::new(f64::from(limit), f64::from(window));
         let mut model = Model::new(&db, [limit; 2], 0.0);
         for pause in pauses {
             model.now += pause as f64;
@@ -569,11 +569,8 @@ fn waiting_as_long_as_told_is_enough() {
 #[test]
 fn a_limit_lowered_later_counts_from_then_on() {
     let db = Db::memory(StoreKind::RateLimit);
-    let mut call = Call {
-        resource: "issues".to_owned(),
-        limit: RateLimitConfig { limit: 10.0, window_ms: 1_000.0 },
-        now: START as f64,
-    };
+    let mut call =
+        Call { resource: "issues".to_owned(), limit: RateLimitConfig::new(10.0, 1_000.0), now: START as f64 };
     for _ in 0..10 {
         assert!(boolean(db.run(rate_limit::acquire(call.clone()))));
         call.now += 10.0;
@@ -588,7 +585,7 @@ fn a_limit_lowered_later_counts_from_then_on() {
 #[test]
 fn a_cleanup_of_any_size_leaves_what_counts() {
     let db = Db::memory(StoreKind::RateLimit);
-    let limit = RateLimitConfig { limit: 60.0, window_ms: 1_000.0 };
+    let limit = RateLimitConfig::new(60.0, 1_000.0);
     let of_resource: HashMap<&str, i64> = [("issues", 1_700), ("volumes", 499), ("people", 500)].into();
     for (resource, count) in &of_resource {
         db.execute(&format!(

@@ -69,7 +69,7 @@ struct Stores {
 impl Stores {
     fn operation(&self, id: usize, Made { kind, key, choice }: Made, now: Millis) -> Operation {
         let name = format!("key {}", key % 3);
-        let limit = RateLimitConfig { limit: 3.0, window_ms: 1_000.0 };
+        let limit = RateLimitConfig::new(3.0, 1_000.0);
         let plain = || rate_limit::Call { resource: format!("plain {name}"), limit, now };
         let config = AdaptiveConfig {
             recalculation_interval_ms: 100.0,

@@ -4,14 +4,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::bookings::{self, ClassShare, Ticket};
 use super::capacity::{self, Activity, Capacity};
+use super::cooldowns;
 use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then, answer_then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
-use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
+use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs, SharedLimits};
 use super::rate_limit::{
-    Reservations, admit as admit_if_free, cleanup_old, corrections, names, nth_newest_expiry, release, reservation,
-    reset_time, until_left, wait_for,
+    AdmissionStatement, Reservations, admit as admit_if_free, cleanup_old, corrections, forget, forget_all, names,
+    next_at, nth_newest_expiry, release, reservation, reset_time, resource_record, until_left, wait_for,
 };
+use super::spacing::{self, Found, Spacing};
 use super::stamps;
 use super::statements::Statement;
 use super::value::{Millis, Value};
@@ -55,8 +58,8 @@ pub trait Divisions: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Call {
     pub resource: String,
-    /// Its limit and window.
     pub limit: RateLimitConfig,
+    pub shared: SharedLimits,
     /// How limits are divided.
     pub config: AdaptiveConfig,
     /// The store's divisions.
@@ -72,6 +75,8 @@ struct View {
     user: f64,
     background: f64,
     recent_user: f64,
+    /// What else limits the resource.
+    beyond: Found,
     /// Statements that follow from what was read.
     follow_up: Vec<BoundStatement>,
     /// The requests that serve nothing any more, if there are some.
@@ -83,7 +88,16 @@ impl View {
     /// A request passes while its class is below its share and the whole below the limit. Where the division
     /// leaves users nothing, they may use any free slot: otherwise nobody could ever become active.
     fn admits(&self, priority: Priority, limit: f64) -> bool {
-        self.class_admits(priority) && self.user + self.background < limit
+        self.class_admits(priority) && self.user + self.background < limit && self.beyond.is_free()
+    }
+
+    /// What a class may use of the limit.
+    fn share(&self, priority: Priority) -> f64 {
+        match priority {
+            Priority::User if self.capacity.user_reserved == 0.0 => f64::INFINITY,
+            Priority::User => self.capacity.user_reserved,
+            Priority::Background => self.capacity.background_max,
+        }
     }
 
     fn class_admits(&self, priority: Priority) -> bool {
@@ -108,11 +122,14 @@ impl Call {
     /// Before when a request serves nothing any more: not the window, nor the monitoring, nor the inactivity span.
     fn keep_from(&self) -> Millis {
         self.now
-            - self
-                .limit
-                .window_ms
+            - spacing::kept_ms(self.limit, self.shared)
                 .max(self.config.monitoring_window_ms)
                 .max(self.config.sustained_inactivity_threshold_ms)
+    }
+
+    /// What limits the resource beside its window, if anything does.
+    fn spacing(&self) -> Option<Spacing> {
+        Spacing::of(self.limit, self.shared, self.now)
     }
 
     fn usage(&self) -> BoundStatement {
@@ -157,8 +174,15 @@ impl Call {
     }
 
     /// Makes the view from the rows of [`usage`](Self::usage) and, if they were asked for,
-    /// [`activity`](Self::activity), so many ms after the call. `None`: the division is due and the activity is not there.
-    fn view(&self, usage: &StatementResult, activity: Option<&StatementResult>, waited: Millis) -> Option<View> {
+    /// [`activity`](Self::activity) and [`Spacing::look`], so many ms after the call. `None`: the division is due and the
+    /// activity is not there.
+    fn view(
+        &self,
+        usage: &StatementResult,
+        activity: Option<&StatementResult>,
+        look: Option<&StatementResult>,
+        waited: Millis,
+    ) -> Option<View> {
         let mut follow_up = corrections(&self.resource, usage.number(5), self.limit, self.now, waited);
         let mut entered_high_activity = false;
         let capacity = if self.is_due() {
@@ -187,6 +211,11 @@ impl Call {
             capacity.lower_to(self.limit.limit);
             capacity
         };
+        let mut beyond = Found::default();
+        if let Some(spacing) = self.spacing() {
+            beyond = spacing.found(&self.resource, look, waited);
+            follow_up.append(&mut beyond.corrections);
+        }
         let has_old = usage.optional_number(2).is_some_and(|oldest| oldest < self.keep_from());
         let recent_user = activity.map_or(0.0, |result| result.number(0));
         Some(View {
@@ -194,6 +223,7 @@ impl Call {
             user: usage.number(0) + usage.number(3),
             background: usage.number(1) + usage.number(4),
             recent_user,
+            beyond,
             follow_up,
             old: has_old.then(|| self.old()),
             entered_high_activity,
@@ -208,12 +238,18 @@ impl Call {
         then: impl FnOnce(&Call, View) -> Outcome + Send + 'static,
     ) -> Operation {
         let mut statements = vec![self.usage()];
-        if needed || self.is_due() {
+        let look = self.spacing().map(|spacing| spacing.look(&self.resource));
+        let looked_at = look.as_ref().map(|_| statements.len());
+        statements.extend(look);
+        let is_needed = needed || self.is_due();
+        let activity_at = is_needed.then_some(statements.len());
+        if is_needed {
             statements.push(self.activity());
         }
         Operation::read_timed(statements, move |rows: Results, waited| {
             let nothing = StatementResult::default();
-            match self.view(rows.first().unwrap_or(&nothing), rows.get(1), waited) {
+            let at = |index: Option<usize>| index.and_then(|index| rows.get(index));
+            match self.view(rows.first().unwrap_or(&nothing), at(activity_at), at(looked_at), waited) {
                 Some(view) => then(&self, view),
                 // The division was dropped between the call and its turn.
                 None => Outcome::Continue(self.read_usage_then(true, then)),
@@ -243,11 +279,27 @@ fn read_activity(result: &StatementResult, now: Millis) -> (Activity, bool) {
     (activity, result.number(7) != 0.0)
 }
 
-/// Answers whether one more request of a class may be made; reserves a slot if `reservations` are on.
-pub fn can_proceed(call: Call, priority: Priority, reservations: Option<&Reservations>) -> Operation {
-    if let Some(Reservations { owner, for_ms }) = reservations {
-        let reservation = reservation(owner, call.now, *for_ms);
-        return admit(call, priority, Statement::AdaptiveReserve, reservation.to_vec());
+/// Answers whether one more request of a class may be made; reserves a slot if `reservations` are on. With a ticket, takes what
+/// was booked with it first.
+pub fn can_proceed(
+    call: Call,
+    priority: Priority,
+    reservations: Option<&Reservations>,
+    ticket: Option<&Ticket>,
+) -> Operation {
+    if let Some(reservations) = reservations {
+        let now = call.now;
+        let reservation = reservation(&reservations.owner, now, reservations.for_ms);
+        let statement =
+            AdmissionStatement { plain: Statement::AdaptiveReserve, spaced: Statement::AdaptiveReserveSpaced };
+        let reserve = admit(call, priority, statement, reservation.to_vec());
+        return match ticket {
+            Some(ticket) => {
+                let taken = || Outcome::Answer(Answer::Bool(true));
+                bookings::take(ticket, reservations, now, taken, reserve)
+            }
+            None => reserve,
+        };
     }
     call.read_usage_then(false, move |call, mut view| {
         if priority == Priority::Background && view.capacity.background_paused {
@@ -258,31 +310,40 @@ pub fn can_proceed(call: Call, priority: Priority, reservations: Option<&Reserva
     })
 }
 
-/// Records a request of a class if one more may be made, in one step; answers whether it did.
-pub fn acquire(call: Call, priority: Priority) -> Operation {
-    admit(call, priority, Statement::AdaptiveAcquire, Vec::new())
+/// Records a request of a class if one more may be made, in one step; answers whether it did. With a ticket, takes what was
+/// booked with it first.
+pub fn acquire(call: Call, priority: Priority, booked: Option<(&Reservations, &Ticket)>) -> Operation {
+    let (resource, now) = (call.resource.clone(), call.now);
+    let statement =
+        AdmissionStatement { plain: Statement::AdaptiveAcquire, spaced: Statement::AdaptiveAcquireSpaced };
+    let acquire = admit(call, priority, statement, Vec::new());
+    let Some((reservations, ticket)) = booked else { return acquire };
+    let statements = bookings::record_reserved(&resource, now, reservations, None, Some(priority.as_str()));
+    let record = move || Outcome::Continue(Operation::write(statements, |_| Outcome::Answer(Answer::Bool(true))));
+    bookings::take(ticket, reservations, now, record, acquire)
+}
+
+/// Undoes what [`acquire`] has recorded at a time, for a caller that has stopped waiting.
+pub fn give_back(resource: &str, priority: Priority, at: Millis) -> Operation {
+    let values = [resource.into(), at.into(), priority.as_str().into()];
+    Operation::command([BoundStatement::new(Statement::AdaptiveReturn, values)])
 }
 
 /// Looks how the limit is divided, and runs a statement that records or reserves if a slot is free: it counts
 /// again, so that no two processes get the same slot.
-fn admit(call: Call, priority: Priority, statement: Statement, more: Vec<Value>) -> Operation {
+fn admit(call: Call, priority: Priority, statement: AdmissionStatement, more: Vec<Value>) -> Operation {
     call.read_usage_then(false, move |call, view| {
         if !view.admits(priority, call.limit.limit) {
             return view.answer(Answer::Bool(false));
         }
-        let share = match priority {
-            Priority::User if view.capacity.user_reserved == 0.0 => f64::INFINITY,
-            Priority::User => view.capacity.user_reserved,
-            Priority::Background => view.capacity.background_max,
-        };
         let mut values = vec![Value::from(call.resource.as_str())];
         values.extend([call.now, call.window_start(), call.limit.limit].map(Value::from));
-        values.extend([priority.as_str().into(), share.into()]);
+        values.extend([priority.as_str().into(), view.share(priority).into()]);
         values.extend(more);
         let mut statements = view.follow_up;
         statements.extend(view.old.iter().flat_map(|old| old.removal(BOUNDED_ROWS)));
-        let statement = BoundStatement::new(statement, values);
-        Outcome::Continue(admit_if_free(call.resource.clone(), call.limit, call.now, statements, statement))
+        let resource = call.resource.clone();
+        Outcome::Continue(admit_if_free(resource, call.limit, call.shared, call.now, statements, statement, values))
     })
 }
 
@@ -296,27 +357,50 @@ pub fn record(resource: &str, priority: Priority, now: Millis, reservations: Opt
     Operation::command(statements)
 }
 
-/// Answers what remains of a resource's limit, and how it is divided.
+/// The same where requests are spaced: it counts from when its slot was taken.
+pub fn record_reserved(
+    resource: &str,
+    priority: Priority,
+    now: Millis,
+    reservations: &Reservations,
+    ticket: Option<&Ticket>,
+) -> Operation {
+    Operation::command(bookings::record_reserved(resource, now, reservations, ticket, Some(priority.as_str())))
+}
+
+/// The members of a status that say how a limit is divided.
+fn division(view: &View) -> Field {
+    let Capacity { user_reserved, background_max, background_paused, ref reason, .. } = view.capacity;
+    Field::Record(vec![
+        ("userReserved", Field::Number(user_reserved)),
+        ("backgroundMax", Field::Number(background_max)),
+        ("backgroundPaused", Field::Bool(background_paused)),
+        ("recentUserActivity", Field::Number(view.recent_user)),
+        ("reason", Field::Text(reason.clone())),
+    ])
+}
+
+/// Answers what remains of a resource's limit, and how it is divided; where more than its window limits it, also when the next
+/// request may be made, if shares leave room for it.
 pub fn status(call: Call) -> Operation {
     call.read_usage_then(true, |call, view| {
-        let Capacity { user_reserved, background_max, background_paused, ref reason, .. } = view.capacity;
+        let Capacity { user_reserved, background_max, .. } = view.capacity;
         let remaining = (user_reserved - view.user) + (background_max - view.background);
-        let answer = Answer::Record(vec![
+        let fields = vec![
             ("remaining", Field::Number(remaining.max(0.0))),
             ("resetTime", reset_time(call.now, call.limit)),
             ("limit", Field::Number(call.limit.limit)),
-            (
-                "adaptive",
-                Field::Record(vec![
-                    ("userReserved", Field::Number(user_reserved)),
-                    ("backgroundMax", Field::Number(background_max)),
-                    ("backgroundPaused", Field::Bool(background_paused)),
-                    ("recentUserActivity", Field::Number(view.recent_user)),
-                    ("reason", Field::Text(reason.clone())),
-                ]),
-            ),
-        ]);
-        view.answer(answer)
+            ("adaptive", division(&view)),
+        ];
+        if call.spacing().is_none() {
+            return view.answer(Answer::Record(fields));
+        }
+        let now = call.now;
+        find_wait(call, view, None, move |wait, follow_up, old| {
+            let mut fields = fields;
+            fields.push(next_at(now, wait));
+            answer_then(Answer::Record(fields), follow_up, old)
+        })
     })
 }
 
@@ -326,46 +410,84 @@ pub fn wait_time(call: Call, priority: Priority) -> Operation {
         return Operation::read([], move |_| Outcome::Answer(wait_for(call.limit.window_ms)));
     }
     call.read_usage_then(false, move |call, view| {
-        let limit = call.limit.limit;
-        if view.admits(priority, limit) {
-            return view.answer(Answer::Number(0.0));
-        }
-        let share = match priority {
-            Priority::User => view.capacity.user_reserved,
-            Priority::Background => view.capacity.background_max,
+        find_wait(call, view, Some(priority), |wait, follow_up, old| answer_then(wait_for(wait), follow_up, old))
+    })
+}
+
+/// Finds how long until a request of a class, or of any as far as shares go, may be made, in ms: 0 when it may now. Answers what
+/// follows from the view, too.
+fn find_wait(
+    call: &Call,
+    view: View,
+    priority: Option<Priority>,
+    then: impl FnOnce(Millis, Vec<BoundStatement>, Vec<OldRequests>) -> Outcome + Send + 'static,
+) -> Outcome {
+    let RateLimitConfig { limit, window_ms, .. } = call.limit;
+    let now = call.now;
+    let until_due = call.until_due();
+    let class_blocked = priority.is_some_and(|priority| !view.class_admits(priority));
+    let total_blocked = view.user + view.background >= limit;
+    let all_blocked = view.beyond.is_full;
+    let share = priority.map_or(limit, |priority| match priority {
+        Priority::User => view.capacity.user_reserved,
+        Priority::Background => view.capacity.background_max,
+    });
+    let is_paused = view.capacity.background_paused && priority == Some(Priority::Background);
+    let View { beyond, follow_up, old, .. } = view;
+    let old: Vec<OldRequests> = old.into_iter().collect();
+    if class_blocked && (share == 0.0 || is_paused) {
+        // No expiry frees a slot; only a new division can.
+        return then(until_due, follow_up, old);
+    }
+    if !class_blocked && !total_blocked && !all_blocked {
+        return then(beyond.wait, follow_up, old);
+    }
+    let mut of_class = nth_newest_expiry(&call.resource, share, window_ms, now);
+    of_class.push(priority.map(Priority::as_str).into());
+    let of_class = BoundStatement::new(Statement::AdaptiveNthNewestExpiry, of_class);
+    let of_whole = nth_newest_expiry(&call.resource, limit, window_ms, now);
+    let of_whole = BoundStatement::new(Statement::RateNthNewestExpiryReserved, of_whole);
+    let of_all = call.spacing().filter(|_| all_blocked).map(|spacing| spacing.first_to_leave());
+    Outcome::Continue(Operation::read([of_class, of_whole].into_iter().chain(of_all), move |rows| {
+        let wait = |index: usize| until_left(rows.get(index), now);
+        let class_wait = if class_blocked { wait(0) } else { None };
+        let total_wait = if total_blocked { wait(1) } else { None };
+        let all_wait = if all_blocked { wait(2) } else { None };
+        let own = class_wait.into_iter().chain(total_wait).reduce(f64::max);
+        // A share alone stands in the way until the next division at most.
+        let own = match own {
+            Some(own) if total_blocked || !class_blocked => own,
+            Some(own) => own.min(until_due),
+            None if class_blocked || total_blocked => until_due,
+            None => 0.0,
         };
-        let until_due = call.until_due();
-        let class_blocked = !view.class_admits(priority);
-        if class_blocked && (share == 0.0 || view.capacity.background_paused && priority == Priority::Background) {
-            // No expiry frees a slot; only a new division can.
-            return view.answer(wait_for(until_due));
+        then(own.max(all_wait.unwrap_or(0.0)).max(beyond.wait), follow_up, old)
+    }))
+}
+
+/// Books the next slot of a class for a caller that was refused, and answers how long until then, in ms. Where only a new division
+/// can make one, it books none.
+pub fn book_wait(call: Call, priority: Priority, reservations: &Reservations, ticket: &Ticket) -> Operation {
+    if call.limit.limit == 0.0 || call.shared.config.limit == 0.0 {
+        return wait_time(call, priority);
+    }
+    let (reservations, ticket) = (reservations.clone(), ticket.clone());
+    call.read_usage_then(false, move |call, view| {
+        let share = view.share(priority);
+        if share == 0.0 || view.capacity.background_paused && priority == Priority::Background {
+            return view.answer(wait_for(call.until_due()));
         }
-        let total_blocked = view.user + view.background >= limit;
-        let (window_ms, now) = (call.limit.window_ms, call.now);
-        let mut of_class = nth_newest_expiry(&call.resource, share, window_ms, now);
-        of_class.push(priority.as_str().into());
-        let of_class = BoundStatement::new(Statement::AdaptiveNthNewestExpiry, of_class);
-        let of_all = nth_newest_expiry(&call.resource, limit, window_ms, now);
-        let of_all = BoundStatement::new(Statement::RateNthNewestExpiryReserved, of_all);
-        let View { follow_up, old, .. } = view;
-        Outcome::Continue(Operation::read([of_class, of_all], move |rows| {
-            let wait = |index: usize| until_left(rows.get(index), now);
-            let class_wait = if class_blocked { wait(0) } else { None };
-            let total_wait = if total_blocked { wait(1) } else { None };
-            let wait = class_wait.into_iter().chain(total_wait).reduce(f64::max).unwrap_or(until_due);
-            // A share alone stands in the way until the next division at most.
-            let wait = if total_blocked { wait } else { wait.min(until_due) };
-            answer_then(wait_for(wait), follow_up, old.into_iter().collect())
-        }))
+        let spacing = Spacing { limit: call.limit, shared: call.shared, now: call.now };
+        let class = ClassShare { class: priority.as_str(), share };
+        Outcome::Continue(bookings::book(&call.resource, spacing, &reservations, &ticket, Some(class)))
     })
 }
 
 /// Forgets a resource's requests and activity.
-pub fn reset(resource: &str, divisions: Arc<dyn Divisions>) -> Operation {
+pub fn reset(resource: &str, shared: SharedLimits, now: Millis, divisions: Arc<dyn Divisions>) -> Operation {
     let resource = resource.to_owned();
-    let name = Value::from(resource.as_str());
-    let statements = [Statement::RateReset, Statement::RateResetReservations, Statement::AdaptiveForget]
-        .map(|statement| BoundStatement::new(statement, [name.clone()]));
+    let mut statements = forget(&resource, shared, now);
+    statements.push(BoundStatement::new(Statement::AdaptiveForget, [Value::from(resource.as_str())]));
     Operation::write(statements, move |_| {
         divisions.forget(Some(&resource));
         Outcome::Answer(Answer::Undefined)
@@ -373,11 +495,13 @@ pub fn reset(resource: &str, divisions: Arc<dyn Divisions>) -> Operation {
     .unbounded()
 }
 
-/// Forgets every request and all activity.
+/// Forgets every resource, and every cooldown.
 pub fn clear(divisions: Arc<dyn Divisions>) -> Operation {
-    use Statement as S;
-    let statements = [S::RateClear, S::RateClearReservations, S::AdaptiveForgetAll, S::AdaptiveForgetTotals]
-        .map(|statement| BoundStatement::new(statement, []));
+    let mut statements = forget_all();
+    statements.extend(
+        [Statement::AdaptiveForgetAll, Statement::AdaptiveForgetTotals]
+            .map(|statement| BoundStatement::new(statement, [])),
+    );
     Operation::write(statements, move |_| {
         divisions.forget(None);
         Outcome::Answer(Answer::Undefined)
@@ -407,6 +531,7 @@ impl CallOnAll {
     fn on(&self, resource: String) -> Call {
         Call {
             limit: self.configs.get(&resource),
+            shared: self.configs.shared,
             resource,
             config: self.config,
             divisions: self.divisions.clone(),
@@ -440,7 +565,7 @@ fn stats_of(calls: Vec<Call>, total: f64, mut activations: f64) -> Operation {
         let (mut follow_up, mut old, mut limited) = (Vec::new(), Vec::new(), Vec::new());
         for (call, read) in calls.into_iter().zip(rows.chunks(2)) {
             let [usage, activity] = read else { break };
-            let Some(view) = call.view(usage, Some(activity), waited) else {
+            let Some(view) = call.view(usage, Some(activity), None, waited) else {
                 break;
             };
             user_activity += view.recent_user;
@@ -479,7 +604,8 @@ pub fn cleanup(call: CallOnAll) -> Operation {
     call.divisions.forget_until(now - config.recalculation_interval_ms);
     let before = call.unused_before();
     let then: Then = Box::new(move || Outcome::Continue(forget_unused(before)));
-    cleanup_old(move |resource| call.on(resource).old(), now, then)
+    let configs = call.configs.clone();
+    cleanup_old(&configs, move |resource| call.on(resource).old(), now, then)
 }
 
 /// Forgets all resources that nobody uses.
@@ -505,4 +631,36 @@ pub fn remove_oldest(call: CallOnAll) -> Operation {
         move |resource| call.on(resource).old(),
         move |name| forget_between(name.into(), name.into(), before),
     )
+}
+
+/// Answers which resources have requests in their windows or a cooldown, how many, and what limits them.
+pub fn list_resources(call: CallOnAll) -> Operation {
+    let statements = [BoundStatement::new(Statement::RateResources, []), cooldowns::all(call.now)];
+    Operation::read(statements, move |rows| {
+        let cooldowns = cooldowns::lasting(rows.get(1));
+        let names = cooldowns::with_resources(&cooldowns, names(rows.first()));
+        let calls: Vec<Call> = names.into_iter().map(|resource| call.on(resource)).collect();
+        let statements: Vec<BoundStatement> =
+            calls.iter().flat_map(|call| [call.usage(), call.activity()]).collect();
+        Outcome::Continue(
+            Operation::read_timed(statements, move |rows, waited| {
+                let (mut records, mut follow_up) = (Vec::new(), Vec::new());
+                for (call, read) in calls.into_iter().zip(rows.chunks(2)) {
+                    let [usage, activity] = read else { break };
+                    let Some(view) = call.view(usage, Some(activity), None, waited) else { break };
+                    let count = usage.number(0) + usage.number(1);
+                    let cooldown = cooldowns.get(&call.resource).copied();
+                    if let Some(mut record) = resource_record(&call.resource, count, call.limit, cooldown) {
+                        record.push(("adaptive", division(&view)));
+                        records.push(record);
+                    }
+                    follow_up.extend(view.follow_up);
+                }
+                answer_then(Answer::Records(records), follow_up, Vec::new())
+            })
+            .unbounded(),
+        )
+    })
+    .unbounded()
+    .continuing()
 }

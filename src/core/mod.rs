@@ -8,9 +8,11 @@
 #![forbid(unsafe_code)]
 
 pub mod adaptive;
+pub mod bookings;
 pub mod cache;
 pub mod capacity;
 pub mod codec;
+pub mod cooldowns;
 pub mod dedupe;
 pub mod error;
 pub mod housekeeping;
@@ -19,6 +21,7 @@ pub mod options;
 pub mod query_cache;
 pub mod rate_limit;
 pub mod schema;
+pub mod spacing;
 pub mod stamps;
 pub mod statements;
 pub mod value;

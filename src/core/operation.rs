@@ -196,6 +196,22 @@ impl Operation {
         self
     }
 
+    /// Has something done when the call is answered with `false`.
+    pub fn on_refusal(mut self, refused: Arc<dyn Fn() + Send + Sync>) -> Self {
+        let completion = self.completion;
+        self.completion = Box::new(move |rows, waited| match completion(rows, waited) {
+            Outcome::Continue(next) => Outcome::Continue(next.on_refusal(refused)),
+            outcome => {
+                if let Outcome::Answer(Answer::Bool(false)) | Outcome::AnswerThen(Answer::Bool(false), _) = outcome
+                {
+                    refused();
+                }
+                outcome
+            }
+        });
+        self
+    }
+
     /// What waiters are to be told of, if any.
     pub fn change(&self) -> Option<Changed> {
         let first = self.statements.first().filter(|_| self.notifies_waiters)?;
@@ -279,6 +295,10 @@ pub enum Answer {
     },
     /// Numbers and lists under names, in the order of the documentation.
     Record(Vec<(&'static str, Field)>),
+    /// Such records, each an object of a list.
+    Records(Vec<Vec<(&'static str, Field)>>),
+    /// How many ms until a slot that is booked: a timer that is started when this is told is not to fire before.
+    Booked(f64),
     Rejection(Error),
     /// `undefined`, and the hash is claimed for the caller.
     Claimed,

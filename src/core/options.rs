@@ -89,37 +89,65 @@ impl Default for DedupeOptions {
     }
 }
 
-/// A rate limit: at most `limit` requests in any `window_ms`.
+/// A rate limit: at most `limit` requests in any `window_ms`, and at least `min_interval_ms` between any two.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateLimitConfig {
     /// How many requests; may be infinite.
     pub limit: f64,
     /// The length of the sliding window, in ms.
     pub window_ms: Millis,
+    /// The shortest time between two requests, in ms; 0: any.
+    pub min_interval_ms: Millis,
 }
 
 impl RateLimitConfig {
+    /// A limit of a window alone.
+    pub const fn new(limit: f64, window_ms: Millis) -> Self {
+        RateLimitConfig { limit, window_ms, min_interval_ms: 0.0 }
+    }
+
     /// Whether a number can be a limit.
     pub fn is_limit(limit: f64) -> bool {
         limit >= 0.0
     }
 
-    /// Whether a number of ms can be a window.
-    pub fn is_window(window_ms: Millis) -> bool {
-        window_ms >= 0.0 && window_ms.is_finite()
+    /// Whether a number of ms can be a window, or an interval.
+    pub fn is_span(span_ms: Millis) -> bool {
+        span_ms >= 0.0 && span_ms.is_finite()
     }
 
-    /// A limit of numbers that can make one.
+    /// A limit of numbers that can make one, of a window alone.
     pub fn checked(limit: Option<f64>, window_ms: Option<Millis>) -> Option<Self> {
         let limit = limit.filter(|limit| Self::is_limit(*limit))?;
-        let window_ms = window_ms.filter(|window_ms| Self::is_window(*window_ms))?;
-        Some(RateLimitConfig { limit, window_ms })
+        let window_ms = window_ms.filter(|window_ms| Self::is_span(*window_ms))?;
+        Some(RateLimitConfig::new(limit, window_ms))
+    }
+
+    /// For how long a request counts.
+    pub fn span_ms(&self) -> Millis {
+        self.window_ms.max(self.min_interval_ms)
     }
 
     /// The plain store's default: 60 a minute.
-    pub const PLAIN_DEFAULT: Self = RateLimitConfig { limit: 60.0, window_ms: 60_000.0 };
+    pub const PLAIN_DEFAULT: Self = RateLimitConfig::new(60.0, 60_000.0);
     /// The adaptive store's default: 200 an hour.
-    pub const ADAPTIVE_DEFAULT: Self = RateLimitConfig { limit: 200.0, window_ms: 3_600_000.0 };
+    pub const ADAPTIVE_DEFAULT: Self = RateLimitConfig::new(200.0, 3_600_000.0);
+    /// Any number at any time.
+    pub const NONE: Self = RateLimitConfig::new(f64::INFINITY, 0.0);
+}
+
+/// What limits the requests of all resources together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SharedLimits {
+    /// The option `sharedConfig`.
+    pub config: RateLimitConfig,
+    /// Whether cooldowns count as refusals.
+    pub honours_cooldowns: bool,
+}
+
+impl SharedLimits {
+    /// Nothing does.
+    pub const NONE: Self = SharedLimits { config: RateLimitConfig::NONE, honours_cooldowns: false };
 }
 
 /// The configuration of every resource, as it stood when a call was made.
@@ -129,12 +157,18 @@ pub struct ResourceConfigs {
     pub default: RateLimitConfig,
     /// Resources with a configuration of their own.
     pub named: Vec<(String, RateLimitConfig)>,
+    pub shared: SharedLimits,
 }
 
 impl ResourceConfigs {
     /// The configuration of one resource.
     pub fn get(&self, resource: &str) -> RateLimitConfig {
         self.named.iter().find(|(name, _)| name == resource).map_or(self.default, |(_, config)| *config)
+    }
+
+    /// The configurations of all resources, and of all together.
+    pub fn all(&self) -> impl Iterator<Item = RateLimitConfig> {
+        self.named.iter().map(|(_, config)| *config).chain([self.default, self.shared.config])
     }
 }
 

@@ -217,12 +217,12 @@ impl QueryCache {
             }
             (S::CacheDelete, [Value::Text(hash)]) => self.insert_entry(hash, None),
             (S::CacheDeleteStale, [Value::Text(hash), _]) => drop(self.entries.remove(hash)),
-            (S::RateRecord | S::RateAcquire, [Value::Text(resource), at, ..]) => {
+            (S::RateRecord | S::RateAcquire | S::RateAcquireSpaced, [Value::Text(resource), at, ..]) => {
                 // The column's default.
                 self.record(resource, Some(BACKGROUND), at);
             }
             (S::AdaptiveRecord, [Value::Text(resource), at, priority])
-            | (S::AdaptiveAcquire, [Value::Text(resource), at, _, _, priority, ..]) => {
+            | (S::AdaptiveAcquire | S::AdaptiveAcquireSpaced, [Value::Text(resource), at, _, _, priority, ..]) => {
                 self.record(resource, class_of(priority), at);
             }
             (
@@ -246,6 +246,11 @@ impl QueryCache {
                 | S::RateCountBefore
                 | S::RateReservationsAfter
                 | S::RateResourcesFrom
+                | S::CooldownSet
+                | S::CooldownClear
+                | S::CooldownClearAll
+                | S::CooldownsFrom
+                | S::CooldownExpire
                 | S::AdaptiveKeepActivity
                 | S::AdaptiveEnterHigh
                 | S::AdaptiveLeaveHigh

@@ -2,9 +2,12 @@
 //! `window_ms` old, a slot reserved for one until it is recorded or the reservation expires, and one more may be made while fewer than
 //! `limit` count.
 
+use super::bookings::{self, Ticket};
+use super::cooldowns;
 use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then, answer_then};
-use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
-use super::options::{RateLimitConfig, ResourceConfigs};
+use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult, Statements};
+use super::options::{RateLimitConfig, ResourceConfigs, SharedLimits};
+use super::spacing::{self, Found, Spacing};
 use super::stamps;
 use super::statements::{STEP_ROWS, Statement};
 use super::value::{Millis, Value};
@@ -13,8 +16,8 @@ use super::value::{Millis, Value};
 #[derive(Clone, Debug)]
 pub struct Call {
     pub resource: String,
-    /// Its limit and window.
     pub limit: RateLimitConfig,
+    pub shared: SharedLimits,
     /// The time of the call.
     pub now: Millis,
 }
@@ -48,23 +51,39 @@ struct Usage {
     recorded: f64,
     reserved: f64,
     oldest: Option<Millis>,
+    /// What else limits the resource.
+    beyond: Found,
     /// What corrects stamps that are later than now, if there are some.
     corrections: Vec<BoundStatement>,
 }
 
 impl Usage {
-    fn read(call: &Call, result: Option<&StatementResult>, waited: Millis) -> Self {
+    /// From the rows of [`Call::usage`], and of [`Spacing::look`] if they were asked for.
+    fn read(call: &Call, rows: &[StatementResult], waited: Millis) -> Self {
+        let result = rows.first();
         let number = |column| result.map_or(0.0, |result| result.number(column));
+        let mut corrections = corrections(&call.resource, number(3), call.limit, call.now, waited);
+        let mut beyond = Found::default();
+        if let (Some(spacing), Some(look)) = (call.spacing(), rows.get(1)) {
+            beyond = spacing.found(&call.resource, Some(look), waited);
+            corrections.append(&mut beyond.corrections);
+        }
         Usage {
             recorded: number(0),
             oldest: result.and_then(|result| result.optional_number(1)),
             reserved: number(2),
-            corrections: corrections(&call.resource, number(3), call.limit, call.now, waited),
+            beyond,
+            corrections,
         }
     }
 
     fn count(&self) -> f64 {
         self.recorded + self.reserved
+    }
+
+    /// Whether one more request may be made.
+    fn is_free(&self, limit: RateLimitConfig) -> bool {
+        self.count() < limit.limit && self.beyond.is_free()
     }
 }
 
@@ -81,14 +100,30 @@ impl Call {
         BoundStatement::new(Statement::RateUsage, [self.resource(), self.window_start().into(), self.now.into()])
     }
 
-    /// Whether requests are stored that have left the window.
-    fn has_old(&self, usage: &Usage) -> bool {
-        usage.oldest.is_some_and(|oldest| oldest < self.window_start())
+    /// What limits the resource beside its window, if anything does.
+    fn spacing(&self) -> Option<Spacing> {
+        Spacing::of(self.limit, self.shared, self.now)
     }
 
-    /// What has left the window.
+    /// All that is to be read before a request is made.
+    fn look(&self) -> Statements {
+        let look = self.spacing().map(|spacing| spacing.look(&self.resource));
+        [self.usage()].into_iter().chain(look).collect()
+    }
+
+    /// Before when a request counts for nothing any more.
+    fn keep_from(&self) -> Millis {
+        self.now - spacing::kept_ms(self.limit, self.shared)
+    }
+
+    /// Whether requests are stored that count for nothing any more.
+    fn has_old(&self, usage: &Usage) -> bool {
+        usage.oldest.is_some_and(|oldest| oldest < self.keep_from())
+    }
+
+    /// Those.
     fn old(&self) -> OldRequests {
-        OldRequests { resource: self.resource.clone(), before: self.window_start(), keeps_activity: false }
+        OldRequests { resource: self.resource.clone(), before: self.keep_from(), keeps_activity: false }
     }
 
     /// The answer, and then the correction of stamps and the removal of what has left the window.
@@ -97,23 +132,53 @@ impl Call {
         answer_then(answer, usage.corrections, old.into_iter().collect())
     }
 
-    fn read_usage_then(self, answer: impl FnOnce(&Call, &Usage) -> Answer + Send + 'static) -> Operation {
-        Operation::read_timed([self.usage()], move |rows, waited| {
-            let usage = Usage::read(&self, rows.first(), waited);
-            let answer = answer(&self, &usage);
-            self.answer(usage, answer)
-        })
-    }
-
     /// The parameters of a statement that records or reserves if a slot is free.
     fn admission(&self) -> Vec<Value> {
         vec![self.resource(), self.now.into(), self.window_start().into(), self.limit.limit.into()]
     }
 
     /// Runs such a statement, having removed what no longer counts.
-    fn admit(self, statement: BoundStatement) -> Operation {
-        admit(self.resource.clone(), self.limit, self.now, self.old().removal(BOUNDED_ROWS), statement)
+    fn admit(self, statement: AdmissionStatement, values: Vec<Value>) -> Operation {
+        let Call { ref resource, limit, shared, now } = self;
+        admit(resource.clone(), limit, shared, now, self.old().removal(BOUNDED_ROWS), statement, values)
     }
+
+    /// Finds how long until a request may be made, in ms: 0 when it may now.
+    fn find_wait(self, then: impl FnOnce(Call, Usage, Millis) -> Outcome + Send + 'static) -> Operation {
+        Operation::read_timed(self.look(), move |rows, waited| {
+            let usage = Usage::read(&self, &rows, waited);
+            let RateLimitConfig { limit, window_ms, .. } = self.limit;
+            if limit == 0.0 {
+                return then(self, usage, window_ms);
+            }
+            let is_full = usage.count() >= limit;
+            let spacing = self.spacing().filter(|_| usage.beyond.is_full);
+            if !is_full && spacing.is_none() {
+                let wait = usage.beyond.wait;
+                return then(self, usage, wait);
+            }
+            let statement = if usage.reserved > 0.0 {
+                Statement::RateNthNewestExpiryReserved
+            } else {
+                Statement::RateNthNewestExpiry
+            };
+            let values = nth_newest_expiry(&self.resource, limit, window_ms, self.now);
+            let of_own = is_full.then(|| BoundStatement::new(statement, values));
+            let of_all = spacing.map(|spacing| spacing.first_to_leave());
+            Outcome::Continue(Operation::read(of_own.into_iter().chain(of_all), move |rows| {
+                let wait = rows.iter().filter_map(|result| until_left(Some(result), self.now));
+                let wait = wait.fold(usage.beyond.wait, f64::max);
+                then(self, usage, wait)
+            }))
+        })
+        .continuing()
+    }
+}
+
+/// A statement that records or reserves if a slot is free, and the one that does where more than a window limits it.
+pub(super) struct AdmissionStatement {
+    pub plain: Statement,
+    pub spaced: Statement,
 }
 
 /// Runs a statement that records or reserves if a slot is free, after others, and answers whether it did so. Corrects stamps
@@ -121,20 +186,37 @@ impl Call {
 pub(super) fn admit(
     resource: String,
     limit: RateLimitConfig,
+    shared: SharedLimits,
     now: Millis,
     first: Vec<BoundStatement>,
-    statement: BoundStatement,
+    statement: AdmissionStatement,
+    mut values: Vec<Value>,
 ) -> Operation {
     let name = || Value::from(resource.as_str());
+    let spacing = Spacing::of(limit, shared, now);
     let latest = BoundStatement::new(Statement::RateLatest, [name(), (now - limit.window_ms).into(), now.into()]);
-    let expire = BoundStatement::new(Statement::RateExpireReservations, [name(), now.into()]);
     let mut statements = vec![latest];
+    statements.extend(spacing.map(|spacing| spacing.look(&resource)));
     statements.extend(first);
-    statements.extend([expire, statement]);
+    let statement = match spacing {
+        Some(spacing) => {
+            statements.extend(spacing.tidy(&resource));
+            values.extend(spacing.values());
+            statement.spaced
+        }
+        None => {
+            statements.push(BoundStatement::new(Statement::RateExpireReservations, [name(), now.into()]));
+            statement.plain
+        }
+    };
+    statements.push(BoundStatement::new(statement, values));
     Operation::write_timed(statements, move |rows, waited| {
         let admitted = rows.last().is_some_and(|result| result.first().is_some());
         let latest = rows.first().map_or(0.0, |result| result.number(0));
-        let corrections = corrections(&resource, latest, limit, now, waited);
+        let mut corrections = corrections(&resource, latest, limit, now, waited);
+        if let Some(spacing) = spacing {
+            corrections.extend(spacing.found(&resource, rows.get(1), waited).corrections);
+        }
         answer_then(Answer::Bool(admitted), corrections, Vec::new())
     })
 }
@@ -159,14 +241,28 @@ pub(super) fn corrections(
     ]
 }
 
-/// Answers whether one more request may be made; reserves a slot if `reservations` are on.
-pub fn can_proceed(call: Call, reservations: Option<&Reservations>) -> Operation {
-    let Some(Reservations { owner, for_ms }) = reservations else {
-        return call.read_usage_then(|call, usage| Answer::Bool(usage.count() < call.limit.limit));
+/// Answers whether one more request may be made; reserves a slot if `reservations` are on. With a ticket, takes what was booked
+/// with it first.
+pub fn can_proceed(call: Call, reservations: Option<&Reservations>, ticket: Option<&Ticket>) -> Operation {
+    let Some(reservations) = reservations else {
+        return Operation::read_timed(call.look(), move |rows, waited| {
+            let usage = Usage::read(&call, &rows, waited);
+            let is_free = usage.is_free(call.limit);
+            call.answer(usage, Answer::Bool(is_free))
+        });
     };
+    let now = call.now;
     let mut values = call.admission();
-    values.extend(reservation(owner, call.now, *for_ms));
-    call.admit(BoundStatement::new(Statement::RateReserve, values))
+    values.extend(reservation(&reservations.owner, now, reservations.for_ms));
+    let statement = AdmissionStatement { plain: Statement::RateReserve, spaced: Statement::RateReserveSpaced };
+    let reserve = call.admit(statement, values);
+    match ticket {
+        Some(ticket) => {
+            let taken = || Outcome::Answer(Answer::Bool(true));
+            bookings::take(ticket, reservations, now, taken, reserve)
+        }
+        None => reserve,
+    }
 }
 
 /// The last parameters of a statement that reserves: for whom, until when, since when.
@@ -174,10 +270,21 @@ pub(super) fn reservation(owner: &str, now: Millis, for_ms: Millis) -> [Value; 3
     [owner.into(), (now + for_ms).into(), now.into()]
 }
 
-/// Records a request if one more may be made, in one step; answers whether it did.
-pub fn acquire(call: Call) -> Operation {
-    let statement = BoundStatement::new(Statement::RateAcquire, call.admission());
-    call.admit(statement)
+/// Records a request if one more may be made, in one step; answers whether it did. With a ticket, takes what was booked with it
+/// first.
+pub fn acquire(call: Call, booked: Option<(&Reservations, &Ticket)>) -> Operation {
+    let (resource, now, values) = (call.resource.clone(), call.now, call.admission());
+    let statement = AdmissionStatement { plain: Statement::RateAcquire, spaced: Statement::RateAcquireSpaced };
+    let acquire = call.admit(statement, values);
+    let Some((reservations, ticket)) = booked else { return acquire };
+    let statements = bookings::record_reserved(&resource, now, reservations, None, None);
+    let record = move || Outcome::Continue(Operation::write(statements, |_| Outcome::Answer(Answer::Bool(true))));
+    bookings::take(ticket, reservations, now, record, acquire)
+}
+
+/// Undoes what [`acquire`] has recorded at a time, for a caller that has stopped waiting.
+pub fn give_back(resource: &str, at: Millis) -> Operation {
+    Operation::command([BoundStatement::new(Statement::RateReturn, [resource.into(), at.into()])])
 }
 
 /// The statement that releases the oldest reservation.
@@ -196,21 +303,51 @@ pub fn record(resource: String, now: Millis, reservations: Option<&Reservations>
     Operation::command(statements)
 }
 
-/// Answers what remains of a resource's limit.
+/// The same where requests are spaced: it counts from when its slot was taken.
+pub fn record_reserved(
+    resource: &str,
+    now: Millis,
+    reservations: &Reservations,
+    ticket: Option<&Ticket>,
+) -> Operation {
+    Operation::command(bookings::record_reserved(resource, now, reservations, ticket, None))
+}
+
+/// Answers what remains of a resource's limit, and, where more than its window limits it, when the next request may be made.
 pub fn status(call: Call) -> Operation {
-    call.read_usage_then(|call, usage| {
-        Answer::Record(vec![
-            ("remaining", Field::Number((call.limit.limit - usage.count()).max(0.0))),
+    let answer = |call: Call, usage: Usage, wait: Option<Millis>| {
+        let RateLimitConfig { limit, .. } = call.limit;
+        let mut fields = vec![
+            ("remaining", Field::Number((limit - usage.count()).max(0.0))),
             ("resetTime", reset_time(call.now, call.limit)),
-            ("limit", Field::Number(call.limit.limit)),
-        ])
+            ("limit", Field::Number(limit)),
+        ];
+        fields.extend(wait.map(|wait| next_at(call.now, wait)));
+        call.answer(usage, Answer::Record(fields))
+    };
+    if call.spacing().is_some() {
+        return call.find_wait(move |call, usage, wait| answer(call, usage, Some(wait)));
+    }
+    Operation::read_timed([call.usage()], move |rows, waited| {
+        let usage = Usage::read(&call, &rows, waited);
+        answer(call, usage, None)
     })
+}
+
+/// The member of a status that says when the next request may be made.
+pub(super) fn next_at(now: Millis, wait: Millis) -> (&'static str, Field) {
+    ("nextAt", Field::Time((now + wait).min(LAST_TIME)))
+}
+
+/// Which of so many slots, counted from the last, has to leave for one to be free: how many are before it.
+pub(super) fn nth_newest_offset(limit: f64) -> Value {
+    let before = if limit.is_finite() { (limit.ceil() - 1.0).max(0.0) } else { 0.0 };
+    Value::Integer(before as i64)
 }
 
 /// The parameters of a statement that finds when a count gets below `limit`: when the `limit`th newest leaves.
 pub(super) fn nth_newest_expiry(resource: &str, limit: f64, window_ms: Millis, now: Millis) -> Vec<Value> {
-    let offset = Value::Integer((limit.ceil() - 1.0).max(0.0) as i64);
-    vec![Value::from(resource), (now - window_ms).into(), offset, window_ms.into(), now.into()]
+    vec![Value::from(resource), (now - window_ms).into(), nth_newest_offset(limit), window_ms.into(), now.into()]
 }
 
 /// How long until then; `None` if there is no such request. At least 1 ms: the caller may not proceed now.
@@ -220,41 +357,43 @@ pub(super) fn until_left(result: Option<&StatementResult>, now: Millis) -> Optio
 
 /// Answers how long until a request may be made, in ms: 0 when it may now.
 pub fn wait_time(call: Call) -> Operation {
-    let RateLimitConfig { limit, window_ms } = call.limit;
-    if limit == 0.0 {
-        return Operation::read([], move |_| Outcome::Answer(wait_for(window_ms)));
+    call.find_wait(|call, usage, wait| call.answer(usage, wait_for(wait)))
+}
+
+/// Books the next slot for a caller that was refused, and answers how long until then, in ms.
+pub fn book_wait(call: Call, reservations: &Reservations, ticket: &Ticket) -> Operation {
+    let Call { ref resource, limit, shared, now } = call;
+    if limit.limit == 0.0 || shared.config.limit == 0.0 {
+        return wait_time(call);
     }
-    Operation::read_timed([call.usage()], move |rows, waited| {
-        let usage = Usage::read(&call, rows.first(), waited);
-        if usage.count() < limit {
-            return call.answer(usage, Answer::Number(0.0));
-        }
-        let values = nth_newest_expiry(&call.resource, limit, window_ms, call.now);
-        let statement = if usage.reserved > 0.0 {
-            Statement::RateNthNewestExpiryReserved
-        } else {
-            Statement::RateNthNewestExpiry
-        };
-        Outcome::Continue(Operation::read([BoundStatement::new(statement, values)], move |rows| {
-            let wait = until_left(rows.first(), call.now).unwrap_or(0.0);
-            call.answer(usage, wait_for(wait))
-        }))
-    })
-    .continuing()
+    bookings::book(resource, Spacing { limit, shared, now }, reservations, ticket, None)
 }
 
-/// Forgets a resource's requests.
-pub fn reset(resource: &str) -> Operation {
-    let statements = [Statement::RateReset, Statement::RateResetReservations]
-        .map(|statement| BoundStatement::new(statement, [Value::from(resource)]));
-    Operation::command(statements).unbounded()
+/// Forgets a resource's requests. Where all resources share a limit, it is kept when its slots were taken.
+pub fn reset(resource: &str, shared: SharedLimits, now: Millis) -> Operation {
+    Operation::command(forget(resource, shared, now)).unbounded()
 }
 
-/// Forgets every request.
+/// The statements that do.
+pub(super) fn forget(resource: &str, shared: SharedLimits, now: Millis) -> Vec<BoundStatement> {
+    let mut statements = Spacing { limit: RateLimitConfig::NONE, shared, now }.keep(resource);
+    statements.extend(
+        [Statement::RateReset, Statement::RateResetReservations]
+            .map(|statement| BoundStatement::new(statement, [Value::from(resource)])),
+    );
+    statements
+}
+
+/// Forgets every request, and every cooldown.
 pub fn clear() -> Operation {
-    let statements = [Statement::RateClear, Statement::RateClearReservations]
-        .map(|statement| BoundStatement::new(statement, []));
-    Operation::command(statements).unbounded()
+    Operation::command(forget_all()).unbounded()
+}
+
+/// The statements that do.
+pub(super) fn forget_all() -> Vec<BoundStatement> {
+    [Statement::RateClear, Statement::RateClearReservations, Statement::CooldownClearAll]
+        .map(|statement| BoundStatement::new(statement, []))
+        .to_vec()
 }
 
 /// The names in a list of resources.
@@ -278,7 +417,7 @@ pub fn stats(configs: ResourceConfigs, now: Millis) -> Operation {
 }
 
 fn call_on(resource: String, configs: &ResourceConfigs, now: Millis) -> Call {
-    Call { limit: configs.get(&resource), resource, now }
+    Call { limit: configs.get(&resource), shared: configs.shared, resource, now }
 }
 
 fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
@@ -287,7 +426,7 @@ fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
         let unique = calls.len() as f64;
         let (mut corrections, mut old, mut limited) = (Vec::new(), Vec::new(), Vec::new());
         for (call, result) in calls.into_iter().zip(&rows) {
-            let usage = Usage::read(&call, Some(result), waited);
+            let usage = Usage::read(&call, std::slice::from_ref(result), waited);
             if call.has_old(&usage) {
                 old.push(call.old());
             }
@@ -306,11 +445,12 @@ fn stats_of(calls: Vec<Call>, total: f64) -> Operation {
     .unbounded()
 }
 
-/// Removes expired reservations.
-fn expire_all_reservations(now: Millis, then: Then) -> Operation {
+/// Removes expired reservations that no interval needs.
+fn expire_all_reservations(needed_from: Millis, now: Millis, then: Then) -> Operation {
     let page = |after| BoundStatement::new(Statement::RateReservationsAfter, [after]);
     let remove = move |after, last| {
-        vec![BoundStatement::new(Statement::RateExpireAllReservations, [after, last, now.into()])]
+        let values = [after, last, now.into(), needed_from.into()];
+        vec![BoundStatement::new(Statement::RateExpireAllReservations, values)]
     };
     housekeeping::walk(Value::Integer(i64::MIN), page, remove, |last| last, then)
 }
@@ -334,13 +474,17 @@ fn correct_all(now: Millis, then: Then) -> Operation {
     .continuing()
 }
 
-/// Removes the requests that are `old`, of all resources, and expired reservations.
+/// Removes the requests that are `old`, of all resources, expired reservations, and cooldowns that are over.
 pub(super) fn cleanup_old(
+    configs: &ResourceConfigs,
     old: impl Fn(String) -> OldRequests + Send + 'static,
     now: Millis,
     then: Then,
 ) -> Operation {
-    let then: Then = Box::new(move || Outcome::Continue(expire_all_reservations(now, then)));
+    let (unexplained, needed_from) = (spacing::clean(configs, now), spacing::needed_from(configs, now));
+    let then: Then = Box::new(move || Outcome::Continue(cooldowns::expire(now, then)));
+    let then: Then = Box::new(move || Outcome::Continue(expire_all_reservations(needed_from, now, then)));
+    let then: Then = Box::new(move || Outcome::Continue(Operation::write([unexplained], |_| then()).unbounded()));
     let remove_old = move || Outcome::Continue(housekeeping::remove_all_old(Value::from(""), old, then));
     correct_all(now, Box::new(remove_old))
 }
@@ -352,5 +496,52 @@ pub fn remove_oldest(configs: ResourceConfigs, now: Millis) -> Operation {
 
 /// Removes what has left the windows of all resources.
 pub fn cleanup(configs: ResourceConfigs, now: Millis) -> Operation {
-    cleanup_old(move |resource| call_on(resource, &configs, now).old(), now, housekeeping::done())
+    let of_all = configs.clone();
+    cleanup_old(&of_all, move |resource| call_on(resource, &configs, now).old(), now, housekeeping::done())
+}
+
+/// Answers which resources have requests in their windows or a cooldown, how many, and what limits them.
+pub fn list_resources(configs: ResourceConfigs, now: Millis) -> Operation {
+    let statements = [BoundStatement::new(Statement::RateResources, []), cooldowns::all(now)];
+    Operation::read(statements, move |rows| {
+        let cooldowns = cooldowns::lasting(rows.get(1));
+        let names = cooldowns::with_resources(&cooldowns, names(rows.first()));
+        let calls: Vec<Call> = names.into_iter().map(|resource| call_on(resource, &configs, now)).collect();
+        let statements: Vec<BoundStatement> = calls.iter().map(Call::usage).collect();
+        Outcome::Continue(
+            Operation::read_timed(statements, move |rows, waited| {
+                let (mut records, mut corrections) = (Vec::new(), Vec::new());
+                for (call, result) in calls.into_iter().zip(&rows) {
+                    let usage = Usage::read(&call, std::slice::from_ref(result), waited);
+                    let cooldown = cooldowns.get(&call.resource).copied();
+                    records.extend(resource_record(&call.resource, usage.recorded, call.limit, cooldown));
+                    corrections.extend(usage.corrections);
+                }
+                answer_then(Answer::Records(records), corrections, Vec::new())
+            })
+            .unbounded(),
+        )
+    })
+    .unbounded()
+    .continuing()
+}
+
+/// What is listed of a resource, if anything.
+pub(super) fn resource_record(
+    resource: &str,
+    count: f64,
+    limit: RateLimitConfig,
+    cooldown: Option<Millis>,
+) -> Option<Vec<(&'static str, Field)>> {
+    if count == 0.0 && cooldown.is_none() {
+        return None;
+    }
+    let mut record = vec![
+        ("resource", Field::Text(resource.to_owned())),
+        ("requestCount", Field::Number(count)),
+        ("limit", Field::Number(limit.limit)),
+        ("windowMs", Field::Number(limit.window_ms)),
+    ];
+    record.extend(cooldown.map(|until| ("cooldownUntil", Field::Number(until))));
+    Some(record)
 }

@@ -65,7 +65,7 @@ CREATE TABLE IF NOT EXISTS rate_limits (
 ";
 
 // The third index is ours: it counts a window without touching the table. So is the table of slots that a
-// `canProceed` reserves for a `record` to come.
+// `canProceed` reserves for a `record` to come. `server_cooldowns` is that of the newer client's stores.
 const RATE_LIMIT_INDEXES: &str = "
 CREATE INDEX IF NOT EXISTS idx_rate_limit_resource ON rate_limits(resource);
 CREATE INDEX IF NOT EXISTS idx_rate_limit_timestamp ON rate_limits(timestamp);
@@ -80,6 +80,7 @@ CREATE TABLE IF NOT EXISTS rate_limit_reservations (
 );
 CREATE INDEX IF NOT EXISTS idx_rate_limit_reservations_resource
   ON rate_limit_reservations(resource, expires_at);
+CREATE TABLE IF NOT EXISTS server_cooldowns (origin TEXT PRIMARY KEY, cooldown_until INTEGER NOT NULL);
 ";
 
 // `adaptive_state` is ours. It keeps what deleting old rows of `rate_limits` would lose: when each class was last
@@ -150,6 +151,7 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
             "idx_rate_limit_resource_timestamp",
             "rate_limit_reservations",
             "idx_rate_limit_reservations_resource",
+            "server_cooldowns",
         ],
         StoreKind::Adaptive => &[
             "rate_limits",
@@ -158,6 +160,7 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
             "idx_rate_limit_resource_timestamp",
             "rate_limit_reservations",
             "idx_rate_limit_reservations_resource",
+            "server_cooldowns",
             "idx_rate_limit_resource_priority_timestamp",
             "adaptive_state",
             "adaptive_totals",

@@ -56,13 +56,25 @@ macro_rules! claim {
     };
 }
 
+/// Whether a reservation is a booking: its owner is a store and a ticket, with a blank between. It is of a slot at a time that
+/// may be yet to come.
+macro_rules! is_booking {
+    () => {
+        "instr(owner, ' ') > 0"
+    };
+}
+
 /// The latest stamp of a resource's requests and reservations, given its name `of`, the `start` of the window and `now`. A
-/// reservation that does not say when it was made is taken for as long as the window.
+/// reservation that does not say when it was made is taken for as long as the window. Bookings are no stamps.
 macro_rules! latest_stamp {
     () => {
-        "MAX(COALESCE((SELECT MAX(timestamp) FROM rate_limits WHERE resource = of), 0),
+        concat!(
+            "MAX(COALESCE((SELECT MAX(timestamp) FROM rate_limits WHERE resource = of), 0),
             COALESCE((SELECT MAX(COALESCE(reserved_at, expires_at - (now - start)))
-              FROM rate_limit_reservations WHERE resource = of), 0))"
+              FROM rate_limit_reservations WHERE resource = of AND NOT ",
+            is_booking!(),
+            "), 0))"
+        )
     };
 }
 
@@ -70,7 +82,181 @@ macro_rules! latest_stamp {
 /// length from now.
 macro_rules! reservation_expiry {
     () => {
-        "expires_at - MAX(0, COALESCE(reserved_at, expires_at - ?4) - ?5)"
+        concat!(
+            "expires_at - CASE WHEN ",
+            is_booking!(),
+            " THEN 0
+          ELSE MAX(0, COALESCE(reserved_at, expires_at - ?4) - ?5) END"
+        )
+    };
+}
+
+/// Whether a resource (`?1`) has a free slot: of so many (`?4`) in the window from a time (`?3`) until now (`?2`).
+macro_rules! has_slot {
+    () => {
+        "(SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4"
+    };
+}
+
+/// Whether a class of requests (`?5`) has one in its share (`?6`), too.
+macro_rules! class_has_slot {
+    () => {
+        concat!(
+            has_slot!(),
+            "
+          AND (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = ?5 AND timestamp >= ?3)
+            + (SELECT COUNT(*) FROM rate_limit_reservations
+                WHERE resource = ?1 AND priority = ?5 AND expires_at > ?2) < ?6"
+        )
+    };
+}
+
+/// Before any time there is.
+macro_rules! never {
+    () => {
+        "-9e15"
+    };
+}
+
+/// When the slot of a reservation was taken, or is to be: one of a clock that is ahead counts as now (`?2`).
+macro_rules! reserved_for {
+    () => {
+        concat!("CASE WHEN ", is_booking!(), " THEN reserved_at ELSE MIN(COALESCE(reserved_at, ?2), ?2) END")
+    };
+}
+
+/// When the last slot was taken, or is to be, of those with a condition. An expired reservation still says when.
+macro_rules! latest_slot {
+    ($condition:literal) => {
+        concat!(
+            "MAX(COALESCE((SELECT MIN(MAX(timestamp), ?2) FROM rate_limits WHERE ",
+            $condition,
+            "), ",
+            never!(),
+            "),
+            COALESCE((SELECT MAX(",
+            reserved_for!(),
+            ") FROM rate_limit_reservations
+              WHERE reserved_at IS NOT NULL AND ",
+            $condition,
+            "), ",
+            never!(),
+            "))"
+        )
+    };
+}
+
+/// When so many requests and reservations of those with a condition, counted from the last, have left the window.
+macro_rules! nth_newest_slot_leaves {
+    ($condition:literal, $start:literal, $offset:literal, $window:literal) => {
+        concat!(
+            "COALESCE((SELECT at FROM (
+              SELECT MIN(timestamp, ?2) AS at FROM rate_limits WHERE ",
+            $condition,
+            " AND timestamp >= ",
+            $start,
+            "
+              UNION ALL SELECT ",
+            reserved_for!(),
+            " FROM rate_limit_reservations WHERE ",
+            $condition,
+            " AND expires_at > ?2)
+            ORDER BY at DESC LIMIT 1 OFFSET ",
+            $offset,
+            ") + ",
+            $window,
+            " + 1, ",
+            never!(),
+            ")"
+        )
+    };
+}
+
+/// Whether a slot is free now (`?2`), by what limits a resource (`?1`) beside its window. Parameters: interval; window start,
+/// limit and interval of all resources together; whether cooldowns count.
+macro_rules! is_free_beyond {
+    ($interval:literal, $start:literal, $limit:literal, $shared_interval:literal, $honours:literal) => {
+        concat!(
+            "
+          AND (",
+            $interval,
+            " = 0 OR ",
+            latest_slot!("resource = ?1"),
+            " <= ?2 - ",
+            $interval,
+            ")
+          AND (",
+            $shared_interval,
+            " = 0 OR ",
+            latest_slot!("1"),
+            " <= ?2 - ",
+            $shared_interval,
+            ")
+          AND CASE WHEN ",
+            $limit,
+            " < 9e999 THEN (SELECT COUNT(*) FROM rate_limits WHERE timestamp >= ",
+            $start,
+            ")
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE expires_at > ?2) < ",
+            $limit,
+            " ELSE 1 END
+          AND (",
+            $honours,
+            " = 0 OR NOT EXISTS (SELECT 1 FROM server_cooldowns WHERE cooldown_until > ?2))"
+        )
+    };
+}
+
+/// The first free slot after all that are taken. Parameters: resource, now, window start, limit, interval; window start,
+/// limit and interval of all resources together; whether cooldowns count, the length of both windows, and which of their
+/// slots, counted from the last, has to leave.
+macro_rules! next_slot {
+    () => {
+        concat!(
+            "?2, ",
+            latest_slot!("resource = ?1"),
+            " + ?5,
+            CASE WHEN ?4 < 9e999 THEN ",
+            nth_newest_slot_leaves!("resource = ?1", "?3", "?12", "?10"),
+            " ELSE ",
+            never!(),
+            " END,
+            CASE WHEN ?8 > 0 OR ?7 < 9e999 THEN ",
+            latest_slot!("1"),
+            " + ?8 ELSE ",
+            never!(),
+            " END,
+            CASE WHEN ?7 < 9e999 THEN ",
+            nth_newest_slot_leaves!("1", "?6", "?13", "?11"),
+            " ELSE ",
+            never!(),
+            " END,
+            CASE WHEN ?9 THEN COALESCE((SELECT MAX(cooldown_until) FROM server_cooldowns), ",
+            never!(),
+            ")
+              ELSE ",
+            never!(),
+            " END"
+        )
+    };
+}
+
+/// Whether the owner (`?14`) of a booking has none.
+macro_rules! has_not_booked {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM rate_limit_reservations WHERE owner = ?14 AND expires_at > ?2)"
+    };
+}
+
+/// The reservation that a request is recorded in: the one booked by ticket (`?4`), or else the oldest that the store (`?3`) has
+/// made for the resource (`?1`) until now (`?2`), and the class (`?5`).
+macro_rules! taken {
+    () => {
+        "(SELECT id FROM rate_limit_reservations
+            WHERE (owner = ?4 OR (resource = ?1 AND priority IS ?5 AND (owner = ?3 OR (owner > ?3 || ' ' AND owner < ?3 || '!'))))
+              AND COALESCE(reserved_at, 0) <= ?2
+            ORDER BY owner = ?4 DESC, owner = ?3 DESC, expires_at LIMIT 1)"
     };
 }
 
@@ -190,6 +376,7 @@ macro_rules! statements {
                     Statement::RateResources
                         | Statement::RateResourcesFrom
                         | Statement::RateOldest
+                        | Statement::CooldownAll
                         | Statement::CacheExpired
                         | Statement::CacheLaterAfter
                         | Statement::DedupePollAll
@@ -385,24 +572,24 @@ statements! {
     RateLatest(1, Requests Reads 0) =
         concat!("SELECT ", latest_stamp!(), " AS c0 FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)");
     /// The latest stamp of all resources.
-    RateLatestOfAll(1, Requests Tidies all) = "SELECT MAX(COALESCE((SELECT MAX(timestamp) FROM rate_limits), 0),
-          COALESCE((SELECT MAX(reserved_at) FROM rate_limit_reservations), 0)) AS c0";
+    RateLatestOfAll(1, Requests Tidies all) = concat!("SELECT MAX(COALESCE((SELECT MAX(timestamp) FROM rate_limits), 0),
+          COALESCE((SELECT MAX(reserved_at) FROM rate_limit_reservations WHERE NOT ", is_booking!(), "), 0)) AS c0");
     /// Correct a resource's requests later than a time to now. Parameters: resource, now, that time.
     RateCorrect(0, Requests Tidies 0) = "UPDATE rate_limits SET timestamp = ?2 WHERE id IN (
           SELECT id FROM rate_limits WHERE resource = ?1 AND timestamp > ?3 LIMIT 500)";
     /// Correct a resource's reservations that were made later than a time. Parameters: resource, now, that time, window
     /// length.
-    RateCorrectReservations(0, Requests Tidies 0) = "UPDATE rate_limit_reservations SET
+    RateCorrectReservations(0, Requests Tidies 0) = concat!("UPDATE rate_limit_reservations SET
           expires_at = CASE WHEN reserved_at IS NULL THEN ?4 ELSE expires_at - reserved_at END + ?2, reserved_at = ?2
         WHERE id IN (SELECT id FROM rate_limit_reservations
-          WHERE resource = ?1 AND COALESCE(reserved_at, expires_at - ?4) > ?3 LIMIT 500)";
+          WHERE resource = ?1 AND COALESCE(reserved_at, expires_at - ?4) > ?3 AND NOT ", is_booking!(), " LIMIT 500)");
     /// Correct requests later than a time to now. Parameters: now, that time.
     RateCorrectAll(0, Requests Tidies all) = "UPDATE rate_limits SET timestamp = ?1 WHERE id IN (
           SELECT id FROM rate_limits WHERE timestamp > ?2 LIMIT 500)";
     /// Correct reservations that were made later than a time. Parameters: now, that time.
-    RateCorrectAllReservations(0, Requests Tidies all) = "UPDATE rate_limit_reservations
+    RateCorrectAllReservations(0, Requests Tidies all) = concat!("UPDATE rate_limit_reservations
         SET expires_at = expires_at - reserved_at + ?1, reserved_at = ?1
-        WHERE id IN (SELECT id FROM rate_limit_reservations WHERE reserved_at > ?2 LIMIT 500)";
+        WHERE id IN (SELECT id FROM rate_limit_reservations WHERE reserved_at > ?2 AND NOT ", is_booking!(), " LIMIT 500)");
     /// When the nth newest request in a window leaves it. Parameters: resource, window start, n - 1, window length, now.
     RateNthNewestExpiry(1, Requests Reads 0) = "SELECT MIN(timestamp, ?5) + ?4 AS c0 FROM rate_limits
         WHERE resource = ?1 AND timestamp >= ?2 ORDER BY timestamp DESC LIMIT 1 OFFSET ?3";
@@ -413,17 +600,78 @@ statements! {
             WHERE resource = ?1 AND expires_at > ?5)
         ORDER BY at DESC LIMIT 1 OFFSET ?3");
     /// Record a request if a slot is free; answers a row if it did. Parameters: resource, now, window start, limit.
-    RateAcquire(1, Requests Writes 0) = "INSERT INTO rate_limits (resource, timestamp) SELECT ?1, ?2
-        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
-            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
-        RETURNING 1 AS c0";
+    RateAcquire(1, Requests Writes 0) = concat!("INSERT INTO rate_limits (resource, timestamp) SELECT ?1, ?2
+        WHERE ", has_slot!(), " RETURNING 1 AS c0");
+    /// The same where more limits the resource. Parameters: as above, those of [`is_free_beyond`].
+    RateAcquireSpaced(1, Requests Writes all) = concat!("INSERT INTO rate_limits (resource, timestamp) SELECT ?1, ?2
+        WHERE ", has_slot!(), is_free_beyond!("?5", "?6", "?7", "?8", "?9"), " RETURNING 1 AS c0");
     /// Reserve a slot if one is free; answers a row if it did. Parameters: resource, now, window start, limit, owner,
     /// until when, since when.
-    RateReserve(1, Requests Writes 0) = "INSERT INTO rate_limit_reservations (resource, owner, expires_at, reserved_at)
+    RateReserve(1, Requests Writes 0) = concat!("INSERT INTO rate_limit_reservations (resource, owner, expires_at, reserved_at)
+        SELECT ?1, ?5, ?6, ?7 WHERE ", has_slot!(), " RETURNING 1 AS c0");
+    /// The same where more limits the resource. Parameters: as above, those of [`is_free_beyond`].
+    RateReserveSpaced(1, Requests Writes all) = concat!("INSERT INTO rate_limit_reservations
+          (resource, owner, expires_at, reserved_at)
         SELECT ?1, ?5, ?6, ?7
-        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
-            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
-        RETURNING 1 AS c0";
+        WHERE ", has_slot!(), is_free_beyond!("?8", "?9", "?10", "?11", "?12"), " RETURNING 1 AS c0");
+    /// What limits a resource beside its window: when its last slot was taken or is to be, and that of all resources; how many
+    /// slots of all are taken; the last cooldown; the latest stamp of all; how many bookings are yet to come, and the last.
+    /// Parameters: resource, now, interval; window start, limit and interval of all; whether cooldowns count.
+    RateBeyond(7, Requests Reads all) = concat!("SELECT
+          CASE WHEN ?3 > 0 THEN ", latest_slot!("resource = ?1"), " END AS c0,
+          CASE WHEN ?6 > 0 THEN ", latest_slot!("1"), " END AS c1,
+          CASE WHEN ?5 < 9e999 THEN (SELECT COUNT(*) FROM rate_limits WHERE timestamp >= ?4)
+            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE expires_at > ?2) ELSE 0 END AS c2,
+          CASE WHEN ?7 THEN (SELECT MAX(cooldown_until) FROM server_cooldowns) END AS c3,
+          CASE WHEN ?6 > 0 OR ?5 < 9e999 THEN MAX(
+            COALESCE((SELECT MAX(timestamp) FROM rate_limits), 0),
+            COALESCE((SELECT MAX(reserved_at) FROM rate_limit_reservations WHERE NOT ", is_booking!(), "), 0)) ELSE 0 END AS c4,
+          (SELECT COUNT(*) FROM rate_limit_reservations WHERE ", is_booking!(), " AND reserved_at > ?2) AS c5,
+          (SELECT MAX(reserved_at) FROM rate_limit_reservations WHERE ", is_booking!(), " AND reserved_at > ?2) AS c6");
+    /// When so many slots of all resources, counted from the last, have left their window. Parameters: window start, now,
+    /// n - 1, window length.
+    RateNthNewestOfAll(1, Requests Reads all) =
+        concat!("SELECT ", nth_newest_slot_leaves!("1", "?1", "?3", "?4"), " AS c0");
+    /// Book the next slot that will be free, unless the owner has one. Parameters: those of [`next_slot`], owner, for how long
+    /// it is kept.
+    RateBook(0, Requests Writes all) = concat!("INSERT INTO rate_limit_reservations (resource, owner, expires_at, reserved_at)
+        SELECT ?1, ?14, at + ?15, at FROM (SELECT MAX(", next_slot!(), ") AS at) WHERE ", has_not_booked!());
+    /// When the slot is that an owner has booked. Parameters: owner, now.
+    RateBooked(1, Requests Reads all) =
+        "SELECT MIN(reserved_at) AS c0 FROM rate_limit_reservations WHERE owner = ?1 AND expires_at > ?2";
+    /// Remove bookings that are further ahead than those before them explain, with all after them. Parameters: resource, or NULL
+    /// for all; now, how long after the one before one may be, whether cooldowns count.
+    RateDropUnexplained(0, Requests Writes all) = concat!("DELETE FROM rate_limit_reservations
+        WHERE ", is_booking!(), " AND (?1 IS NULL OR resource = ?1) AND reserved_at >= (
+          SELECT MIN(at) FROM (
+            SELECT reserved_at AS at, LAG(reserved_at, 1, ?2) OVER (ORDER BY reserved_at) AS before,
+              CASE WHEN ?4 THEN (SELECT MAX(cooldown_until) FROM server_cooldowns) END AS cooldown
+            FROM rate_limit_reservations
+            WHERE ", is_booking!(), " AND (?1 IS NULL OR resource = ?1) AND reserved_at > ?2)
+          WHERE at - MAX(before, COALESCE(MIN(cooldown, at), before)) > ?3)");
+    /// Remove a resource's expired reservations that no interval needs. Parameters: resource, now, since when they are needed.
+    RateExpireSpaced(0, Requests Tidies all) = "DELETE FROM rate_limit_reservations
+        WHERE (resource = ?1 OR resource = x'') AND expires_at <= ?2 AND COALESCE(reserved_at, 0) <= ?3";
+    /// Have a slot that was booked, and is due, be one reserved by the store; answers a row if it did. Parameters: who booked it,
+    /// now, the store.
+    RateTakeBooking(1, Requests Writes all) = "UPDATE rate_limit_reservations SET owner = ?3
+        WHERE owner = ?1 AND reserved_at <= ?2 AND expires_at > ?2 RETURNING 1 AS c0";
+    /// Record a request in the slot reserved for it, as made when that was taken; without one, as made now. Parameters: resource,
+    /// now, the store, who booked or NULL, NULL.
+    RateRecordReserved(0, Requests Writes all) = concat!("INSERT INTO rate_limits (resource, timestamp)
+        SELECT ?1, COALESCE((SELECT reserved_at FROM rate_limit_reservations WHERE id = ", taken!(), "), ?2)");
+    /// Release that slot. Parameters: as above, the class or NULL.
+    RateReleaseReserved(0, Requests Writes all) = concat!("DELETE FROM rate_limit_reservations WHERE id = ", taken!());
+    /// Undo the recording of a request, made at a time. Parameters: resource, that time.
+    RateReturn(0, Requests Writes 0) = "DELETE FROM rate_limits WHERE id = (
+          SELECT MAX(id) FROM rate_limits WHERE resource = ?1 AND timestamp = ?2)";
+    /// Keep when a resource's last slot was taken, for the interval of all, when its requests are removed. Parameters: resource,
+    /// since when that is needed.
+    RateKeepSlot(0, Requests Writes all) = "INSERT INTO rate_limit_reservations (resource, owner, expires_at, reserved_at)
+        SELECT x'', '', 0, latest FROM (SELECT MAX(timestamp) AS latest FROM rate_limits WHERE resource = ?1) WHERE latest > ?2";
+    /// The same of its reservations: they are of no resource from then on. Parameters: as above.
+    RateKeepReserved(0, Requests Writes all) =
+        "UPDATE rate_limit_reservations SET resource = x'' WHERE resource = ?1 AND reserved_at > ?2";
     /// Release the oldest reservation of an owner. Parameters: resource, owner, priority or NULL.
     RateRelease(0, Requests Writes 0) = "DELETE FROM rate_limit_reservations WHERE id = (
           SELECT id FROM rate_limit_reservations WHERE resource = ?1 AND owner = ?2 AND priority IS ?3
@@ -433,8 +681,10 @@ statements! {
     /// The last of the next reservations, after one. Parameters: its id.
     RateReservationsAfter(1, Requests Tidies all) = "SELECT MAX(id) AS c0 FROM (
           SELECT id FROM rate_limit_reservations WHERE id > ?1 ORDER BY id LIMIT 500)";
-    /// Remove expired reservations. Parameters: the id they come after, the last one's, now.
-    RateExpireAllReservations(0, Requests Tidies all) = "DELETE FROM rate_limit_reservations WHERE id > ?1 AND id <= ?2 AND expires_at <= ?3";
+    /// Remove expired reservations that no interval needs. Parameters: the id they come after, the last one's, now, since when they
+    /// are needed.
+    RateExpireAllReservations(0, Requests Tidies all) = "DELETE FROM rate_limit_reservations
+        WHERE id > ?1 AND id <= ?2 AND expires_at <= ?3 AND COALESCE(reserved_at, 0) <= ?4";
     /// Release all reservations of a resource. Parameters: resource.
     RateResetReservations(0, Requests Writes 0) = "DELETE FROM rate_limit_reservations WHERE resource = ?1";
     /// Release all reservations.
@@ -469,6 +719,25 @@ statements! {
     RateOldest(2, Requests Tidies all) = "SELECT resource AS c0, MIN(timestamp) AS c1 FROM (
           SELECT resource, timestamp FROM rate_limits ORDER BY timestamp LIMIT 50) GROUP BY resource";
 
+    /// Set a cooldown. Parameters: key, until when.
+    CooldownSet(0, Requests Writes 0) = "INSERT INTO server_cooldowns (origin, cooldown_until) VALUES (?1, ?2)
+        ON CONFLICT (origin) DO UPDATE SET cooldown_until = excluded.cooldown_until";
+    /// Until when a cooldown lasts. Parameters: key.
+    CooldownGet(1, Requests Reads 0) = "SELECT cooldown_until AS c0 FROM server_cooldowns WHERE origin = ?1";
+    /// Remove a cooldown. Parameters: key.
+    CooldownClear(0, Requests Writes 0) = "DELETE FROM server_cooldowns WHERE origin = ?1";
+    /// Remove every cooldown.
+    CooldownClearAll(0, Requests Writes all) = "DELETE FROM server_cooldowns";
+    /// The cooldowns that last. Parameters: now.
+    CooldownAll(2, Requests Reads all) =
+        "SELECT origin AS c0, cooldown_until AS c1 FROM server_cooldowns WHERE cooldown_until > ?1 ORDER BY origin";
+    /// The last of the next cooldowns, from a key on. Parameters: key.
+    CooldownsFrom(1, Requests Tidies all) =
+        "SELECT MAX(origin) AS c0 FROM (SELECT origin FROM server_cooldowns WHERE origin >= ?1 ORDER BY origin LIMIT 500)";
+    /// Remove cooldowns that are over. Parameters: first key, last key, now.
+    CooldownExpire(0, Requests Tidies all) =
+        "DELETE FROM server_cooldowns WHERE origin >= ?1 AND origin <= ?2 AND cooldown_until <= ?3";
+
     /// Record a request with its priority. Parameters: resource, now, priority.
     AdaptiveRecord(0, Requests Writes 0) =
         "INSERT INTO rate_limits (resource, timestamp, priority) VALUES (?, ?, ?)";
@@ -490,24 +759,36 @@ statements! {
         FROM (SELECT ?1 AS of, ?2 AS start, ?3 AS now)");
     /// Record a request of a class if the class and the whole have a free slot; answers a row if it did. Parameters:
     /// resource, now, window start, limit, priority, the class's share.
-    AdaptiveAcquire(1, Requests Writes 0) = "INSERT INTO rate_limits (resource, timestamp, priority) SELECT ?1, ?2, ?5
-        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
-            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
-          AND (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = ?5 AND timestamp >= ?3)
-            + (SELECT COUNT(*) FROM rate_limit_reservations
-                WHERE resource = ?1 AND priority = ?5 AND expires_at > ?2) < ?6
-        RETURNING 1 AS c0";
+    AdaptiveAcquire(1, Requests Writes 0) = concat!("INSERT INTO rate_limits (resource, timestamp, priority) SELECT ?1, ?2, ?5
+        WHERE ", class_has_slot!(), " RETURNING 1 AS c0");
+    /// The same where more limits the resource. Parameters: as above, those of [`is_free_beyond`].
+    AdaptiveAcquireSpaced(1, Requests Writes all) = concat!("INSERT INTO rate_limits (resource, timestamp, priority)
+        SELECT ?1, ?2, ?5 WHERE ", class_has_slot!(), is_free_beyond!("?7", "?8", "?9", "?10", "?11"), " RETURNING 1 AS c0");
     /// Reserve a slot for a class if the class and the whole have one; answers a row if it did. Parameters: as above,
     /// owner, until when, since when.
-    AdaptiveReserve(1, Requests Writes 0) = "INSERT INTO rate_limit_reservations
+    AdaptiveReserve(1, Requests Writes 0) = concat!("INSERT INTO rate_limit_reservations
+          (resource, priority, owner, expires_at, reserved_at)
+        SELECT ?1, ?5, ?7, ?8, ?9 WHERE ", class_has_slot!(), " RETURNING 1 AS c0");
+    /// The same where more limits the resource. Parameters: as above, those of [`is_free_beyond`].
+    AdaptiveReserveSpaced(1, Requests Writes all) = concat!("INSERT INTO rate_limit_reservations
           (resource, priority, owner, expires_at, reserved_at)
         SELECT ?1, ?5, ?7, ?8, ?9
-        WHERE (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND timestamp >= ?3)
-            + (SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ?1 AND expires_at > ?2) < ?4
-          AND (SELECT COUNT(*) FROM rate_limits WHERE resource = ?1 AND priority = ?5 AND timestamp >= ?3)
-            + (SELECT COUNT(*) FROM rate_limit_reservations
-                WHERE resource = ?1 AND priority = ?5 AND expires_at > ?2) < ?6
-        RETURNING 1 AS c0";
+        WHERE ", class_has_slot!(), is_free_beyond!("?10", "?11", "?12", "?13", "?14"), " RETURNING 1 AS c0");
+    /// Book the next slot of a class that will be free, unless the owner has one. Parameters: those of
+    /// [`RateBook`](Statement::RateBook), the class, its share, which of its slots, counted from the last, has to leave.
+    AdaptiveBook(0, Requests Writes all) = concat!("INSERT INTO rate_limit_reservations
+          (resource, priority, owner, expires_at, reserved_at)
+        SELECT ?1, ?16, ?14, at + ?15, at FROM (SELECT MAX(", next_slot!(), ",
+            CASE WHEN ?17 < 9e999 THEN ",
+            nth_newest_slot_leaves!("resource = ?1 AND priority = ?16", "?3", "?18", "?10"), " ELSE ", never!(), " END) AS at)
+        WHERE ", has_not_booked!());
+    /// Record a request of a class in the slot reserved for it, as made when that was taken; without one, as made now.
+    /// Parameters: resource, now, the store, who booked or NULL, the class.
+    AdaptiveRecordReserved(0, Requests Writes all) = concat!("INSERT INTO rate_limits (resource, timestamp, priority)
+        SELECT ?1, COALESCE((SELECT reserved_at FROM rate_limit_reservations WHERE id = ", taken!(), "), ?2), ?5");
+    /// Undo the recording of a request of a class, made at a time. Parameters: resource, that time, the class.
+    AdaptiveReturn(0, Requests Writes 0) = "DELETE FROM rate_limits WHERE id = (
+          SELECT MAX(id) FROM rate_limits WHERE resource = ?1 AND timestamp = ?2 AND priority = ?3)";
     /// A resource's recent activity: user requests after the start of the monitoring window, after the start of
     /// its last third, and in the third before; when users and background work were last active; the mode.
     /// Parameters: resource, monitoring start, last third's start, middle third's start.
@@ -592,6 +873,7 @@ mod tests {
             (S::CacheLaterAfter, STEP_ROWS),
             (S::DedupeLeasesFrom, STEP_ROWS),
             (S::AdaptiveResourcesFrom, STEP_ROWS),
+            (S::CooldownsFrom, STEP_ROWS),
             (S::RateCorrectAll, STEP_ROWS),
             (S::RateCorrectAllReservations, STEP_ROWS),
             (S::RateReservationsAfter, STEP_ROWS),

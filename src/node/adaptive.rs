@@ -27,35 +27,57 @@ impl Class for AdaptiveStore {
     const NAME: &'static str = "SqliteAdaptiveRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
         // The client passes a priority only to functions of at least two parameters.
-        Method::new(MethodKind::Limited, "canProceed", 2, |store, call| {
-            let reservations = store.limiter.reservations.as_ref();
+        Method::new(MethodKind::Asking, "canProceed", 2, |store, call| {
+            let limiter = &store.limiter;
             store.call_on_resource(call, |rule_call| {
-                Ok(adaptive::can_proceed(rule_call, options::priority(call.env, call.get(1))?, reservations))
+                let priority = options::priority(call.env, call.get(1))?;
+                let booked = limiter.booked(call).map(|(_, ticket)| ticket);
+                let reservations = limiter.reservations.as_ref();
+                let operation = adaptive::can_proceed(rule_call, priority, reservations, booked.as_ref());
+                Ok(limiter.asking(call, operation))
             })
         }),
-        Method::new(MethodKind::Limited, "acquire", 1, |store, call| {
+        Method::new(MethodKind::Acquiring, "acquire", 1, |store, call| {
+            if call.gives_back() {
+                return store.limiter.on_name(call, |resource| {
+                    let priority = options::priority(call.env, call.get(1))?;
+                    Ok(adaptive::give_back(&resource, priority, call.now()?))
+                });
+            }
+            let booked = store.limiter.booked(call);
+            let booked = booked.as_ref().map(|(reservations, ticket)| (*reservations, ticket));
             let answer = store.call_on_resource(call, |rule_call| {
-                Ok(adaptive::acquire(rule_call, options::priority(call.env, call.get(1))?))
+                Ok(adaptive::acquire(rule_call, options::priority(call.env, call.get(1))?, booked))
             });
             store.recording(call, answer)
         }),
-        Method::new(MethodKind::Promised, "record", 1, |store, call| {
+        Method::new(MethodKind::Recording, "record", 1, |store, call| {
             let answer = store.limiter.on_name(call, |resource| {
                 let priority = options::priority(call.env, call.get(1))?;
-                let reservations = store.limiter.reservations.as_ref();
-                Ok(adaptive::record(&resource, priority, call.now()?, reservations))
+                let now = call.now()?;
+                Ok(match store.limiter.spaced(call) {
+                    Some((reservations, ticket)) => {
+                        adaptive::record_reserved(&resource, priority, now, reservations, ticket.as_ref())
+                    }
+                    None => adaptive::record(&resource, priority, now, store.limiter.reservations.as_ref()),
+                })
             });
             store.recording(call, answer)
         }),
         Method::new(MethodKind::Limited, "getStatus", 1, |store, call| {
             store.call_on_resource(call, |rule_call| Ok(adaptive::status(rule_call)))
         }),
-        Method::new(MethodKind::Promised, "reset", 1, |store, call| {
-            store.limiter.on_name(call, |resource| Ok(adaptive::reset(&resource, store.divisions.clone())))
+        Method::new(MethodKind::Changing, "reset", 1, |store, call| {
+            let (shared, divisions) = (store.limiter.limits.shared, store.divisions.clone());
+            store.limiter.on_name(call, |resource| Ok(adaptive::reset(&resource, shared, call.now()?, divisions)))
         }),
-        Method::new(MethodKind::Limited, "getWaitTime", 1, |store, call| {
+        Method::new(MethodKind::Booking, "getWaitTime", 1, |store, call| {
             store.call_on_resource(call, |rule_call| {
-                Ok(adaptive::wait_time(rule_call, options::priority(call.env, call.get(1))?))
+                let priority = options::priority(call.env, call.get(1))?;
+                Ok(match store.limiter.ticket_to_book(call) {
+                    Some((reservations, ticket)) => adaptive::book_wait(rule_call, priority, reservations, &ticket),
+                    None => adaptive::wait_time(rule_call, priority),
+                })
             })
         }),
         Method::new(MethodKind::Direct, "setResourceConfig", 2, |store, call| {
@@ -64,8 +86,14 @@ impl Class for AdaptiveStore {
         Method::new(MethodKind::Direct, "getResourceConfig", 1, |store, call| {
             Ok(store.limiter.limits.get_resource_config(call))
         }),
+        Method::new(MethodKind::Promised, "listResources", 0, |store, call| {
+            store.on_all(call, adaptive::list_resources)
+        }),
+        Method::new(MethodKind::Handled, "setCooldown", 2, |store, call| store.limiter.set_cooldown(call)),
+        Method::new(MethodKind::Promised, "getCooldown", 1, |store, call| store.limiter.cooldown(call)),
+        Method::new(MethodKind::Changing, "clearCooldown", 1, |store, call| store.limiter.clear_cooldown(call)),
         Method::new(MethodKind::Promised, "getStats", 0, |store, call| store.on_all(call, adaptive::stats)),
-        Method::new(MethodKind::Promised, "clear", 0, |store, call| {
+        Method::new(MethodKind::Changing, "clear", 0, |store, call| {
             store.limiter.store.call(call, || Ok(Some(adaptive::clear(store.divisions.clone()))))
         }),
         Method::new(MethodKind::Promised, "cleanup", 0, |store, call| store.on_all(call, adaptive::cleanup)),
@@ -90,9 +118,10 @@ impl Class for AdaptiveStore {
 
 impl AdaptiveStore {
     fn call_on_resource(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Result<Value> {
-        let (config, divisions) = (self.config, self.divisions.clone());
-        self.limiter
-            .call_on_resource(call, |resource, limit, now| make(Call { resource, limit, config, divisions, now }))
+        let (shared, config, divisions) = (self.limiter.limits.shared, self.config, self.divisions.clone());
+        self.limiter.call_on_resource(call, |resource, limit, now| {
+            make(Call { resource, limit, shared, config, divisions, now })
+        })
     }
 
     fn on_all(&self, call: &Arguments, make: fn(CallOnAll) -> Operation) -> Result<Value> {

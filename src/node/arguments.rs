@@ -38,6 +38,16 @@ impl<'call> Arguments<'call> {
         [2, 3, 4].map(|index| self.get(index))
     }
 
+    /// The caller's number, of a method of a limiter that books waits.
+    pub fn caller(&self) -> Option<u64> {
+        self.env.as_number(self.get(5)).map(|number| number as u64)
+    }
+
+    /// Whether the call gives back what an earlier one has acquired.
+    pub fn gives_back(&self) -> bool {
+        self.env.as_boolean(self.get(5)) == Some(true)
+    }
+
     /// The JSON text of the second argument, of a method that stores it; `undefined` if there is
     /// none.
     pub fn text(&self) -> Value {

@@ -22,6 +22,18 @@ pub enum MethodKind {
     Waiting,
     /// It is a limiter's and promises something about a resource; see [`Arguments::limit`].
     Limited,
+    /// The same, and whoever is answered `false` may book a slot; see [`Arguments::caller`].
+    Asking,
+    /// The same, and answers how long to wait, for a slot that is booked if it may.
+    Booking,
+    /// The same, and it may wait in a line; see [`Arguments::gives_back`].
+    Acquiring,
+    /// It is a limiter's, promises, and records a request, which may have been booked.
+    Recording,
+    /// It promises, and those who wait in a line try again.
+    Changing,
+    /// It promises, and its rejection counts as handled.
+    Handled,
     /// It has one argument and promises a value stored as JSON; see [`Arguments::takes_text`].
     Parsed,
     /// It promises, and its second argument is stored as JSON; see [`Arguments::text`].
@@ -36,6 +48,12 @@ impl MethodKind {
             MethodKind::Promised => "promised",
             MethodKind::Waiting => "waiting",
             MethodKind::Limited => "limited",
+            MethodKind::Asking => "asking",
+            MethodKind::Booking => "booking",
+            MethodKind::Acquiring => "acquiring",
+            MethodKind::Recording => "recording",
+            MethodKind::Changing => "changing",
+            MethodKind::Handled => "handled",
             MethodKind::Parsed => "parsed",
             MethodKind::Stringified => "stringified",
         }
@@ -139,7 +157,7 @@ struct EndMethods<S>(PhantomData<S>);
 
 impl<S: Class> EndMethods<S> {
     const METHODS: &'static [Method<S>] = &[
-        Method::new(MethodKind::Promised, "close", 0, |store, call| store.close(call.env)),
+        Method::new(MethodKind::Changing, "close", 0, |store, call| store.close(call.env)),
         Method::new(MethodKind::Direct, "destroy", 0, |store, call| {
             store.destroy(call.env);
             Ok(call.env.undefined())

@@ -6,12 +6,15 @@ use std::rc::{Rc, Weak};
 use uuid::Uuid;
 
 use super::arguments::Arguments;
+use super::bookings::Bookings;
 use super::environment::StoreEvents;
 use super::limits::Limits;
 use super::napi::env::{Env, Result, Value};
 use super::options::{self, OptionsReader};
 use super::realm::Realm;
 use super::store::Store;
+use crate::core::bookings::Ticket;
+use crate::core::cooldowns;
 use crate::core::error::StoreKind;
 use crate::core::operation::Operation;
 use crate::core::options::{RateLimitConfig, ResourceConfigs};
@@ -25,6 +28,10 @@ pub struct Limiter {
     pub limits: Limits,
     /// How it reserves slots, if it does.
     pub reservations: Option<Reservations>,
+    /// What its callers have booked, if they may.
+    bookings: Option<Bookings>,
+    /// Whether a resource was met whose requests are spaced.
+    is_spaced: Cell<bool>,
     /// How often it was to record.
     recorded: Cell<u32>,
 }
@@ -46,7 +53,10 @@ impl Limiter {
         let for_ms = reader.reservation_ms()?;
         let reservations = for_ms.map(|for_ms| Reservations { owner: Uuid::new_v4().to_string(), for_ms });
         let store = Store::open(env, kind, realm, reader).inspect_err(|_| limits.collected(env))?;
-        let limiter = Rc::new(Limiter { store, limits, reservations, recorded: Cell::default() });
+        let bookings = reader.books_waits()?.then(Bookings::default);
+        let is_spaced = Cell::new(bookings.is_some() || limits.shared.config != RateLimitConfig::NONE);
+        let limiter =
+            Rc::new(Limiter { store, limits, reservations, bookings, is_spaced, recorded: Cell::default() });
         let events: Weak<dyn StoreEvents> = Rc::downgrade(&limiter) as Weak<dyn StoreEvents>;
         limiter.store.join(env, events, 0.0)?;
         Ok(limiter)
@@ -60,8 +70,66 @@ impl Limiter {
     ) -> Result<Value> {
         self.store.call(call, || {
             let (resource, limit) = self.limits.resource(call)?;
+            if limit.min_interval_ms > 0.0 {
+                self.is_spaced.set(true);
+            }
             make(resource, limit, call.now()?).map(Some)
         })
+    }
+
+    /// An operation that answers whether a request may be made: a caller that is refused may book.
+    pub fn asking(&self, call: &Arguments, operation: Operation) -> Operation {
+        match (&self.bookings, call.caller()) {
+            (Some(bookings), Some(caller)) => bookings.asking(operation, caller),
+            _ => operation,
+        }
+    }
+
+    fn ticket(
+        &self,
+        call: &Arguments,
+        of: fn(&Bookings, &Reservations, u64) -> Option<Ticket>,
+    ) -> Option<(&Reservations, Ticket)> {
+        let reservations = self.reservations.as_ref()?;
+        Some((reservations, of(self.bookings.as_ref()?, reservations, call.caller()?)?))
+    }
+
+    /// The ticket of a caller that asks how long to wait, if it may book.
+    pub fn ticket_to_book(&self, call: &Arguments) -> Option<(&Reservations, Ticket)> {
+        self.ticket(call, Bookings::book)
+    }
+
+    /// The ticket with which a caller has booked, if it has.
+    pub fn booked(&self, call: &Arguments) -> Option<(&Reservations, Ticket)> {
+        self.ticket(call, Bookings::booked)
+    }
+
+    /// How a request is recorded whose slot was reserved: `None` where requests are not spaced, with the ticket if it was booked.
+    pub fn spaced(&self, call: &Arguments) -> Option<(&Reservations, Option<Ticket>)> {
+        let reservations = self.reservations.as_ref().filter(|_| self.is_spaced.get())?;
+        Some((reservations, self.ticket(call, Bookings::spend).map(|(_, ticket)| ticket)))
+    }
+
+    /// The method `setCooldown`.
+    pub fn set_cooldown(&self, call: &Arguments) -> Result<Value> {
+        let env = call.env;
+        self.store.call(call, || {
+            let key = options::name(env, call.get(0), "key")?;
+            Ok(Some(cooldowns::set(&key, options::until_ms(env, call.get(1))?)))
+        })
+    }
+
+    /// The method `getCooldown`.
+    pub fn cooldown(&self, call: &Arguments) -> Result<Value> {
+        self.store.call(call, || {
+            let key = options::name(call.env, call.get(0), "key")?;
+            Ok(Some(cooldowns::get(&key, call.now()?)))
+        })
+    }
+
+    /// The method `clearCooldown`.
+    pub fn clear_cooldown(&self, call: &Arguments) -> Result<Value> {
+        self.store.call(call, || Ok(Some(cooldowns::clear(&options::name(call.env, call.get(0), "key")?))))
     }
 
     /// A call on all resources.

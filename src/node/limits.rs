@@ -8,12 +8,13 @@ use super::napi::env::{Env, Reference, Result, Value};
 use super::options::{self, OptionsReader};
 use super::realm::Realm;
 use crate::core::error::Error;
-use crate::core::options::{RateLimitConfig, ResourceConfigs};
+use crate::core::options::{RateLimitConfig, ResourceConfigs, SharedLimits};
 
 /// The configurations of a store.
 pub struct Limits {
     /// What keeps them, which the store's object keeps alive.
     object: RefCell<Reference>,
+    pub shared: SharedLimits,
 }
 
 impl Limits {
@@ -39,7 +40,11 @@ impl Limits {
             }
             env.set(object, "map", map)?;
         }
-        Ok(Limits { object: RefCell::new(env.create_reference(object, false)?) })
+        let shared = reader.shared_limits()?;
+        if reader.books_waits()? {
+            env.set(object, "booksWaits", env.boolean(true))?;
+        }
+        Ok(Limits { object: RefCell::new(env.create_reference(object, false)?), shared })
     }
 
     /// What keeps them.
@@ -74,7 +79,8 @@ impl Limits {
                 named.push((resource, config));
             }
         }
-        Ok(ResourceConfigs { default: read_default(env, env.element(list, 0)?)?, named })
+        let default = read_default(env, env.element(list, 0)?)?;
+        Ok(ResourceConfigs { default, named, shared: self.shared })
     }
 
     /// The method `setResourceConfig`. Never throws: what is wrong with a configuration is told by the calls that use

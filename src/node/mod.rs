@@ -3,6 +3,7 @@
 pub mod adaptive;
 pub mod arguments;
 pub mod backend;
+pub mod bookings;
 pub mod cache;
 pub mod class;
 pub mod dedupe;

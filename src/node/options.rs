@@ -9,7 +9,8 @@ use super::realm::{Realm, property};
 use crate::core::adaptive::Priority;
 use crate::core::error::Error;
 use crate::core::options::{
-    AdaptiveConfig, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
+    AdaptiveConfig, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, SharedLimits,
+    Synchronous,
 };
 
 /// An options object, or part of one: reads members under the name the user knows them by.
@@ -170,19 +171,44 @@ impl<'a> OptionsReader<'a> {
         Ok((span > 0.0).then_some(span))
     }
 
-    /// A rate limit, all of whose members have to be there.
+    /// A rate limit, whose limit and window have to be there.
     pub fn rate_limit(&self) -> Result<RateLimitConfig> {
-        let limit = self.number(c"limit", "a non-negative number", f64::NAN, RateLimitConfig::is_limit)?;
-        let expected = "a non-negative, finite number of milliseconds";
-        let window_ms = self.number(c"windowMs", expected, f64::NAN, RateLimitConfig::is_window)?;
-        for (name, number, expected) in
-            [(c"limit", limit, "a non-negative number"), (c"windowMs", window_ms, expected)]
-        {
+        const LIMIT: &str = "a non-negative number";
+        const SPAN: &str = "a non-negative, finite number of milliseconds";
+        let limit = self.number(c"limit", LIMIT, f64::NAN, RateLimitConfig::is_limit)?;
+        let window_ms = self.number(c"windowMs", SPAN, f64::NAN, RateLimitConfig::is_span)?;
+        let min_interval_ms = self.number(c"minIntervalMs", SPAN, 0.0, RateLimitConfig::is_span)?;
+        for (name, number, expected) in [(c"limit", limit, LIMIT), (c"windowMs", window_ms, SPAN)] {
             if number.is_nan() {
                 return Err(self.wrong(name, expected, self.env.undefined()).into());
             }
         }
-        Ok(RateLimitConfig { limit, window_ms })
+        Ok(RateLimitConfig { limit, window_ms, min_interval_ms })
+    }
+
+    /// What limits all resources together.
+    pub fn shared_limits(&self) -> Result<SharedLimits> {
+        let config = match self.get(c"sharedConfig")? {
+            Some(config) => Self::of(self.env, Some(config), format_args!("sharedConfig"))?.rate_limit()?,
+            None => RateLimitConfig::NONE,
+        };
+        Ok(SharedLimits { config, honours_cooldowns: self.boolean(c"honourCooldowns", false)? })
+    }
+
+    /// Whether a wait after a refusal is booked.
+    pub fn books_waits(&self) -> Result<bool> {
+        let books_waits = self.boolean(c"bookWaits", false)?;
+        if books_waits && self.reservation_ms()?.is_none() {
+            return Err(
+                Error::Contradiction("bookWaits needs reservationMs, a positive number of milliseconds").into()
+            );
+        }
+        Ok(books_waits)
+    }
+
+    fn boolean(&self, name: &CStr, default: bool) -> Result<bool> {
+        let Some(value) = self.get(name)? else { return Ok(default) };
+        self.env.as_boolean(value).ok_or_else(|| self.wrong(name, "a boolean", value).into())
     }
 
     /// How the adaptive store divides limits.
@@ -193,14 +219,8 @@ impl<'a> OptionsReader<'a> {
         let reader = OptionsReader::of(self.env, config, format_args!("adaptiveConfig"))?;
         let positive = |name, default| reader.number(name, POSITIVE, default, |number| number > 0.0);
         let count = |name, default| reader.number(name, "a non-negative number", default, |number| number >= 0.0);
-        let pause_name = c"backgroundPauseOnIncreasingTrend";
-        let pause = match reader.get(pause_name)? {
-            None => default.background_pause_on_increasing_trend,
-            Some(value) => {
-                let boolean = self.env.as_boolean(value);
-                boolean.ok_or_else(|| reader.wrong(pause_name, "a boolean", value))?
-            }
-        };
+        let pause =
+            reader.boolean(c"backgroundPauseOnIncreasingTrend", default.background_pause_on_increasing_trend)?;
         let config = AdaptiveConfig {
             monitoring_window_ms: positive(c"monitoringWindowMs", default.monitoring_window_ms)?,
             high_activity_threshold: count(c"highActivityThreshold", default.high_activity_threshold)?,
@@ -268,4 +288,10 @@ pub fn priority(env: Env, value: Value) -> Result<Priority> {
         Some("background") => Ok(Priority::Background),
         _ => Err(Error::argument("priority", "'user' or 'background'", env.describe(value)).into()),
     }
+}
+
+/// The `untilMs` argument.
+pub fn until_ms(env: Env, value: Value) -> Result<f64> {
+    let number = env.as_number(value).filter(|number| number.is_finite());
+    number.ok_or_else(|| Error::argument("untilMs", "a time in milliseconds", env.describe(value)).into())
 }

@@ -19,28 +19,47 @@ pub struct RateLimitStore(Rc<Limiter>);
 impl Class for RateLimitStore {
     const NAME: &'static str = "SQLiteRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::new(MethodKind::Limited, "canProceed", 1, |store, call| {
+        Method::new(MethodKind::Asking, "canProceed", 1, |store, call| {
+            let limiter = &store.0;
             store.call_on_resource(call, |rule_call| {
-                rate_limit::can_proceed(rule_call, store.0.reservations.as_ref())
+                let booked = limiter.booked(call).map(|(_, ticket)| ticket);
+                let operation = rate_limit::can_proceed(rule_call, limiter.reservations.as_ref(), booked.as_ref());
+                limiter.asking(call, operation)
             })
         }),
-        Method::new(MethodKind::Limited, "acquire", 1, |store, call| {
-            store.0.recording(call, store.call_on_resource(call, rate_limit::acquire), rate_limit::remove_oldest)
+        Method::new(MethodKind::Acquiring, "acquire", 1, |store, call| {
+            if call.gives_back() {
+                return store.0.on_name(call, |resource| Ok(rate_limit::give_back(&resource, call.now()?)));
+            }
+            let booked = store.0.booked(call);
+            let booked = booked.as_ref().map(|(reservations, ticket)| (*reservations, ticket));
+            let answer = store.call_on_resource(call, |rule_call| rate_limit::acquire(rule_call, booked));
+            store.0.recording(call, answer, rate_limit::remove_oldest)
         }),
-        Method::new(MethodKind::Promised, "record", 1, |store, call| {
-            let reservations = store.0.reservations.as_ref();
-            let answer =
-                store.0.on_name(call, |resource| Ok(rate_limit::record(resource, call.now()?, reservations)));
+        Method::new(MethodKind::Recording, "record", 1, |store, call| {
+            let answer = store.0.on_name(call, |resource| {
+                let now = call.now()?;
+                Ok(match store.0.spaced(call) {
+                    Some((reservations, ticket)) => {
+                        rate_limit::record_reserved(&resource, now, reservations, ticket.as_ref())
+                    }
+                    None => rate_limit::record(resource, now, store.0.reservations.as_ref()),
+                })
+            });
             store.0.recording(call, answer, rate_limit::remove_oldest)
         }),
         Method::new(MethodKind::Limited, "getStatus", 1, |store, call| {
             store.call_on_resource(call, rate_limit::status)
         }),
-        Method::new(MethodKind::Promised, "reset", 1, |store, call| {
-            store.0.on_name(call, |resource| Ok(rate_limit::reset(&resource)))
+        Method::new(MethodKind::Changing, "reset", 1, |store, call| {
+            let shared = store.0.limits.shared;
+            store.0.on_name(call, |resource| Ok(rate_limit::reset(&resource, shared, call.now()?)))
         }),
-        Method::new(MethodKind::Limited, "getWaitTime", 1, |store, call| {
-            store.call_on_resource(call, rate_limit::wait_time)
+        Method::new(MethodKind::Booking, "getWaitTime", 1, |store, call| {
+            store.call_on_resource(call, |rule_call| match store.0.ticket_to_book(call) {
+                Some((reservations, ticket)) => rate_limit::book_wait(rule_call, reservations, &ticket),
+                None => rate_limit::wait_time(rule_call),
+            })
         }),
         Method::new(MethodKind::Direct, "setResourceConfig", 2, |store, call| {
             Ok(store.0.limits.set_resource_config(call))
@@ -48,8 +67,14 @@ impl Class for RateLimitStore {
         Method::new(MethodKind::Direct, "getResourceConfig", 1, |store, call| {
             Ok(store.0.limits.get_resource_config(call))
         }),
+        Method::new(MethodKind::Promised, "listResources", 0, |store, call| {
+            store.0.on_all(call, rate_limit::list_resources)
+        }),
+        Method::new(MethodKind::Handled, "setCooldown", 2, |store, call| store.0.set_cooldown(call)),
+        Method::new(MethodKind::Promised, "getCooldown", 1, |store, call| store.0.cooldown(call)),
+        Method::new(MethodKind::Changing, "clearCooldown", 1, |store, call| store.0.clear_cooldown(call)),
         Method::new(MethodKind::Promised, "getStats", 0, |store, call| store.0.on_all(call, rate_limit::stats)),
-        Method::new(MethodKind::Promised, "clear", 0, |store, call| {
+        Method::new(MethodKind::Changing, "clear", 0, |store, call| {
             store.0.store.call(call, || Ok(Some(rate_limit::clear())))
         }),
         Method::new(MethodKind::Promised, "cleanup", 0, |store, call| store.0.on_all(call, rate_limit::cleanup)),
@@ -72,6 +97,7 @@ impl Class for RateLimitStore {
 
 impl RateLimitStore {
     fn call_on_resource(&self, call: &Arguments, make: impl FnOnce(Call) -> Operation) -> Result<Value> {
-        self.0.call_on_resource(call, |resource, limit, now| Ok(make(Call { resource, limit, now })))
+        let shared = self.0.limits.shared;
+        self.0.call_on_resource(call, |resource, limit, now| Ok(make(Call { resource, limit, shared, now })))
     }
 }

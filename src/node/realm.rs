@@ -154,7 +154,7 @@ impl Realm {
 
     /// The object that says what a limit is.
     pub fn limit_object(&self, env: Env, config: RateLimitConfig) -> Result<Value> {
-        let RateLimitConfig { limit, window_ms } = config;
+        let RateLimitConfig { limit, window_ms, .. } = config;
         self.record(env, vec![("limit", Field::Number(limit)), ("windowMs", Field::Number(window_ms))])
     }
 
@@ -179,6 +179,15 @@ impl Realm {
             env.set(object, name, value)?;
         }
         Ok(object)
+    }
+
+    /// An array of such objects.
+    pub fn records(&self, env: Env, records: Vec<Vec<(&'static str, Field)>>) -> Result<Value> {
+        let array = env.construct(self.get(env, &self.intrinsics.array)?, &[])?;
+        for (index, fields) in (0..).zip(records) {
+            env.set_element(array, index, self.record(env, fields)?)?;
+        }
+        Ok(array)
     }
 
     /// The JavaScript error that stands for a failure. If even that cannot be made, `undefined`.

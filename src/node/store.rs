@@ -9,6 +9,7 @@ use super::arguments::Arguments;
 use super::backend::{Backend, BackendHandle};
 use super::environment::{self, Environment, StoreEvents};
 use super::napi::env::{Env, Failure, Reference, Result, Value};
+use super::napi::loop_time;
 use super::options::{DatabaseOption, OptionsReader};
 use super::realm::{Realm, Resolver};
 use super::user_connection::UserConnection;
@@ -343,8 +344,13 @@ fn to_value(
         Answer::Null => env.null(),
         Answer::Bool(boolean) => env.boolean(boolean),
         Answer::Number(number) => env.number(number),
+        Answer::Booked(wait) => {
+            loop_time::update(env);
+            env.number(wait)
+        }
         Answer::Text(text) | Answer::Registered { job_id: text, .. } => env.string(&text)?,
         Answer::Record(fields) => realm.record(env, fields)?,
+        Answer::Records(records) => realm.records(env, records)?,
         Answer::Rejection(error) => return Err(error.into()),
         Answer::Json { text, unreadable } => match realm.parse(env, &text) {
             Err(Failure::Thrown(_)) => {

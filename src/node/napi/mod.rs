@@ -8,4 +8,5 @@
 pub mod env;
 pub mod function;
 pub mod handle;
+pub mod loop_time;
 pub mod wake_handle;

@@ -1,0 +1,50 @@
+'use strict';
+
+// What ends a wait early: a signal, or time.
+
+const { describe } = require('./binding.js');
+
+/** The longest that a timer can be set to. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** @param {string} name @param {string} expected @param {unknown} value @returns {never} */
+function refuse(name, expected, value) {
+  throw new TypeError(`${name} must be ${expected}, got ${describe(value)}`);
+}
+
+/**
+ * The options that end a wait; throws what is wrong with them, and the reason of a signal that is aborted already.
+ * @param {any} options
+ * @returns {{ signal?: AbortSignal, maxWaitMs?: number }}
+ */
+function checked({ signal, maxWaitMs }) {
+  const isSignal =
+    typeof signal?.aborted === 'boolean' &&
+    typeof signal.addEventListener === 'function' &&
+    typeof signal.removeEventListener === 'function';
+  if (signal !== undefined && !isSignal) refuse('signal', 'an AbortSignal', signal);
+  if (maxWaitMs !== undefined && !(typeof maxWaitMs === 'number' && maxWaitMs >= 0)) {
+    refuse('maxWaitMs', 'a non-negative number of milliseconds', maxWaitMs);
+  }
+  if (signal?.aborted) throw signal.reason;
+  return { signal, maxWaitMs };
+}
+
+/**
+ * Has a wait end early.
+ * @param {{ signal?: AbortSignal, maxWaitMs?: number }} options
+ * @param {(reason: unknown) => void} onAbort
+ * @param {() => void} onTimeout
+ * @returns {() => void} what is to be called once it has ended
+ */
+function watch({ signal, maxWaitMs = Number.POSITIVE_INFINITY }, onAbort, onTimeout) {
+  const abort = () => onAbort(signal?.reason);
+  signal?.addEventListener('abort', abort);
+  const timer = maxWaitMs <= LONGEST_TIMEOUT_MS ? setTimeout(onTimeout, maxWaitMs) : undefined;
+  return () => {
+    signal?.removeEventListener('abort', abort);
+    clearTimeout(timer);
+  };
+}
+
+module.exports = { checked, refuse, watch };

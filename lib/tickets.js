@@ -1,0 +1,50 @@
+'use strict';
+
+// Who asks a limiter, for those that book waits. The client 0.2.0 asks, waits for as long as it is told, and sends the request
+// without asking again; then it records it. What it booked is its own: another caller that asks meanwhile must not be given
+// that slot. So a caller is known by its async context, in which it goes on after each of these calls.
+
+const { AsyncLocalStorage } = require('node:async_hooks');
+
+/**
+ * A caller of a store: `hasWaited` since it asked how long to wait, until it has recorded its request.
+ * @typedef {{ number: number, hasWaited: boolean }} Caller
+ */
+
+/** The callers of all stores, in a context. @type {AsyncLocalStorage<Map<Tickets, Caller>>} */
+const callers = new AsyncLocalStorage();
+
+let last = 0;
+
+class Tickets {
+  /** The caller in this context. */
+  #caller() {
+    return callers.getStore()?.get(this);
+  }
+
+  /** @returns the number of one that asks whether it may proceed: a new one's, unless it has waited */
+  ask() {
+    let caller = this.#caller();
+    if (!caller?.hasWaited) {
+      caller = { number: ++last, hasWaited: false };
+      callers.enterWith(new Map(callers.getStore()).set(this, caller));
+    }
+    return caller.number;
+  }
+
+  /** @returns the number of one that asks how long to wait */
+  wait() {
+    const caller = this.#caller();
+    if (caller) caller.hasWaited = true;
+    return caller?.number;
+  }
+
+  /** @returns the number of one that records its request */
+  record() {
+    const caller = this.#caller();
+    if (caller) caller.hasWaited = false;
+    return caller?.number;
+  }
+}
+
+module.exports = Tickets;

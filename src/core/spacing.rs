@@ -1,0 +1,159 @@
+//! What limits the requests of a resource beside its own window: an interval between any two, the limit of all resources
+//! together, and cooldowns (docs/api.md, "Spacing and shared limits").
+//!
+//! A slot is taken when a request is recorded, when one is reserved, or at the time for which it is [booked](super::bookings).
+//! Nobody gets one before the last that is booked.
+
+use super::operation::{BoundStatement, StatementResult};
+use super::options::{RateLimitConfig, ResourceConfigs, SharedLimits};
+use super::rate_limit::nth_newest_offset;
+use super::stamps;
+use super::statements::Statement;
+use super::value::{Millis, Value};
+
+/// What limits a call beside the window of its resource, and when it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Spacing {
+    /// The resource's limit.
+    pub limit: RateLimitConfig,
+    pub shared: SharedLimits,
+    pub now: Millis,
+}
+
+/// What a look at it has found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// How long until the intervals are over, and the cooldown.
+    pub wait: Millis,
+    /// Whether all slots of all resources together are taken.
+    pub is_full: bool,
+    /// What corrects stamps that are later than they may be.
+    pub corrections: Vec<BoundStatement>,
+}
+
+impl Found {
+    /// Whether a request may be made now.
+    pub fn is_free(&self) -> bool {
+        self.wait <= 0.0 && !self.is_full
+    }
+}
+
+/// For how long a request counts for something.
+pub fn kept_ms(limit: RateLimitConfig, shared: SharedLimits) -> Millis {
+    limit.span_ms().max(shared.config.span_ms())
+}
+
+impl Spacing {
+    /// `None` where nothing does.
+    pub fn of(limit: RateLimitConfig, shared: SharedLimits, now: Millis) -> Option<Self> {
+        let is_limited = limit.min_interval_ms > 0.0 || shared != SharedLimits::NONE;
+        is_limited.then_some(Spacing { limit, shared, now })
+    }
+
+    /// The parameters with which a statement asks for a free slot: interval; window start, limit and interval of all resources;
+    /// whether cooldowns count.
+    pub fn values(&self) -> [Value; 5] {
+        let RateLimitConfig { limit, window_ms, min_interval_ms } = self.shared.config;
+        [
+            self.limit.min_interval_ms.into(),
+            (self.now - window_ms).into(),
+            limit.into(),
+            min_interval_ms.into(),
+            Value::Integer(i64::from(self.shared.honours_cooldowns)),
+        ]
+    }
+
+    /// The statement that looks.
+    pub fn look(&self, resource: &str) -> BoundStatement {
+        let first = [Value::from(resource), self.now.into()];
+        BoundStatement::new(Statement::RateBeyond, first.into_iter().chain(self.values()))
+    }
+
+    /// What it has found, so many ms after the call. A booking makes nobody wait for longer than those before it explain.
+    pub fn found(&self, resource: &str, result: Option<&StatementResult>, waited: Millis) -> Found {
+        let Some(result) = result else { return Found::default() };
+        let Spacing { limit, shared, now } = *self;
+        let bookings = result.number(5);
+        let explained = bookings * self.longest_gap();
+        let until = |column, interval| {
+            result.optional_number(column).map(|at| (at - now).min(explained) + interval).unwrap_or(0.0)
+        };
+        let cooldown = result.optional_number(3).map_or(0.0, |until| until - now).max(0.0);
+        let spacing = until(0, limit.min_interval_ms).max(until(1, shared.config.min_interval_ms));
+        let never = if shared.config.limit == 0.0 { shared.config.window_ms } else { 0.0 };
+        let mut corrections = Vec::new();
+        let allowed = stamps::latest(now, waited);
+        if result.number(4) > allowed {
+            let values = || [now, allowed].map(Value::from);
+            corrections.push(BoundStatement::new(Statement::RateCorrectAll, values()));
+            corrections.push(BoundStatement::new(Statement::RateCorrectAllReservations, values()));
+        }
+        if result.optional_number(6).is_some_and(|last| last - now > explained + cooldown) {
+            corrections.push(self.drop_unexplained(resource));
+        }
+        Found {
+            wait: spacing.max(cooldown).max(never).max(0.0),
+            is_full: result.number(2) >= shared.config.limit,
+            corrections,
+        }
+    }
+
+    /// The statement that finds when one of all slots is free, where all are taken.
+    pub fn first_to_leave(&self) -> BoundStatement {
+        let RateLimitConfig { limit, window_ms, .. } = self.shared.config;
+        let values = [(self.now - window_ms).into(), self.now.into(), nth_newest_offset(limit), window_ms.into()];
+        BoundStatement::new(Statement::RateNthNewestOfAll, values)
+    }
+
+    /// What is removed before a slot is taken: bookings that nothing explains, and reservations that are over.
+    pub fn tidy(&self, resource: &str) -> [BoundStatement; 2] {
+        let expire = [Value::from(resource), self.now.into(), self.needed_from().into()];
+        [self.drop_unexplained(resource), BoundStatement::new(Statement::RateExpireSpaced, expire)]
+    }
+
+    /// The statements that keep when a resource's slots were taken, for the interval of all, before it is forgotten.
+    pub fn keep(&self, resource: &str) -> Vec<BoundStatement> {
+        if self.shared.config == RateLimitConfig::NONE {
+            return Vec::new();
+        }
+        let values = [Value::from(resource), (self.now - self.shared.config.min_interval_ms).into()];
+        let statements = [Statement::RateKeepSlot, Statement::RateKeepReserved];
+        statements.map(|statement| BoundStatement::new(statement, values.clone())).to_vec()
+    }
+
+    /// Since when it is needed when a slot was taken.
+    fn needed_from(&self) -> Millis {
+        self.now - self.limit.min_interval_ms.max(self.shared.config.min_interval_ms)
+    }
+
+    /// How long after the one before a booking can be.
+    fn longest_gap(&self) -> Millis {
+        gap(kept_ms(self.limit, self.shared))
+    }
+
+    fn drop_unexplained(&self, resource: &str) -> BoundStatement {
+        let is_shared = self.shared.config != RateLimitConfig::NONE;
+        let resource = if is_shared { Value::Null } else { Value::from(resource) };
+        unexplained(resource, self.now, self.longest_gap(), self.shared)
+    }
+}
+
+fn gap(span: Millis) -> Millis {
+    span + 1.0 + stamps::TOLERANCE_MS
+}
+
+fn unexplained(resource: Value, now: Millis, gap: Millis, shared: SharedLimits) -> BoundStatement {
+    let honours = Value::Integer(i64::from(shared.honours_cooldowns));
+    BoundStatement::new(Statement::RateDropUnexplained, [resource, now.into(), gap.into(), honours])
+}
+
+/// What a clean-up of all resources removes first: bookings that nothing explains.
+pub fn clean(configs: &ResourceConfigs, now: Millis) -> BoundStatement {
+    let span = configs.all().map(|config| config.span_ms()).fold(0.0, f64::max);
+    unexplained(Value::Null, now, gap(span), configs.shared)
+}
+
+/// Since when a clean-up of all resources needs to know when a slot was taken.
+pub fn needed_from(configs: &ResourceConfigs, now: Millis) -> Millis {
+    now - configs.all().map(|config| config.min_interval_ms).fold(0.0, f64::max)
+}
