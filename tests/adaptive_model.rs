@@ -11,8 +11,8 @@ use comic_vine_sqlite_store::core::adaptive::{self, Call, CallOnAll, Priority};
 use comic_vine_sqlite_store::core::capacity::{self, Activity, Capacity};
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome};
-use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
-use comic_vine_sqlite_store::core::rate_limit::Reservations;
+use comic_vine_sqlite_store::core::options::Reservations;
+use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs, SharedLimits};
 use common::{Db, Divisions, TOLERANCE, Value, boolean, members, number};
 use proptest::prelude::*;
 
@@ -347,6 +347,7 @@ impl<'db> Model<'db> {
         Call {
             resource: RESOURCES[on].to_owned(),
             limit: self.limits[on],
+            shared: SharedLimits::NONE,
             config: self.config,
             divisions: self.stores[who].clone(),
             now: self.time(who),
@@ -355,7 +356,7 @@ impl<'db> Model<'db> {
 
     fn on_all(&self, who: usize) -> CallOnAll {
         let named = vec![(RESOURCES[1].to_owned(), self.limits[1])];
-        let configs = ResourceConfigs { default: self.limits[0], named };
+        let configs = ResourceConfigs { default: self.limits[0], named, shared: SharedLimits::NONE };
         CallOnAll { configs, config: self.config, divisions: self.stores[who].clone(), now: self.time(who) }
     }
 
@@ -504,7 +505,7 @@ impl<'db> Model<'db> {
                 self.divided[who] = Default::default();
             }
             Act::Reset => {
-                self.db.run(adaptive::reset(RESOURCES[on], self.stores[who].clone()));
+                self.db.run(adaptive::reset(RESOURCES[on], SharedLimits::NONE, self.now, self.stores[who].clone()));
                 self.divided[who][on] = None;
                 self.resources[on] = Resource::default();
             }

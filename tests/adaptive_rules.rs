@@ -9,8 +9,8 @@ use comic_vine_sqlite_store::core::adaptive::{self, Call, CallOnAll, Priority};
 use comic_vine_sqlite_store::core::capacity::{self, Activity, Capacity};
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::operation::Outcome;
-use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
-use comic_vine_sqlite_store::core::rate_limit::Reservations;
+use comic_vine_sqlite_store::core::options::Reservations;
+use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs, SharedLimits};
 use common::{Db, Divisions, TempFile, boolean, members, number};
 use proptest::prelude::*;
 
@@ -84,6 +84,7 @@ impl<'db> Model<'db> {
         Call {
             resource: RESOURCE.to_owned(),
             limit: self.limit,
+            shared: SharedLimits::NONE,
             config: self.config,
             divisions: self.stores[store].clone(),
             now: self.now,
@@ -91,7 +92,7 @@ impl<'db> Model<'db> {
     }
 
     fn on_all(&self, store: usize) -> CallOnAll {
-        let configs = ResourceConfigs { default: self.limit, named: Vec::new() };
+        let configs = ResourceConfigs { default: self.limit, named: Vec::new(), shared: SharedLimits::NONE };
         CallOnAll { configs, config: self.config, divisions: self.stores[store].clone(), now: self.now }
     }
 
@@ -204,7 +205,7 @@ impl<'db> Model<'db> {
                 self.divided[store] = None;
             }
             Act::Reset => {
-                self.db.run(adaptive::reset(RESOURCE, self.stores[store].clone()));
+                self.db.run(adaptive::reset(RESOURCE, SharedLimits::NONE, self.now, self.stores[store].clone()));
                 self.divided[store] = None;
                 (self.history, self.slots) = (Vec::new(), Vec::new());
                 (self.high_activity, self.activations) = (false, 0);
@@ -390,7 +391,9 @@ fn history_survives_deletion_and_restart() {
     let file = TempFile::new();
     let limit = RateLimitConfig::new(50.0, 1_000.0);
     let config = AdaptiveConfig::default();
-    let call = |now| Call { resource: RESOURCE.to_owned(), limit, config, divisions: Divisions::default(), now };
+    let shared = SharedLimits::NONE;
+    let call =
+        |now| Call { resource: RESOURCE.to_owned(), limit, shared, config, divisions: Divisions::default(), now };
     let reason = |db: &Db, now| members(db.run(adaptive::status(call(now)))).record("adaptive").text("reason");
     {
         let db = Db::file(&file, StoreKind::Adaptive);

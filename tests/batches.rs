@@ -7,6 +7,7 @@ mod common;
 use comic_vine_sqlite_store::core::adaptive::{self, Priority};
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::operation::{BoundStatement, Operation, StatementResult};
+use comic_vine_sqlite_store::core::options::SharedLimits;
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 use comic_vine_sqlite_store::core::statements::ROWS_AT_ONCE;
 use comic_vine_sqlite_store::core::value::Value;
@@ -40,7 +41,7 @@ fn calls() -> impl Strategy<Value = Vec<Operation>> {
                 2 if number.is_multiple_of(2) => adaptive::record("issues", Priority::User, now, None),
                 2 => adaptive::record("volumes", Priority::Background, now, None),
                 3 => cache::delete(hash),
-                _ => rate_limit::reset("issues"),
+                _ => rate_limit::reset("issues", SharedLimits::NONE, 0.0),
             }
         };
         (0..count).map(call).collect()

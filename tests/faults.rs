@@ -24,7 +24,7 @@ use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::operation::{Answer, Field, Operation};
 use comic_vine_sqlite_store::core::options::{
-    AdaptiveConfig, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
+    AdaptiveConfig, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, SharedLimits, Synchronous,
 };
 use comic_vine_sqlite_store::core::{cache, codec, rate_limit};
 use comic_vine_sqlite_store::sqlite::database::{Recipient, Reply, Submitted};
@@ -674,6 +674,7 @@ impl Run {
         let on = |resource: Resource| rate_limit::Call {
             resource: resource.name().to_owned(),
             limit: resource.limit(),
+            shared: SharedLimits::NONE,
             now,
         };
         let priority = if (now as u64).is_multiple_of(2) { Priority::User } else { Priority::Background };
@@ -693,6 +694,7 @@ impl Run {
                 adaptive::Call {
                     resource: resource.name().to_owned(),
                     limit: resource.limit(),
+                    shared: SharedLimits::NONE,
                     config: AdaptiveConfig::default(),
                     divisions: self.divisions.clone(),
                     now,
@@ -701,8 +703,10 @@ impl Run {
             ),
             Act::Acquire { resource } => rate_limit::acquire(on(resource)),
             Act::Status => rate_limit::status(on(Resource::Wide)),
-            Act::Reset { resource } if is_adaptive => adaptive::reset(resource.name(), self.divisions.clone()),
-            Act::Reset { resource } => rate_limit::reset(resource.name()),
+            Act::Reset { resource } if is_adaptive => {
+                adaptive::reset(resource.name(), SharedLimits::NONE, now, self.divisions.clone())
+            }
+            Act::Reset { resource } => rate_limit::reset(resource.name(), SharedLimits::NONE, now),
             Act::ClearRates if is_adaptive => adaptive::clear(self.divisions.clone()),
             Act::ClearRates => rate_limit::clear(),
             Act::Register { hash, job } => dedupe::register(of(hash), format!("job-{job}")),

@@ -14,7 +14,7 @@ use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Result, StoreKind};
 use comic_vine_sqlite_store::core::operation::{Answer, Cost, Operation, Outcome};
 use comic_vine_sqlite_store::core::options::{
-    AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, ResourceConfigs, Synchronous,
+    AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, ResourceConfigs, SharedLimits, Synchronous,
 };
 use comic_vine_sqlite_store::core::statements::STEP_ROWS;
 use comic_vine_sqlite_store::core::{cache, rate_limit};
@@ -65,7 +65,7 @@ fn run(db: &Db, table: &str, size: &str, mut operation: Operation) -> StepCounts
 }
 
 fn configs() -> ResourceConfigs {
-    ResourceConfigs { default: RateLimitConfig::new(10.0, 1_000.0), named: Vec::new() }
+    ResourceConfigs { default: RateLimitConfig::new(10.0, 1_000.0), named: Vec::new(), shared: SharedLimits::NONE }
 }
 
 #[test]
@@ -146,10 +146,10 @@ fn requests_of_many_resources_are_removed_in_steps() {
         let statements = run(&db, "rate_limits", "1", cleanup());
         assert_eq!(statements.removed, 4_000, "{statements:?}");
         assert!(statements.most_rows <= STEP_ROWS, "{statements:?}");
-        // 2,001 names, 200 at a time, and what each page of them has; the reserved slots, 500 at a time; the latest stamp; and
-        // what is kept of names, 500 at a time.
+        // 2,001 names, 200 at a time, and what each page of them has; the reserved slots, 500 at a time; the latest stamp; the
+        // cooldowns; and what is kept of names, 500 at a time.
         let kept = if kind == StoreKind::Adaptive { 5 + 1 } else { 0 };
-        assert!(statements.reads <= 2 * 11 + 4 + 5 + 1 + kept, "each name is looked up once: {statements:?}");
+        assert!(statements.reads <= 2 * 11 + 4 + 5 + 1 + 1 + kept, "each name is looked up once: {statements:?}");
         assert_eq!(db.rows("SELECT resource, timestamp FROM rate_limits").len(), 1);
         assert_eq!(db.number("SELECT COUNT(*) FROM rate_limit_reservations"), 1_000.0);
         let statements = run(&db, "rate_limits", "1", cleanup());

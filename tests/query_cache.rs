@@ -9,9 +9,10 @@ use comic_vine_sqlite_store::core::adaptive::{self, Priority};
 use comic_vine_sqlite_store::core::cache;
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::operation::{Answer, Operation, Outcome, Results};
-use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs};
+use comic_vine_sqlite_store::core::options::Reservations;
+use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs, SharedLimits};
 use comic_vine_sqlite_store::core::query_cache::MAX_ENTRY_BYTES;
-use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
+use comic_vine_sqlite_store::core::rate_limit::{self, Call};
 use comic_vine_sqlite_store::core::schema::SchemaConnection;
 use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
 use common::{Divisions, TempFile};
@@ -80,7 +81,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 fn call(resource: usize, now: f64) -> Call {
-    Call { resource: RESOURCES[resource].to_owned(), limit: limit(), now }
+    Call { resource: RESOURCES[resource].to_owned(), limit: limit(), shared: SharedLimits::NONE, now }
 }
 
 /// A division of the limit lasts for no time, so that it is of what the file says.
@@ -89,6 +90,7 @@ fn call_for(resource: usize, now: f64) -> adaptive::Call {
     adaptive::Call {
         resource: RESOURCES[resource].to_owned(),
         limit: limit(),
+        shared: SharedLimits::NONE,
         config,
         divisions: Divisions::default(),
         now,
@@ -117,9 +119,12 @@ fn operation(act: &Act, now: f64) -> Option<Operation> {
         Act::ReserveFor(resource, priority) => {
             adaptive::can_proceed(call_for(*resource, now), *priority, Some(&reservations))
         }
-        Act::Reset(resource) => rate_limit::reset(RESOURCES[*resource]),
+        Act::Reset(resource) => rate_limit::reset(RESOURCES[*resource], SharedLimits::NONE, now),
         Act::ClearRequests => rate_limit::clear(),
-        Act::CleanRequests => rate_limit::cleanup(ResourceConfigs { default: limit(), named: Vec::new() }, now),
+        Act::CleanRequests => rate_limit::cleanup(
+            ResourceConfigs { default: limit(), named: Vec::new(), shared: SharedLimits::NONE },
+            now,
+        ),
         Act::Foreign(_) => return None,
     })
 }
@@ -226,7 +231,7 @@ fn cached_answers_are_used_until_somebody_else_commits() {
     assert_eq!(cached(&one), [false, false], "another connection has committed");
     read(&one);
     assert_eq!(cached(&one), [true, true]);
-    run(&one, rate_limit::reset(RESOURCES[0]));
+    run(&one, rate_limit::reset(RESOURCES[0], SharedLimits::NONE, START));
     assert_eq!(cached(&one), [true, false], "its requests are gone");
 }
 

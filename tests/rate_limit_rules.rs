@@ -9,8 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::operation::{Operation, Outcome};
-use comic_vine_sqlite_store::core::options::{RateLimitConfig, ResourceConfigs};
-use comic_vine_sqlite_store::core::rate_limit::{self, Call, Reservations};
+use comic_vine_sqlite_store::core::options::Reservations;
+use comic_vine_sqlite_store::core::options::{RateLimitConfig, ResourceConfigs, SharedLimits};
+use comic_vine_sqlite_store::core::rate_limit::{self, Call};
 use common::{Db, TOLERANCE, Value, boolean, members, number};
 use proptest::prelude::*;
 
@@ -224,7 +225,7 @@ impl<'db> Model<'db> {
 
     fn configs(&self) -> ResourceConfigs {
         let named = vec![(RESOURCES[1].to_owned(), self.limits[1])];
-        ResourceConfigs { default: self.limits[0], named }
+        ResourceConfigs { default: self.limits[0], named, shared: SharedLimits::NONE }
     }
 
     /// The time by a store's clock.
@@ -233,7 +234,12 @@ impl<'db> Model<'db> {
     }
 
     fn call(&self, who: usize, on: usize) -> Call {
-        Call { resource: RESOURCES[on].to_owned(), limit: self.limits[on], now: self.time(who) }
+        Call {
+            resource: RESOURCES[on].to_owned(),
+            limit: self.limits[on],
+            shared: SharedLimits::NONE,
+            now: self.time(who),
+        }
     }
 
     fn stored(&self) -> Stored {
@@ -355,7 +361,7 @@ impl<'db> Model<'db> {
             Act::Lower => self.limits[on].limit = (limit.limit / 2.0).floor(),
             Act::Raise => self.limits[on].limit += 2.0,
             Act::Reset => {
-                self.db.run(rate_limit::reset(RESOURCES[on]));
+                self.db.run(rate_limit::reset(RESOURCES[on], SharedLimits::NONE, self.now));
                 self.resources[on] = Resource::default();
             }
             Act::Clear => {
@@ -569,8 +575,12 @@ fn waiting_as_long_as_told_is_enough() {
 #[test]
 fn a_limit_lowered_later_counts_from_then_on() {
     let db = Db::memory(StoreKind::RateLimit);
-    let mut call =
-        Call { resource: "issues".to_owned(), limit: RateLimitConfig::new(10.0, 1_000.0), now: START as f64 };
+    let mut call = Call {
+        resource: "issues".to_owned(),
+        limit: RateLimitConfig::new(10.0, 1_000.0),
+        shared: SharedLimits::NONE,
+        now: START as f64,
+    };
     for _ in 0..10 {
         assert!(boolean(db.run(rate_limit::acquire(call.clone()))));
         call.now += 10.0;
@@ -598,7 +608,7 @@ fn a_cleanup_of_any_size_leaves_what_counts() {
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
          INSERT INTO rate_limit_reservations (resource, owner, expires_at) SELECT 'issues', 'x', 5100 + i FROM n",
     );
-    let configs = ResourceConfigs { default: limit, named: Vec::new() };
+    let configs = ResourceConfigs { default: limit, named: Vec::new(), shared: SharedLimits::NONE };
     db.run(rate_limit::cleanup(configs, 6_004.0));
     assert_eq!(db.number("SELECT COUNT(*) FROM rate_limits"), 18.0);
     assert_eq!(db.number("SELECT MIN(timestamp) FROM rate_limits"), 5_004.0);
@@ -617,6 +627,6 @@ fn no_id_is_given_twice() {
     assert_eq!([record(), record()], [1.0, 2.0]);
     db.run(rate_limit::clear());
     assert_eq!(record(), 3.0);
-    db.run(rate_limit::reset("issues"));
+    db.run(rate_limit::reset("issues", SharedLimits::NONE, 0.0));
     assert_eq!(record(), 4.0);
 }

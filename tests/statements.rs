@@ -45,7 +45,9 @@ fn table_of(name: &str) -> Table {
     match name {
         "cache" => Table::Cache,
         "dedupe_jobs" | "dedupe_leases" => Table::Jobs,
-        "rate_limits" | "rate_limit_reservations" | "adaptive_state" | "adaptive_totals" => Table::Requests,
+        "rate_limits" | "rate_limit_reservations" | "adaptive_state" | "adaptive_totals" | "server_cooldowns" => {
+            Table::Requests
+        }
         other => panic!("{other}"),
     }
 }
@@ -53,7 +55,7 @@ fn table_of(name: &str) -> Table {
 /// Whether all that a statement touches is of the key it is given as this parameter, by its text.
 fn is_of_key(sql: &str, index: usize) -> bool {
     let parameter = format!("= ?{}", index + 1);
-    let column = if sql.contains("resource") { "resource" } else { "hash" };
+    let column = ["resource", "origin"].into_iter().find(|column| sql.contains(column)).unwrap_or("hash");
     let inserts_it = index == 0 && sql.contains(&format!("({column}, "));
     let renames_it = sql.contains(&format!("?{} AS of,", index + 1)) && sql.contains(&format!("{column} = of"));
     sql.contains(&format!("{column} {parameter}")) || inserts_it || renames_it

@@ -9,10 +9,10 @@ use super::capacity::{self, Activity, Capacity};
 use super::cooldowns;
 use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then, answer_then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
-use super::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs, SharedLimits};
+use super::options::{AdaptiveConfig, RateLimitConfig, Reservations, ResourceConfigs, SharedLimits};
 use super::rate_limit::{
-    AdmissionStatement, Reservations, admit as admit_if_free, cleanup_old, corrections, forget, forget_all, names,
-    next_at, nth_newest_expiry, release, reservation, reset_time, resource_record, until_left, wait_for,
+    AdmissionStatement, admit as admit_if_free, cleanup_old, corrections, forget, forget_all, names, next_at,
+    nth_newest_expiry, release, reservation, reset_time, resource_record, until_left, wait_for,
 };
 use super::spacing::{self, Found, Spacing};
 use super::stamps;
@@ -279,27 +279,13 @@ fn read_activity(result: &StatementResult, now: Millis) -> (Activity, bool) {
     (activity, result.number(7) != 0.0)
 }
 
-/// Answers whether one more request of a class may be made; reserves a slot if `reservations` are on. With a ticket, takes what
-/// was booked with it first.
-pub fn can_proceed(
-    call: Call,
-    priority: Priority,
-    reservations: Option<&Reservations>,
-    ticket: Option<&Ticket>,
-) -> Operation {
-    if let Some(reservations) = reservations {
-        let now = call.now;
-        let reservation = reservation(&reservations.owner, now, reservations.for_ms);
+/// Answers whether one more request of a class may be made; reserves a slot if `reservations` are on.
+pub fn can_proceed(call: Call, priority: Priority, reservations: Option<&Reservations>) -> Operation {
+    if let Some(Reservations { owner, for_ms }) = reservations {
+        let reservation = reservation(owner, call.now, *for_ms);
         let statement =
             AdmissionStatement { plain: Statement::AdaptiveReserve, spaced: Statement::AdaptiveReserveSpaced };
-        let reserve = admit(call, priority, statement, reservation.to_vec());
-        return match ticket {
-            Some(ticket) => {
-                let taken = || Outcome::Answer(Answer::Bool(true));
-                bookings::take(ticket, reservations, now, taken, reserve)
-            }
-            None => reserve,
-        };
+        return admit(call, priority, statement, reservation.to_vec());
     }
     call.read_usage_then(false, move |call, mut view| {
         if priority == Priority::Background && view.capacity.background_paused {
@@ -310,17 +296,11 @@ pub fn can_proceed(
     })
 }
 
-/// Records a request of a class if one more may be made, in one step; answers whether it did. With a ticket, takes what was
-/// booked with it first.
-pub fn acquire(call: Call, priority: Priority, booked: Option<(&Reservations, &Ticket)>) -> Operation {
-    let (resource, now) = (call.resource.clone(), call.now);
+/// Records a request of a class if one more may be made, in one step; answers whether it did.
+pub fn acquire(call: Call, priority: Priority) -> Operation {
     let statement =
         AdmissionStatement { plain: Statement::AdaptiveAcquire, spaced: Statement::AdaptiveAcquireSpaced };
-    let acquire = admit(call, priority, statement, Vec::new());
-    let Some((reservations, ticket)) = booked else { return acquire };
-    let statements = bookings::record_reserved(&resource, now, reservations, None, Some(priority.as_str()));
-    let record = move || Outcome::Continue(Operation::write(statements, |_| Outcome::Answer(Answer::Bool(true))));
-    bookings::take(ticket, reservations, now, record, acquire)
+    admit(call, priority, statement, Vec::new())
 }
 
 /// Undoes what [`acquire`] has recorded at a time, for a caller that has stopped waiting.
@@ -355,17 +335,6 @@ pub fn record(resource: &str, priority: Priority, now: Millis, reservations: Opt
     statements
         .push(BoundStatement::new(Statement::AdaptiveRecord, [Value::from(resource), now.into(), class.into()]));
     Operation::command(statements)
-}
-
-/// The same where requests are spaced: it counts from when its slot was taken.
-pub fn record_reserved(
-    resource: &str,
-    priority: Priority,
-    now: Millis,
-    reservations: &Reservations,
-    ticket: Option<&Ticket>,
-) -> Operation {
-    Operation::command(bookings::record_reserved(resource, now, reservations, ticket, Some(priority.as_str())))
 }
 
 /// The members of a status that say how a limit is divided.

@@ -3,9 +3,8 @@
 //! any other.
 
 use super::operation::{Answer, BoundStatement, Operation, Outcome, StatementResult};
-use super::options::RateLimitConfig;
-use super::rate_limit::{Reservations, nth_newest_offset};
-use super::spacing::Spacing;
+use super::options::{RateLimitConfig, Reservations};
+use super::spacing::{Spacing, nth_newest_offset};
 use super::statements::Statement;
 use super::value::{Millis, Value};
 
@@ -60,9 +59,27 @@ pub fn book(
     })
 }
 
-/// Has the slot that the caller has booked be one that is reserved, if it is due, and answers `true`; goes on with `otherwise`
-/// if not.
-pub fn take(
+/// Has the slot that a caller has booked be one that is reserved, if it is due, and answers `true`; goes on with `otherwise` if
+/// not.
+pub fn proceed(ticket: &Ticket, reservations: &Reservations, now: Millis, otherwise: Operation) -> Operation {
+    take(ticket, reservations, now, || Outcome::Answer(Answer::Bool(true)), otherwise)
+}
+
+/// Records a request in the slot that its caller has booked, if it is due, and answers `true`; goes on with `otherwise` if not.
+pub fn acquire(
+    resource: &str,
+    class: Option<&'static str>,
+    ticket: &Ticket,
+    reservations: &Reservations,
+    now: Millis,
+    otherwise: Operation,
+) -> Operation {
+    let record = recording(resource, class, now, reservations, None);
+    let record = move || Outcome::Continue(Operation::write(record, |_| Outcome::Answer(Answer::Bool(true))));
+    take(ticket, reservations, now, record, otherwise)
+}
+
+fn take(
     ticket: &Ticket,
     reservations: &Reservations,
     now: Millis,
@@ -77,13 +94,24 @@ pub fn take(
     .continuing()
 }
 
-/// The statements that record a request in the slot booked or reserved for it, as made when that was taken, or else as made now.
-pub fn record_reserved(
+/// Records a request in the slot booked or reserved for it, as made when that was taken, or else as made now: where requests are
+/// spaced.
+pub fn record(
     resource: &str,
+    class: Option<&'static str>,
     now: Millis,
     reservations: &Reservations,
     ticket: Option<&Ticket>,
+) -> Operation {
+    Operation::command(recording(resource, class, now, reservations, ticket))
+}
+
+fn recording(
+    resource: &str,
     class: Option<&'static str>,
+    now: Millis,
+    reservations: &Reservations,
+    ticket: Option<&Ticket>,
 ) -> [BoundStatement; 2] {
     let statement = if class.is_some() { Statement::AdaptiveRecordReserved } else { Statement::RateRecordReserved };
     let values = [

@@ -136,6 +136,15 @@ impl RateLimitConfig {
     pub const NONE: Self = RateLimitConfig::new(f64::INFINITY, 0.0);
 }
 
+/// Slots reserved by `canProceed` for the `record` to come.
+#[derive(Clone, Debug)]
+pub struct Reservations {
+    /// The store that reserved them.
+    pub owner: String,
+    /// For how long.
+    pub for_ms: Millis,
+}
+
 /// What limits the requests of all resources together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SharedLimits {

@@ -6,8 +6,8 @@ use super::bookings::{self, Ticket};
 use super::cooldowns;
 use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then, answer_then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult, Statements};
-use super::options::{RateLimitConfig, ResourceConfigs, SharedLimits};
-use super::spacing::{self, Found, Spacing};
+use super::options::{RateLimitConfig, Reservations, ResourceConfigs, SharedLimits};
+use super::spacing::{self, Found, Spacing, nth_newest_offset};
 use super::stamps;
 use super::statements::{STEP_ROWS, Statement};
 use super::value::{Millis, Value};
@@ -20,15 +20,6 @@ pub struct Call {
     pub shared: SharedLimits,
     /// The time of the call.
     pub now: Millis,
-}
-
-/// Slots reserved by `canProceed` for the `record` to come.
-#[derive(Clone, Debug)]
-pub struct Reservations {
-    /// The store that reserved them.
-    pub owner: String,
-    /// For how long.
-    pub for_ms: Millis,
 }
 
 /// The last time that a `Date` of JavaScript's can be.
@@ -241,28 +232,19 @@ pub(super) fn corrections(
     ]
 }
 
-/// Answers whether one more request may be made; reserves a slot if `reservations` are on. With a ticket, takes what was booked
-/// with it first.
-pub fn can_proceed(call: Call, reservations: Option<&Reservations>, ticket: Option<&Ticket>) -> Operation {
-    let Some(reservations) = reservations else {
+/// Answers whether one more request may be made; reserves a slot if `reservations` are on.
+pub fn can_proceed(call: Call, reservations: Option<&Reservations>) -> Operation {
+    let Some(Reservations { owner, for_ms }) = reservations else {
         return Operation::read_timed(call.look(), move |rows, waited| {
             let usage = Usage::read(&call, &rows, waited);
             let is_free = usage.is_free(call.limit);
             call.answer(usage, Answer::Bool(is_free))
         });
     };
-    let now = call.now;
     let mut values = call.admission();
-    values.extend(reservation(&reservations.owner, now, reservations.for_ms));
+    values.extend(reservation(owner, call.now, *for_ms));
     let statement = AdmissionStatement { plain: Statement::RateReserve, spaced: Statement::RateReserveSpaced };
-    let reserve = call.admit(statement, values);
-    match ticket {
-        Some(ticket) => {
-            let taken = || Outcome::Answer(Answer::Bool(true));
-            bookings::take(ticket, reservations, now, taken, reserve)
-        }
-        None => reserve,
-    }
+    call.admit(statement, values)
 }
 
 /// The last parameters of a statement that reserves: for whom, until when, since when.
@@ -270,16 +252,10 @@ pub(super) fn reservation(owner: &str, now: Millis, for_ms: Millis) -> [Value; 3
     [owner.into(), (now + for_ms).into(), now.into()]
 }
 
-/// Records a request if one more may be made, in one step; answers whether it did. With a ticket, takes what was booked with it
-/// first.
-pub fn acquire(call: Call, booked: Option<(&Reservations, &Ticket)>) -> Operation {
-    let (resource, now, values) = (call.resource.clone(), call.now, call.admission());
-    let statement = AdmissionStatement { plain: Statement::RateAcquire, spaced: Statement::RateAcquireSpaced };
-    let acquire = call.admit(statement, values);
-    let Some((reservations, ticket)) = booked else { return acquire };
-    let statements = bookings::record_reserved(&resource, now, reservations, None, None);
-    let record = move || Outcome::Continue(Operation::write(statements, |_| Outcome::Answer(Answer::Bool(true))));
-    bookings::take(ticket, reservations, now, record, acquire)
+/// Records a request if one more may be made, in one step; answers whether it did.
+pub fn acquire(call: Call) -> Operation {
+    let values = call.admission();
+    call.admit(AdmissionStatement { plain: Statement::RateAcquire, spaced: Statement::RateAcquireSpaced }, values)
 }
 
 /// Undoes what [`acquire`] has recorded at a time, for a caller that has stopped waiting.
@@ -301,16 +277,6 @@ pub fn record(resource: String, now: Millis, reservations: Option<&Reservations>
     statements.extend(reservations.map(|reservations| release(&resource, reservations, None)));
     statements.push(BoundStatement::new(Statement::RateRecord, [resource.into(), now.into()]));
     Operation::command(statements)
-}
-
-/// The same where requests are spaced: it counts from when its slot was taken.
-pub fn record_reserved(
-    resource: &str,
-    now: Millis,
-    reservations: &Reservations,
-    ticket: Option<&Ticket>,
-) -> Operation {
-    Operation::command(bookings::record_reserved(resource, now, reservations, ticket, None))
 }
 
 /// Answers what remains of a resource's limit, and, where more than its window limits it, when the next request may be made.
@@ -339,12 +305,6 @@ pub(super) fn next_at(now: Millis, wait: Millis) -> (&'static str, Field) {
     ("nextAt", Field::Time((now + wait).min(LAST_TIME)))
 }
 
-/// Which of so many slots, counted from the last, has to leave for one to be free: how many are before it.
-pub(super) fn nth_newest_offset(limit: f64) -> Value {
-    let before = if limit.is_finite() { (limit.ceil() - 1.0).max(0.0) } else { 0.0 };
-    Value::Integer(before as i64)
-}
-
 /// The parameters of a statement that finds when a count gets below `limit`: when the `limit`th newest leaves.
 pub(super) fn nth_newest_expiry(resource: &str, limit: f64, window_ms: Millis, now: Millis) -> Vec<Value> {
     vec![Value::from(resource), (now - window_ms).into(), nth_newest_offset(limit), window_ms.into(), now.into()]
@@ -357,6 +317,10 @@ pub(super) fn until_left(result: Option<&StatementResult>, now: Millis) -> Optio
 
 /// Answers how long until a request may be made, in ms: 0 when it may now.
 pub fn wait_time(call: Call) -> Operation {
+    let RateLimitConfig { limit, window_ms, .. } = call.limit;
+    if limit == 0.0 {
+        return Operation::read([], move |_| Outcome::Answer(wait_for(window_ms)));
+    }
     call.find_wait(|call, usage, wait| call.answer(usage, wait_for(wait)))
 }
 

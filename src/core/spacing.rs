@@ -6,7 +6,6 @@
 
 use super::operation::{BoundStatement, StatementResult};
 use super::options::{RateLimitConfig, ResourceConfigs, SharedLimits};
-use super::rate_limit::nth_newest_offset;
 use super::stamps;
 use super::statements::Statement;
 use super::value::{Millis, Value};
@@ -136,6 +135,12 @@ impl Spacing {
         let resource = if is_shared { Value::Null } else { Value::from(resource) };
         unexplained(resource, self.now, self.longest_gap(), self.shared)
     }
+}
+
+/// Which of so many slots, counted from the last, has to leave for one to be free: how many are before it.
+pub(super) fn nth_newest_offset(limit: f64) -> Value {
+    let before = if limit.is_finite() { (limit.ceil() - 1.0).max(0.0) } else { 0.0 };
+    Value::Integer(before as i64)
 }
 
 fn gap(span: Millis) -> Millis {

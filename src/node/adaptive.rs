@@ -31,10 +31,8 @@ impl Class for AdaptiveStore {
             let limiter = &store.limiter;
             store.call_on_resource(call, |rule_call| {
                 let priority = options::priority(call.env, call.get(1))?;
-                let booked = limiter.booked(call).map(|(_, ticket)| ticket);
-                let reservations = limiter.reservations.as_ref();
-                let operation = adaptive::can_proceed(rule_call, priority, reservations, booked.as_ref());
-                Ok(limiter.asking(call, operation))
+                let operation = adaptive::can_proceed(rule_call, priority, limiter.reservations.as_ref());
+                limiter.can_proceed(call, operation)
             })
         }),
         Method::new(MethodKind::Acquiring, "acquire", 1, |store, call| {
@@ -44,23 +42,22 @@ impl Class for AdaptiveStore {
                     Ok(adaptive::give_back(&resource, priority, call.now()?))
                 });
             }
-            let booked = store.limiter.booked(call);
-            let booked = booked.as_ref().map(|(reservations, ticket)| (*reservations, ticket));
             let answer = store.call_on_resource(call, |rule_call| {
-                Ok(adaptive::acquire(rule_call, options::priority(call.env, call.get(1))?, booked))
+                let priority = options::priority(call.env, call.get(1))?;
+                let resource = rule_call.resource.clone();
+                let operation = adaptive::acquire(rule_call, priority);
+                store.limiter.acquire(call, &resource, Some(priority.as_str()), operation)
             });
             store.recording(call, answer)
         }),
         Method::new(MethodKind::Recording, "record", 1, |store, call| {
-            let answer = store.limiter.on_name(call, |resource| {
+            let limiter = &store.limiter;
+            let answer = limiter.on_name(call, |resource| {
                 let priority = options::priority(call.env, call.get(1))?;
-                let now = call.now()?;
-                Ok(match store.limiter.spaced(call) {
-                    Some((reservations, ticket)) => {
-                        adaptive::record_reserved(&resource, priority, now, reservations, ticket.as_ref())
-                    }
-                    None => adaptive::record(&resource, priority, now, store.limiter.reservations.as_ref()),
-                })
+                match limiter.record_spaced(call, &resource, Some(priority.as_str()))? {
+                    Some(operation) => Ok(operation),
+                    None => Ok(adaptive::record(&resource, priority, call.now()?, limiter.reservations.as_ref())),
+                }
             });
             store.recording(call, answer)
         }),

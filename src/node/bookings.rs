@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::core::bookings::Ticket;
 use crate::core::operation::Operation;
-use crate::core::rate_limit::Reservations;
+use crate::core::options::Reservations;
 
 /// The most callers that are remembered: who is refused need not ask how long to wait.
 const MOST: usize = 100_000;

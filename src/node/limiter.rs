@@ -13,12 +13,12 @@ use super::napi::env::{Env, Result, Value};
 use super::options::{self, OptionsReader};
 use super::realm::Realm;
 use super::store::Store;
-use crate::core::bookings::Ticket;
+use crate::core::bookings::{self, Ticket};
 use crate::core::cooldowns;
 use crate::core::error::StoreKind;
 use crate::core::operation::Operation;
+use crate::core::options::Reservations;
 use crate::core::options::{RateLimitConfig, ResourceConfigs};
-use crate::core::rate_limit::Reservations;
 use crate::core::value::Millis;
 
 /// A rate limiter.
@@ -77,14 +77,6 @@ impl Limiter {
         })
     }
 
-    /// An operation that answers whether a request may be made: a caller that is refused may book.
-    pub fn asking(&self, call: &Arguments, operation: Operation) -> Operation {
-        match (&self.bookings, call.caller()) {
-            (Some(bookings), Some(caller)) => bookings.asking(operation, caller),
-            _ => operation,
-        }
-    }
-
     fn ticket(
         &self,
         call: &Arguments,
@@ -94,20 +86,50 @@ impl Limiter {
         Some((reservations, of(self.bookings.as_ref()?, reservations, call.caller()?)?))
     }
 
+    /// An operation that answers whether a request may be made: takes what its caller has booked first, and a caller that is
+    /// refused may book.
+    pub fn can_proceed(&self, call: &Arguments, operation: Operation) -> Result<Operation> {
+        let (Some(bookings), Some(caller)) = (&self.bookings, call.caller()) else { return Ok(operation) };
+        let operation = match self.ticket(call, Bookings::booked) {
+            Some((reservations, ticket)) => bookings::proceed(&ticket, reservations, call.now()?, operation),
+            None => operation,
+        };
+        Ok(bookings.asking(operation, caller))
+    }
+
+    /// An operation that acquires a slot for a request of a class: takes what its caller has booked first.
+    pub fn acquire(
+        &self,
+        call: &Arguments,
+        resource: &str,
+        class: Option<&'static str>,
+        operation: Operation,
+    ) -> Result<Operation> {
+        Ok(match self.ticket(call, Bookings::booked) {
+            Some((reservations, ticket)) => {
+                bookings::acquire(resource, class, &ticket, reservations, call.now()?, operation)
+            }
+            None => operation,
+        })
+    }
+
     /// The ticket of a caller that asks how long to wait, if it may book.
     pub fn ticket_to_book(&self, call: &Arguments) -> Option<(&Reservations, Ticket)> {
         self.ticket(call, Bookings::book)
     }
 
-    /// The ticket with which a caller has booked, if it has.
-    pub fn booked(&self, call: &Arguments) -> Option<(&Reservations, Ticket)> {
-        self.ticket(call, Bookings::booked)
-    }
-
-    /// How a request is recorded whose slot was reserved: `None` where requests are not spaced, with the ticket if it was booked.
-    pub fn spaced(&self, call: &Arguments) -> Option<(&Reservations, Option<Ticket>)> {
-        let reservations = self.reservations.as_ref().filter(|_| self.is_spaced.get())?;
-        Some((reservations, self.ticket(call, Bookings::spend).map(|(_, ticket)| ticket)))
+    /// The operation that records a request of a class where requests are spaced.
+    pub fn record_spaced(
+        &self,
+        call: &Arguments,
+        resource: &str,
+        class: Option<&'static str>,
+    ) -> Result<Option<Operation>> {
+        let Some(reservations) = self.reservations.as_ref().filter(|_| self.is_spaced.get()) else {
+            return Ok(None);
+        };
+        let ticket = self.ticket(call, Bookings::spend).map(|(_, ticket)| ticket);
+        Ok(Some(bookings::record(resource, class, call.now()?, reservations, ticket.as_ref())))
     }
 
     /// The method `setCooldown`.

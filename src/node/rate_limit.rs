@@ -22,43 +22,39 @@ impl Class for RateLimitStore {
         Method::new(MethodKind::Asking, "canProceed", 1, |store, call| {
             let limiter = &store.0;
             store.call_on_resource(call, |rule_call| {
-                let booked = limiter.booked(call).map(|(_, ticket)| ticket);
-                let operation = rate_limit::can_proceed(rule_call, limiter.reservations.as_ref(), booked.as_ref());
-                limiter.asking(call, operation)
+                limiter.can_proceed(call, rate_limit::can_proceed(rule_call, limiter.reservations.as_ref()))
             })
         }),
         Method::new(MethodKind::Acquiring, "acquire", 1, |store, call| {
             if call.gives_back() {
                 return store.0.on_name(call, |resource| Ok(rate_limit::give_back(&resource, call.now()?)));
             }
-            let booked = store.0.booked(call);
-            let booked = booked.as_ref().map(|(reservations, ticket)| (*reservations, ticket));
-            let answer = store.call_on_resource(call, |rule_call| rate_limit::acquire(rule_call, booked));
+            let answer = store.call_on_resource(call, |rule_call| {
+                let resource = rule_call.resource.clone();
+                store.0.acquire(call, &resource, None, rate_limit::acquire(rule_call))
+            });
             store.0.recording(call, answer, rate_limit::remove_oldest)
         }),
         Method::new(MethodKind::Recording, "record", 1, |store, call| {
-            let answer = store.0.on_name(call, |resource| {
-                let now = call.now()?;
-                Ok(match store.0.spaced(call) {
-                    Some((reservations, ticket)) => {
-                        rate_limit::record_reserved(&resource, now, reservations, ticket.as_ref())
-                    }
-                    None => rate_limit::record(resource, now, store.0.reservations.as_ref()),
-                })
+            let answer = store.0.on_name(call, |resource| match store.0.record_spaced(call, &resource, None)? {
+                Some(operation) => Ok(operation),
+                None => Ok(rate_limit::record(resource, call.now()?, store.0.reservations.as_ref())),
             });
             store.0.recording(call, answer, rate_limit::remove_oldest)
         }),
         Method::new(MethodKind::Limited, "getStatus", 1, |store, call| {
-            store.call_on_resource(call, rate_limit::status)
+            store.call_on_resource(call, |rule_call| Ok(rate_limit::status(rule_call)))
         }),
         Method::new(MethodKind::Changing, "reset", 1, |store, call| {
             let shared = store.0.limits.shared;
             store.0.on_name(call, |resource| Ok(rate_limit::reset(&resource, shared, call.now()?)))
         }),
         Method::new(MethodKind::Booking, "getWaitTime", 1, |store, call| {
-            store.call_on_resource(call, |rule_call| match store.0.ticket_to_book(call) {
-                Some((reservations, ticket)) => rate_limit::book_wait(rule_call, reservations, &ticket),
-                None => rate_limit::wait_time(rule_call),
+            store.call_on_resource(call, |rule_call| {
+                Ok(match store.0.ticket_to_book(call) {
+                    Some((reservations, ticket)) => rate_limit::book_wait(rule_call, reservations, &ticket),
+                    None => rate_limit::wait_time(rule_call),
+                })
             })
         }),
         Method::new(MethodKind::Direct, "setResourceConfig", 2, |store, call| {
@@ -96,8 +92,8 @@ impl Class for RateLimitStore {
 }
 
 impl RateLimitStore {
-    fn call_on_resource(&self, call: &Arguments, make: impl FnOnce(Call) -> Operation) -> Result<Value> {
+    fn call_on_resource(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Result<Value> {
         let shared = self.0.limits.shared;
-        self.0.call_on_resource(call, |resource, limit, now| Ok(make(Call { resource, limit, shared, now })))
+        self.0.call_on_resource(call, |resource, limit, now| make(Call { resource, limit, shared, now }))
     }
 }
