@@ -67,8 +67,10 @@ class Line {
   acquire(resource, priority, options) {
     const ending = checked(options);
     if (typeof resource !== 'string') refuse('resource', 'a string', resource);
-    const of = PRIORITIES.find((known) => known === (priority ?? 'background'));
-    if (of === undefined) refuse('priority', "'user' or 'background'", priority);
+    const given = priority ?? 'background';
+    const of =
+      PRIORITIES.find((known) => known === given) ??
+      refuse('priority', "'user' or 'background'", priority);
     let queue = this.#queues.get(resource);
     if (queue === undefined) {
       const waiters = { user: [], background: [] };

@@ -63,8 +63,8 @@ module.exports = (storeOf, limitsOf, lineOf) => {
     /** One that answers a promise, after which those who wait for a slot try again. */
     changing(run) {
       const change = promised(run);
-      return function (first) {
-        const answer = change.call(this, first);
+      return function (first, second) {
+        const answer = change.call(this, first, second);
         limitsOf(this)?.line?.retry();
         return answer;
       };
@@ -95,6 +95,7 @@ module.exports = (storeOf, limitsOf, lineOf) => {
         }
       },
 
+    /** One of a limiter, on a resource. */
     limited: (run) => limited(run, () => undefined),
 
     /** One whose refusal may be followed by a booking. */

@@ -7,7 +7,7 @@
 const { AsyncLocalStorage } = require('node:async_hooks');
 
 /**
- * A caller of a store: `hasWaited` since it asked how long to wait, until it has recorded its request.
+ * A caller of a store. Each call that tells something new makes another: a context that was left before sees the old one.
  * @typedef {{ number: number, hasWaited: boolean }} Caller
  */
 
@@ -22,28 +22,27 @@ class Tickets {
     return callers.getStore()?.get(this);
   }
 
+  /** @param {Caller} caller */
+  #enter(caller) {
+    callers.enterWith(new Map(callers.getStore()).set(this, caller));
+    return caller.number;
+  }
+
   /** @returns the number of one that asks whether it may proceed: a new one's, unless it has waited */
   ask() {
-    let caller = this.#caller();
-    if (!caller?.hasWaited) {
-      caller = { number: ++last, hasWaited: false };
-      callers.enterWith(new Map(callers.getStore()).set(this, caller));
-    }
-    return caller.number;
+    const caller = this.#caller();
+    return caller?.hasWaited ? caller.number : this.#enter({ number: ++last, hasWaited: false });
   }
 
   /** @returns the number of one that asks how long to wait */
   wait() {
     const caller = this.#caller();
-    if (caller) caller.hasWaited = true;
-    return caller?.number;
+    return caller && this.#enter({ ...caller, hasWaited: true });
   }
 
   /** @returns the number of one that records its request */
   record() {
-    const caller = this.#caller();
-    if (caller) caller.hasWaited = false;
-    return caller?.number;
+    return this.#caller()?.number;
   }
 }
 

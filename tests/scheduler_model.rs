@@ -12,7 +12,7 @@ use comic_vine_sqlite_store::core::bookings::{self, Ticket};
 use comic_vine_sqlite_store::core::cooldowns;
 use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
-use comic_vine_sqlite_store::core::operation::{Answer, BoundStatement, Cost, Operation, Outcome};
+use comic_vine_sqlite_store::core::operation::{BoundStatement, Cost, Operation, Outcome};
 use comic_vine_sqlite_store::core::options::Reservations;
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, DedupeOptions, RateLimitConfig, SharedLimits};
 use comic_vine_sqlite_store::core::rate_limit::{self};
@@ -63,14 +63,6 @@ enum End {
     Lost,
 }
 
-/// An answer in words. How long a slot that is booked is still ahead depends on when that is told.
-fn text(answer: &Answer) -> String {
-    match answer {
-        Answer::Booked(_) => "Booked".to_owned(),
-        answer => format!("{answer:?}"),
-    }
-}
-
 /// The stores of one side: what makes operations of calls.
 #[derive(Default)]
 struct Stores {
@@ -82,7 +74,7 @@ impl Stores {
         let name = format!("key {}", key % 3);
         let limit = RateLimitConfig::new(3.0, 1_000.0);
         let interval = RateLimitConfig { min_interval_ms: 20.0, ..RateLimitConfig::NONE };
-        let shared = SharedLimits { config: interval, honours_cooldowns: true };
+        let shared = SharedLimits { config: interval, honours_cooldowns: true, books_waits: false };
         let plain = || rate_limit::Call {
             resource: format!("plain {name}"),
             limit,
@@ -107,7 +99,7 @@ impl Stores {
         };
         let priority = if choice { Priority::User } else { Priority::Background };
         let reservations = Reservations { owner: "store".to_owned(), for_ms: 200.0 };
-        let ticket = Ticket::new(&reservations, u64::from(key));
+        let ticket = Ticket::new(&reservations, u64::from(key), 0.0);
         let options = DedupeOptions { job_timeout_ms: 500.0, ..DedupeOptions::default() };
         let dedupe = || dedupe::Call {
             hash: name.clone(),
@@ -247,7 +239,7 @@ impl World {
         let deadline = Some(made_at + Duration::from_millis(300));
         match run_at_once(operation, || Time::ZERO, run) {
             AtOnce::Answered(answer, next) => {
-                fate.answer = Some(answer.map(|answer| text(&answer)));
+                fate.answer = Some(answer.map(|answer| format!("{answer:?}")));
                 if let Some(operation) = next {
                     self.scheduler.submit(Call { operation, reply: None, made_at, deadline });
                 }
@@ -334,7 +326,7 @@ impl World {
 
     fn take(&mut self, completion: Completed<usize, Error>) {
         for (call, answer) in completion.answers {
-            let before = self.fates[call].answer.replace(answer.map(|answer| text(&answer)));
+            let before = self.fates[call].answer.replace(answer.map(|answer| format!("{answer:?}")));
             assert!(before.is_none(), "call {call} is answered twice");
         }
     }
@@ -357,7 +349,7 @@ fn compare(fates: &[Fate]) -> Result<(), TestCaseError> {
         prop_assert!(answer.is_some(), "call {} was not answered", id);
         match answer.unwrap() {
             Ok(answer) => {
-                let expected = text(&db.run(stores.operation(id, made, now)));
+                let expected = format!("{:?}", db.run(stores.operation(id, made, now)));
                 prop_assert_eq!(answer, &expected, "call {}, {:?}", id, made);
             }
             Err(error) => {

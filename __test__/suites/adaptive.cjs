@@ -4,6 +4,7 @@
 const { inspect } = require('node:util');
 const { notNames } = require('../support/values.cjs');
 const endContract = require('./end.cjs');
+const limitsContract = require('./limits.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
 module.exports = function adaptiveContract(harness) {
@@ -13,6 +14,7 @@ module.exports = function adaptiveContract(harness) {
   const MINUTE = 60_000;
 
   harness.isolate();
+  limitsContract(harness, 'user');
 
   /**
    * @param {any} store

@@ -4,6 +4,7 @@
 const { inspect } = require('node:util');
 const { notNames } = require('../support/values.cjs');
 const endContract = require('./end.cjs');
+const limitsContract = require('./limits.cjs');
 
 /** @param {import('../support/harness.cjs').Harness} harness */
 module.exports = function rateLimitContract(harness) {
@@ -11,6 +12,7 @@ module.exports = function rateLimitContract(harness) {
   const destroyed = 'Rate limit store has been destroyed';
 
   harness.isolate();
+  limitsContract(harness);
 
   /**
    * @param {any} store

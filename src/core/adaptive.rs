@@ -213,7 +213,7 @@ impl Call {
         };
         let mut beyond = Found::default();
         if let Some(spacing) = self.spacing() {
-            beyond = spacing.found(&self.resource, look, waited);
+            beyond = spacing.found(look, waited);
             follow_up.append(&mut beyond.corrections);
         }
         let has_old = usage.optional_number(2).is_some_and(|oldest| oldest < self.keep_from());

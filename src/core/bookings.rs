@@ -1,6 +1,6 @@
 //! Bookings: slots at times yet to come, for callers that ask how long to wait, wait, and then do not ask again, as the client
 //! 0.2.0 does (docs/api.md, "Booked waits"). A booking is a reservation that begins later; it is over so long after its time as
-//! any other.
+//! any other. It says when it was made, so that those of a clock that was ahead are known.
 
 use super::operation::{Answer, BoundStatement, Operation, Outcome, StatementResult};
 use super::options::{RateLimitConfig, Reservations};
@@ -14,14 +14,14 @@ const TIMER_GRANULARITY_MS: Millis = 1.0;
 /// Who books: one caller of a store.
 #[derive(Clone, Debug)]
 pub struct Ticket {
-    /// The store, and the caller's number, with a blank between.
+    /// The store, a blank, the caller's number, `@`, and when it books.
     owner: String,
 }
 
 impl Ticket {
-    /// That of a caller of a store.
-    pub fn new(reservations: &Reservations, number: u64) -> Self {
-        Ticket { owner: format!("{} {number}", reservations.owner) }
+    /// That of a caller of a store who books now.
+    pub fn new(reservations: &Reservations, number: u64, now: Millis) -> Self {
+        Ticket { owner: format!("{} {number}@{now}", reservations.owner) }
     }
 }
 
@@ -52,9 +52,9 @@ pub fn book(
     let booked = BoundStatement::new(Statement::RateBooked, [ticket.owner.as_str().into(), now.into()]);
     let mut statements = spacing.tidy(resource).to_vec();
     statements.extend([BoundStatement::new(statement, values), booked]);
-    Operation::write_timed(statements, move |rows, waited| {
+    Operation::write(statements, move |rows| {
         let at = rows.last().and_then(|result| result.optional_number(0)).unwrap_or(now);
-        let wait = at - now - waited;
+        let wait = at - now;
         Outcome::Answer(Answer::Booked(if wait > 0.0 { wait.ceil() + TIMER_GRANULARITY_MS } else { 0.0 }))
     })
 }

@@ -145,18 +145,21 @@ pub struct Reservations {
     pub for_ms: Millis,
 }
 
-/// What limits the requests of all resources together.
+/// What limits the requests of all resources.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SharedLimits {
     /// The option `sharedConfig`.
     pub config: RateLimitConfig,
     /// Whether cooldowns count as refusals.
     pub honours_cooldowns: bool,
+    /// Whether callers that are refused book a slot.
+    pub books_waits: bool,
 }
 
 impl SharedLimits {
     /// Nothing does.
-    pub const NONE: Self = SharedLimits { config: RateLimitConfig::NONE, honours_cooldowns: false };
+    pub const NONE: Self =
+        SharedLimits { config: RateLimitConfig::NONE, honours_cooldowns: false, books_waits: false };
 }
 
 /// The configuration of every resource, as it stood when a call was made.

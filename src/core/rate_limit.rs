@@ -56,7 +56,7 @@ impl Usage {
         let mut corrections = corrections(&call.resource, number(3), call.limit, call.now, waited);
         let mut beyond = Found::default();
         if let (Some(spacing), Some(look)) = (call.spacing(), rows.get(1)) {
-            beyond = spacing.found(&call.resource, Some(look), waited);
+            beyond = spacing.found(Some(look), waited);
             corrections.append(&mut beyond.corrections);
         }
         Usage {
@@ -206,7 +206,7 @@ pub(super) fn admit(
         let latest = rows.first().map_or(0.0, |result| result.number(0));
         let mut corrections = corrections(&resource, latest, limit, now, waited);
         if let Some(spacing) = spacing {
-            corrections.extend(spacing.found(&resource, rows.get(1), waited).corrections);
+            corrections.extend(spacing.found(rows.get(1), waited).corrections);
         }
         answer_then(Answer::Bool(admitted), corrections, Vec::new())
     })
@@ -445,10 +445,10 @@ pub(super) fn cleanup_old(
     now: Millis,
     then: Then,
 ) -> Operation {
-    let (unexplained, needed_from) = (spacing::clean(configs, now), spacing::needed_from(configs, now));
+    let (wrong, needed_from) = (spacing::drop_wrong_bookings(now), spacing::needed_from(configs, now));
     let then: Then = Box::new(move || Outcome::Continue(cooldowns::expire(now, then)));
     let then: Then = Box::new(move || Outcome::Continue(expire_all_reservations(needed_from, now, then)));
-    let then: Then = Box::new(move || Outcome::Continue(Operation::write([unexplained], |_| then()).unbounded()));
+    let then: Then = Box::new(move || Outcome::Continue(Operation::write([wrong], |_| then()).unbounded()));
     let remove_old = move || Outcome::Continue(housekeeping::remove_all_old(Value::from(""), old, then));
     correct_all(now, Box::new(remove_old))
 }

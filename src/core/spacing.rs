@@ -68,17 +68,13 @@ impl Spacing {
         BoundStatement::new(Statement::RateBeyond, first.into_iter().chain(self.values()))
     }
 
-    /// What it has found, so many ms after the call. A booking makes nobody wait for longer than those before it explain.
-    pub fn found(&self, resource: &str, result: Option<&StatementResult>, waited: Millis) -> Found {
+    /// What it has found, so many ms after the call.
+    pub fn found(&self, result: Option<&StatementResult>, waited: Millis) -> Found {
         let Some(result) = result else { return Found::default() };
         let Spacing { limit, shared, now } = *self;
-        let bookings = result.number(5);
-        let explained = bookings * self.longest_gap();
-        let until = |column, interval| {
-            result.optional_number(column).map(|at| (at - now).min(explained) + interval).unwrap_or(0.0)
-        };
-        let cooldown = result.optional_number(3).map_or(0.0, |until| until - now).max(0.0);
+        let until = |column, interval| result.optional_number(column).map_or(0.0, |at| at + interval - now);
         let spacing = until(0, limit.min_interval_ms).max(until(1, shared.config.min_interval_ms));
+        let cooldown = until(3, 0.0);
         let never = if shared.config.limit == 0.0 { shared.config.window_ms } else { 0.0 };
         let mut corrections = Vec::new();
         let allowed = stamps::latest(now, waited);
@@ -87,8 +83,8 @@ impl Spacing {
             corrections.push(BoundStatement::new(Statement::RateCorrectAll, values()));
             corrections.push(BoundStatement::new(Statement::RateCorrectAllReservations, values()));
         }
-        if result.optional_number(6).is_some_and(|last| last - now > explained + cooldown) {
-            corrections.push(self.drop_unexplained(resource));
+        if result.number(5) > 0.0 {
+            corrections.push(drop_wrong_bookings(now));
         }
         Found {
             wait: spacing.max(cooldown).max(never).max(0.0),
@@ -104,10 +100,10 @@ impl Spacing {
         BoundStatement::new(Statement::RateNthNewestOfAll, values)
     }
 
-    /// What is removed before a slot is taken: bookings that nothing explains, and reservations that are over.
+    /// What is removed before a slot is taken: bookings of a wrong clock, and reservations that are over.
     pub fn tidy(&self, resource: &str) -> [BoundStatement; 2] {
         let expire = [Value::from(resource), self.now.into(), self.needed_from().into()];
-        [self.drop_unexplained(resource), BoundStatement::new(Statement::RateExpireSpaced, expire)]
+        [drop_wrong_bookings(self.now), BoundStatement::new(Statement::RateExpireSpaced, expire)]
     }
 
     /// The statements that keep when a resource's slots were taken, for the interval of all, before it is forgotten.
@@ -124,38 +120,17 @@ impl Spacing {
     fn needed_from(&self) -> Millis {
         self.now - self.limit.min_interval_ms.max(self.shared.config.min_interval_ms)
     }
+}
 
-    /// How long after the one before a booking can be.
-    fn longest_gap(&self) -> Millis {
-        gap(kept_ms(self.limit, self.shared))
-    }
-
-    fn drop_unexplained(&self, resource: &str) -> BoundStatement {
-        let is_shared = self.shared.config != RateLimitConfig::NONE;
-        let resource = if is_shared { Value::Null } else { Value::from(resource) };
-        unexplained(resource, self.now, self.longest_gap(), self.shared)
-    }
+/// The statement that removes bookings of a clock that was ahead: their times are wrong.
+pub fn drop_wrong_bookings(now: Millis) -> BoundStatement {
+    BoundStatement::new(Statement::RateDropWrongBookings, [Value::Integer(0), now.into()])
 }
 
 /// Which of so many slots, counted from the last, has to leave for one to be free: how many are before it.
 pub(super) fn nth_newest_offset(limit: f64) -> Value {
     let before = if limit.is_finite() { (limit.ceil() - 1.0).max(0.0) } else { 0.0 };
     Value::Integer(before as i64)
-}
-
-fn gap(span: Millis) -> Millis {
-    span + 1.0 + stamps::TOLERANCE_MS
-}
-
-fn unexplained(resource: Value, now: Millis, gap: Millis, shared: SharedLimits) -> BoundStatement {
-    let honours = Value::Integer(i64::from(shared.honours_cooldowns));
-    BoundStatement::new(Statement::RateDropUnexplained, [resource, now.into(), gap.into(), honours])
-}
-
-/// What a clean-up of all resources removes first: bookings that nothing explains.
-pub fn clean(configs: &ResourceConfigs, now: Millis) -> BoundStatement {
-    let span = configs.all().map(|config| config.span_ms()).fold(0.0, f64::max);
-    unexplained(Value::Null, now, gap(span), configs.shared)
 }
 
 /// Since when a clean-up of all resources needs to know when a slot was taken.

@@ -56,11 +56,18 @@ macro_rules! claim {
     };
 }
 
-/// Whether a reservation is a booking: its owner is a store and a ticket, with a blank between. It is of a slot at a time that
-/// may be yet to come.
+/// Whether a reservation is a booking: its owner is a store, a blank, and a ticket of a number, `@`, and when it was made (see
+/// [`bookings`](super::bookings)). It is of a slot at a time that may be yet to come.
 macro_rules! is_booking {
     () => {
-        "instr(owner, ' ') > 0"
+        "instr(owner, '@') > 0"
+    };
+}
+
+/// Whether it was made by a clock that is ahead of now (`?2`), so that its time is wrong.
+macro_rules! is_wrong_booking {
+    () => {
+        concat!("(", is_booking!(), " AND CAST(substr(owner, instr(owner, '@') + 1) AS REAL) > ?2 + 1000)")
     };
 }
 
@@ -78,16 +85,11 @@ macro_rules! latest_stamp {
     };
 }
 
-/// When a reservation expires, given the window's length (`?4`) and now (`?5`): one that was made later than now, after its own
+/// When a reservation expires, given the window's length (`?4`) and now (`?5`): one that begins later than now, after its own
 /// length from now.
 macro_rules! reservation_expiry {
     () => {
-        concat!(
-            "expires_at - CASE WHEN ",
-            is_booking!(),
-            " THEN 0
-          ELSE MAX(0, COALESCE(reserved_at, expires_at - ?4) - ?5) END"
-        )
+        "expires_at - MAX(0, COALESCE(reserved_at, expires_at - ?4) - ?5)"
     };
 }
 
@@ -138,7 +140,9 @@ macro_rules! latest_slot {
             COALESCE((SELECT MAX(",
             reserved_for!(),
             ") FROM rate_limit_reservations
-              WHERE reserved_at IS NOT NULL AND ",
+              WHERE reserved_at IS NOT NULL AND NOT ",
+            is_wrong_booking!(),
+            " AND ",
             $condition,
             "), ",
             never!(),
@@ -161,7 +165,9 @@ macro_rules! nth_newest_slot_leaves {
             reserved_for!(),
             " FROM rate_limit_reservations WHERE ",
             $condition,
-            " AND expires_at > ?2)
+            " AND expires_at > ?2 AND NOT ",
+            is_wrong_booking!(),
+            ")
             ORDER BY at DESC LIMIT 1 OFFSET ",
             $offset,
             ") + ",
@@ -615,9 +621,9 @@ statements! {
         SELECT ?1, ?5, ?6, ?7
         WHERE ", has_slot!(), is_free_beyond!("?8", "?9", "?10", "?11", "?12"), " RETURNING 1 AS c0");
     /// What limits a resource beside its window: when its last slot was taken or is to be, and that of all resources; how many
-    /// slots of all are taken; the last cooldown; the latest stamp of all; how many bookings are yet to come, and the last.
+    /// slots of all are taken; the last cooldown; the latest stamp of all; whether there are bookings of a wrong clock.
     /// Parameters: resource, now, interval; window start, limit and interval of all; whether cooldowns count.
-    RateBeyond(7, Requests Reads all) = concat!("SELECT
+    RateBeyond(6, Requests Reads all) = concat!("SELECT
           CASE WHEN ?3 > 0 THEN ", latest_slot!("resource = ?1"), " END AS c0,
           CASE WHEN ?6 > 0 THEN ", latest_slot!("1"), " END AS c1,
           CASE WHEN ?5 < 9e999 THEN (SELECT COUNT(*) FROM rate_limits WHERE timestamp >= ?4)
@@ -626,8 +632,7 @@ statements! {
           CASE WHEN ?6 > 0 OR ?5 < 9e999 THEN MAX(
             COALESCE((SELECT MAX(timestamp) FROM rate_limits), 0),
             COALESCE((SELECT MAX(reserved_at) FROM rate_limit_reservations WHERE NOT ", is_booking!(), "), 0)) ELSE 0 END AS c4,
-          (SELECT COUNT(*) FROM rate_limit_reservations WHERE ", is_booking!(), " AND reserved_at > ?2) AS c5,
-          (SELECT MAX(reserved_at) FROM rate_limit_reservations WHERE ", is_booking!(), " AND reserved_at > ?2) AS c6");
+          EXISTS (SELECT 1 FROM rate_limit_reservations WHERE ", is_wrong_booking!(), ") AS c5");
     /// When so many slots of all resources, counted from the last, have left their window. Parameters: window start, now,
     /// n - 1, window length.
     RateNthNewestOfAll(1, Requests Reads all) =
@@ -639,16 +644,8 @@ statements! {
     /// When the slot is that an owner has booked. Parameters: owner, now.
     RateBooked(1, Requests Reads all) =
         "SELECT MIN(reserved_at) AS c0 FROM rate_limit_reservations WHERE owner = ?1 AND expires_at > ?2";
-    /// Remove bookings that are further ahead than those before them explain, with all after them. Parameters: resource, or NULL
-    /// for all; now, how long after the one before one may be, whether cooldowns count.
-    RateDropUnexplained(0, Requests Writes all) = concat!("DELETE FROM rate_limit_reservations
-        WHERE ", is_booking!(), " AND (?1 IS NULL OR resource = ?1) AND reserved_at >= (
-          SELECT MIN(at) FROM (
-            SELECT reserved_at AS at, LAG(reserved_at, 1, ?2) OVER (ORDER BY reserved_at) AS before,
-              CASE WHEN ?4 THEN (SELECT MAX(cooldown_until) FROM server_cooldowns) END AS cooldown
-            FROM rate_limit_reservations
-            WHERE ", is_booking!(), " AND (?1 IS NULL OR resource = ?1) AND reserved_at > ?2)
-          WHERE at - MAX(before, COALESCE(MIN(cooldown, at), before)) > ?3)");
+    /// Remove bookings that a clock has made which was ahead. Parameters: 0, now.
+    RateDropWrongBookings(0, Requests Writes all) = concat!("DELETE FROM rate_limit_reservations WHERE ", is_wrong_booking!());
     /// Remove a resource's expired reservations that no interval needs. Parameters: resource, now, since when they are needed.
     RateExpireSpaced(0, Requests Tidies all) = "DELETE FROM rate_limit_reservations
         WHERE (resource = ?1 OR resource = x'') AND expires_at <= ?2 AND COALESCE(reserved_at, 0) <= ?3";
@@ -851,6 +848,7 @@ statements! {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stamps::TOLERANCE_MS;
     use super::{PAGE_RESOURCES, ROWS_AT_ONCE, STEP_ROWS, Statement};
 
     #[test]
@@ -883,6 +881,7 @@ mod tests {
             assert!(statement.sql().contains(&format!("LIMIT {rows}")), "{statement:?}");
         }
         assert!(S::RateResourcesFrom.sql().contains(&format!("LIMIT {PAGE_RESOURCES}")));
+        assert!(S::RateDropWrongBookings.sql().contains(&format!("> ?2 + {TOLERANCE_MS})")));
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Class for AdaptiveStore {
         Method::new(MethodKind::Booking, "getWaitTime", 1, |store, call| {
             store.call_on_resource(call, |rule_call| {
                 let priority = options::priority(call.env, call.get(1))?;
-                Ok(match store.limiter.ticket_to_book(call) {
+                Ok(match store.limiter.ticket_to_book(call)? {
                     Some((reservations, ticket)) => adaptive::book_wait(rule_call, priority, reservations, &ticket),
                     None => adaptive::wait_time(rule_call, priority),
                 })

@@ -53,7 +53,7 @@ impl Limiter {
         let for_ms = reader.reservation_ms()?;
         let reservations = for_ms.map(|for_ms| Reservations { owner: Uuid::new_v4().to_string(), for_ms });
         let store = Store::open(env, kind, realm, reader).inspect_err(|_| limits.collected(env))?;
-        let bookings = reader.books_waits()?.then(Bookings::default);
+        let bookings = limits.shared.books_waits.then(Bookings::default);
         let is_spaced = Cell::new(bookings.is_some() || limits.shared.config != RateLimitConfig::NONE);
         let limiter =
             Rc::new(Limiter { store, limits, reservations, bookings, is_spaced, recorded: Cell::default() });
@@ -77,21 +77,14 @@ impl Limiter {
         })
     }
 
-    fn ticket(
-        &self,
-        call: &Arguments,
-        of: fn(&Bookings, &Reservations, u64) -> Option<Ticket>,
-    ) -> Option<(&Reservations, Ticket)> {
-        let reservations = self.reservations.as_ref()?;
-        Some((reservations, of(self.bookings.as_ref()?, reservations, call.caller()?)?))
-    }
-
     /// An operation that answers whether a request may be made: takes what its caller has booked first, and a caller that is
     /// refused may book.
     pub fn can_proceed(&self, call: &Arguments, operation: Operation) -> Result<Operation> {
-        let (Some(bookings), Some(caller)) = (&self.bookings, call.caller()) else { return Ok(operation) };
-        let operation = match self.ticket(call, Bookings::booked) {
-            Some((reservations, ticket)) => bookings::proceed(&ticket, reservations, call.now()?, operation),
+        let (Some((bookings, caller)), Some(reservations)) = (self.of_caller(call), &self.reservations) else {
+            return Ok(operation);
+        };
+        let operation = match bookings.booked(caller) {
+            Some(ticket) => bookings::proceed(&ticket, reservations, call.now()?, operation),
             None => operation,
         };
         Ok(bookings.asking(operation, caller))
@@ -105,17 +98,26 @@ impl Limiter {
         class: Option<&'static str>,
         operation: Operation,
     ) -> Result<Operation> {
-        Ok(match self.ticket(call, Bookings::booked) {
-            Some((reservations, ticket)) => {
+        let ticket = self.of_caller(call).and_then(|(bookings, caller)| bookings.booked(caller));
+        Ok(match (ticket, &self.reservations) {
+            (Some(ticket), Some(reservations)) => {
                 bookings::acquire(resource, class, &ticket, reservations, call.now()?, operation)
             }
-            None => operation,
+            _ => operation,
         })
     }
 
     /// The ticket of a caller that asks how long to wait, if it may book.
-    pub fn ticket_to_book(&self, call: &Arguments) -> Option<(&Reservations, Ticket)> {
-        self.ticket(call, Bookings::book)
+    pub fn ticket_to_book(&self, call: &Arguments) -> Result<Option<(&Reservations, Ticket)>> {
+        let (Some((bookings, caller)), Some(reservations)) = (self.of_caller(call), &self.reservations) else {
+            return Ok(None);
+        };
+        Ok(bookings.book(reservations, caller, call.now()?).map(|ticket| (reservations, ticket)))
+    }
+
+    /// What callers have booked, and which of them calls.
+    fn of_caller(&self, call: &Arguments) -> Option<(&Bookings, u64)> {
+        Some((self.bookings.as_ref()?, call.caller()?))
     }
 
     /// The operation that records a request of a class where requests are spaced.
@@ -128,7 +130,7 @@ impl Limiter {
         let Some(reservations) = self.reservations.as_ref().filter(|_| self.is_spaced.get()) else {
             return Ok(None);
         };
-        let ticket = self.ticket(call, Bookings::spend).map(|(_, ticket)| ticket);
+        let ticket = self.of_caller(call).and_then(|(bookings, caller)| bookings.spend(caller));
         Ok(Some(bookings::record(resource, class, call.now()?, reservations, ticket.as_ref())))
     }
 

@@ -41,7 +41,7 @@ impl Limits {
             env.set(object, "map", map)?;
         }
         let shared = reader.shared_limits()?;
-        if reader.books_waits()? {
+        if shared.books_waits {
             env.set(object, "booksWaits", env.boolean(true))?;
         }
         Ok(Limits { object: RefCell::new(env.create_reference(object, false)?), shared })

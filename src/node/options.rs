@@ -192,11 +192,11 @@ impl<'a> OptionsReader<'a> {
             Some(config) => Self::of(self.env, Some(config), format_args!("sharedConfig"))?.rate_limit()?,
             None => RateLimitConfig::NONE,
         };
-        Ok(SharedLimits { config, honours_cooldowns: self.boolean(c"honourCooldowns", false)? })
+        let honours_cooldowns = self.boolean(c"honourCooldowns", false)?;
+        Ok(SharedLimits { config, honours_cooldowns, books_waits: self.books_waits()? })
     }
 
-    /// Whether a wait after a refusal is booked.
-    pub fn books_waits(&self) -> Result<bool> {
+    fn books_waits(&self) -> Result<bool> {
         let books_waits = self.boolean(c"bookWaits", false)?;
         if books_waits && self.reservation_ms()?.is_none() {
             return Err(

@@ -51,7 +51,7 @@ impl Class for RateLimitStore {
         }),
         Method::new(MethodKind::Booking, "getWaitTime", 1, |store, call| {
             store.call_on_resource(call, |rule_call| {
-                Ok(match store.0.ticket_to_book(call) {
+                Ok(match store.0.ticket_to_book(call)? {
                     Some((reservations, ticket)) => rate_limit::book_wait(rule_call, reservations, &ticket),
                     None => rate_limit::wait_time(rule_call),
                 })
