@@ -86,12 +86,14 @@ export interface AdaptiveRateLimitStore extends RateLimitStore {
 /** Whether somebody waits for the answer (`'user'`) or not (`'background'`). */
 export type RequestPriority = 'user' | 'background';
 
-/** So many requests in any window of that length. */
+/** So many requests in any window of that length, and so far apart. */
 export interface RateLimitConfig {
   /** Requests per window: a number from 0, `Infinity` allowed. */
   limit: number;
   /** Length of the sliding window in milliseconds: a finite number from 0. */
   windowMs: number;
+  /** Shortest time between two requests in milliseconds: a finite number from 0. Default: 0. */
+  minIntervalMs?: number | undefined;
 }
 
 /** How the adaptive store divides a limit between users and background work. */
@@ -173,7 +175,7 @@ export interface SQLiteCacheStoreOptions extends SQLiteDatabaseOptions {
   maxEntrySizeBytes?: number;
 }
 
-/** What `waitFor` needs of an `AbortSignal`. */
+/** What waiting calls need of an `AbortSignal`. */
 export interface AbortSignalLike {
   readonly aborted: boolean;
   readonly reason?: unknown;
@@ -181,7 +183,7 @@ export interface AbortSignalLike {
   removeEventListener(type: 'abort', listener: () => void): void;
 }
 
-/** What ends {@link SQLiteDedupeStore.waitFor} early. */
+/** What ends {@link SQLiteDedupeStore.waitFor}, or an `acquire` that waits, early. */
 export interface WaitForOptions {
   /** Rejects with the signal's reason when it is aborted. Default: none. */
   signal?: AbortSignalLike | undefined;
@@ -226,9 +228,26 @@ export interface SQLiteRateLimitStoreOptions extends SQLiteDatabaseOptions {
   resourceConfigs?: Map<string, RateLimitConfig>;
   /**
    * How long a `canProceed` that resolves to `true` reserves the slot it found, until `record` takes it, in milliseconds; 0:
-   * not at all. With it, callers that ask before they record cannot pass the limit together. Default: 0.
+   * not at all. With it, callers that ask before they record cannot pass the limit together. Where requests are spaced
+   * (`minIntervalMs`, `sharedConfig`, `bookWaits`) a request counts from when its slot was taken, not from its `record`.
+   * Default: 0.
    */
   reservationMs?: number;
+  /**
+   * A limit over the requests of all resources together, and how far apart they are: `{ limit: Infinity, windowMs: 0,
+   * minIntervalMs: 1000 }` is one request a second. It is read once. Default: none.
+   */
+  sharedConfig?: RateLimitConfig;
+  /**
+   * Whether a cooldown counts as a refusal, whoever has set it and under whatever key, for every resource. Default: `false`.
+   */
+  honourCooldowns?: boolean;
+  /**
+   * Whether `getWaitTime`, asked after a refusal, books the next free slot for its caller, who may send when that time is over.
+   * For the client 0.2.0 with `throwOnRateLimit: false`, which does not ask again; needs `reservationMs`. A caller is known by
+   * its async context. Default: `false`.
+   */
+  bookWaits?: boolean;
 }
 
 export interface SqliteAdaptiveRateLimitStoreOptions extends SQLiteDatabaseOptions {
@@ -238,9 +257,26 @@ export interface SqliteAdaptiveRateLimitStoreOptions extends SQLiteDatabaseOptio
   resourceConfigs?: Map<string, RateLimitConfig>;
   /**
    * How long a `canProceed` that resolves to `true` reserves the slot it found, until `record` takes it, in milliseconds; 0:
-   * not at all. With it, callers that ask before they record cannot pass the limit together. Default: 0.
+   * not at all. With it, callers that ask before they record cannot pass the limit together. Where requests are spaced
+   * (`minIntervalMs`, `sharedConfig`, `bookWaits`) a request counts from when its slot was taken, not from its `record`.
+   * Default: 0.
    */
   reservationMs?: number;
+  /**
+   * A limit over the requests of all resources together, and how far apart they are: `{ limit: Infinity, windowMs: 0,
+   * minIntervalMs: 1000 }` is one request a second. It is read once. Default: none.
+   */
+  sharedConfig?: RateLimitConfig;
+  /**
+   * Whether a cooldown counts as a refusal, whoever has set it and under whatever key, for every resource. Default: `false`.
+   */
+  honourCooldowns?: boolean;
+  /**
+   * Whether `getWaitTime`, asked after a refusal, books the next free slot for its caller, who may send when that time is over.
+   * For the client 0.2.0 with `throwOnRateLimit: false`, which does not ask again; needs `reservationMs`. A caller is known by
+   * its async context. Default: `false`.
+   */
+  bookWaits?: boolean;
   /** How a limit is divided; what is left out has the default given at {@link AdaptiveConfig}. */
   adaptiveConfig?: { [Key in keyof AdaptiveConfig]?: AdaptiveConfig[Key] | undefined };
 }
@@ -273,6 +309,11 @@ export type RateLimitStatus = {
   resetTime: Date;
   /** The resource's `limit`. */
   limit: number;
+  /**
+   * When the next request may be made: now, or later. Only where more than a window limits the resource: `minIntervalMs`,
+   * `sharedConfig`, `honourCooldowns` or `bookWaits`. `remaining` does not count these.
+   */
+  nextAt?: Date;
 };
 
 export type AdaptiveRateLimitStatus = {
@@ -282,20 +323,42 @@ export type AdaptiveRateLimitStatus = {
   resetTime: Date;
   /** The resource's `limit`. */
   limit: number;
+  /** As in {@link RateLimitStatus}, as far as shares leave room. */
+  nextAt?: Date;
   /** How the limit is divided now. Always there; optional because it is so in the client's interface. */
-  adaptive?: {
-    /** The users' share, in requests per window, from 0 to `limit`. */
-    userReserved: number;
-    /** The share of background work, in requests per window, from 0 to `limit`. */
-    backgroundMax: number;
-    /** Whether background work is stopped. */
-    backgroundPaused: boolean;
-    /** User requests within `monitoringWindowMs`. */
-    recentUserActivity: number;
-    /** Why the shares are what they are, for people. */
-    reason: string;
-  };
+  adaptive?: AdaptiveDivision;
 };
+
+/** How a limit is divided between users and background work. */
+export type AdaptiveDivision = {
+  /** The users' share, in requests per window, from 0 to `limit`. */
+  userReserved: number;
+  /** The share of background work, in requests per window, from 0 to `limit`. */
+  backgroundMax: number;
+  /** Whether background work is stopped. */
+  backgroundPaused: boolean;
+  /** User requests within `monitoringWindowMs`. */
+  recentUserActivity: number;
+  /** Why the shares are what they are, for people. */
+  reason: string;
+};
+
+/** A resource that has requests in its window, or a key that has a cooldown. */
+export type RateLimitedResource = {
+  /** Its name, or the key of the cooldown. */
+  resource: string;
+  /** Requests recorded in the window. */
+  requestCount: number;
+  /** The resource's `limit`. */
+  limit: number;
+  /** The resource's `windowMs`. */
+  windowMs: number;
+  /** Until when the cooldown under this name lasts, in milliseconds since 1970; not there without one. */
+  cooldownUntil?: number;
+};
+
+/** The same, with how the limit is divided. */
+export type AdaptiveRateLimitedResource = RateLimitedResource & { adaptive: AdaptiveDivision };
 
 export type RateLimitStats = {
   /** Requests in the file. */
@@ -495,35 +558,73 @@ export declare class SQLiteRateLimitStore implements RateLimitStore {
    */
   acquire(resource: string): Promise<boolean>;
 
+  /**
+   * Waits for its turn, and resolves to `true` once a request is recorded. Those who wait in this store for a resource are served
+   * in order, users before background work; between stores and processes whoever asks first once a slot is free. It tries again
+   * when a slot should be free, and each second.
+   *
+   * `options` end it early: it waits without end if they have no member. When `signal` is aborted it rejects with the signal's
+   * reason; when `maxWaitMs` are over it resolves to `false`. It leaves nothing behind: a slot that it would have got passes on.
+   * Rejects if the store ends. It keeps the process alive.
+   */
+  acquire(
+    resource: string,
+    priority: RequestPriority | undefined,
+    options: WaitForOptions,
+  ): Promise<boolean>;
+
   /** Records a request made now, in the slot reserved for it if there is one. Resolves when it is committed. */
   record(resource: string): Promise<void>;
 
   /** Resolves to the state of the resource's window. */
   getStatus(resource: string): Promise<RateLimitStatus>;
 
-  /** Forgets the resource's requests. Resolves when that is committed. */
+  /**
+   * Forgets the resource's requests. Where `sharedConfig` has an interval, the next request of any resource still keeps it.
+   * Resolves when that is committed.
+   */
   reset(resource: string): Promise<void>;
 
   /**
-   * Resolves to the milliseconds until a request may proceed: 0 if it may now; `windowMs` if `limit` is 0.
+   * Resolves to the milliseconds until a request may proceed: 0 if it may now; `windowMs` if `limit` is 0. The longest of what
+   * the window, the interval, the shared limit and cooldowns ask for. With `bookWaits`, asked after a refusal, books the slot.
    */
   getWaitTime(resource: string): Promise<number>;
 
-  /** Sets the resource's limit, from the next call on. Does not throw: the calls that use an invalid limit reject. */
+  /**
+   * Sets the resource's limit, or with `'__default__'` that of resources without one of their own, from the next call on. Does
+   * not throw: the calls that use an invalid limit reject.
+   */
   setResourceConfig(resource: string, config: RateLimitConfig): void;
 
   /** Returns the limit that counts for the resource: its own or the default. */
   getResourceConfig(resource: string): RateLimitConfig;
 
-  /** Resolves to figures over all resources. */
+  /** Resolves to the resources that have requests in their windows or a cooldown, by name. */
+  listResources(): Promise<RateLimitedResource[]>;
+
+  /**
+   * Sets a cooldown: until when, in milliseconds since 1970, a server is not to be asked. The last one set under a key counts.
+   * `canProceed` and `acquire` look at it only with `honourCooldowns`. Resolves when it is committed. Its rejection need not be
+   * handled.
+   */
+  setCooldown(key: string, untilMs: number): Promise<void>;
+
+  /** Resolves to until when the cooldown under the key lasts, in milliseconds since 1970; to `undefined` without one, or when it is over. */
+  getCooldown(key: string): Promise<number | undefined>;
+
+  /** Ends a cooldown. Resolves when that is committed. */
+  clearCooldown(key: string): Promise<void>;
+
+  /** Resolves to figures over all resources. Resources count as limited by their windows alone. */
   getStats(): Promise<RateLimitStats>;
 
-  /** Forgets the requests of all resources. Resolves when that is committed. */
+  /** Forgets the requests of all resources, and all cooldowns. Resolves when that is committed. */
   clear(): Promise<void>;
 
   /**
-   * Removes requests that have left their window. Some are removed with each hundredth request, too. Resolves when that is
-   * committed.
+   * Removes requests that have left their window, and cooldowns that are over. Some requests are removed with each hundredth
+   * one, too. Resolves when that is committed.
    */
   cleanup(): Promise<void>;
 
@@ -563,6 +664,21 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
   acquire(resource: string, priority?: RequestPriority): Promise<boolean>;
 
   /**
+   * Waits for its turn, and resolves to `true` once a request is recorded. Those who wait in this store for a resource are served
+   * in order, users before background work, which goes on where only the users' share is used up; between stores and processes
+   * whoever asks first once a slot is free. It tries again when a slot should be free, and each second.
+   *
+   * `options` end it early: it waits without end if they have no member. When `signal` is aborted it rejects with the signal's
+   * reason; when `maxWaitMs` are over it resolves to `false`. It leaves nothing behind: a slot that it would have got passes on.
+   * Rejects if the store ends. It keeps the process alive.
+   */
+  acquire(
+    resource: string,
+    priority: RequestPriority | undefined,
+    options: WaitForOptions,
+  ): Promise<boolean>;
+
+  /**
    * Records a request made now, in the slot reserved for it if there is one. Default priority: `'background'`. Resolves when
    * it is committed.
    */
@@ -571,31 +687,54 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
   /** Resolves to the state of the resource's window and how its limit is divided. */
   getStatus(resource: string): Promise<AdaptiveRateLimitStatus>;
 
-  /** Forgets the resource's requests and activity. Resolves when that is committed. */
+  /**
+   * Forgets the resource's requests and activity. Where `sharedConfig` has an interval, the next request of any resource still
+   * keeps it. Resolves when that is committed.
+   */
   reset(resource: string): Promise<void>;
 
   /**
    * Resolves to the milliseconds until a request of that priority may proceed: 0 if it may now; `windowMs` if `limit` is
    * 0. Where only the share of the priority is used up, at most the time until shares are divided anew
-   * (`recalculationIntervalMs`). Default priority: `'background'`.
+   * (`recalculationIntervalMs`). The longest of that and what the interval, the shared limit and cooldowns ask for. With
+   * `bookWaits`, asked after a refusal, books the slot, unless only new shares can make one. Default priority: `'background'`.
    */
   getWaitTime(resource: string, priority?: RequestPriority): Promise<number>;
 
-  /** Sets the resource's limit, from the next call on. Does not throw: the calls that use an invalid limit reject. */
+  /**
+   * Sets the resource's limit, or with `'__default__'` that of resources without one of their own, from the next call on. Does
+   * not throw: the calls that use an invalid limit reject.
+   */
   setResourceConfig(resource: string, config: RateLimitConfig): void;
 
   /** Returns the limit that counts for the resource: its own or the default. */
   getResourceConfig(resource: string): RateLimitConfig;
 
-  /** Resolves to figures over all resources, with those about users and background work. */
+  /** Resolves to the resources that have requests in their windows or a cooldown, by name, and how their limits are divided. */
+  listResources(): Promise<AdaptiveRateLimitedResource[]>;
+
+  /**
+   * Sets a cooldown: until when, in milliseconds since 1970, a server is not to be asked. The last one set under a key counts.
+   * `canProceed` and `acquire` look at it only with `honourCooldowns`. Resolves when it is committed. Its rejection need not be
+   * handled.
+   */
+  setCooldown(key: string, untilMs: number): Promise<void>;
+
+  /** Resolves to until when the cooldown under the key lasts, in milliseconds since 1970; to `undefined` without one, or when it is over. */
+  getCooldown(key: string): Promise<number | undefined>;
+
+  /** Ends a cooldown. Resolves when that is committed. */
+  clearCooldown(key: string): Promise<void>;
+
+  /** Resolves to figures over all resources, with those about users and background work. Spacing does not count. */
   getStats(): Promise<AdaptiveRateLimitStats>;
 
-  /** Forgets the requests and activity of all resources. Resolves when that is committed. */
+  /** Forgets the requests and activity of all resources, and all cooldowns. Resolves when that is committed. */
   clear(): Promise<void>;
 
   /**
-   * Removes requests that neither the window nor the activity needs any more, and forgets resources that nobody has used for as
-   * long. Calls made before it has resolved may still answer by what is forgotten. Resolves when that is committed.
+   * Removes requests that neither the window nor the activity needs any more, and cooldowns that are over, and forgets resources
+   * that nobody has used for as long. Calls made before it has resolved may still answer by what is forgotten. Resolves when that is committed.
    */
   cleanup(): Promise<void>;
 
@@ -609,6 +748,25 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
   destroy(): void;
 }
 export interface SqliteAdaptiveRateLimitStore extends AsyncClosable {}
+
+/** The options of a limiter for Comic Vine's own rules. */
+export interface ComicVineLimits {
+  /** Requests per resource in `windowMs`. */
+  defaultConfig: { limit: number; windowMs: number };
+  /** The time between any two requests. */
+  sharedConfig: { limit: number; windowMs: number; minIntervalMs: number };
+}
+
+/**
+ * Comic Vine's two rules as options of a limiter: `limit` requests (default: 200) in `windowMs` milliseconds (default:
+ * 3,600,000) for each resource, and `minIntervalMs` milliseconds (default: 1,000) between any two requests. The constructor of the
+ * limiter checks them.
+ */
+export declare function comicVineLimits(options?: {
+  limit?: number | undefined;
+  windowMs?: number | undefined;
+  minIntervalMs?: number | undefined;
+}): ComicVineLimits;
 
 // drizzle-orm tables -----------------------------------------------------------------------------------------------
 // drizzle-orm is an optional peer dependency. Its classes have protected members, so nothing but its own types is
