@@ -1,9 +1,9 @@
 /**
  * Runs what can be run under valgrind's memcheck, with few random cases, as all is some thirty times slower there:
  *
- *   node scripts/valgrind.mjs rust      the binaries of `cargo test`; after --, words of their names
- *   node scripts/valgrind.mjs node      the contract suites, on the addon that `scripts/faults.mjs` builds
- *   node scripts/valgrind.mjs           both
+ *   node scripts/valgrind.mjs rust [name…]    the binaries of `cargo test`, or those with such a name
+ *   node scripts/valgrind.mjs node [title]    the contract suites, or those tests, on the addon of `scripts/faults.mjs`
+ *   node scripts/valgrind.mjs                 both
  *
  * The addon is a debug build: its frames have names. Fails if memcheck reports an error, or a test fails.
  */
@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { FAULTS_ADDON } from './faults.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const [part, ...words] = process.argv.slice(2).filter((word) => word !== '--');
+const [part, ...words] = process.argv.slice(2);
 
 const VALGRIND = [
   '--quiet',
@@ -87,6 +87,7 @@ if (part !== 'rust') {
       // In this process.
       '--runInBand',
       '--testTimeout=3600000',
+      ...words.flatMap((title) => ['--testNamePattern', title]),
       'contract',
     ],
     { NAPI_RS_NATIVE_LIBRARY_PATH: FAULTS_ADDON },

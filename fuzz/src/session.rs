@@ -39,7 +39,7 @@ const LONGEST_TIMER: f64 = 2_147_483_647.0;
 
 /// What operations run on.
 enum On {
-    Connection(Connection),
+    Connection(Box<Connection>),
     Database(Arc<Database>),
 }
 
@@ -92,7 +92,7 @@ impl Session {
             connection.prepare_store(*kind, true).unwrap();
         }
         connection.execute_script(&script.after).unwrap();
-        Session::new(On::Connection(connection))
+        Session::new(On::Connection(Box::new(connection)))
     }
 
     pub fn carry_out(&self, plan: &Plan) {
