@@ -28,7 +28,7 @@ const VALGRIND = [
 /** Enough to go through all there is. */
 const FEW = { PROPTEST_CASES: '4', FAULT_SEEDS: '10', RUST_MIN_STACK: String(16 << 20) };
 
-/** What does not run our code, or measures what valgrind does not keep. */
+/** What does not run our code. */
 const LEFT_OUT = ['architecture'];
 
 /** @param {string} command @param {string[]} args @param {NodeJS.ProcessEnv} env */
@@ -83,12 +83,8 @@ if (part !== 'rust') {
       // V8 writes code into memory that it has run.
       '--smc-check=all-non-file',
       process.execPath,
-      join(root, 'node_modules', 'jest', 'bin', 'jest.js'),
-      // In this process.
-      '--runInBand',
-      '--testTimeout=3600000',
-      ...words.flatMap((title) => ['--testNamePattern', title]),
-      'contract',
+      join(root, 'scripts', 'valgrind-suites.cjs'),
+      ...words,
     ],
     { NAPI_RS_NATIVE_LIBRARY_PATH: FAULTS_ADDON },
   );
