@@ -3,7 +3,7 @@
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import Database from 'better-sqlite3';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import * as ours from '../index.mjs';
 import { isolate } from './support/isolate.mjs';
 import { randomSource } from './support/seed.mjs';
@@ -11,6 +11,10 @@ import { randomSource } from './support/seed.mjs';
 const { run } = createRequire(import.meta.url)('./support/processes.cjs');
 
 const TIMES = Number(process.env.STRANGERS ?? 1);
+/** For what hangs: what is stopped by its budget takes some seconds on an idle machine. */
+const TIMEOUT = 900_000;
+vi.setConfig({ testTimeout: TIMEOUT + 60_000 });
+
 const { path } = isolate();
 
 const TABLES = [
@@ -51,7 +55,7 @@ async function see(file, journalMode = 'wal') {
   const { code, signal, stdout, stderr } = await run(
     'strangers.cjs',
     { path: file, journalMode },
-    { timeout: 120_000 },
+    { timeout: TIMEOUT },
   );
   expect({ code, signal, stderr: stderr.slice(-500) }).toEqual({
     code: 0,
@@ -119,6 +123,16 @@ describe('a schema made to harm', () => {
     expect(await see(make('stores.db', back.join('')))).toEqual({ resolved: 34 });
   });
 
+  it('that sets back what is corrected', async () => {
+    const back = trigger(
+      'AFTER UPDATE',
+      'UPDATE rate_limits SET timestamp = 9e14 WHERE id = NEW.id;',
+      ['rate_limits'],
+    );
+    const seen = await see(make('stores.db', `UPDATE rate_limits SET timestamp = 9e14; ${back}`));
+    expect(seen).toEqual({ resolved: 34 });
+  });
+
   it.each(TABLES)('with a view in place of table %s is refused', async (table) => {
     const seen = await see(
       make(
@@ -127,6 +141,101 @@ describe('a schema made to harm', () => {
       ),
     );
     expect(seen['not made: SQLITE_ERROR']).toBeGreaterThan(0);
+  });
+});
+
+const PAGE = 4_096;
+
+/**
+ * Makes a tree of a database endless: its root leads, over a few pages that each lead many times to the next one, to what
+ * was the root. There are more ways through it than could ever be gone.
+ * @param {string} file @param {string} name  a table or an index
+ */
+function makeEndless(file, name) {
+  const database = new Database(file);
+  database.pragma('journal_mode = DELETE');
+  const root = /** @type {number} */ (
+    database.prepare('SELECT rootpage FROM sqlite_schema WHERE name = ?').pluck().get(name)
+  );
+  database.close();
+  const levels = 8;
+  const before = readFileSync(file);
+  const pages = before.length / PAGE;
+  const bytes = Buffer.concat([before, Buffer.alloc(levels * PAGE)]);
+  // sqlite.org/fileformat.html: the file's length in its header, the kind of a page in its first byte.
+  bytes.writeUInt32BE(pages + levels, 28);
+  const page = (/** @type {number} */ number) => bytes.subarray((number - 1) * PAGE, number * PAGE);
+  const kind = page(root)[0];
+  const isTable = kind === 5 || kind === 13;
+  page(root).copy(page(pages + levels));
+  // An index's interior pages have keys; these have one column, which is NULL.
+  const cell = Buffer.from(isTable ? [0, 0, 0, 0, 1] : [0, 0, 0, 0, 2, 2, 0]);
+  for (let level = 0; level < levels; level++) {
+    const from = page(level === 0 ? root : pages + level).fill(0);
+    const to = pages + level + 1;
+    cell.writeUInt32BE(to, 0);
+    const cells = 200;
+    from[0] = isTable ? 5 : 2;
+    from.writeUInt16BE(cells, 3);
+    from.writeUInt16BE(PAGE - cells * cell.length, 5);
+    from.writeUInt32BE(to, 8);
+    for (let index = 0; index < cells; index++) {
+      const at = PAGE - (index + 1) * cell.length;
+      from.writeUInt16BE(at, 12 + index * 2);
+      cell.copy(from, at);
+    }
+  }
+  writeFileSync(file, bytes);
+}
+
+// What is removed is found again, by the same key.
+it('a table whose keys do not go on is not gone through for ever', async () => {
+  const file = make(
+    'stores.db',
+    'DELETE FROM cache; DELETE FROM dedupe_leases; DELETE FROM rate_limit_reservations;',
+  );
+  const database = new Database(file);
+  database.exec(`INSERT INTO cache VALUES ('a', CAST('"1"' AS BLOB), 9e12, 1)`);
+  database.close();
+  makeEndless(file, 'cache');
+  expect((await see(file)).SQLITE_CORRUPT).toBeGreaterThan(0);
+});
+
+describe('a tree without end', () => {
+  // Those that SQLite counts by, and the others in the long run: each takes the budgets of several calls.
+  const counted = ['idx_cache_expires_at', 'idx_rate_limit_timestamp'];
+  const others = [
+    'cache',
+    'sqlite_autoindex_cache_1',
+    'dedupe_jobs',
+    'idx_dedupe_created_at',
+    'dedupe_leases',
+    'rate_limits',
+    'idx_rate_limit_resource',
+    'idx_rate_limit_resource_timestamp',
+    'rate_limit_reservations',
+    'adaptive_state',
+  ];
+  it.each(TIMES > 1 ? [...counted, ...others] : counted)(
+    '%s ends no process, and all calls come to an end',
+    async (name) => {
+      const file = make('stores.db');
+      makeEndless(file, name);
+      const seen = await see(file);
+      expect((seen.SQLITE_CORRUPT ?? 0) + (seen.SQLITE_INTERRUPT ?? 0)).toBeGreaterThan(0);
+      expect(seen.resolved).toBeGreaterThan(15);
+    },
+  );
+
+  it('of which an index is to be built is refused', async () => {
+    // Small: the constructor builds it.
+    const rows = TABLES.map((table) => `DELETE FROM ${table};`).join('');
+    const one = `INSERT INTO cache VALUES ('a', x'31', 1, 1);`;
+    const file = make('stores.db', `${rows} DROP INDEX idx_cache_expires_at; ${one} VACUUM;`);
+    makeEndless(file, 'cache');
+    const seen = await see(file);
+    expect(seen['not made: SQLITE_INTERRUPT']).toBe(1);
+    expect(seen.resolved).toBeGreaterThan(15);
   });
 });
 

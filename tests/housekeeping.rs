@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use comic_vine_sqlite_store::core::adaptive::{self, CallOnAll, Priority};
 use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
-use comic_vine_sqlite_store::core::error::{Result, StoreKind};
-use comic_vine_sqlite_store::core::operation::{Answer, Cost, Operation, Outcome};
+use comic_vine_sqlite_store::core::error::{Error, Result, StoreKind};
+use comic_vine_sqlite_store::core::operation::{Answer, Cost, Operation, Outcome, StatementResult};
 use comic_vine_sqlite_store::core::options::{
     AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, ResourceConfigs, SharedLimits, Synchronous,
 };
-use comic_vine_sqlite_store::core::statements::STEP_ROWS;
+use comic_vine_sqlite_store::core::statements::{PAGE_RESOURCES, STEP_ROWS, Statement};
 use comic_vine_sqlite_store::core::{cache, rate_limit};
 use comic_vine_sqlite_store::sqlite::connection::Location;
 use comic_vine_sqlite_store::sqlite::database::{Database, Recipient, Reply};
@@ -97,6 +97,100 @@ fn what_cannot_be_removed_ends_it() {
     let statements = run(&db, "cache", "1", cache::cleanup(NOW));
     // All 2,000 entries, 500 at a time, and that there is no next one; then those that have expired, once.
     assert_eq!((statements.reads, statements.removed), (4 + 1 + 1, 0));
+}
+
+/// How a clean-up of a damaged table ends, in which the keys that come next are always these.
+fn of_same_keys(mut operation: Operation, statement: Statement, keys: &[Value]) -> Answer {
+    for _ in 0..100 {
+        let results = operation.statements.iter().map(|bound| {
+            let columns = |key: &Value| [key.clone(), Value::Null, Value::Null][..statement.columns()].to_vec();
+            let rows = if bound.statement == statement { keys.iter().map(columns).collect() } else { Vec::new() };
+            StatementResult { rows, ..StatementResult::default() }
+        });
+        match (operation.completion)(results.collect(), 0.0) {
+            Outcome::Continue(next) => operation = next,
+            Outcome::Answer(answer) => return answer,
+            Outcome::AnswerThen(..) => panic!("an answer before the end"),
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+#[test]
+fn keys_that_do_not_go_on_end_it() {
+    let configs = || ResourceConfigs {
+        default: RateLimitConfig::PLAIN_DEFAULT,
+        named: Vec::new(),
+        shared: SharedLimits::NONE,
+    };
+    let divisions = Divisions::default();
+    let all = CallOnAll { configs: configs(), config: AdaptiveConfig::default(), divisions, now: NOW };
+    let names: Vec<Value> = (0..PAGE_RESOURCES).map(|number| format!("{number:03}").into()).collect();
+    let (id, name) = (&[Value::Integer(5)], &[Value::from("b")]);
+    let walks: [(Operation, Statement, &[Value]); 5] = [
+        (cache::cleanup(NOW), Statement::CacheLaterAfter, id),
+        (dedupe::cleanup(&DedupeOptions::default(), NOW, NOW), Statement::DedupeLeasesFrom, name),
+        (rate_limit::cleanup(configs(), NOW), Statement::RateResourcesFrom, &names),
+        (rate_limit::cleanup(configs(), NOW), Statement::RateReservationsAfter, id),
+        (adaptive::cleanup(all), Statement::AdaptiveResourcesFrom, name),
+    ];
+    for (cleanup, statement, keys) in walks {
+        let answer = of_same_keys(cleanup, statement, keys);
+        let is_corrupt = matches!(&answer, Answer::Rejection(Error::Sqlite { code: 11, .. }));
+        assert!(is_corrupt, "{statement:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_trigger_that_sets_stamps_back_ends_it() {
+    let db = Db::memory(StoreKind::RateLimit);
+    db.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+         INSERT INTO rate_limits (resource, timestamp) SELECT 'a', 900000000000000 FROM n;
+         CREATE TRIGGER back AFTER UPDATE ON rate_limits BEGIN
+           UPDATE rate_limits SET timestamp = 900000000000000 WHERE id = NEW.id; END",
+    );
+    let configs =
+        ResourceConfigs { default: RateLimitConfig::PLAIN_DEFAULT, named: Vec::new(), shared: SharedLimits::NONE };
+    let mut operation = rate_limit::cleanup(configs, NOW);
+    for _ in 0..100 {
+        match db.step(operation) {
+            Outcome::Continue(next) => operation = next,
+            _ => return,
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+#[test]
+fn keys_come_after_each_other_as_in_sqlite() {
+    let db = Db::memory(StoreKind::Cache);
+    let values = [
+        ("NULL", Value::Null),
+        ("-1", Value::Integer(-1)),
+        ("9223372036854775806", Value::Integer(i64::MAX - 1)),
+        ("9223372036854775807", Value::Integer(i64::MAX)),
+        ("0.5", Value::Real(0.5)),
+        ("9e999", Value::Real(f64::INFINITY)),
+        ("''", Value::from("")),
+        ("'b'", Value::from("b")),
+        ("'B'", Value::from("B")),
+        ("'b' || char(0)", Value::from("b\0")),
+        ("'\u{e9}'", Value::from("\u{e9}")),
+        ("x''", Value::Blob(Vec::new())),
+        ("x'ff'", Value::Blob(vec![255])),
+    ];
+    for (own, value) in &values {
+        for (other, other_value) in &values {
+            // NULL compares with nothing, and is sorted before all else.
+            let sorted = |second: &str| {
+                let rows = format!("SELECT 1 AS n, {other} AS key UNION ALL SELECT 2, {own}");
+                db.number(&format!("SELECT n FROM ({rows}) ORDER BY key, n {second}"))
+            };
+            let is_last = sorted("ASC") == 1.0 && sorted("DESC") == 1.0;
+            assert_eq!(value.comes_after(other_value), is_last, "{own} after {other}");
+        }
+    }
 }
 
 #[test]

@@ -86,11 +86,14 @@ pub fn remove_expired(now: Millis) -> Operation {
 /// Removes the entries after a key that were created later than now, which would be served for longer than they were stored
 /// for. Those that never expire stay.
 fn remove_later(now: Millis, after: Value, then: Then) -> Operation {
-    let find = BoundStatement::new(Statement::CacheLaterAfter, [after, stamps::latest(now, 0.0).into()]);
+    let find = BoundStatement::new(Statement::CacheLaterAfter, [after.clone(), stamps::latest(now, 0.0).into()]);
     Operation::read_timed([find], move |rows, waited| {
         let rows = rows.first().map_or(&[][..], |result| &result.rows);
         let last = rows.last().and_then(|row| row.first()).cloned();
         let Some(last) = last.filter(|last| *last != Value::Null) else { return then() };
+        if !last.comes_after(&after) {
+            return housekeeping::endless();
+        }
         let latest = stamps::latest(now, waited);
         let removals = rows.iter().filter_map(|row| match row.as_slice() {
             [key, bytes, created_at] if created_at.number()? > latest => {

@@ -106,6 +106,14 @@ impl Error {
         Error::Sqlite { code: CODE, message }
     }
 
+    /// What was read of the database cannot be, as SQLite says it.
+    #[cold]
+    pub fn corrupt() -> Self {
+        /// `SQLITE_CORRUPT`.
+        const CODE: i32 = 11;
+        Error::Sqlite { code: CODE, message: "database disk image is malformed".to_owned() }
+    }
+
     /// The database has something else where a store's table belongs.
     #[cold]
     pub fn not_a_table(name: &str) -> Self {

@@ -3,10 +3,11 @@
 //! finds is removed, as far as one transaction may, before any later call.
 //!
 //! Where triggers write along with a removal, it ends with that step: they may put back what is removed. The rest is left to
-//! the next time.
+//! the next time. Where the keys do not go on, it ends with an error: a table without end is damaged.
 
 use std::collections::VecDeque;
 
+use super::error::Error;
 use super::operation::{Answer, BoundStatement, Operation, Outcome, Results, StatementResult, Statements};
 use super::statements::{PAGE_RESOURCES, STEP_ROWS, Statement};
 use super::value::{Millis, Value};
@@ -23,6 +24,11 @@ pub type Then = Box<dyn FnOnce() -> Outcome + Send>;
 /// The end of a call that answers nothing.
 pub fn done() -> Then {
     Box::new(|| Outcome::Answer(Answer::Undefined))
+}
+
+/// The end of going through keys that do not go on.
+pub fn endless() -> Outcome {
+    Outcome::Answer(Answer::Rejection(Error::corrupt()))
 }
 
 /// Removes the rows that `find` finds, at most [`STEP_ROWS`] at a time: it answers the key of each and its size in bytes.
@@ -76,16 +82,15 @@ pub fn walk(
             return then();
         };
         let after = next(last.clone());
-        // A key that has no next one, of another program's.
-        let has_next = after != from;
+        if !after.comes_after(&from) {
+            return endless();
+        }
         let removal = remove(from, last);
         let go_on = move |rows: Results| {
             if has_fired(&rows) {
                 Outcome::Answer(Answer::Undefined)
-            } else if has_next {
-                Outcome::Continue(walk(after, page, remove, next, then))
             } else {
-                then()
+                Outcome::Continue(walk(after, page, remove, next, then))
             }
         };
         Outcome::Continue(Operation::write(removal, go_on).unbounded())
@@ -160,7 +165,7 @@ pub fn remove_old(resources: Vec<OldRequests>, then: Then) -> Operation {
 
 /// Removes old requests of all resources, from one on in the order of their names.
 pub fn remove_all_old(from: Value, old: impl Fn(String) -> OldRequests + Send + 'static, then: Then) -> Operation {
-    Operation::read([BoundStatement::new(Statement::RateResourcesFrom, [from])], move |mut rows| {
+    Operation::read([BoundStatement::new(Statement::RateResourcesFrom, [from.clone()])], move |mut rows| {
         let names: Vec<Value> =
             rows.pop().unwrap_or_default().rows.into_iter().filter_map(|mut row| row.pop()).collect();
         let more = names.last().filter(|_| names.len() >= PAGE_RESOURCES).cloned().map(next_text);
@@ -171,7 +176,8 @@ pub fn remove_all_old(from: Value, old: impl Fn(String) -> OldRequests + Send + 
             return then();
         }
         let then: Then = match more {
-            Some(from) => Box::new(move || Outcome::Continue(remove_all_old(from, old, then))),
+            Some(next) if !next.comes_after(&from) => return endless(),
+            Some(next) => Box::new(move || Outcome::Continue(remove_all_old(next, old, then))),
             None => then,
         };
         Outcome::Continue(remove_old(resources, then))
@@ -232,7 +238,7 @@ pub fn answer_then(answer: Answer, first: Vec<BoundStatement>, old: Vec<OldReque
     }
 }
 
-fn has_fired(rows: &Results) -> bool {
+pub fn has_fired(rows: &Results) -> bool {
     rows.iter().any(|rows| rows.has_fired)
 }
 

@@ -22,7 +22,7 @@ pub struct Call {
     pub now: Millis,
 }
 
-/// The last time that a `Date` of JavaScript's can be.
+/// The last time that a `Date` of JavaScript's can be; the first is as far from 1970.
 const LAST_TIME: Millis = 8.64e15;
 
 /// The longest that a timer of JavaScript's can wait: one set for longer would fire at once.
@@ -30,7 +30,7 @@ const LONGEST_WAIT: Millis = 2_147_483_647.0;
 
 /// When the window that begins now has passed.
 pub(super) fn reset_time(now: Millis, limit: RateLimitConfig) -> Field {
-    Field::Time((now + limit.window_ms).min(LAST_TIME))
+    Field::Time((now + limit.window_ms).clamp(-LAST_TIME, LAST_TIME))
 }
 
 /// Answers a time to wait.
@@ -302,7 +302,7 @@ pub fn status(call: Call) -> Operation {
 
 /// The member of a status that says when the next request may be made.
 pub(super) fn next_at(now: Millis, wait: Millis) -> (&'static str, Field) {
-    ("nextAt", Field::Time((now + wait).min(LAST_TIME)))
+    ("nextAt", Field::Time((now + wait).clamp(-LAST_TIME, LAST_TIME)))
 }
 
 /// The parameters of a statement that finds when a count gets below `limit`: when the `limit`th newest leaves.
@@ -430,7 +430,12 @@ fn correct_all(now: Millis, then: Then) -> Operation {
         let statements = statements.map(|statement| BoundStatement::new(statement, [now, latest].map(Value::from)));
         let go_on = move |rows: Results| {
             let may_be_more = rows.iter().any(|result| result.changes >= STEP_ROWS);
-            if may_be_more { Outcome::Continue(correct_all(now, then)) } else { then() }
+            // A trigger may set stamps back to what they were.
+            if may_be_more && !housekeeping::has_fired(&rows) {
+                Outcome::Continue(correct_all(now, then))
+            } else {
+                then()
+            }
         };
         Outcome::Continue(Operation::write(statements, go_on).unbounded().continuing())
     })

@@ -47,6 +47,25 @@ impl Value {
         }
     }
 
+    /// Whether it comes after another one as a key, in SQLite's order (sqlite.org/datatype3.html#comparison_expressions).
+    pub fn comes_after(&self, other: &Value) -> bool {
+        let class = |value: &Value| match value {
+            Value::Null => 0,
+            Value::Integer(_) | Value::Real(_) => 1,
+            Value::Text(_) => 2,
+            Value::Blob(_) | Value::Json(_) => 3,
+        };
+        match (self, other) {
+            (Value::Integer(own), Value::Integer(other)) => own > other,
+            (Value::Text(own), Value::Text(other)) => own > other,
+            (Value::Blob(own), Value::Blob(other)) => own > other,
+            _ => match (self.number(), other.number()) {
+                (Some(own), Some(other)) => own > other,
+                _ => class(self) > class(other),
+            },
+        }
+    }
+
     /// The text in a TEXT value.
     pub fn text(&self) -> Option<&str> {
         match self {

@@ -531,14 +531,23 @@ impl Connection {
     }
 
     fn is_large(&self) -> Result<bool> {
-        const LARGE_PAGES: i64 = 64;
-        Ok(self.sqlite.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))? > LARGE_PAGES)
+        const LARGE_PAGES: u64 = 64;
+        Ok(self.number_of("PRAGMA page_count")? > LARGE_PAGES)
+    }
+
+    fn number_of(&self, pragma: &str) -> Result<u64> {
+        let number: i64 = self.sqlite.query_row(pragma, [], |row| row.get(0))?;
+        Ok(number.unsigned_abs())
     }
 
     fn create_schema(&mut self, kind: StoreKind) -> Result<()> {
         self.control(Control::BeginImmediate)?;
-        let before = self.sqlite.meter().set(Budget::SCHEMA);
-        let created = schema::create(self, kind);
+        let before = self.sqlite.meter().set(Budget::BOUNDED);
+        let created = self.number_of("PRAGMA page_count").and_then(|pages| {
+            let page_size = self.number_of("PRAGMA page_size")?;
+            self.set_budget(Budget::of_schema(pages.saturating_mul(page_size)));
+            schema::create(self, kind)
+        });
         self.sqlite.meter().set(before);
         self.end(created).map_err(Refusal::into_error)
     }

@@ -23,8 +23,15 @@ impl Budget {
     pub const BOUNDED: Budget = Budget { steps: 20_000_000, bytes: 128 << 20 };
     /// Of one that may go through a table, or stores a large value: five seconds, fifty million rows.
     pub const UNBOUNDED: Budget = Budget { steps: 200_000_000, bytes: 3 << 29 };
-    /// Of an index that is built, which fires no triggers: hundreds of millions of rows, all in memory.
-    pub const SCHEMA: Budget = Budget { steps: 20_000_000_000, bytes: c_int::MAX };
+
+    /// Of the indexes that are built in a file of so many bytes, which fires no triggers: at most hundreds of millions of rows,
+    /// all in memory. A row takes about sixty steps for five indexes, and is not in the file with less than twelve bytes: what
+    /// takes more goes in circles.
+    pub fn of_schema(bytes_in_file: u64) -> Budget {
+        const MOST: u64 = 20_000_000_000;
+        let steps = bytes_in_file.saturating_mul(16).saturating_add(1_000_000).min(MOST);
+        Budget { steps, bytes: c_int::MAX }
+    }
 }
 
 /// Stops the statements of a connection that take more than they may.
