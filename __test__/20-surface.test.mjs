@@ -21,7 +21,7 @@ const classes = /** @type {const} */ ([
 const dispose = Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose');
 /** @type {Record<string, Record<string, number>>} */
 const additions = {
-  SQLiteCacheStore: {},
+  SQLiteCacheStore: { setWithTags: 4, invalidateByTag: 1, invalidateByTags: 1, listEntries: 0 },
   SQLiteDedupeStore: { registerOrJoin: 1 },
   SQLiteRateLimitStore: { acquire: 1 },
   SqliteAdaptiveRateLimitStore: { acquire: 1 },

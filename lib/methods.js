@@ -87,7 +87,7 @@ module.exports = (storeOf, limitOf) => ({
 
   /** One that stores its second argument as JSON. */
   stringified: (run) =>
-    function (hash, value, third) {
+    function (hash, value, third, fourth) {
       try {
         const store = storeOf(this);
         const now = Date.now();
@@ -97,7 +97,7 @@ module.exports = (storeOf, limitOf) => ({
         } catch {
           // The native function tries again, and tells what is wrong.
         }
-        return resolve(run(store, now, hash, value, third, text));
+        return resolve(run(store, now, hash, value, third, text, fourth));
       } catch (error) {
         return reject(error);
       }

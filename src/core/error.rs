@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-/// The four kinds of store, as far as messages and tables differ.
+/// The four kinds of store, as far as messages and tables differ, and a part of one's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoreKind {
     /// The response cache.
     Cache,
+    /// What the cache has for tags: made when an entry is first given one.
+    CacheTags,
     /// The request deduplication.
     Dedupe,
     /// The sliding-window rate limiter.
@@ -154,7 +156,7 @@ impl fmt::Display for Error {
             Error::Contradiction(message) => formatter.write_str(message),
             Error::Destroyed(kind) => {
                 let store = match kind {
-                    StoreKind::Cache => "Cache",
+                    StoreKind::Cache | StoreKind::CacheTags => "Cache",
                     StoreKind::Dedupe => "Dedupe",
                     StoreKind::RateLimit | StoreKind::Adaptive => "Rate limit",
                 };

@@ -138,6 +138,9 @@ impl<'a> OptionsReader<'a> {
                 default.max_entry_size_bytes,
                 |number| number >= 0.0,
             )?,
+            zero_lasts: self
+                .choice(c"zeroTtl", "'expired' or 'forever'", &[("expired", false), ("forever", true)])?
+                .unwrap_or(default.zero_lasts),
         })
     }
 
@@ -233,6 +236,36 @@ pub fn name(env: Env, value: Value, argument: &str) -> Result<String> {
         return Ok(text);
     }
     Err(Error::argument(argument, "a string without lone surrogates", env.describe(value)).into())
+}
+
+/// The `scope` argument: what names begin with, `""` where it is `undefined`.
+pub fn scope(env: Env, value: Value) -> Result<String> {
+    if env.type_of(value) == Type::Undefined { Ok(String::new()) } else { name(env, value, "scope") }
+}
+
+/// The `tags` argument.
+pub fn tags(env: Env, value: Value) -> Result<Vec<String>> {
+    let Ok(length) = env.array_length(value) else {
+        return Err(Error::argument("tags", "an array of strings", env.describe(value)).into());
+    };
+    (0..length).map(|index| name(env, env.element(value, index)?, &format!("tags[{index}]"))).collect()
+}
+
+/// The arguments `offset` and `limit` of a list, 0 and 50 where they are `undefined`.
+pub fn page(env: Env, offset: Value, limit: Value) -> Result<(f64, f64)> {
+    /// The most that an INTEGER of SQLite's and a number of JavaScript's both hold.
+    const MOST: f64 = 9_007_199_254_740_991.0;
+    let count = |value, argument, default| {
+        if env.type_of(value) == Type::Undefined {
+            return Ok(default);
+        }
+        let number = env.as_number(value).filter(|number| *number >= 0.0 && number.floor() == *number);
+        let expected = "a whole number from 0, or Infinity";
+        number
+            .map(|number| number.min(MOST))
+            .ok_or_else(|| Error::argument(argument, expected, env.describe(value)))
+    };
+    Ok((count(offset, "offset", 0.0)?, count(limit, "limit", 50.0)?))
 }
 
 /// The second argument as JSON text, or as the marker that stands for all of its type.

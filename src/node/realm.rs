@@ -181,6 +181,15 @@ impl Realm {
         Ok(object)
     }
 
+    /// An array of such.
+    pub fn records(&self, env: Env, records: Vec<Vec<(&'static str, Field)>>) -> Result<Value> {
+        let array = env.construct(self.get(env, &self.intrinsics.array)?, &[])?;
+        for (index, fields) in (0..).zip(records) {
+            env.set_element(array, index, self.record(env, fields)?)?;
+        }
+        Ok(array)
+    }
+
     /// The JavaScript error that stands for a failure. If even that cannot be made, `undefined`.
     pub fn error(&self, env: Env, failure: Failure) -> Value {
         match failure {

@@ -12,6 +12,7 @@ use super::napi::env::{Env, Failure, Reference, Result, Value};
 use super::options::{DatabaseOption, OptionsReader};
 use super::realm::{Realm, Resolver};
 use super::user_connection::UserConnection;
+use crate::core::cache;
 use crate::core::error::{Error, StoreKind};
 use crate::core::operation::{Answer, Operation};
 use crate::core::options::DatabaseOptions;
@@ -345,12 +346,13 @@ fn to_value(
         Answer::Number(number) => env.number(number),
         Answer::Text(text) | Answer::Registered { job_id: text, .. } => env.string(&text)?,
         Answer::Record(fields) => realm.record(env, fields)?,
+        Answer::Records(records) => realm.records(env, records)?,
         Answer::Rejection(error) => return Err(error.into()),
         Answer::Json { text, unreadable } => match realm.parse(env, &text) {
             Err(Failure::Thrown(_)) => {
                 if let (Some(backend), Some(removal)) = (backend, unreadable) {
                     // Nobody waits for it, so it waits for no lock.
-                    backend.enqueue(Operation::command([removal]), Duration::ZERO);
+                    backend.enqueue(cache::remove_unreadable(removal), Duration::ZERO);
                     environment.flush_later(env, backend);
                 }
                 env.undefined()

@@ -23,7 +23,7 @@ use crate::core::value::Value as SqlValue;
 use crate::engine::batch::Progress;
 use crate::engine::call::{AtOnce, Call, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
-use crate::engine::grouping::{alone, group, ungroup};
+use crate::engine::grouping::{InsertGroup, alone, group, ungroup};
 use crate::engine::scheduler::Scheduler;
 use crate::sqlite::clock::now;
 use crate::sqlite::watch::WatchEvent;
@@ -238,25 +238,34 @@ impl UserConnection {
         self.invoke(c"prepare", &arguments).map(drop)
     }
 
+    /// Adds a statement and its values to the arguments of a call. Answers whether it has: not where the statement finds nothing,
+    /// since its table is not there yet.
     fn push_arguments<'values>(
         &self,
         statement: Statement,
         values: impl Iterator<Item = &'values SqlValue> + Clone,
         arguments: &mut impl Extend<Value>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         if !self.prepared.borrow()[statement as usize] {
-            self.prepare(statement, &values.clone().collect::<Vec<_>>())?;
+            match self.prepare(statement, &values.clone().collect::<Vec<_>>()) {
+                Err(failure) if statement.may_lack_table() && self.needed_table(&failure).is_some() => {
+                    return Ok(false);
+                }
+                prepared => prepared?,
+            }
         }
         arguments.extend([self.env.number(f64::from(statement as u32))]);
         for value in values {
             arguments.extend([self.argument(value)?]);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn run_statement(&self, bound: &BoundStatement) -> Result<StatementResult> {
         let mut arguments = SmallVec::<[Value; 10]>::new();
-        self.push_arguments(bound.statement, bound.values.iter(), &mut arguments)?;
+        if !self.push_arguments(bound.statement, bound.values.iter(), &mut arguments)? {
+            return Ok(StatementResult::default());
+        }
         self.read_answer(bound.statement, self.call(&self.driver.run_one, &arguments)?)
     }
 
@@ -268,12 +277,18 @@ impl UserConnection {
         let mut arguments = Vec::new();
         for chunk in groups.chunks(STATEMENTS_AT_ONCE) {
             arguments.clear();
-            for group in chunk {
-                self.push_arguments(group.statement, group.values(), &mut arguments)?;
-            }
+            let push =
+                |group: &InsertGroup<'_>| self.push_arguments(group.statement, group.values(), &mut arguments);
+            let runs: Vec<bool> = chunk.iter().map(push).collect::<Result<_>>()?;
             let answers = self.call(&self.driver.run_all, &arguments)?;
-            for (index, group) in (0..).zip(chunk) {
-                rows.push(self.read_answer(group.statement, self.env.element(answers, index)?)?);
+            let mut index = 0;
+            for (group, runs) in chunk.iter().zip(runs) {
+                if runs {
+                    rows.push(self.read_answer(group.statement, self.env.element(answers, index)?)?);
+                    index += 1;
+                } else {
+                    rows.push(StatementResult::default());
+                }
             }
         }
         Ok(ungroup(lists, &groups, rows))
@@ -335,7 +350,7 @@ impl UserConnection {
         let result = self.transact(transaction);
         match &result {
             Err(Refusal::Undone(failure) | Refusal::Unclear(failure))
-                if self.lacks_table(failure) && self.make_tables().unwrap_or(false) =>
+                if self.make_missing(failure).unwrap_or(false) =>
             {
                 self.transact(transaction)
             }
@@ -343,10 +358,23 @@ impl UserConnection {
         }
     }
 
-    fn lacks_table(&self, failure: &Failure) -> bool {
-        let Failure::Thrown(thrown) = failure else { return false };
-        let message = self.env.get(*thrown, c"message").ok().and_then(|message| self.env.as_string(message));
-        message.is_some_and(|message| schema::is_missing(&message))
+    /// Makes the tables that something was refused for want of; answers whether it has.
+    fn make_missing(&self, failure: &Failure) -> Result<bool> {
+        match self.needed_table(failure) {
+            Some(kind) => self.prepare_store(kind).map(|()| true),
+            None if self.message(failure).is_some_and(|message| schema::is_missing(&message)) => self.make_tables(),
+            None => Ok(false),
+        }
+    }
+
+    /// The tables, not made with a store's, that something was refused for want of.
+    fn needed_table(&self, failure: &Failure) -> Option<StoreKind> {
+        schema::made_when_needed(&self.message(failure)?)
+    }
+
+    fn message(&self, failure: &Failure) -> Option<String> {
+        let Failure::Thrown(thrown) = failure else { return None };
+        self.env.get(*thrown, c"message").ok().and_then(|message| self.env.as_string(message))
     }
 
     /// Makes the tables of all stores, where they are missing, in a transaction of its own; answers whether it has: not

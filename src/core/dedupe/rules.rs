@@ -480,8 +480,14 @@ pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Oper
 /// Removes the jobs that a statement finds, given a time.
 fn remove_jobs(find: Statement, remove: Statement, time: Millis, then: Then) -> Operation {
     let find = BoundStatement::new(find, [Value::from(time)]);
-    let remove = move |key: &Value| BoundStatement::new(remove, [key.clone(), time.into()]);
-    housekeeping::remove_found(find, remove, true, then)
+    let removal = move |row: &[Value]| match row {
+        [key, bytes] => {
+            let statement = BoundStatement::new(remove, [key.clone(), time.into()]);
+            Some((vec![statement], 1.0, bytes.number().unwrap_or(0.0)))
+        }
+        _ => None,
+    };
+    housekeeping::remove_found(find, removal, true, then)
 }
 
 fn cleanup_leases(system_now: Millis, latest_expiry: Millis) -> Operation {
