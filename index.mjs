@@ -1,10 +1,13 @@
 // The CommonJS entry holds the one copy, so that `import` and `require` give the same classes.
 export {
   cacheTable,
+  cacheTagsTable,
+  createSQLiteStores,
   dedupeTable,
   rateLimitTable,
   SQLiteCacheStore,
   SQLiteDedupeStore,
   SQLiteRateLimitStore,
   SqliteAdaptiveRateLimitStore,
+  serverCooldownTable,
 } from './index.js';

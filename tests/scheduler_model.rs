@@ -120,7 +120,7 @@ impl Stores {
             17 | 18 => dedupe::wait_for(dedupe()),
             19 => dedupe::register(dedupe(), format!("job {id}")),
             20 => dedupe::complete(&dedupe(), id.to_string(), None),
-            21 => dedupe::fail(&dedupe(), Some(id.to_string()), None),
+            21 => dedupe::fail(&dedupe(), Some(id.to_string()), choice.then(|| "AbortError".to_owned()), None),
             22 => dedupe::is_in_progress(dedupe()),
             23 => dedupe::result(dedupe()),
             24 => dedupe::stats(&options, now),

@@ -890,6 +890,10 @@ module.exports = function cacheContract(harness) {
       uncheckedBefore: {
         getStats: (store) => store.getStats(),
         cleanup: (store) => store.cleanup(),
+        setWithTags: (store) => store.setWithTags('key', 1, 60, ['tag']),
+        invalidateByTag: (store) => store.invalidateByTag('tag'),
+        invalidateByTags: (store) => store.invalidateByTags(['tag']),
+        listEntries: (store) => store.listEntries(),
       },
     });
 

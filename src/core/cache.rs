@@ -102,16 +102,6 @@ pub fn clear_scope(scope: &str) -> Operation {
     if scope.is_empty() { clear() } else { housekeeping::remove_selected(Scope::new(scope), false) }
 }
 
-/// Whether a hash begins with a text, by its bytes.
-pub fn begins_with(hash: &Value, scope: &str) -> bool {
-    match hash {
-        Value::Text(hash) => hash.starts_with(scope),
-        // Of another program's: text that is no UTF-8.
-        Value::Blob(hash) => hash.starts_with(scope.as_bytes()),
-        _ => false,
-    }
-}
-
 /// Entries whose hashes begin with a text, and then tags of such hashes. Each lie one after the other, from that text on.
 struct Scope {
     scope: String,
@@ -133,8 +123,7 @@ impl Selection for Scope {
 
     fn take(&mut self, page: Vec<Vec<Value>>) -> Vec<BoundStatement> {
         let Some((found_by, _)) = self.next.take() else { return Vec::new() };
-        let begins = |row: &Vec<Value>| row.first().is_some_and(|hash| begins_with(hash, &self.scope));
-        let mut found: Vec<Vec<Value>> = page.into_iter().take_while(begins).collect();
+        let mut found = housekeeping::beginning_with(&self.scope, page);
         let bytes = |row: &Vec<Value>| row.get(1).and_then(Value::number).unwrap_or(0.0);
         found.truncate(housekeeping::count_in_step(found.iter().map(|row| (1.0, bytes(row)))));
         let hashes = found.into_iter().filter_map(|row| row.into_iter().next());
@@ -230,10 +219,10 @@ pub fn list(offset: f64, limit: f64, now: Millis) -> Operation {
         let entries = rows.pop().unwrap_or_default().rows.into_iter().filter_map(|entry| {
             let [hash, expires_at, created_at, bytes] = <[Value; 4]>::try_from(entry).ok()?;
             let of_entry = std::iter::from_fn(|| tags.next_if(|tag| tag.first() == Some(&hash)));
-            let of_entry = of_entry.filter_map(|tag| tag.last().map(display)).collect();
+            let of_entry = of_entry.filter_map(|tag| tag.last().map(Value::display)).collect();
             let number = |value: Value| value.number().filter(|number| number.is_finite()).unwrap_or(0.0);
             Some(vec![
-                ("hash", Field::Text(display(&hash))),
+                ("hash", Field::Text(hash.display())),
                 ("expiresAt", Field::Number(number(expires_at))),
                 ("createdAt", Field::Number(number(created_at))),
                 ("sizeBytes", Field::Number(number(bytes))),
@@ -243,15 +232,6 @@ pub fn list(offset: f64, limit: f64, now: Millis) -> Operation {
         Outcome::Answer(Answer::Records(entries.collect()))
     })
     .unbounded()
-}
-
-/// A name that another program may have written, of whatever type.
-fn display(name: &Value) -> String {
-    match name {
-        Value::Text(text) => text.clone(),
-        Value::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        other => other.number().map_or_else(String::new, |number| number.to_string()),
-    }
 }
 
 /// Answers how many entries there are, how many have expired, and the size of the database.

@@ -52,8 +52,8 @@ pub enum Error {
         /// The reason, as JavaScript gave it.
         reason: String,
     },
-    /// The job that a waiter waited for failed elsewhere, with this message.
-    JobFailed(String),
+    /// The job that a waiter waited for failed elsewhere, with an error of this message and, if it is known, name.
+    JobFailed { message: String, name: Option<String> },
     /// SQLite refused.
     Sqlite {
         /// The extended result code (sqlite.org/rescode.html).
@@ -165,7 +165,7 @@ impl fmt::Display for Error {
             Error::Unserializable { what, reason } => {
                 write!(formatter, "Failed to serialize {what}: {reason}")
             }
-            Error::JobFailed(message) | Error::Sqlite { message, .. } => formatter.write_str(message),
+            Error::JobFailed { message, .. } | Error::Sqlite { message, .. } => formatter.write_str(message),
             Error::NoThread => formatter.write_str(
                 "The system refused a thread for what must not run on the JavaScript thread; the call can be made again",
             ),

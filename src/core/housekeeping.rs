@@ -86,7 +86,7 @@ pub trait Selection: Send + Sized + 'static {
     /// Finds the next page; `None` once all has been found. What it finds has not been found before.
     fn find(&self) -> Option<BoundStatement>;
 
-    /// Takes note of a page, and answers what removes the first `most` of what it has, as far as one step may.
+    /// Takes note of a page, and answers what removes the first rows of it, as many as one step may.
     fn take(&mut self, page: Vec<Vec<Value>>) -> Vec<BoundStatement>;
 
     /// Takes note of what the removals did.
@@ -120,6 +120,11 @@ fn remove_page(mut selection: impl Selection, removals: Vec<BoundStatement>, not
         if only_reads { Operation::read(statements, completion) } else { Operation::write(statements, completion) };
     let operation = operation.unbounded().continuing();
     if notifies_waiters && !only_reads { operation.notifying() } else { operation }
+}
+
+/// The rows whose keys, their first columns, begin with a text, of a page that begins at that text or later.
+pub fn beginning_with(start: &str, page: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
+    page.into_iter().take_while(|row| row.first().is_some_and(|key| key.begins_with(start))).collect()
 }
 
 /// Says of how many of some rows in order one step may remove what it takes to remove them, given how many rows and bytes each

@@ -124,10 +124,15 @@ const PRIORITY: AddedColumn =
 const RESERVED_AT: AddedColumn =
     AddedColumn { table: "rate_limit_reservations", name: "reserved_at", definition: "INTEGER" };
 
+/// The name of the error that a job failed with, as `jobId name`: it counts while that is the row's `job_id`, since other
+/// versions leave it as it is.
+const ERROR_NAME: AddedColumn = AddedColumn { table: "dedupe_jobs", name: "error_name", definition: "TEXT" };
+
 /// The columns that a store's tables may lack.
 fn added_columns(kind: StoreKind) -> &'static [AddedColumn] {
     match kind {
-        StoreKind::Cache | StoreKind::CacheTags | StoreKind::Dedupe => &[],
+        StoreKind::Cache | StoreKind::CacheTags => &[],
+        StoreKind::Dedupe => &[ERROR_NAME],
         StoreKind::RateLimit => &[RESERVED_AT],
         StoreKind::Adaptive => &[PRIORITY, RESERVED_AT],
     }
@@ -241,7 +246,10 @@ pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<
     match kind {
         StoreKind::Cache => connection.execute_script(CACHE_DDL),
         StoreKind::CacheTags => connection.execute_script(CACHE_TAGS_DDL),
-        StoreKind::Dedupe => connection.execute_script(DEDUPE_DDL),
+        StoreKind::Dedupe => {
+            connection.execute_script(DEDUPE_DDL)?;
+            ERROR_NAME.add(connection)
+        }
         StoreKind::RateLimit => {
             connection.execute_script(RATE_LIMIT_TABLE_PLAIN)?;
             connection.execute_script(RATE_LIMIT_INDEXES)?;

@@ -215,6 +215,8 @@ macro_rules! statements {
                         | Statement::CacheListTags
                         | Statement::CacheDanglingAfter
                         | Statement::DedupePollAll
+                        | Statement::DedupeFrom
+                        | Statement::DedupeList
                         | Statement::DedupeExpired
                         | Statement::DedupeEnded
                         | Statement::DedupeLater
@@ -330,11 +332,11 @@ statements! {
     DedupeJob(7, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
           (SELECT l.expires_at FROM dedupe_leases l WHERE l.hash = j.hash AND l.job_id = j.job_id) AS c6
         FROM dedupe_jobs j WHERE j.hash = ?1");
-    /// The same, the expiry of a claim that has not become a job, and whose the lease or claim is; no row if there is neither.
-    /// Parameters: hash.
-    DedupePoll(9, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
+    /// The same, the expiry of a claim that has not become a job, whose the lease or claim is, and the name of the job's error;
+    /// no row if there is neither. Parameters: hash.
+    DedupePoll(10, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
           CASE WHEN l.job_id = j.job_id THEN l.expires_at END AS c6,
-          CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7, l.owner AS c8
+          CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7, l.owner AS c8, j.error_name AS c9
         FROM (SELECT 1) LEFT JOIN dedupe_jobs j ON j.hash = ?1 LEFT JOIN dedupe_leases l ON l.hash = ?1
         WHERE j.hash IS NOT NULL OR l.hash IS NOT NULL");
     /// The same of several hashes, without what jobs came to, with the hash's number. Parameters: the hashes, a JSON array.
@@ -395,8 +397,10 @@ statements! {
         WHERE hash = ?1 AND status <> 'completed' AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
           ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
             WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
-    /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL, owner.
-    DedupeFail(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+    /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL, owner, the error's name or
+    /// NULL.
+    DedupeFail(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3,
+          error_name = job_id || ' ' || ?6
         WHERE hash = ?1 AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
           ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
             WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
@@ -448,6 +452,24 @@ statements! {
         WHERE hash >= ?1 AND hash <= ?2 AND (expires_at < ?3 OR expires_at > ?4)
         AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
           WHERE j.hash = dedupe_leases.hash AND j.job_id = dedupe_leases.job_id)";
+    /// The next hashes that have a job, a lease or a claim, from one on, and the sizes of results. Parameters: hash.
+    DedupeFrom(2, Jobs Reads all) = "SELECT of.hash AS c0, COALESCE(length(j.result), 0) AS c1 FROM (
+          SELECT hash FROM (SELECT hash FROM dedupe_jobs WHERE hash >= ?1 ORDER BY hash LIMIT 500)
+          UNION SELECT hash FROM (SELECT hash FROM dedupe_leases WHERE hash >= ?1 ORDER BY hash LIMIT 500)) of
+        LEFT JOIN dedupe_jobs j ON j.hash = of.hash ORDER BY of.hash LIMIT 500";
+    /// Remove whatever job there is. Parameters: hash.
+    DedupeForget(0, Jobs Writes 0) = "DELETE FROM dedupe_jobs WHERE hash = ?1";
+    /// Remove whatever lease or claim there is. Parameters: hash.
+    DedupeForgetLease(0, Jobs Writes 0) = "DELETE FROM dedupe_leases WHERE hash = ?1";
+    /// Some of the jobs, the newest first: hash, job id, status, creation, and of the job's lease, if it has one, the expiry and
+    /// the owner. Parameters: how many at most, how many before them.
+    DedupeList(6, Jobs Reads all) = "SELECT j.hash AS c0, j.job_id AS c1, j.status AS c2, j.created_at AS c3,
+          l.expires_at AS c4, l.owner AS c5
+        FROM (SELECT rowid AS key, created_at AS newest, hash AS of FROM dedupe_jobs
+          ORDER BY created_at DESC, hash LIMIT ?1 OFFSET ?2) page
+        CROSS JOIN dedupe_jobs j ON j.rowid = page.key
+        LEFT JOIN dedupe_leases l ON l.hash = j.hash AND l.job_id = j.job_id
+        ORDER BY page.newest DESC, page.of";
     /// Remove every job.
     DedupeClear(0, Jobs Writes all) = "DELETE FROM dedupe_jobs";
     /// Remove every lease and claim.
@@ -668,6 +690,7 @@ mod tests {
         let limited = [
             (S::CacheExpired, STEP_ROWS),
             (S::DedupeExpired, STEP_ROWS),
+            (S::DedupeFrom, STEP_ROWS),
             (S::DedupeLater, STEP_ROWS),
             (S::CacheLaterAfter, STEP_ROWS),
             (S::CacheFrom, STEP_ROWS),

@@ -2,15 +2,18 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::sync::Arc;
 
 use super::arguments::Arguments;
 use super::napi::env::{Env, Result, Type, Value};
+use super::napi::handle::{self, Handled};
 use super::realm::{Realm, property};
 use crate::core::adaptive::Priority;
 use crate::core::error::Error;
 use crate::core::options::{
     AdaptiveConfig, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
 };
+use crate::sqlite::database::Database;
 
 /// An options object, or part of one: reads members under the name the user knows them by.
 #[derive(Clone, Copy)]
@@ -27,6 +30,15 @@ pub enum DatabaseOption {
     Path(String),
     /// An open connection.
     Connection(Value),
+    /// One in memory that several stores share: see `lib/stores.js`.
+    Memory(Arc<Database>),
+}
+
+/// What a handle of a database in memory stands for.
+pub struct MemoryDatabase(pub Arc<Database>);
+
+impl Handled for MemoryDatabase {
+    fn collected(self, _env: Env) {}
 }
 
 const MILLISECONDS: &str = "a non-negative number of milliseconds";
@@ -98,6 +110,9 @@ impl<'a> OptionsReader<'a> {
         const EXPECTED: &str =
             "a file path without NUL characters and lone surrogates, ':memory:', or an open SQLite connection";
         let Some(value) = self.get(c"database")? else { return Ok(DatabaseOption::Path(":memory:".to_owned())) };
+        if let Some(database) = handle::with(self.env, value, |MemoryDatabase(database)| Arc::clone(database)) {
+            return Ok(DatabaseOption::Memory(database));
+        }
         match self.env.as_string(value) {
             Some(path) if !path.contains('\0') && self.env.is_well_formed(value, &path)? => {
                 Ok(DatabaseOption::Path(path))

@@ -78,6 +78,7 @@ impl Store {
                 handle.database().add_listener(Arc::downgrade(&listener));
                 BackendHandle::Native(handle)
             }
+            DatabaseOption::Memory(database) => BackendHandle::Native(registry::join(&database, kind, &options)?),
             DatabaseOption::Connection(connection) => {
                 BackendHandle::User(UserConnection::open(env, connection, kind, &realm)?)
             }
