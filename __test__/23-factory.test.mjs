@@ -23,20 +23,20 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
-/** @type {Record<string, () => { database?: any, after?: () => void }>} */
+/** @type {Record<string, () => { database?: any, release?: () => void }>} */
 const databases = {
   'a path': () => ({ database: join(directory, 'stores.db') }),
   memory: () => ({ database: ':memory:' }),
   'memory, by default': () => ({}),
   'a connection': () => {
     const database = new Database(join(directory, 'stores.db'));
-    return { database, after: () => database.close() };
+    return { database, release: () => database.close() };
   },
 };
 
 describe.each(Object.entries(databases))('on %s', (_, open) => {
   it('makes the four, which share the database, and closes them', async () => {
-    const { database, after } = open();
+    const { database, release } = open();
     const made = createSQLiteStores({ database });
     expect(Object.keys(made)).toEqual(Object.keys(MEMBERS));
     for (const [name, Store] of Object.entries(MEMBERS))
@@ -63,18 +63,18 @@ describe.each(Object.entries(databases))('on %s', (_, open) => {
     await made.close();
     for (const call of [() => cache.get('key'), () => adaptiveRateLimit.getStats()])
       await expect(call()).rejects.toThrow(/ store has been destroyed$/);
-    after?.();
+    release?.();
     expect(readdirSync(directory).filter((name) => /-(wal|shm)$/.test(name))).toEqual([]);
   });
 
   it('can be disposed of', async () => {
-    const { database, after } = open();
+    const { database, release } = open();
     const made = createSQLiteStores({ database });
     const disposed = /** @type {any} */ (made)[dispose]();
     expect(disposed).toBeInstanceOf(Promise);
     expect(await disposed).toBeUndefined();
     await expect(made.cache.get('key')).rejects.toThrow('Cache store has been destroyed');
-    after?.();
+    release?.();
   });
 
   it('keeps what is stored for 0 seconds, unless it is told otherwise', async () => {
@@ -83,12 +83,12 @@ describe.each(Object.entries(databases))('on %s', (_, open) => {
       ['forever', 1],
       ['expired', undefined],
     ])) {
-      const { database, after } = open();
+      const { database, release } = open();
       const made = createSQLiteStores({ database, cache: { zeroTtl } });
       await made.cache.set('key', 1, 0);
       expect([zeroTtl, await made.cache.get('key')]).toEqual([zeroTtl, expected]);
       await made.close();
-      after?.();
+      release?.();
       rmSync(join(directory, 'stores.db'), { force: true });
     }
   });

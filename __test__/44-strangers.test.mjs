@@ -102,7 +102,7 @@ describe('a schema made to harm', () => {
       ),
       trigger(
         'AFTER DELETE',
-        "INSERT INTO dedupe_jobs VALUES (OLD.hash, 'job', 'completed', NULL, NULL, 1, 1);",
+        "INSERT INTO dedupe_jobs VALUES (OLD.hash, 'job', 'completed', NULL, NULL, 1, 1, NULL);",
         ['dedupe_jobs'],
       ),
       trigger(

@@ -841,10 +841,12 @@ module.exports = function dedupeContract(harness) {
   });
 
   describe('what is called off', () => {
+    const open = (/** @type {object} */ options) =>
+      harness.open({ claimTimeoutMs: 250, ...options });
     const errorNamed = (/** @type {string} */ name) => Object.assign(new Error('gone'), { name });
     for (const name of ['AbortError', 'CanceledError']) {
       ours(`has one waiter make the request, and the others wait for that: ${name}`, async () => {
-        const store = open();
+        const store = open({});
         await store.register('job');
         const [first, second, third] = [1, 2, 3].map(() => store.waitFor('job'));
         await store.fail('job', errorNamed(name));
@@ -861,7 +863,7 @@ module.exports = function dedupeContract(harness) {
     }
 
     ours('rejects whoever waits where the error is of another name', async () => {
-      const store = open();
+      const store = open({});
       for (const name of ['TimeoutError', 'Error', 'aborterror', '']) {
         await store.register('job');
         const waiter = store.waitFor('job');
@@ -873,7 +875,7 @@ module.exports = function dedupeContract(harness) {
     });
 
     ours('is so for the error of a signal', async () => {
-      const store = open();
+      const store = open({});
       await store.register('job');
       const waiter = store.waitFor('job');
       await store.fail('job', AbortSignal.abort().reason);
@@ -882,7 +884,7 @@ module.exports = function dedupeContract(harness) {
 
     for (const error of ['AbortError', undefined, null, 5, { reason: 1 }]) {
       ours(`is no error, or one of its own: ${inspect(error)}`, async () => {
-        const store = open();
+        const store = open({});
         await store.register('job');
         const waiter = store.waitFor('job');
         waiter.catch(() => {});
@@ -897,7 +899,7 @@ module.exports = function dedupeContract(harness) {
     }
 
     sharedOurs('keeps the names of errors from store to store', async () => {
-      const [one, other] = [open(), open()];
+      const [one, other] = [open({}), open({})];
       await one.register('job');
       const waiter = other.waitFor('job');
       waiter.catch(() => {});
