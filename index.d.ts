@@ -177,7 +177,7 @@ export interface SQLiteCacheStoreOptions extends SQLiteDatabaseOptions {
   maxEntrySizeBytes?: number;
   /**
    * What a `ttlSeconds` of 0 means: `'expired'`: the entry has expired at once, as in 0.2.0; `'forever'`: it never expires.
-   * Default: `'expired'`; of {@link createSQLiteStores}: `'forever'`.
+   * Default: `'expired'`. Of {@link createSQLiteStores} it is `'forever'`.
    */
   zeroTtl?: 'expired' | 'forever';
 }
@@ -704,15 +704,15 @@ export interface SqliteAdaptiveRateLimitStore extends AsyncClosable {}
 // All four ---------------------------------------------------------------------------------------------------------
 
 /** The options of {@link createSQLiteStores}: those of every store, and of each what is its own. */
-export interface SQLiteStoresOptions extends SQLiteDatabaseOptions {
-  /** Default of its `zeroTtl`: `'forever'`. */
+export type SQLiteStoresOptions = SQLiteDatabaseOptions & {
+  /** Of these, `zeroTtl` is `'forever'` if it is left out. */
   cache?: Omit<SQLiteCacheStoreOptions, keyof SQLiteDatabaseOptions> | undefined;
   dedupe?: Omit<SQLiteDedupeStoreOptions, keyof SQLiteDatabaseOptions> | undefined;
   rateLimit?: Omit<SQLiteRateLimitStoreOptions, keyof SQLiteDatabaseOptions> | undefined;
   adaptiveRateLimit?:
     | Omit<SqliteAdaptiveRateLimitStoreOptions, keyof SQLiteDatabaseOptions>
     | undefined;
-}
+};
 
 /** The four stores on one database. Use one of the two limiters for a resource. */
 export interface SQLiteStores<T = unknown> extends AsyncClosable {
