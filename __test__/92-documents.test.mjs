@@ -296,7 +296,8 @@ describe('the reference', () => {
       .join('')
       .split(';')
       .filter((statement) => statement.trim());
-    const tidy = (/** @type {string} */ sql) => sql
+    const tidy = (/** @type {string} */ sql) =>
+      sql
         .replace(/\s+/g, ' ')
         .replace(/ (?=[,)])/g, '')
         .trim();
