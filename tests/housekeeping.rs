@@ -104,10 +104,10 @@ fn jobs_and_leases_are_removed_in_steps() {
     let db = Db::memory(StoreKind::Dedupe);
     db.execute(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
-         INSERT INTO dedupe_jobs SELECT 'job-' || i, i, 'completed', zeroblob(2000), NULL, 0, 0 FROM n;
+         INSERT INTO dedupe_jobs SELECT 'job-' || i, i, 'completed', zeroblob(2000), NULL, 0, 0, NULL FROM n;
          INSERT INTO dedupe_leases SELECT hash, 'me', job_id, 0 FROM dedupe_jobs;
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
-         INSERT INTO dedupe_jobs SELECT 'pending-' || i, i, 'pending', NULL, NULL, 999999, 0 FROM n;
+         INSERT INTO dedupe_jobs SELECT 'pending-' || i, i, 'pending', NULL, NULL, 999999, 0, NULL FROM n;
          INSERT INTO dedupe_leases SELECT hash, 'me', job_id, 9e15 FROM dedupe_jobs WHERE status = 'pending'",
     );
     let options = DedupeOptions { job_timeout_ms: 1_000.0, ..DedupeOptions::default() };
