@@ -232,8 +232,7 @@ describe.each(Object.entries(sources))('the tables, %s', (sourceName, load) => {
           column.getSQLType().toUpperCase(),
           Number(column.notNull && !column.primary),
         ]);
-        /** @type {any[]} */
-        const info = made.pragma(`table_info(${name})`);
+        const info = /** @type {any[]} */ (made.pragma(`table_info(${name})`));
         expect(described).toEqual(info.map((column) => [column.name, column.type, column.notnull]));
         const keys = primaryKeys.flatMap((/** @type {any} */ key) => key.columns);
         const primary = [...keys, ...columns.filter((/** @type {any} */ { primary }) => primary)];

@@ -268,7 +268,7 @@ describe('what lasts for ever, and tags', () => {
   /** The stores of a version, each in a process of its own. @param {string} version */
   const program = (version) => new Program('ask.cjs', { version, path: file, previous: PREVIOUS });
 
-  /** @param {import('./support/processes.cjs').Program} peer @param {string} store @param {string} method @param {any[]} args */
+  /** @param {any} peer @param {string} store @param {string} method @param {any[]} args */
   async function ask(peer, store, method, ...args) {
     peer.write(JSON.stringify({ store, method, args }));
     const { value, error } = JSON.parse(await peer.line());

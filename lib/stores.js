@@ -3,6 +3,7 @@
 // The four stores on one database, as one object that closes them.
 
 const { createMemoryDatabase, describe } = require('./binding.js');
+/** @type {any} */
 const stores = require('./realm.js');
 
 /** What is the same for all stores, but for `database`. */
