@@ -8,10 +8,14 @@
 import type {
   CacheColumns,
   CacheRow,
+  CacheTagColumns,
+  CacheTagRow,
   DedupeColumns,
   DedupeRow,
   RateLimitColumns,
   RateLimitRow,
+  ServerCooldownColumns,
+  ServerCooldownRow,
 } from './lib/tables.js';
 
 export * from './index.js';
@@ -33,12 +37,22 @@ type Table<Name, Columns, Row> = string extends keyof DrizzleColumn<unknown>
     }>;
 
 /**
- * The table `cache` for drizzle-orm. Like the other two, it loads drizzle-orm when it is first used, and throws an
+ * The table `cache` for drizzle-orm. Like the others, it loads drizzle-orm when it is first used, and throws an
  * `Error` that says what to install if that is missing.
  */
 export declare const cacheTable: Table<'cache', CacheColumns, CacheRow>;
 
-/** The table `dedupe_jobs` for drizzle-orm. */
+/** The table `cache_tags` for drizzle-orm. The file has it once an entry has been given a tag. */
+export declare const cacheTagsTable: Table<'cache_tags', CacheTagColumns, CacheTagRow>;
+
+/** The table `server_cooldowns` for drizzle-orm. The file has it once a cooldown has been set. */
+export declare const serverCooldownTable: Table<
+  'server_cooldowns',
+  ServerCooldownColumns,
+  ServerCooldownRow
+>;
+
+/** The table `dedupe_jobs` for drizzle-orm, without the column `error_name`. */
 export declare const dedupeTable: Table<'dedupe_jobs', DedupeColumns, DedupeRow>;
 
 /** The table `rate_limits` for drizzle-orm, without its column `priority`. */

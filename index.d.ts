@@ -38,13 +38,17 @@
 import type {
   CacheColumns,
   CacheRow,
+  CacheTagColumns,
+  CacheTagRow,
   DedupeColumns,
   DedupeRow,
   RateLimitColumns,
   RateLimitRow,
+  ServerCooldownColumns,
+  ServerCooldownRow,
 } from './lib/tables.js';
 
-export type { CacheRow, DedupeRow, RateLimitRow };
+export type { CacheRow, CacheTagRow, DedupeRow, RateLimitRow, ServerCooldownRow };
 
 // The client's interfaces ------------------------------------------------------------------------------------------
 // Declared here rather than imported, so that these types need no other package. They are the same shapes.
@@ -173,6 +177,11 @@ export interface SQLiteCacheStoreOptions extends SQLiteDatabaseOptions {
    * 5,242,880 (5 MiB).
    */
   maxEntrySizeBytes?: number;
+  /**
+   * What a `ttlSeconds` of 0 means: `'expired'`: the entry has expired at once, as in 0.2.0; `'forever'`: it never expires.
+   * Default: `'expired'`. Of {@link createSQLiteStores} it is `'forever'`.
+   */
+  zeroTtl?: 'expired' | 'forever';
 }
 
 /** What waiting calls need of an `AbortSignal`. */
@@ -290,6 +299,33 @@ export type CacheStats = {
   expiredItems: number;
   /** Size of the database in KiB, rounded. */
   databaseSizeKB: number;
+};
+
+/** An entry of the cache, as {@link SQLiteCacheStore.listEntries} has it. */
+export type CacheEntryInfo = {
+  hash: string;
+  /** When it expires, in milliseconds since the epoch; 0: never. May be fractional. */
+  expiresAt: number;
+  /** When it was stored, in milliseconds since the epoch. */
+  createdAt: number;
+  /** What its value takes in the file, in bytes. */
+  sizeBytes: number;
+  /** Its tags, in the order of their bytes. */
+  tags: Array<string>;
+};
+
+/** A job, as {@link SQLiteDedupeStore.listJobs} has it. */
+export type DedupeJobInfo = {
+  hash: string;
+  jobId: string;
+  status: 'pending' | 'completed' | 'failed';
+  /** When it was registered, in milliseconds since the epoch. */
+  createdAt: number;
+  /**
+   * Whether the job is pending and the store that registered it lives: it renews its lease and, where that can be seen, its
+   * process is there. A pending job of 0.2.0, which has no lease, counts as owned until it is as old as `jobTimeoutMs`.
+   */
+  ownerAlive: boolean;
 };
 
 export type DedupeStats = {
@@ -417,8 +453,10 @@ export declare class SQLiteCacheStore<T = unknown> implements CacheStore<T> {
   get(hash: string): Promise<T | undefined>;
 
   /**
-   * Stores `value` for `ttlSeconds` seconds, in place of what was there. With `Infinity` it never expires; with 0 or
-   * less it has expired at once. Resolves when it is committed, and also when the value is larger than
+   * Stores `value` for `ttlSeconds` seconds, in place of what was there. With `Infinity` it never expires; with less than 0 it
+   * has expired at once, with 0 too unless `zeroTtl` says otherwise. The entry keeps its tags. Tags that outlive their entry,
+   * since it has expired or other versions have removed it, go with the next clean-up; until then a new entry of that hash has
+   * them. Resolves when it is committed, and also when the value is larger than
    * `maxEntrySizeBytes` and therefore not stored.
    *
    * Rejects with `Failed to serialize value: …` if `value` has no JSON form: circular, a BigInt, a function, a symbol,
@@ -426,18 +464,56 @@ export declare class SQLiteCacheStore<T = unknown> implements CacheStore<T> {
    */
   set(hash: string, value: T, ttlSeconds: number): Promise<void>;
 
-  /** Removes the entry, if there is one. Resolves when that is committed. */
+  /**
+   * Stores `value` as {@link set} does and gives the entry exactly these tags, each once, in one transaction. A value that is
+   * larger than `maxEntrySizeBytes` leaves the entry and its tags as they were.
+   *
+   * Tags are any strings without lone surrogates. Rejects as `set` does, and with a `TypeError` if `tags` is no array of strings.
+   */
+  setWithTags(
+    hash: string,
+    value: T,
+    ttlSeconds: number,
+    tags: ReadonlyArray<string>,
+  ): Promise<void>;
+
+  /**
+   * Removes the entries that have the tag, and resolves to how many of them had not expired. {@link invalidateByTags} says
+   * how.
+   */
+  invalidateByTag(tag: string): Promise<number>;
+
+  /**
+   * Removes the entries that have any of the tags, and resolves to how many of them had not expired: each entry counts once.
+   *
+   * It runs in the background in transactions of at most 500 entries, so that it holds nobody up for long, however many they are;
+   * on your own connection, too, but on the JavaScript thread. What is called after it on this cache in this process waits for
+   * it. Entries that other processes store meanwhile may stay. If it rejects, some may have been removed. Rejects with a
+   * `TypeError` if `tags` is no array of strings.
+   */
+  invalidateByTags(tags: ReadonlyArray<string>): Promise<number>;
+
+  /** Removes the entry and its tags, if there is one. Resolves when that is committed. */
   delete(hash: string): Promise<void>;
 
-  /** Removes all entries. Resolves when that is committed. */
-  clear(): Promise<void>;
+  /**
+   * Removes the entries whose hashes begin with `scope`, by their bytes: there are no wildcards, and case counts. All, if it is
+   * `''` or `undefined`. Resolves when that is committed. With a scope it runs in steps, as {@link invalidateByTags} does.
+   */
+  clear(scope?: string): Promise<void>;
+
+  /**
+   * Resolves to the entries that have not expired, the newest first: at most `limit` (default 50), after the first `offset`
+   * (default 0). Rejects with a `TypeError` if one of them is neither a whole number from 0 nor `Infinity`. Looks at all entries.
+   */
+  listEntries(offset?: number, limit?: number): Promise<Array<CacheEntryInfo>>;
 
   /** Resolves to figures about the cache. */
   getStats(): Promise<CacheStats>;
 
   /**
-   * Removes expired entries now, and those that a clock that was ahead has stored, unless they never expire. Resolves when that
-   * is committed.
+   * Removes expired entries now, those that a clock that was ahead has stored, unless they never expire, and tags of entries that
+   * are gone. Resolves when that is committed.
    */
   cleanup(): Promise<void>;
 
@@ -475,8 +551,8 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
    * Each caller gets a value of its own, as it is stored: a `Date`, for example, is a string. A result of `null` goes to
    * those who wait when the job ends; a later call finds it as if there were no job.
    *
-   * Rejects if the job fails while it is waited for: with the error given to {@link fail} in the same process, elsewhere
-   * with an `Error` of the same message.
+   * Rejects if the job fails while it is waited for: with what was given to {@link fail} to the same store, elsewhere
+   * with an `Error` of the same message and name. Not if that says that the request was called off: see {@link fail}.
    *
    * `options` end it early. When `signal` is aborted it rejects with the signal's reason. When `maxWaitMs` are over it resolves
    * to `undefined`, **without** a claim: to do the work then, call {@link registerOrJoin}, which says whether somebody else is
@@ -503,7 +579,13 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
    */
   complete(hash: string, value: T | undefined): Promise<void>;
 
-  /** Ends the job of `hash`, found as in {@link complete}, with `error`. Resolves when it is committed. */
+  /**
+   * Ends the job of `hash`, found as in {@link complete}, with `error`. Resolves when it is committed.
+   *
+   * An error whose `name` is `'AbortError'` or `'CanceledError'` is the affair of the caller who called the request off: of those
+   * who wait for it, in any process, one gets `undefined` and the claim, and the others go on waiting. (With `claimTimeoutMs: 0`
+   * all get `undefined`. Processes with 0.2.0 or 0.3.0 reject.) A `TimeoutError` is like any other.
+   */
   fail(hash: string, error: Error): Promise<void>;
 
   /** Resolves to whether a job of `hash` is pending and alive: its store has not ended, nor its process died. */
@@ -524,8 +606,17 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
    */
   cleanup(): Promise<void>;
 
-  /** Removes all jobs; those who wait get `undefined`. Resolves when that is committed. */
-  clear(): Promise<void>;
+  /**
+   * Removes the jobs whose hashes begin with `scope`, by their bytes; those who wait for them get `undefined`. All, if it is `''`
+   * or `undefined`. Resolves when that is committed.
+   */
+  clear(scope?: string): Promise<void>;
+
+  /**
+   * Resolves to the jobs in the file, the newest first: at most `limit` (default 50), after the first `offset` (default 0).
+   * Rejects with a `TypeError` if one of them is neither a whole number from 0 nor `Infinity`.
+   */
+  listJobs(offset?: number, limit?: number): Promise<Array<DedupeJobInfo>>;
 
   /**
    * Commits what was called before, settles those who wait with `undefined`, gives up the jobs that this store has
@@ -768,6 +859,40 @@ export declare function comicVineLimits(options?: {
   minIntervalMs?: number | undefined;
 }): ComicVineLimits;
 
+// All four ---------------------------------------------------------------------------------------------------------
+
+/** The options of {@link createSQLiteStores}: those of every store, and of each what is its own. */
+export type SQLiteStoresOptions = SQLiteDatabaseOptions & {
+  /** Of these, `zeroTtl` is `'forever'` if it is left out. */
+  cache?: Omit<SQLiteCacheStoreOptions, keyof SQLiteDatabaseOptions> | undefined;
+  dedupe?: Omit<SQLiteDedupeStoreOptions, keyof SQLiteDatabaseOptions> | undefined;
+  rateLimit?: Omit<SQLiteRateLimitStoreOptions, keyof SQLiteDatabaseOptions> | undefined;
+  adaptiveRateLimit?:
+    | Omit<SqliteAdaptiveRateLimitStoreOptions, keyof SQLiteDatabaseOptions>
+    | undefined;
+};
+
+/** The four stores on one database. Use one of the two limiters for a resource. */
+export interface SQLiteStores<T = unknown> extends AsyncClosable {
+  readonly cache: SQLiteCacheStore<T>;
+  readonly dedupe: SQLiteDedupeStore<T>;
+  readonly rateLimit: SQLiteRateLimitStore;
+  readonly adaptiveRateLimit: SqliteAdaptiveRateLimitStore;
+  /** Closes all four. Resolves when that is done; may be called again. Your own connection stays open. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes the four stores on one database: a path, your open connection or, unlike with the classes, one database in memory for
+ * all four (`':memory:'`, the default). An option of a database in a store's own options does not count.
+ *
+ * Throws what the constructors throw, and a `TypeError` if an options object is none. If one store cannot be made, none is left
+ * open.
+ */
+export declare function createSQLiteStores<T = unknown>(
+  options?: SQLiteStoresOptions,
+): SQLiteStores<T>;
+
 // drizzle-orm tables -----------------------------------------------------------------------------------------------
 // drizzle-orm is an optional peer dependency. Its classes have protected members, so nothing but its own types is
 // accepted by its functions: they are imported, and where the import does not resolve (it is then an error type, of
@@ -788,12 +913,22 @@ type Table<Name, Columns, Row> = string extends keyof DrizzleColumn<unknown>
     }>;
 
 /**
- * The table `cache` for drizzle-orm. Like the other two, it loads drizzle-orm when it is first used, and throws an
+ * The table `cache` for drizzle-orm. Like the others, it loads drizzle-orm when it is first used, and throws an
  * `Error` that says what to install if that is missing.
  */
 export declare const cacheTable: Table<'cache', CacheColumns, CacheRow>;
 
-/** The table `dedupe_jobs` for drizzle-orm. */
+/** The table `cache_tags` for drizzle-orm. The file has it once an entry has been given a tag. */
+export declare const cacheTagsTable: Table<'cache_tags', CacheTagColumns, CacheTagRow>;
+
+/** The table `server_cooldowns` for drizzle-orm. The file has it once a cooldown has been set. */
+export declare const serverCooldownTable: Table<
+  'server_cooldowns',
+  ServerCooldownColumns,
+  ServerCooldownRow
+>;
+
+/** The table `dedupe_jobs` for drizzle-orm, without the column `error_name`. */
 export declare const dedupeTable: Table<'dedupe_jobs', DedupeColumns, DedupeRow>;
 
 /** The table `rate_limits` for drizzle-orm, without its column `priority`. */

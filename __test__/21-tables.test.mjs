@@ -11,11 +11,14 @@ import * as betterSqliteEsm from 'drizzle-orm/better-sqlite3';
 import * as sqliteCoreEsm from 'drizzle-orm/sqlite-core';
 import * as reference from 'sqlite-store-0.2.0';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { SQLiteCacheStore } from '../index.mjs';
 
 const require = createRequire(import.meta.url);
 const source = fileURLToPath(new URL('../lib/tables.js', import.meta.url));
 const modules = fileURLToPath(new URL('../node_modules', import.meta.url));
 const names = /** @type {const} */ (['cacheTable', 'dedupeTable', 'rateLimitTable']);
+/** What 0.2.0 has not. */
+const added = /** @type {const} */ (['cacheTagsTable', 'serverCooldownTable']);
 
 /** @type {string} */
 let directory;
@@ -96,7 +99,7 @@ describe('before their first use', () => {
 test.each(names)('%s without drizzle-orm says what to install, every time', (name) => {
   const tables = require(install(`without-${name}`));
   const { [name]: table, ...others } = tables;
-  expect(Object.keys(others)).toHaveLength(2);
+  expect(Object.keys(others)).toHaveLength(added.length + names.length - 1);
   for (const use of [
     () => table.hash,
     () => Object.keys(table),
@@ -202,6 +205,54 @@ describe.each(Object.entries(sources))('the tables, %s', (sourceName, load) => {
           expect(/** @type {any} */ (column).table).toBe(tables[name]);
         }
       }
+    });
+
+    test('are those of newer clients, too', async () => {
+      const { cacheTagsTable, serverCooldownTable } = tables;
+      const made = new Database(join(directory, `${file.replaceAll('/', '-')}.db`));
+      const cache = new SQLiteCacheStore({ database: made });
+      await cache.setWithTags('key', 1, 60, ['b', 'a']);
+      await cache.close();
+      made.exec(
+        'CREATE TABLE IF NOT EXISTS server_cooldowns (origin TEXT PRIMARY KEY, cooldown_until INTEGER NOT NULL)',
+      );
+      const newer = open(made);
+      expect(newer.select().from(cacheTagsTable).orderBy(cacheTagsTable.tag).all()).toEqual([
+        { tag: 'a', hash: 'key' },
+        { tag: 'b', hash: 'key' },
+      ]);
+      newer.insert(serverCooldownTable).values({ origin: 'o', cooldownUntil: 5 }).run();
+      expect(newer.select().from(serverCooldownTable).all()).toEqual([
+        { origin: 'o', cooldownUntil: 5 },
+      ]);
+      for (const table of [cacheTagsTable, serverCooldownTable]) {
+        const { name, columns, primaryKeys, indexes } = core.getTableConfig(table);
+        const described = columns.map((/** @type {any} */ column) => [
+          column.name,
+          column.getSQLType().toUpperCase(),
+          Number(column.notNull && !column.primary),
+        ]);
+        const info = /** @type {any[]} */ (made.pragma(`table_info(${name})`));
+        expect(described).toEqual(info.map((column) => [column.name, column.type, column.notnull]));
+        const keys = primaryKeys.flatMap((/** @type {any} */ key) => key.columns);
+        const primary = [...keys, ...columns.filter((/** @type {any} */ { primary }) => primary)];
+        expect(primary.map(({ name }) => name).sort()).toEqual(
+          info
+            .filter(({ pk }) => pk)
+            .map((column) => column.name)
+            .sort(),
+        );
+        const named = made
+          .prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql > '' AND tbl_name = ?",
+          )
+          .pluck()
+          .all(name);
+        expect(indexes.map((/** @type {any} */ index) => index.config.name).sort()).toEqual(
+          named.sort(),
+        );
+      }
+      made.close();
     });
 
     test('read what 0.2.0 wrote, as its own tables do', () => {

@@ -140,6 +140,10 @@ describe.each(types)('a consumer of type %s', (type) => {
     expect(await compile({ type, files: ['additions.ts'] })).toBe('');
   });
 
+  test("written against a newer client's interfaces compiles", { timeout: limit }, async () => {
+    expect(await compile({ type, files: ['newer-client.ts'] })).toBe('');
+  });
+
   test('can dispose of the stores if its lib can', { timeout: limit }, async () => {
     const files = ['dispose.ts'];
     const options = { lib: ['es2022', 'esnext.disposable'] };
@@ -152,7 +156,7 @@ describe.each(types)('a consumer of type %s', (type) => {
   test('may use an older compiler', { timeout: limit }, async () => {
     const tsc = olderCompiler;
     expect(require(join(dirname(tsc), '../package.json')).version).toMatch(/^5\./);
-    expect(await compile({ type, files: ['additions.ts'], tsc })).toBe('');
+    expect(await compile({ type, files: ['additions.ts', 'newer-client.ts'], tsc })).toBe('');
     const install = { ...client, 'drizzle-orm': drizzle };
     expect(await compile({ type, files: ['tables.ts'], install, options: lenient, tsc })).toBe('');
     const options = { lib: ['es2022', 'esnext.disposable'] };

@@ -262,6 +262,98 @@ describe('several processes on one file', () => {
   });
 });
 
+const { SQLiteDedupeStore } = ours;
+
+describe('what lasts for ever, and tags', () => {
+  /** The stores of a version, each in a process of its own. @param {string} version */
+  const program = (version) => new Program('ask.cjs', { version, path: file, previous: PREVIOUS });
+
+  /** @param {any} peer @param {string} store @param {string} method @param {any[]} args */
+  async function ask(peer, store, method, ...args) {
+    peer.write(JSON.stringify({ store, method, args }));
+    const { value, error } = JSON.parse(await peer.line());
+    if (error) throw new Error(`${method}: ${error}`);
+    return value;
+  }
+
+  const versions = ['0.2.0', ...(hasPrevious() ? ['0.3.0'] : [])];
+
+  it(`outlives all clean-ups: ours, the successor's rows, ${versions.join(', ')}`, {
+    timeout: 60_000,
+  }, async () => {
+    const peers = [...versions, 'ours'].map(program);
+    for (const peer of peers) expect(await peer.line()).toBe('ready');
+    const [ours, ...others] = [...peers].reverse();
+    await ask(ours, 'cache', 'setWithTags', 'zero', 1, 0, ['tag']);
+    await ask(ours, 'cache', 'setWithTags', 'one', 1, 60, ['tag', 'other']);
+    await ask(ours, 'cache', 'set', 'expired', 1, -1);
+    for (const [n, other] of others.entries()) await ask(other, 'cache', 'set', `of ${n}`, n, 60);
+    // As the successor writes them, while all have the file open.
+    const db = new Database(file);
+    db.exec(`INSERT INTO cache VALUES ('successor', CAST('"1"' AS BLOB), 0, ${Date.now()});
+      INSERT INTO cache_tags VALUES ('tag', 'successor'), ('tag', 'never there');
+      CREATE TABLE server_cooldowns (origin TEXT PRIMARY KEY, cooldown_until INTEGER NOT NULL);
+      INSERT INTO server_cooldowns VALUES ('origin', 9e12)`);
+    const count = (/** @type {string} */ sql) =>
+      db.prepare(`SELECT COUNT(*) FROM ${sql}`).pluck().get();
+    for (let round = 0; round < 2; round++) await ask(ours, 'cache', 'cleanup');
+    expect(await ask(ours, 'cache', 'get', 'successor')).toBe(1);
+    expect((await ask(ours, 'cache', 'getStats')).expiredItems).toBe(0);
+    expect(count("cache WHERE hash = 'expired'")).toBe(0);
+    expect(count("cache_tags WHERE hash = 'never there'")).toBe(0);
+    expect(count("cache WHERE hash IN ('zero', 'one', 'successor')")).toBe(3);
+    expect(count("cache WHERE hash LIKE 'of %'")).toBe(versions.length);
+    expect(count('server_cooldowns')).toBe(1);
+
+    // Others delete without tags, and what the successor means to keep.
+    await ask(others[0], 'cache', 'delete', 'one');
+    expect(count("cache_tags WHERE hash = 'one'")).toBe(2);
+    for (const other of others) {
+      db.exec("UPDATE cache SET expires_at = 0 WHERE hash = 'successor'");
+      await ask(other, 'cache', 'cleanup');
+    }
+    expect(count("cache WHERE hash = 'successor'")).toBe(0);
+    expect(await ask(ours, 'cache', 'get', 'zero')).toBe(1);
+    for (const other of others) expect(await ask(other, 'cache', 'get', 'zero')).toBe(1);
+    await ask(ours, 'cache', 'cleanup');
+    expect(db.prepare('SELECT tag, hash FROM cache_tags').all()).toEqual([
+      { tag: 'tag', hash: 'zero' },
+    ]);
+    expect(await ask(ours, 'cache', 'invalidateByTag', 'tag')).toBe(1);
+    expect(db.pragma('integrity_check', { simple: true })).toBe('ok');
+    db.close();
+    for (const peer of peers) peer.end();
+    for (const peer of peers) await peer.done();
+  });
+
+  it(`keeps errors' names, beside ${versions.join(', ')}`, { timeout: 60_000 }, async () => {
+    const peers = [...versions, 'ours'].map(program);
+    for (const peer of peers) expect(await peer.line()).toBe('ready');
+    const [ours, ...others] = [...peers].reverse();
+    const db = new Database(file);
+    for (const other of others) {
+      const id = await ask(ours, 'dedupe', 'register', 'job');
+      await ask(ours, 'dedupe', 'fail', 'job', { name: 'AbortError', message: 'gone' });
+      expect(db.prepare('SELECT error, error_name FROM dedupe_jobs').get()).toEqual({
+        error: 'gone',
+        error_name: `${id} AbortError`,
+      });
+      // Another version registers it anew, and leaves the name, which is not this job's.
+      await ask(other, 'dedupe', 'register', 'job');
+      const store = new SQLiteDedupeStore({ database: db, claimTimeoutMs: 0 });
+      const waiter = store.waitFor('job').catch((/** @type {unknown} */ error) => error);
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      await ask(other, 'dedupe', 'fail', 'job', { name: 'AbortError', message: 'theirs' });
+      expect(await waiter).toMatchObject({ name: 'Error', message: 'theirs' });
+      await store.close();
+      await ask(ours, 'dedupe', 'clear', 'j');
+    }
+    db.close();
+    for (const peer of peers) peer.end();
+    for (const peer of peers) await peer.done();
+  });
+});
+
 const MIXED_SECONDS = Number(process.env.MIXED_SECONDS ?? 4);
 
 describe.runIf(hasPrevious()).each(['wal', 'delete'])(

@@ -30,7 +30,7 @@ const TABLES = [
 const ROWS = `
   WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 1200)
     INSERT INTO cache SELECT 'key ' || n, CAST('"1"' AS BLOB), 1, 1 FROM c;
-  INSERT INTO dedupe_jobs SELECT hash, 'job', 'completed', value, NULL, 1, 1 FROM cache;
+  INSERT INTO dedupe_jobs SELECT hash, 'job', 'completed', value, NULL, 1, 1, NULL FROM cache;
   INSERT INTO dedupe_leases SELECT hash, 'owner', NULL, 1 FROM cache;
   INSERT INTO rate_limits (resource, timestamp, priority) SELECT 'key ' || (rowid % 50), 1, 'user' FROM cache`;
 
@@ -106,7 +106,7 @@ describe('a schema made to harm', () => {
       ),
       trigger(
         'AFTER DELETE',
-        "INSERT INTO dedupe_jobs VALUES (OLD.hash, 'job', 'completed', NULL, NULL, 1, 1);",
+        "INSERT INTO dedupe_jobs VALUES (OLD.hash, 'job', 'completed', NULL, NULL, 1, 1, NULL);",
         ['dedupe_jobs'],
       ),
       trigger(

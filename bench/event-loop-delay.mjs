@@ -12,6 +12,7 @@ const RUNS = 11;
 const WORK_MS = 150;
 const EXPIRED = 100_000;
 const LIVE = 20;
+const TAGGED = 40_000;
 
 /**
  * Makes calls of a case, the event loop having a turn after each, or after each so many at once.
@@ -162,6 +163,51 @@ export async function cleanup() {
     rows: [
       { name: 'longest stall of the event loop', values: stall },
       { name: 'the clean-up as a whole', values: of('took') },
+    ],
+    verdicts: [under(name, stall.ours)],
+  };
+}
+
+/** @returns {Promise<{ stall: number, took: number }>} ms */
+const invalidate = () =>
+  withDirectory(async (directory) => {
+    const { cache, close } = await open('ours', ['cache'], directory);
+    for (let i = 0; i < TAGGED; i += 1_000) {
+      const set = (/** @type {number} */ k) =>
+        cache.setWithTags(`key-${k}`, values['100 B'], HOUR_SECONDS, ['all', `some-${k % 10}`]);
+      await Promise.all(Array.from({ length: 1_000 }, (_, k) => set(i + k)));
+    }
+    const start = performance.now();
+    const stall = await longestStall(async () => {
+      let removed;
+      const invalidated = cache.invalidateByTag('all').then((/** @type {number} */ count) => {
+        removed = count;
+      });
+      while (removed === undefined) await turn();
+      await invalidated;
+      if (removed !== TAGGED) throw new Error(`${removed} entries were invalidated`);
+    });
+    const took = performance.now() - start;
+    await close();
+    return { stall, took };
+  });
+
+/** @returns {Promise<import('./report.mjs').Section>} */
+export async function invalidation() {
+  const runs = [];
+  for (let round = 0; round < 3; round++) runs.push(await invalidate());
+  const of = (/** @type {'stall' | 'took'} */ key) => ({
+    ours: median(runs.map((run) => run[key])),
+  });
+  const stall = of('stall');
+  const name = `${TAGGED.toLocaleString('en')} entries with one tag, invalidated`;
+  return {
+    title: name,
+    about: 'Entries of 100 B with two tags each. Median of 3 rounds.',
+    unit: 'ms',
+    rows: [
+      { name: 'longest stall of the event loop', values: stall },
+      { name: 'the invalidation as a whole', values: of('took') },
     ],
     verdicts: [under(name, stall.ours)],
   };

@@ -16,7 +16,7 @@ import { baseline } from './baseline.mjs';
 import { cases } from './cases.mjs';
 import { chart } from './chart.mjs';
 import { coldStart } from './cold-start.mjs';
-import { cleanup, stalls } from './event-loop-delay.mjs';
+import { cleanup, invalidation, stalls } from './event-loop-delay.mjs';
 import { instructions } from './instructions.mjs';
 import { sections as latencySections, timeCase } from './latency.mjs';
 import { machine } from './machine.mjs';
@@ -40,6 +40,7 @@ const isChosen = ({ name = '' }) => name.includes(options.only);
 const measures = {
   stalls,
   cleanup,
+  invalidation,
   processes,
   'cold start': coldStart,
   memory,

@@ -34,6 +34,9 @@ export const classes: ClassTable[];
 /** A handle of the realm whose intrinsics are given. */
 export function createRealm(intrinsics: object): unknown;
 
+/** A handle of a database in memory, which stores take as `database`: they share it. */
+export function createMemoryDatabase(): unknown;
+
 /** What a value is, in words. */
 export function describe(value: unknown): string;
 

@@ -32,7 +32,13 @@ function list(row, columns) {
 module.exports = function driver(connection) {
   /**
    * The statements, by number; those without `run` are to be prepared.
-   * @type {{ size: number, prepare: () => (values: any[]) => any, run?: (values: any[]) => any }[]}
+   * @typedef {object} Statement
+   * @property {number} size
+   * @property {string | undefined} laterTable
+   * @property {any} nothing
+   * @property {() => (values: any[]) => any} prepare
+   * @property {(values: any[]) => any} [run]
+   * @type {Statement[]}
    */
   const statements = [];
 
@@ -100,6 +106,15 @@ module.exports = function driver(connection) {
     }
   }
 
+  /** Whether a statement was refused since a table is not there. @param {string | undefined} table @param {any} error */
+  function lacks(table, error) {
+    if (table === undefined) return false;
+    const message = String(error?.message ?? error);
+    return [`no such table: ${table}`, `no such table: main.${table}`].some((text) =>
+      message.includes(text),
+    );
+  }
+
   /** Runs a statement. @param {number} number @param {any[]} values */
   function perform(number, values) {
     const statement = statements[number];
@@ -107,6 +122,7 @@ module.exports = function driver(connection) {
       statement.run ??= statement.prepare();
       return statement.run(values);
     } catch (error) {
+      if (lacks(statement.laterTable, error)) return statement.nothing;
       if (!isReopened()) throw error;
       statements.forEach((other) => {
         other.run = undefined;
@@ -176,8 +192,9 @@ module.exports = function driver(connection) {
      * @param {number} size how many values it is given
      * @param {number[]} order which of them stands for each `?`
      * @param {number} blob which of them is text to be bound as a BLOB; -1 if none is
+     * @param {string | undefined} laterTable a table that may not be there yet: the statement finds nothing then
      */
-    prepare(number, sql, columns, hasManyRows, size, order, blob) {
+    prepare(number, sql, columns, hasManyRows, size, order, blob, laterTable) {
       const inOrder = order.length === size && order.every((value, index) => value === index);
       /** @param {any[]} values */
       const parameters = (values) => {
@@ -202,7 +219,8 @@ module.exports = function driver(connection) {
         return (/** @type {any[]} */ values) =>
           Number(run(statement, parameters(values))?.changes ?? 0);
       };
-      statements[number] = { size, prepare };
+      const none = columns > 0 ? undefined : 0;
+      statements[number] = { size, laterTable, nothing: hasManyRows ? [] : none, prepare };
     },
 
     /**

@@ -158,7 +158,7 @@ module.exports = (storeOf, limitsOf, lineOf) => {
 
     /** One that stores its second argument as JSON. */
     stringified: (run) =>
-      function (hash, value, third) {
+      function (hash, value, third, fourth) {
         try {
           const store = storeOf(this);
           const now = Date.now();
@@ -168,7 +168,7 @@ module.exports = (storeOf, limitsOf, lineOf) => {
           } catch {
             // The native function tries again, and tells what is wrong.
           }
-          return resolve(run(store, now, hash, value, third, text));
+          return resolve(run(store, now, hash, value, third, text, fourth));
         } catch (error) {
           return reject(error);
         }

@@ -9,13 +9,27 @@ export type CacheRow = {
   hash: string;
   /** What the BLOB holds: a string, which is the value's JSON text, or `'__UNDEFINED__'`. */
   value: unknown;
-  /** Milliseconds since the epoch; may be fractional. */
+  /** Milliseconds since the epoch; may be fractional. 0 and `Infinity`: never. */
   expiresAt: number;
   /** Milliseconds since the epoch. */
   createdAt: number;
 };
 
-/** A row of `dedupe_jobs`. */
+/** A row of `cache_tags`: an entry has a tag. The table is made when an entry is first given one. */
+export type CacheTagRow = {
+  tag: string;
+  /** The entry's. There may be none: other versions remove entries without their tags, until the next clean-up. */
+  hash: string;
+};
+
+/** A row of `server_cooldowns`. The table is made when a cooldown is first set. */
+export type ServerCooldownRow = {
+  origin: string;
+  /** Milliseconds since the epoch. */
+  cooldownUntil: number;
+};
+
+/** A row of `dedupe_jobs`, but for `error_name`. */
 export type DedupeRow = {
   hash: string;
   jobId: string;
@@ -81,6 +95,16 @@ export type CacheColumns = {
   value: Column<'cache', 'value', JsonBlob, true>;
   expiresAt: Column<'cache', 'expires_at', Integer, true>;
   createdAt: Column<'cache', 'created_at', Integer, true>;
+};
+
+export type CacheTagColumns = {
+  tag: Column<'cache_tags', 'tag', Text, true>;
+  hash: Column<'cache_tags', 'hash', Text, true>;
+};
+
+export type ServerCooldownColumns = {
+  origin: Column<'server_cooldowns', 'origin', Text, true, true>;
+  cooldownUntil: Column<'server_cooldowns', 'cooldown_until', Integer, true>;
 };
 
 export type DedupeColumns = {

@@ -77,6 +77,25 @@ exports.cacheTable = lazyTable('cacheTable', ({ sqliteTable, text, integer, blob
   }),
 );
 
+exports.cacheTagsTable = lazyTable('cacheTagsTable', ({ sqliteTable, text, primaryKey, index }) =>
+  sqliteTable(
+    'cache_tags',
+    { tag: text('tag').notNull(), hash: text('hash').notNull() },
+    (/** @type {any} */ { tag, hash }) => [
+      primaryKey({ columns: [tag, hash] }),
+      index('idx_cache_tags_tag').on(tag),
+      index('idx_cache_tags_hash').on(hash),
+    ],
+  ),
+);
+
+exports.serverCooldownTable = lazyTable('serverCooldownTable', ({ sqliteTable, text, integer }) =>
+  sqliteTable('server_cooldowns', {
+    origin: text('origin').primaryKey(),
+    cooldownUntil: integer('cooldown_until').notNull(),
+  }),
+);
+
 exports.dedupeTable = lazyTable('dedupeTable', ({ sqliteTable, text, integer, blob }) =>
   sqliteTable('dedupe_jobs', {
     hash: text('hash').primaryKey(),

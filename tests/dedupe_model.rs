@@ -56,6 +56,8 @@ enum Act {
     Register,
     Complete,
     Fail,
+    /// `fail` with an error that says that the request was called off.
+    Abort,
     TimeOut,
     IsInProgress,
     GetResult,
@@ -89,6 +91,7 @@ enum State {
     Pending,
     Completed(String),
     Failed(String),
+    /// It ended with nothing to say to those who wait: past its time, or called off.
     TimedOut,
 }
 
@@ -104,6 +107,8 @@ struct Job {
     /// Whether the hash was claimed from it when it was past its time: it is over, though its owner may still come
     /// back with a result.
     taken_over: bool,
+    /// Whether the name of its error says that it was called off. 0.2.0 leaves the name.
+    aborted: bool,
 }
 
 /// A job in the database.
@@ -405,7 +410,7 @@ impl<'db> Model<'db> {
     fn enders(&self, action: Action) -> impl Fn(usize, &Job) -> bool + use<> {
         let clears = matches!(action, Action::Do { act: Act::Clear, .. });
         let ender = match action {
-            Action::Do { who, hash, act: Act::Complete | Act::Fail } => {
+            Action::Do { who, hash, act: Act::Complete | Act::Fail | Act::Abort } => {
                 let stands_alone =
                     self.kinds[who] == Kind::Old || self.world.hashes[hash].seats[who].registered.is_none();
                 Some((who, Some(hash), stands_alone))
@@ -526,8 +531,7 @@ impl<'db> Model<'db> {
             }
             Act::WaitFor | Act::Poll | Act::WaitInTurn => {}
             Act::Register => self.register(who, hash),
-            Act::Complete => self.end(who, hash, true),
-            Act::Fail => self.end(who, hash, false),
+            Act::Complete | Act::Fail | Act::Abort => self.end(who, hash, act),
             Act::TimeOut => self.time_out(who, hash),
             Act::IsInProgress => {
                 let live = self.settings.is_live(&self.world.hashes[hash], now, system);
@@ -771,7 +775,9 @@ impl<'db> Model<'db> {
                 let asked_before = since.is_some_and(|since| since <= completed_at);
                 assert!(asked_before || now < completed_at + settings.ttl(), "{context}");
             }
-            (Answer::Rejection(Error::JobFailed(message)), Expected::Rejection(expected)) => {
+            (Answer::Rejection(Error::JobFailed { message, name }), Expected::Rejection(expected)) => {
+                // 0.2.0 leaves the name.
+                assert!(name.is_some() || message.contains("old"), "{context}");
                 assert_eq!(message, expected, "{context}");
             }
             (_, expected) => panic!("expected {expected:?}: {context}"),
@@ -786,7 +792,7 @@ impl<'db> Model<'db> {
 
     fn new_job(&mut self, id: String, by: usize, created_at: i64, lease: Option<i64>) -> Job {
         let (updated_at, _) = self.times(by);
-        Job { id, by, state: State::Pending, created_at, updated_at, lease, taken_over: false }
+        Job { id, by, state: State::Pending, created_at, updated_at, lease, taken_over: false, aborted: false }
     }
 
     fn register(&mut self, who: usize, hash: usize) {
@@ -814,7 +820,8 @@ impl<'db> Model<'db> {
         }
     }
 
-    fn end(&mut self, who: usize, hash: usize, well: bool) {
+    fn end(&mut self, who: usize, hash: usize, act: Act) {
+        let (well, aborts) = (matches!(act, Act::Complete), matches!(act, Act::Abort));
         let (ids, (now, _)) = (self.world.ids, self.times(who));
         let registered = self.world.hashes[hash].seats[who].registered.take();
         let call = self.call(who, hash);
@@ -822,7 +829,9 @@ impl<'db> Model<'db> {
         let (operation, state) = if well {
             (dedupe::complete(&call, text.clone(), registered.clone()), State::Completed(text))
         } else {
-            (dedupe::fail(&call, Some(text.clone()), registered.clone()), State::Failed(text))
+            let name = if aborts { "AbortError" } else { "TimeoutError" }.to_owned();
+            let fail = dedupe::fail(&call, Some(text.clone()), Some(name), registered.clone());
+            (fail, if aborts { State::TimedOut } else { State::Failed(text) })
         };
         let answer = self.db.run(operation);
         let Answer::Ended { changed } = answer else { panic!("{answer:?}") };
@@ -838,6 +847,7 @@ impl<'db> Model<'db> {
         if changed {
             let job = job.as_mut().unwrap();
             (job.state, job.updated_at, job.taken_over) = (state, now, false);
+            job.aborted = if well { job.aborted } else { aborts };
         }
         self.end_lease(hash);
     }
@@ -898,6 +908,7 @@ impl<'db> Model<'db> {
                 self.db
                     .execute(&format!("UPDATE dedupe_jobs SET {values}, updated_at = {now} WHERE hash = '{name}'"));
                 let job = self.world.hashes[hash].job.as_mut().unwrap();
+                let state = if job.aborted && matches!(state, State::Failed(_)) { State::TimedOut } else { state };
                 (job.state, job.updated_at, job.taken_over) = (state, now, false);
             }
             Act::Close | Act::Die => self.world.dead[who] = true,
@@ -977,6 +988,7 @@ fn acts() -> impl Strategy<Value = Act> {
         4 => Just(Act::Register),
         3 => Just(Act::Complete),
         2 => Just(Act::Fail),
+        1 => Just(Act::Abort),
         1 => Just(Act::TimeOut),
         1 => Just(Act::IsInProgress),
         1 => Just(Act::GetResult),

@@ -619,7 +619,7 @@ impl Run {
         };
         let chance = self.random.below(40);
         match kind {
-            StoreKind::Cache => match chance {
+            StoreKind::Cache | StoreKind::CacheTags => match chance {
                 0..=16 => {
                     let (value, length) = self.value();
                     Act::Set { key, value, length, expired: self.random.one_in(8) }
@@ -714,7 +714,7 @@ impl Run {
                 dedupe::complete(&of(hash), text(value, length), Some(format!("job-{job}")))
             }
             Act::Fail { hash, job } => {
-                dedupe::fail(&of(hash), Some("refused".to_owned()), Some(format!("job-{job}")))
+                dedupe::fail(&of(hash), Some("refused".to_owned()), None, Some(format!("job-{job}")))
             }
             Act::IsInProgress { hash } => dedupe::is_in_progress(of(hash)),
             Act::Result { hash } => dedupe::result(of(hash)),
@@ -799,7 +799,7 @@ impl Run {
         for kind in self.kinds.clone() {
             let number = self.calls.len() as u64;
             let acts = match kind {
-                StoreKind::Cache => {
+                StoreKind::Cache | StoreKind::CacheTags => {
                     vec![
                         Act::Set { key: 0, value: number, length: 100_000, expired: false },
                         Act::Get { key: 0 },

@@ -81,8 +81,8 @@ fn entries_are_removed_by_rows_and_by_bytes() {
     let statements = run(&db, "cache", "IIF(hash = 'huge', 0, length(value))", cache::cleanup(NOW));
     assert_eq!(statements.removed, 5_031, "{statements:?}");
     assert!(statements.most_rows <= STEP_ROWS && statements.most_bytes <= STEP_BYTES, "{statements:?}");
-    // 5,032 entries that may be later than now, 500 at a time, and that there is no next one; 5,031 that have expired.
-    assert_eq!(statements.reads, 11 + 1 + 11, "each key is found once: {statements:?}");
+    // 5,032 entries that may be later than now, 500 at a time, and that there is no next one; 5,031 that have expired; no tags.
+    assert_eq!(statements.reads, 11 + 1 + 11 + 1, "each key is found once: {statements:?}");
     assert_eq!(db.rows("SELECT hash FROM cache").len(), 1);
 }
 
@@ -95,8 +95,8 @@ fn what_cannot_be_removed_ends_it() {
          CREATE TRIGGER keep BEFORE DELETE ON cache BEGIN SELECT RAISE(IGNORE); END",
     );
     let statements = run(&db, "cache", "1", cache::cleanup(NOW));
-    // All 2,000 entries, 500 at a time, and that there is no next one; then those that have expired, once.
-    assert_eq!((statements.reads, statements.removed), (4 + 1 + 1, 0));
+    // All 2,000 entries, 500 at a time, and that there is no next one; then those that have expired, once; no tags.
+    assert_eq!((statements.reads, statements.removed), (4 + 1 + 1 + 1, 0));
 }
 
 /// How a clean-up of a damaged table ends, in which the keys that come next are always these.
@@ -127,11 +127,12 @@ fn keys_that_do_not_go_on_end_it() {
     let all = CallOnAll { configs: configs(), config: AdaptiveConfig::default(), divisions, now: NOW };
     let names: Vec<Value> = (0..PAGE_RESOURCES).map(|number| format!("{number:03}").into()).collect();
     let (id, name) = (&[Value::Integer(5)], &[Value::from("b")]);
-    let walks: [(Operation, Statement, &[Value]); 5] = [
+    let walks: [(Operation, Statement, &[Value]); 6] = [
         (cache::cleanup(NOW), Statement::CacheLaterAfter, id),
         (dedupe::cleanup(&DedupeOptions::default(), NOW, NOW), Statement::DedupeLeasesFrom, name),
         (rate_limit::cleanup(configs(), NOW), Statement::RateResourcesFrom, &names),
         (rate_limit::cleanup(configs(), NOW), Statement::RateReservationsAfter, id),
+        (rate_limit::cleanup(configs(), NOW), Statement::CooldownsFrom, name),
         (adaptive::cleanup(all), Statement::AdaptiveResourcesFrom, name),
     ];
     for (cleanup, statement, keys) in walks {
@@ -198,10 +199,10 @@ fn jobs_and_leases_are_removed_in_steps() {
     let db = Db::memory(StoreKind::Dedupe);
     db.execute(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
-         INSERT INTO dedupe_jobs SELECT 'job-' || i, i, 'completed', zeroblob(2000), NULL, 0, 0 FROM n;
+         INSERT INTO dedupe_jobs SELECT 'job-' || i, i, 'completed', zeroblob(2000), NULL, 0, 0, NULL FROM n;
          INSERT INTO dedupe_leases SELECT hash, 'me', job_id, 0 FROM dedupe_jobs;
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
-         INSERT INTO dedupe_jobs SELECT 'pending-' || i, i, 'pending', NULL, NULL, 999999, 0 FROM n;
+         INSERT INTO dedupe_jobs SELECT 'pending-' || i, i, 'pending', NULL, NULL, 999999, 0, NULL FROM n;
          INSERT INTO dedupe_leases SELECT hash, 'me', job_id, 9e15 FROM dedupe_jobs WHERE status = 'pending'",
     );
     let options = DedupeOptions { job_timeout_ms: 1_000.0, ..DedupeOptions::default() };

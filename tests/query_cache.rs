@@ -30,6 +30,9 @@ enum Act {
     Get(usize),
     ClearCache,
     CleanCache,
+    SetWithTag(usize, String),
+    Invalidate,
+    ClearScope,
     Record(usize),
     Acquire(usize),
     CanProceed(usize),
@@ -52,8 +55,11 @@ fn act() -> impl Strategy<Value = Act> {
     let text =
         prop_oneof![Just("{\"a\":1}".to_owned()), Just("\"text\"".to_owned()), Just("__UNDEFINED__".to_owned())];
     prop_oneof![
-        6 => (hash.clone(), text, prop_oneof![Just(0.0), Just(1.0), Just(0.0605)]).prop_map(|(hash, text, ttl)| Act::Set(hash, text, ttl)),
+        6 => (hash.clone(), text.clone(), prop_oneof![Just(0.0), Just(1.0), Just(0.0605)]).prop_map(|(hash, text, ttl)| Act::Set(hash, text, ttl)),
         1 => hash.clone().prop_map(Act::Delete),
+        2 => (hash.clone(), text.clone()).prop_map(|(hash, text)| Act::SetWithTag(hash, text)),
+        1 => Just(Act::Invalidate),
+        1 => Just(Act::ClearScope),
         6 => hash.prop_map(Act::Get),
         1 => Just(Act::ClearCache),
         1 => Just(Act::CleanCache),
@@ -71,6 +77,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => prop_oneof![
             Just("UPDATE cache SET expires_at = expires_at + 10"),
             Just("DELETE FROM cache WHERE hash = 'one'"),
+            Just("UPDATE cache SET expires_at = 0 WHERE hash = 'two'"),
+            Just("DELETE FROM cache_tags WHERE hash = 'two'"),
             Just("INSERT OR REPLACE INTO cache VALUES ('two', '5', 9e15, 0)"),
             Just("INSERT OR REPLACE INTO cache VALUES ('three', x'ff', 9e15, 0)"),
             Just("UPDATE rate_limits SET timestamp = timestamp - 50"),
@@ -109,6 +117,11 @@ fn operation(act: &Act, now: f64) -> Option<Operation> {
         Act::Get(hash) => cache::get(HASHES[*hash], now),
         Act::ClearCache => cache::clear(),
         Act::CleanCache => cache::cleanup(now),
+        Act::SetWithTag(hash, text) => {
+            cache::set_with_tags(HASHES[*hash], text.as_str(), 60.0, ["tag".to_owned()], now)
+        }
+        Act::Invalidate => cache::invalidate(["tag".to_owned()], now),
+        Act::ClearScope => cache::clear_scope("t"),
         Act::Record(resource) => rate_limit::record(RESOURCES[*resource].to_owned(), now, None),
         Act::Acquire(resource) => rate_limit::acquire(call(*resource, now)),
         Act::CanProceed(resource) => rate_limit::can_proceed(call(*resource, now), None),
@@ -130,7 +143,7 @@ fn operation(act: &Act, now: f64) -> Option<Operation> {
 }
 
 fn open(location: &Location) -> Connection {
-    common::open(location, &[StoreKind::Cache, StoreKind::Adaptive])
+    common::open(location, &[StoreKind::Cache, StoreKind::CacheTags, StoreKind::Adaptive])
 }
 
 /// Carries out a call and what follows from it.

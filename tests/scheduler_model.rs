@@ -26,7 +26,7 @@ use proptest::prelude::*;
 
 use common::{Db, Divisions};
 
-const KINDS: [StoreKind; 3] = [StoreKind::Cache, StoreKind::Dedupe, StoreKind::Adaptive];
+const KINDS: [StoreKind; 4] = [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive];
 
 /// Which call is made, on which of a few keys.
 #[derive(Clone, Copy, Debug)]
@@ -132,17 +132,27 @@ impl Stores {
             17 | 18 => dedupe::wait_for(dedupe()),
             19 => dedupe::register(dedupe(), format!("job {id}")),
             20 => dedupe::complete(&dedupe(), id.to_string(), None),
-            21 => dedupe::fail(&dedupe(), Some(id.to_string()), None),
+            21 => dedupe::fail(&dedupe(), Some(id.to_string()), choice.then(|| "AbortError".to_owned()), None),
             22 => dedupe::is_in_progress(dedupe()),
             23 => dedupe::result(dedupe()),
             24 => dedupe::stats(&options, now),
             25 => dedupe::wait_for_in_turn(dedupe()),
-            26 => dedupe::time_out(&dedupe()),
-            27 if choice => cooldowns::set(&name, now + 30.0),
-            27 => cooldowns::clear(&name),
-            28 => cooldowns::get(&name, now),
-            29 => rate_limit::book_wait(plain(), &reservations, &ticket),
-            30 => bookings::proceed(
+            // Whether a `set` keeps the tags of an entry that has expired is left open: these do not expire.
+            26 | 27 => {
+                let tags = ["both", if choice { "one" } else { "other" }].map(str::to_owned);
+                cache::set_with_tags(format!("tagged {name}"), id.to_string(), 60.0, tags, now)
+            }
+            28 if choice => cache::clear_scope("tagged key 1"),
+            28 => cache::list(0.0, 10.0, now),
+            29 => cache::invalidate([if choice { "both" } else { "one" }.to_owned()], now),
+            30 if choice => cache::get(format!("tagged {name}"), now),
+            30 => cache::set(format!("tagged {name}"), id.to_string(), 60.0, now),
+            31 => dedupe::time_out(&dedupe()),
+            32 if choice => cooldowns::set(&name, now + 30.0),
+            32 => cooldowns::clear(&name),
+            33 => cooldowns::get(&name, now),
+            34 => rate_limit::book_wait(plain(), &reservations, &ticket),
+            35 => bookings::proceed(
                 &ticket,
                 &reservations,
                 now,
@@ -369,7 +379,7 @@ fn compare(fates: &[Fate]) -> Result<(), TestCaseError> {
 }
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
-    let kinds = prop_oneof![1 => 0..6u8, 2 => 0..32u8];
+    let kinds = prop_oneof![1 => 0..6u8, 2 => 0..37u8];
     let make = (kinds, any::<u8>(), any::<bool>())
         .prop_map(|(kind, key, choice)| Action::Make(Made { kind, key, choice }));
     let end = prop_oneof![

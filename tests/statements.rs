@@ -26,7 +26,7 @@ fn parameters(statement: Statement) -> i64 {
 /// `SQLITE_DBCONFIG_ENABLE_QPSG`), which takes longer than running a statement.
 #[test]
 fn none_is_prepared_anew_for_other_values() {
-    let kinds = [StoreKind::Cache, StoreKind::Dedupe, StoreKind::Adaptive];
+    let kinds = [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive];
     let connection = common::open(&Location::Memory, &kinds);
     let mut first = None;
     for round in 0..5 {
@@ -43,7 +43,7 @@ fn none_is_prepared_anew_for_other_values() {
 /// The tables of the stores that share one.
 fn table_of(name: &str) -> Table {
     match name {
-        "cache" => Table::Cache,
+        "cache" | "cache_tags" => Table::Cache,
         "dedupe_jobs" | "dedupe_leases" => Table::Jobs,
         "rate_limits" | "rate_limit_reservations" | "adaptive_state" | "adaptive_totals" | "server_cooldowns" => {
             Table::Requests
@@ -83,7 +83,7 @@ fn none_counts_a_tree_in_one_step() {
 
 #[test]
 fn each_touches_what_it_says() {
-    let kinds = [StoreKind::Cache, StoreKind::Dedupe, StoreKind::Adaptive];
+    let kinds = [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive];
     let mut connection = common::open(&Location::Memory, &kinds);
     let roots = connection.query("SELECT rootpage, tbl_name FROM sqlite_schema WHERE rootpage > 0").unwrap();
     // Where ids given out are kept: no read looks there.

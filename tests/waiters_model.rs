@@ -28,6 +28,10 @@ fn busy() -> Error {
     Error::Sqlite { code: 5, message: "database is locked".to_owned() }
 }
 
+fn failed(message: String) -> Error {
+    Error::JobFailed { message, name: None }
+}
+
 /// The number of a promise.
 type Promise = usize;
 
@@ -78,12 +82,20 @@ struct World {
     now: Now,
     /// What was last settled.
     latest: Vec<Promise>,
+    /// Whether jobs fail in no other way than by being called off.
+    aborts: bool,
 }
 
 impl World {
     fn new(stores: usize) -> Self {
         let stores = (0..stores).map(|index| Store::new(&format!("store {index}"))).collect();
-        World { stores, made: Vec::new(), now: Now { caller: START, system: START }, latest: Vec::new() }
+        World {
+            stores,
+            made: Vec::new(),
+            now: Now { caller: START, system: START },
+            latest: Vec::new(),
+            aborts: false,
+        }
     }
 
     fn promise(&mut self, store: usize, hash: Option<&str>, is_wait: bool) -> Promise {
@@ -118,21 +130,27 @@ impl World {
         );
     }
 
-    fn end(&mut self, store: usize, hash: &str, completes: bool) {
+    fn complete(&mut self, store: usize, hash: &str) {
+        self.end(store, hash, Ending::Completed(format!("\"{hash}\"").into()));
+    }
+
+    fn fail(&mut self, store: usize, hash: &str, name: &str) {
+        let error = self.stores[store].waiters.may_wait_for(hash).then_some(1);
+        self.end(
+            store,
+            hash,
+            Ending::Failed { message: Some(hash.to_owned()), name: Some(name.to_owned()), error },
+        );
+    }
+
+    fn end(&mut self, store: usize, hash: &str, ending: Ending<u32>) {
         let waiter = self.promise(store, Some(hash), false);
-        let ending = match completes {
-            true => Ending::Completed(format!("\"{hash}\"").into()),
-            false => {
-                let error = self.stores[store].waiters.may_wait_for(hash).then_some(1);
-                Ending::Failed(Some(hash.to_owned()), error)
-            }
-        };
         self.tell(store, Event::End { hash: hash.to_owned(), ending, waiter });
     }
 
-    fn clear(&mut self, store: usize) {
+    fn clear(&mut self, store: usize, scope: &str) {
         let waiter = self.promise(store, None, false);
-        self.tell(store, Event::Clear { waiter });
+        self.tell(store, Event::Clear { scope: scope.to_owned(), waiter });
     }
 
     /// Answers the store's next operation.
@@ -161,8 +179,9 @@ impl World {
                 Action::RejectAll { waiters, error } => {
                     assert_eq!(error, 1);
                     for waiter in waiters {
+                        assert!(!self.aborts, "somebody else called it off");
                         let hash = self.made[waiter].hash.clone().unwrap();
-                        settle(&mut self.made[waiter], Err(Error::JobFailed(hash)));
+                        settle(&mut self.made[waiter], Err(failed(hash)));
                         self.latest.push(waiter);
                     }
                 }
@@ -223,6 +242,7 @@ enum Choice {
     Register,
     Complete,
     Fail,
+    Abort,
     Clear,
     Cancel,
     Wait,
@@ -243,11 +263,12 @@ enum Choice {
     MuchLater,
 }
 
-const CHOICES: [Choice; 17] = [
+const CHOICES: [Choice; 18] = [
     Choice::WaitFor,
     Choice::Register,
     Choice::Complete,
     Choice::Fail,
+    Choice::Abort,
     Choice::Clear,
     Choice::Cancel,
     Choice::Wait,
@@ -278,7 +299,7 @@ fn may_be(world: &World, choice: Choice) -> bool {
     let next = world.stores[0].running.front().map(|next| &next.operation);
     let waits = world.stores[0].waiters.watched().0;
     match choice {
-        C::WaitFor | C::Register | C::Complete | C::Fail | C::Clear => true,
+        C::WaitFor | C::Register | C::Complete | C::Fail | C::Abort | C::Clear => true,
         C::Cancel => world.made.iter().any(|made| made.is_wait && !made.cancelled && made.settled.is_none()),
         C::Changed => waits,
         C::Unused => !world.stores[0].unused.is_empty(),
@@ -297,9 +318,10 @@ fn choose(world: &mut World, choice: Choice) {
     match choice {
         C::WaitFor => world.wait_for(0, HASH),
         C::Register => world.register(0, HASH),
-        C::Complete => world.end(0, HASH, true),
-        C::Fail => world.end(0, HASH, false),
-        C::Clear => world.clear(0),
+        C::Complete => world.complete(0, HASH),
+        C::Fail => world.fail(0, HASH, "TimeoutError"),
+        C::Abort => world.fail(0, HASH, "AbortError"),
+        C::Clear => world.clear(0, ""),
         C::Cancel => world.cancel(0),
         C::Changed => world.tell(0, Event::Changed(Changed::Anything)),
         C::Unused => world.give_up_unused(0),
@@ -323,7 +345,7 @@ fn choose(world: &mut World, choice: Choice) {
                 owner: None,
             })),
             C::Result => Ok(Answer::Json { text: "\"hash\"".to_owned().into(), unreadable: None }),
-            C::Rejected => Ok(Answer::Rejection(Error::JobFailed("hash".to_owned()))),
+            C::Rejected => Ok(Answer::Rejection(failed("hash".to_owned()))),
             C::Done | C::Not => {
                 let done = choice == C::Done;
                 match operation.statements[0].statement {
@@ -405,11 +427,137 @@ fn a_wait_that_ends_early_passes_its_claim_on() {
     }
 }
 
+#[test]
+fn of_those_who_wait_for_what_is_called_off_one_makes_it() {
+    const HASH: &str = "hash";
+    for (called_off_by, claims) in [(0, true), (1, true), (0, false)] {
+        let db = Db::memory(StoreKind::Dedupe);
+        let mut world = World::new(3);
+        world.aborts = true;
+        if !claims {
+            let options = DedupeOptions { claim_timeout_ms: 0.0, ..options() };
+            world.stores.iter_mut().for_each(|store| store.waiters = Waiters::new("store".to_owned(), options));
+        }
+        let run = |world: &mut World| {
+            while let Some(store) = (0..3).find(|store| !world.stores[*store].running.is_empty()) {
+                world.answer(store, |operation| Ok(db.run(operation)));
+            }
+        };
+        let waiting = |world: &World| -> Vec<usize> {
+            (0..world.made.len()).filter(|made| world.made[*made].settled.is_none()).collect()
+        };
+        world.register(called_off_by, HASH);
+        run(&mut world);
+        for store in [0, 0, 1, 1, 2] {
+            world.wait_for(store, HASH);
+            run(&mut world);
+        }
+        let mut left = waiting(&world);
+        assert_eq!(left.len(), 5);
+        let mut caller = called_off_by;
+        while !left.is_empty() {
+            world.fail(caller, HASH, ["AbortError", "CanceledError"][left.len() % 2]);
+            run(&mut world);
+            for store in 0..3 {
+                world.tell(store, Event::Changed(Changed::Anything));
+                run(&mut world);
+            }
+            let next: Vec<usize> = waiting(&world);
+            let told: Vec<&Made> =
+                left.iter().filter(|made| !next.contains(made)).map(|made| &world.made[*made]).collect();
+            assert!(told.iter().all(|made| made.settled == Some(Ok(String::new()))), "{told:?}");
+            // Without claims nobody can tell who makes it.
+            assert_eq!(told.len(), if claims { 1 } else { 5 }, "{told:?}");
+            caller = told[0].store;
+            left = next;
+            world.register(caller, HASH);
+            run(&mut world);
+        }
+    }
+}
+
+#[test]
+fn those_who_wait_elsewhere_are_told_the_errors_name() {
+    for name in ["TimeoutError", "Error", "two words", "é"] {
+        let db = Db::memory(StoreKind::Dedupe);
+        let mut world = World::new(2);
+        world.register(0, "hash");
+        world.answer(0, |operation| Ok(db.run(operation)));
+        world.wait_for(1, "hash");
+        world.answer(1, |operation| Ok(db.run(operation)));
+        world.fail(0, "hash", name);
+        world.answer(0, |operation| Ok(db.run(operation)));
+        world.tell(1, Event::Changed(Changed::Anything));
+        world.answer(1, |operation| Ok(db.run(operation)));
+        let expected = Error::JobFailed { message: "hash".to_owned(), name: Some(name.to_owned()) };
+        let answers = world.made.iter().filter(|made| made.is_wait).map(|made| made.settled.clone());
+        assert_eq!(answers.collect::<Vec<_>>(), [Some(Err(expected))]);
+    }
+}
+
+#[test]
+fn hashes_with_a_nul_are_not_taken_for_others() {
+    let db = Db::memory(StoreKind::Dedupe);
+    let mut world = World::new(2);
+    let run = |world: &mut World, store: usize| {
+        while !world.stores[store].running.is_empty() {
+            world.answer(store, |operation| Ok(db.run(operation)));
+        }
+    };
+    for hash in ["a", "a\0b", "c"] {
+        world.register(1, hash);
+        run(&mut world, 1);
+    }
+    for hash in ["a\0b", "c"] {
+        world.wait_for(0, hash);
+        run(&mut world, 0);
+    }
+    world.complete(1, "a\0b");
+    run(&mut world, 1);
+    world.tell(0, Event::Changed(Changed::Anything));
+    run(&mut world, 0);
+    let answers: Vec<_> = world.made.iter().filter(|made| made.is_wait).map(|made| made.settled.clone()).collect();
+    assert_eq!(answers, [Some(Ok("\"a\0b\"".to_owned())), None]);
+}
+
+#[test]
+fn a_scope_is_cleared_and_nothing_else() {
+    let db = Db::memory(StoreKind::Dedupe);
+    let mut world = World::new(1);
+    let run = |world: &mut World| {
+        while !world.stores[0].running.is_empty() {
+            world.answer(0, |operation| Ok(db.run(operation)));
+        }
+    };
+    let hashes = ["a:1", "a:2", "A:1", "b", "a", "é", "a%"];
+    for hash in hashes {
+        world.register(0, hash);
+        run(&mut world);
+        world.wait_for(0, hash);
+        run(&mut world);
+    }
+    // A claim, too.
+    world.wait_for(0, "a:claimed");
+    run(&mut world);
+    world.clear(0, "a:");
+    run(&mut world);
+    let of = |hash: &str| hash.starts_with("a:");
+    for made in world.made.iter().filter(|made| made.is_wait) {
+        let is_cleared = of(made.hash.as_deref().unwrap());
+        assert_eq!(made.settled, is_cleared.then(|| Ok(String::new())), "{made:?}");
+    }
+    assert!(world.stores[0].renewed.keys().all(|hash| !of(hash)));
+    assert_eq!(world.stores[0].renewed.len(), 5);
+    let rows = db.rows("SELECT hash FROM dedupe_jobs UNION ALL SELECT hash FROM dedupe_leases");
+    assert_eq!(rows.len(), 10);
+    assert!(rows.iter().all(|row| !of(row[0].text().unwrap())));
+}
+
 /// How many operations it takes to have this many hashes waited for end one by one: here, and elsewhere.
 fn operations_for(hashes: usize) -> (usize, usize) {
     let db = Db::memory(StoreKind::Dedupe);
     let end = |world: &mut World, hash: usize| {
-        world.end(1, &format!("hash {hash}"), true);
+        world.complete(1, &format!("hash {hash}"));
         world.answer(1, |operation| Ok(db.run(operation)));
     };
     let run = |world: &mut World, event| {
@@ -455,6 +603,9 @@ enum Act {
     Register,
     Complete,
     Fail,
+    Abort,
+    /// Of one hash.
+    Clear,
     /// The next operation of the store is carried out, or refused.
     Step,
     Refuse,
@@ -472,6 +623,8 @@ fn acts() -> impl Strategy<Value = Vec<(usize, u8, Act)>> {
         3 => Just(Act::Register),
         3 => Just(Act::Complete),
         2 => Just(Act::Fail),
+        2 => Just(Act::Abort),
+        1 => Just(Act::Clear),
         14 => Just(Act::Step),
         1 => Just(Act::Refuse),
         3 => Just(Act::Changed),
@@ -528,8 +681,10 @@ proptest! {
             match act {
                 Act::WaitFor => world.wait_for(store, &hash),
                 Act::Register => world.register(store, &hash),
-                Act::Complete => world.end(store, &hash, true),
-                Act::Fail => world.end(store, &hash, false),
+                Act::Complete => world.complete(store, &hash),
+                Act::Fail => world.fail(store, &hash, "Error"),
+                Act::Abort => world.fail(store, &hash, "CanceledError"),
+                Act::Clear => world.clear(store, &hash),
                 Act::Step | Act::Refuse => {
                     let next = world.stores[store].running.front();
                     let next = next.map(|next| next.operation.statements[0].statement);
@@ -539,6 +694,11 @@ proptest! {
                     let ends = [Statement::DedupeComplete, Statement::DedupeFail, Statement::DedupeTimeOut, Statement::DedupeGiveUpClaim];
                     if next.is_some_and(|next| ends.contains(&next)) {
                         grants.0.clear();
+                    }
+                    // Those who waited for what is cleared are told so, all of them; and everybody may make it.
+                    if next == Some(Statement::DedupeFrom) {
+                        grants.0.clear();
+                        world.latest.clear();
                     }
                     // A job that another registers takes the place of a claim. It may be late, and its lease over.
                     if next == Some(Statement::DedupeRegister) {

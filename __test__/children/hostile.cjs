@@ -3,6 +3,7 @@
 // directory of its own: a crash or a hang then names the case, which stands last on stderr.
 
 const { writeSync } = require('node:fs');
+const { types } = require('node:util');
 const stores = require('../..');
 
 const { name, part } = JSON.parse(process.argv[2]);
@@ -246,6 +247,7 @@ const options = {
     ...databaseOptions,
     cleanupIntervalMs: nonNegative,
     maxEntrySizeBytes: nonNegative,
+    zeroTtl: oneOf(undefined, 'expired', 'forever'),
   },
   SQLiteDedupeStore: {
     ...databaseOptions,
@@ -294,6 +296,18 @@ const priority = oneOf(undefined, 'user', 'background');
 const failure = (value) => (isObject(value) ? undefined : true);
 /** @type {Accepts} */
 const ignored = () => true;
+/** @type {Accepts} */
+const scope = (value) => value === undefined || text(value);
+/** @type {Accepts} */
+const whole = (value) =>
+  value === undefined ||
+  value === Number.POSITIVE_INFINITY ||
+  (Number.isInteger(value) && /** @type {number} */ (value) >= 0);
+/** What an array has is asked of it. @type {Accepts} */
+const tags = (value) => {
+  if (types.isProxy(value)) return undefined;
+  return Array.isArray(value) && Array.from(value).every((tag) => text(tag) === true);
+};
 
 /** Names of arguments with what is accepted and a good value. @type {Record<string, [Accepts, any, RegExp?]>} */
 const parameters = {
@@ -305,6 +319,11 @@ const parameters = {
   priority: [priority, 'user'],
   error: [failure, new Error('failed')],
   ignored: [ignored, undefined],
+  scope: [scope, 'scope'],
+  tag: [text, 'tag'],
+  tags: [tags, ['tag'], /^tags(\[\d+\])? must be /],
+  offset: [whole, 0],
+  limit: [whole, 1],
 };
 
 const rateMethods = {
@@ -324,8 +343,12 @@ const methods = {
   SQLiteCacheStore: {
     get: ['hash'],
     set: ['hash', 'value', 'ttlSeconds'],
+    setWithTags: ['hash', 'value', 'ttlSeconds', 'tags'],
+    invalidateByTag: ['tag'],
+    invalidateByTags: ['tags'],
+    listEntries: ['offset', 'limit'],
     delete: ['hash'],
-    clear: ['ignored'],
+    clear: ['scope'],
     getStats: ['ignored'],
     cleanup: ['ignored'],
   },
@@ -338,7 +361,8 @@ const methods = {
     isInProgress: ['hash'],
     getResult: ['hash'],
     getStats: ['ignored'],
-    clear: ['ignored'],
+    listJobs: ['offset', 'limit'],
+    clear: ['scope'],
     cleanup: ['ignored'],
   },
   SQLiteRateLimitStore: rateMethods,

@@ -304,6 +304,277 @@ module.exports = function cacheContract(harness) {
     });
   });
 
+  describe('clear of a scope', () => {
+    const names = [
+      '',
+      'a',
+      'a:',
+      'a:1',
+      'A:1',
+      'ab',
+      'a%',
+      'a%1',
+      'a_',
+      'a_1',
+      'é',
+      'é1',
+      'ée\0',
+      'e\u0301',
+      '🦸',
+      '🦸1',
+    ];
+    for (const scope of [...names, 'x', '%', '_', '\u{10ffff}']) {
+      ours(`removes what begins with ${inspect(scope)}`, async () => {
+        const store = open();
+        await Promise.all(names.map((name) => store.set(name, name, 60)));
+        await store.setWithTags('a:tagged', 1, 60, ['tag']);
+        expect(await store.clear(scope)).toBeUndefined();
+        const left = [...names, 'a:tagged'].filter((name) => !name.startsWith(scope));
+        const entries = await store.listEntries();
+        expect(entries.map((/** @type {any} */ { hash }) => hash).sort()).toEqual(left.sort());
+      });
+    }
+
+    ours('spares what is stored next, and takes the tags along', async () => {
+      const store = open();
+      for (let i = 0; i < 1_200; i++) store.setWithTags(`a:${i}`, i, 60, ['tag']);
+      const [, , read, gone] = await Promise.all([
+        store.clear('a:'),
+        store.set('a:1', 'anew', 60),
+        store.get('a:1'),
+        store.get('a:1199'),
+      ]);
+      expect([read, gone]).toEqual(['anew', undefined]);
+      expect(await store.listEntries()).toEqual([
+        expect.objectContaining({ hash: 'a:1', tags: [] }),
+      ]);
+    });
+
+    ours('is all without one', async () => {
+      const store = open();
+      for (const scope of [undefined, '']) {
+        await store.setWithTags('a', 1, 60, ['tag']);
+        await store.clear(scope);
+        expect(await store.listEntries()).toEqual([]);
+      }
+    });
+  });
+
+  describe('tags', () => {
+    ours('are exactly those given, each once', async () => {
+      const store = open();
+      const tagsOf = async () => (await store.listEntries())[0].tags;
+      expect(await store.setWithTags('key', { n: 1 }, 60, ['b', 'a', 'b', ''])).toBeUndefined();
+      expect(await store.get('key')).toStrictEqual({ n: 1 });
+      expect(await tagsOf()).toEqual(['', 'a', 'b']);
+      await store.setWithTags('key', 2, 60, ['c']);
+      expect(await tagsOf()).toEqual(['c']);
+      await store.set('key', 3, 60);
+      expect([await store.get('key'), await tagsOf()]).toEqual([3, ['c']]);
+      await store.setWithTags('key', 4, 60, []);
+      expect([await store.get('key'), await tagsOf()]).toEqual([4, []]);
+    });
+
+    ours('stay with the entry when a value is too large', async () => {
+      const store = open({ maxEntrySizeBytes: 10 });
+      await store.setWithTags('key', 'old', 60, ['a']);
+      expect(await store.setWithTags('key', 'too long for it', 60, ['b'])).toBeUndefined();
+      await store.setWithTags('other', 'too long for it', 60, ['b']);
+      const entries = await store.listEntries();
+      expect(entries).toEqual([expect.objectContaining({ hash: 'key', tags: ['a'] })]);
+      expect(await store.get('key')).toBe('old');
+    });
+
+    ours('invalidate the entries that have one, or any', async () => {
+      const store = open();
+      await store.setWithTags('one', 1, 60, ['a', 'both', 'A%']);
+      await store.setWithTags('two', 2, 60, ['b', 'both']);
+      await store.setWithTags('three', 3, Number.POSITIVE_INFINITY, ['c\0']);
+      await store.set('four', 4, 60);
+      expect(await store.invalidateByTag('A')).toBe(0);
+      expect(await store.invalidateByTag('c')).toBe(0);
+      expect(await store.invalidateByTags([])).toBe(0);
+      expect(await store.invalidateByTags(['both', 'a', 'b', 'none', 'a'])).toBe(2);
+      expect(
+        await Promise.all(['one', 'two', 'three', 'four'].map((key) => store.get(key))),
+      ).toEqual([undefined, undefined, 3, 4]);
+      expect(await store.invalidateByTag('c\0')).toBe(1);
+      expect(await store.invalidateByTag('both')).toBe(0);
+    });
+
+    ours('go with their entries', async () => {
+      const store = open({ cleanupIntervalMs: 0 });
+      const ends = [
+        () => store.delete('key'),
+        () => store.clear(),
+        () => store.clear('k'),
+        () => store.invalidateByTag('other'),
+        async () => {
+          clock.set(START + 2_000);
+          expect(await store.get('key')).toBeUndefined();
+          clock.set(START);
+        },
+        async () => {
+          clock.set(START + 2_000);
+          await store.cleanup();
+          clock.set(START);
+        },
+      ];
+      for (const end of ends) {
+        await store.setWithTags('key', 1, 1, ['tag', 'other']);
+        await end();
+        await store.set('key', 2, 60);
+        expect([String(end), await store.invalidateByTag('tag')]).toEqual([String(end), 0]);
+        expect(await store.get('key')).toBe(2);
+      }
+    });
+
+    ours('count entries that have not expired, in great numbers', async () => {
+      const store = open({ cleanupIntervalMs: 0 });
+      const written = Array.from({ length: 2_000 }, (_, i) =>
+        store.setWithTags(`key ${i}`, i, i < 300 ? 1 : 60, i % 2 ? ['all', 'odd'] : ['all']),
+      );
+      await Promise.all(written);
+      clock.set(START + 1_000);
+      const tags = ['odd', ...Array.from({ length: 500 }, (_, i) => `no ${i}`)];
+      expect(await store.invalidateByTags(tags)).toBe(850);
+      expect(await store.invalidateByTag('all')).toBe(850);
+      expect((await store.getStats()).totalItems).toBe(0);
+    });
+
+    ours('take effect in the order of the calls', async () => {
+      const store = open();
+      const results = await Promise.all([
+        store.setWithTags('key', 1, 60, ['a']),
+        store.invalidateByTag('a'),
+        store.get('key'),
+        store.setWithTags('key', 2, 60, ['b']),
+        store.invalidateByTag('a'),
+        store.get('key'),
+        store.invalidateByTags(['a', 'b']),
+        store.set('key', 3, 60),
+        store.get('key'),
+        store.invalidateByTag('b'),
+      ]);
+      expect(results).toEqual([undefined, 1, undefined, undefined, 0, 2, 1, undefined, 3, 0]);
+    });
+
+    for (const tags of [
+      undefined,
+      null,
+      'a',
+      {},
+      [1],
+      ['a', undefined],
+      ['\ud800'],
+      new Set(['a']),
+    ]) {
+      ours(`must be strings, not ${inspect(tags)}`, async () => {
+        const store = open();
+        for (const call of [
+          () => store.setWithTags('key', 1, 60, tags),
+          () => store.invalidateByTags(tags),
+        ]) {
+          const promise = call();
+          expect(promise).toBeInstanceOf(Promise);
+          const error = await promise.catch((/** @type {unknown} */ e) => e);
+          expect(error).toBeInstanceOf(TypeError);
+          expect(error.message).toMatch(/^tags(\[\d\])? must be .+, got ./);
+        }
+        expect((await store.getStats()).totalItems).toBe(0);
+      });
+    }
+  });
+
+  describe('a list', () => {
+    ours('has what lives, the newest first', async () => {
+      const store = open({ cleanupIntervalMs: 0 });
+      await store.set('old', 'x'.repeat(10), 60);
+      clock.set(START + 1_000);
+      await store.setWithTags('new', 'é', Number.POSITIVE_INFINITY, ['t', 's']);
+      await store.set('expired', 1, 1);
+      clock.set(START + 2_000);
+      const [newest, oldest] = [
+        { hash: 'new', expiresAt: 0, createdAt: START + 1_000, sizeBytes: 8, tags: ['s', 't'] },
+        { hash: 'old', expiresAt: START + 60_000, createdAt: START, sizeBytes: 16, tags: [] },
+      ];
+      const list = await store.listEntries();
+      expect(list).toStrictEqual([newest, oldest]);
+      expect(list).toBeInstanceOf(Array);
+      expect(list[0]).toBeInstanceOf(Object);
+      expect(await store.listEntries(1)).toStrictEqual([oldest]);
+      expect(await store.listEntries(undefined, 1)).toStrictEqual([newest]);
+      expect(await store.listEntries(0, 0)).toStrictEqual([]);
+      expect(await store.listEntries(2, Number.POSITIVE_INFINITY)).toStrictEqual([]);
+    });
+
+    ours('has fifty at most by default', async () => {
+      const store = open();
+      for (let i = 0; i < 60; i++) store.setWithTags(`key ${i}`, i, 60, ['a', 'b']);
+      expect(await store.listEntries()).toHaveLength(50);
+      expect(await store.listEntries(50)).toHaveLength(10);
+      expect(await store.listEntries(0, Number.POSITIVE_INFINITY)).toHaveLength(60);
+    });
+
+    for (const value of [-1, 0.5, Number.NaN, '1', null, {}]) {
+      ours(`begins and ends by whole numbers, not ${inspect(value)}`, async () => {
+        const store = open();
+        for (const [name, call] of Object.entries({
+          offset: () => store.listEntries(value),
+          limit: () => store.listEntries(0, value),
+        })) {
+          const error = await call().catch((/** @type {unknown} */ e) => e);
+          expect(error).toBeInstanceOf(TypeError);
+          expect(error.message).toMatch(new RegExp(`^${name} must be .+, got .`));
+        }
+      });
+    }
+  });
+
+  describe('zeroTtl', () => {
+    ours('forever keeps what is stored for 0 seconds', async () => {
+      const store = open({ zeroTtl: 'forever' });
+      for (const ttl of [0, -0]) {
+        await store.set(`plain ${ttl}`, 1, ttl);
+        await store.setWithTags(`tagged ${ttl}`, 1, ttl, ['a']);
+      }
+      await store.set('below', 1, -1);
+      clock.set(START + 20 * 365 * 86_400_000);
+      await store.cleanup();
+      expect(await store.get('below')).toBeUndefined();
+      const list = await store.listEntries();
+      expect(list.map((/** @type {any} */ { expiresAt }) => expiresAt)).toEqual([0, 0]);
+      expect(await store.get('plain 0')).toBe(1);
+      expect(await store.invalidateByTag('a')).toBe(1);
+    });
+
+    ours('is that they have expired by default', async () => {
+      for (const options of [{}, { zeroTtl: undefined }, { zeroTtl: 'expired' }]) {
+        const store = open(options);
+        await store.setWithTags('key', 1, 0, ['a']);
+        expect(await store.get('key')).toBeUndefined();
+      }
+    });
+
+    ours('has entries expire at once, too, at the beginning of time', async () => {
+      const store = open();
+      clock.set(0);
+      await store.set('key', 1, 0);
+      expect(await store.get('key')).toBeUndefined();
+      await store.set('key', 1, -5);
+      await store.cleanup();
+      expect((await store.getStats()).totalItems).toBe(0);
+    });
+
+    for (const value of [null, '', 'never', 0, true]) {
+      ours(`is one of two words, not ${inspect(value)}`, () => {
+        expect(() => open({ zeroTtl: value })).toThrow(
+          /^zeroTtl must be 'expired' or 'forever', got ./,
+        );
+      });
+    }
+  });
+
   describe('stats', () => {
     it('count entries and those past their time', async () => {
       const store = open();
@@ -588,15 +859,21 @@ module.exports = function cacheContract(harness) {
   describe('methods', () => {
     it('return promises', async () => {
       const store = open();
-      await harness.expectPromises([
-        store.set('key', 1, 60),
-        store.get('key'),
-        store.getStats(),
-        store.cleanup(),
-        store.delete('key'),
-        store.clear(),
-        store.close(),
-      ]);
+      await harness.expectPromises(
+        [
+          store.set('key', 1, 60),
+          store.get('key'),
+          store.getStats(),
+          store.cleanup(),
+          store.delete('key'),
+          store.clear(),
+          store.setWithTags?.('key', 1, 60, []),
+          store.invalidateByTag?.('tag'),
+          store.invalidateByTags?.([]),
+          store.listEntries?.(),
+          store.close(),
+        ].filter((promise) => promise !== undefined),
+      );
     });
   });
 
@@ -613,6 +890,10 @@ module.exports = function cacheContract(harness) {
       uncheckedBefore: {
         getStats: (store) => store.getStats(),
         cleanup: (store) => store.cleanup(),
+        setWithTags: (store) => store.setWithTags('key', 1, 60, ['tag']),
+        invalidateByTag: (store) => store.invalidateByTag('tag'),
+        invalidateByTags: (store) => store.invalidateByTags(['tag']),
+        listEntries: (store) => store.listEntries(),
       },
     });
 

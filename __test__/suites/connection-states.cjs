@@ -56,9 +56,13 @@ add(
     // What has expired is deleted, if it can be.
     'get of an expired entry': [['stale'], undefined],
     getStats: [[], { totalItems: 2, expiredItems: 1 }],
+    listEntries: [[], [{ hash: 'kept', tags: [] }]],
+    'invalidateByTag nobody has': [['tag'], 0],
   },
   {
     set: [['new', 1, 60], undefined],
+    setWithTags: [['kept', 1, 60, ['tag']], undefined],
+    'clear of a scope': [['k'], undefined],
     delete: [['kept'], undefined],
     cleanup: [[], undefined],
     clear: [[], undefined],
@@ -72,6 +76,7 @@ add(
     'isInProgress of a job past its time': [['stale'], false],
     getResult: [['done'], { text: 'done' }],
     getStats: [[], { totalJobs: 3, pendingJobs: 2, expiredJobs: 1 }],
+    listJobs: [[3], []],
   },
   {
     // It claims the hash.

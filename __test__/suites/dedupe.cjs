@@ -840,6 +840,177 @@ module.exports = function dedupeContract(harness) {
     }
   });
 
+  describe('what is called off', () => {
+    const open = (/** @type {object} */ options) =>
+      harness.open({ claimTimeoutMs: 250, ...options });
+    const errorNamed = (/** @type {string} */ name) => Object.assign(new Error('gone'), { name });
+    for (const name of ['AbortError', 'CanceledError']) {
+      ours(`has one waiter make the request, and the others wait for that: ${name}`, async () => {
+        const store = open({});
+        await store.register('job');
+        const [first, second, third] = [1, 2, 3].map(() => store.waitFor('job'));
+        await store.fail('job', errorNamed(name));
+        expect(await first).toBeUndefined();
+        expect((await stateOf(second)).status).toBe('pending');
+        await store.register('job');
+        await store.fail('job', errorNamed(name));
+        expect(await second).toBeUndefined();
+        expect((await stateOf(third)).status).toBe('pending');
+        await store.register('job');
+        await store.complete('job', 'done');
+        expect(await third).toBe('done');
+      });
+    }
+
+    ours('rejects whoever waits where the error is of another name', async () => {
+      const store = open({});
+      for (const name of ['TimeoutError', 'Error', 'aborterror', '']) {
+        await store.register('job');
+        const waiter = store.waitFor('job');
+        waiter.catch(() => {});
+        const error = errorNamed(name);
+        await store.fail('job', error);
+        expect(await waiter.catch((/** @type {unknown} */ e) => e)).toBe(error);
+      }
+    });
+
+    ours('is so for the error of a signal', async () => {
+      const store = open({});
+      await store.register('job');
+      const waiter = store.waitFor('job');
+      await store.fail('job', AbortSignal.abort().reason);
+      expect(await waiter).toBeUndefined();
+    });
+
+    for (const error of ['AbortError', undefined, null, 5, { reason: 1 }]) {
+      ours(`is no error, or one of its own: ${inspect(error)}`, async () => {
+        const store = open({});
+        await store.register('job');
+        const waiter = store.waitFor('job');
+        waiter.catch(() => {});
+        await store.fail('job', error);
+        const told = await waiter.then(
+          () => 'resolved',
+          (/** @type {unknown} */ reason) => [reason],
+        );
+        expect(told).toEqual([error]);
+        expect(told[0]).toBe(error);
+      });
+    }
+
+    sharedOurs('keeps the names of errors from store to store', async () => {
+      const [one, other] = [open({}), open({})];
+      await one.register('job');
+      const waiter = other.waitFor('job');
+      waiter.catch(() => {});
+      await one.fail('job', errorNamed('TimeoutError'));
+      const error = await waiter.catch((/** @type {unknown} */ e) => e);
+      expect(error).toBeInstanceOf(Error);
+      expect([error.name, error.message]).toEqual(['TimeoutError', 'gone']);
+      await one.register('job');
+      const next = other.waitFor('job');
+      await one.fail('job', errorNamed('AbortError'));
+      expect(await next).toBeUndefined();
+    });
+  });
+
+  describe('clear of a scope', () => {
+    ours('removes what begins with it, and tells who waits', async () => {
+      const store = open();
+      const names = ['a:1', 'a:2', 'A:1', 'a%', 'b', 'é:1'];
+      for (const name of names) await store.register(name);
+      const waiters = names.map((name) => store.waitFor(name));
+      expect(await store.clear('a:')).toBeUndefined();
+      expect(await Promise.all(waiters.slice(0, 2))).toEqual([undefined, undefined]);
+      for (const waiter of waiters.slice(2)) expect((await stateOf(waiter)).status).toBe('pending');
+      const left = (await store.listJobs()).map((/** @type {any} */ { hash }) => hash);
+      expect(left.sort()).toEqual(['A:1', 'a%', 'b', 'é:1'].sort());
+      await store.clear('é');
+      await store.clear('%');
+      expect(await store.listJobs()).toHaveLength(3);
+      await store.clear('');
+      expect(await store.listJobs()).toEqual([]);
+    });
+
+    ours('spares what is registered next', async () => {
+      const store = open();
+      await store.register('a:1');
+      const [, id] = await Promise.all([store.clear('a:'), store.register('a:1')]);
+      await store.complete('a:1', 1);
+      expect(await store.getResult('a:1')).toBe(1);
+      expect(await store.listJobs()).toEqual([expect.objectContaining({ jobId: id })]);
+    });
+
+    ours('is named by a string', async () => {
+      const error = await open()
+        .clear(5)
+        .catch((/** @type {unknown} */ e) => e);
+      expect(error).toBeInstanceOf(TypeError);
+      expect(error.message).toBe('scope must be a string, got 5');
+    });
+  });
+
+  describe('a list', () => {
+    ours('has the jobs, the newest first, and whether their owners live', async () => {
+      const store = open({ cleanupIntervalMs: 0 });
+      const first = await store.register('first');
+      await store.complete('first', 1);
+      clock.set(START + 1_000);
+      const second = await store.register('second');
+      const third = await store.register('third');
+      await store.fail('third', new Error('failed'));
+      const jobs = [
+        {
+          hash: 'second',
+          jobId: second,
+          status: 'pending',
+          createdAt: START + 1_000,
+          ownerAlive: true,
+        },
+        {
+          hash: 'third',
+          jobId: third,
+          status: 'failed',
+          createdAt: START + 1_000,
+          ownerAlive: false,
+        },
+        {
+          hash: 'first',
+          jobId: first,
+          status: 'completed',
+          createdAt: START,
+          ownerAlive: false,
+        },
+      ];
+      expect(await store.listJobs()).toStrictEqual(jobs);
+      expect(await store.listJobs(1, 1)).toStrictEqual([jobs[1]]);
+      expect(await store.listJobs(3)).toStrictEqual([]);
+    });
+
+    sharedOurs('knows of an owner that has ended', async () => {
+      const [one, other] = [open(), open()];
+      await one.register('job');
+      expect((await other.listJobs())[0].ownerAlive).toBe(true);
+      await one.close();
+      expect(await other.listJobs()).toEqual([
+        expect.objectContaining({ hash: 'job', status: 'pending', ownerAlive: false }),
+      ]);
+    });
+
+    ours('begins and ends by whole numbers', async () => {
+      for (const [offset, limit] of [
+        [-1, 1],
+        [0, 0.5],
+        ['0', 1],
+      ]) {
+        const error = await open()
+          .listJobs(offset, limit)
+          .catch((/** @type {unknown} */ e) => e);
+        expect(error).toBeInstanceOf(TypeError);
+      }
+    });
+  });
+
   describe('calls that are not awaited', () => {
     fixed('take effect in their order, however large', async () => {
       const store = open();
@@ -969,6 +1140,7 @@ module.exports = function dedupeContract(harness) {
         getStats: (store) => store.getStats(),
         cleanup: (store) => store.cleanup(),
         clear: (store) => store.clear(),
+        listJobs: (store) => store.listJobs(),
       },
     });
   });

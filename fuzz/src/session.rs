@@ -205,9 +205,11 @@ impl Session {
             DedupeCall::Complete(text) => Event::End { hash, ending: ended(text), waiter },
             DedupeCall::Fail(message) => {
                 let message = message.map(|message| message.0.to_owned());
-                Event::End { hash, ending: Ending::Failed(message, Some(())), waiter }
+                // A message that is the name of an abort calls the request off.
+                let ending = Ending::Failed { name: message.clone(), message, error: Some(()) };
+                Event::End { hash, ending, waiter }
             }
-            DedupeCall::Clear => Event::Clear { waiter },
+            DedupeCall::Clear => Event::Clear { scope: String::new(), waiter },
             DedupeCall::Changed => Event::Changed(Changed::Anything),
             DedupeCall::Deadline => Event::Deadline,
             DedupeCall::OwnerEnded(owner) => {

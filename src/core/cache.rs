@@ -1,14 +1,28 @@
 //! The response cache (docs/api.md, "SQLiteCacheStore").
 
+use std::collections::VecDeque;
+
 use super::codec;
-use super::housekeeping::{self, Then};
-use super::operation::{Answer, BoundStatement, Field, Operation, Outcome};
+use super::housekeeping::{self, Removal, Selection, Then};
+use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, StatementResult};
 use super::stamps;
-use super::statements::Statement;
+use super::statements::{STEP_ROWS, Statement};
 use super::value::{Millis, Value};
 
 /// From how many bytes on an entry is more than a handful of pages to remove.
 const LARGE_BYTES: usize = 64 << 10;
+
+/// Whether an entry has expired. One with an expiry of 0 never does: so the successor stores what is to last for ever. This
+/// version writes infinity, and never 0.
+fn has_expired(expires_at: Millis, now: Millis) -> bool {
+    expires_at != 0.0 && now >= expires_at
+}
+
+/// When an entry that is stored now expires; a lifetime of at most 0 means at once.
+fn expiry(ttl_seconds: f64, now: Millis) -> Millis {
+    let expires_at = if ttl_seconds <= 0.0 { now } else { now + ttl_seconds * 1000.0 };
+    if expires_at == 0.0 { -1.0 } else { expires_at }
+}
 
 /// Answers the value under a hash that has not expired. An expired or unreadable entry reads as absent and is
 /// removed.
@@ -21,39 +35,203 @@ pub fn get(hash: impl Into<Value>, now: Millis) -> Operation {
         let Ok([value, expires_at]) = <[Value; 2]>::try_from(row) else {
             return Outcome::Answer(Answer::Undefined);
         };
-        let expired = expires_at.number().is_none_or(|expires_at| now >= expires_at);
+        let expired = expires_at.number().is_none_or(|expires_at| has_expired(expires_at, now));
         let removal = BoundStatement::new(Statement::CacheDeleteStale, [hash, expires_at]);
         if expired {
             let is_large = value.payload_bytes() > LARGE_BYTES;
-            let removal = Operation::command([removal]);
+            let removal = remove_unreadable(removal);
             return Outcome::AnswerThen(Answer::Undefined, if is_large { removal.unbounded() } else { removal });
         }
         match codec::text(value) {
             Some(text) if *text == *codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
             Some(text) => Outcome::Answer(Answer::Json { text, unreadable: Some(removal) }),
-            None => Outcome::AnswerThen(Answer::Undefined, Operation::command([removal])),
+            None => Outcome::AnswerThen(Answer::Undefined, remove_unreadable(removal)),
         }
     })
 }
 
+/// Removes what reads as absent: a row that cannot be read, by the statement that came along with it, and, of an entry, its
+/// tags.
+pub fn remove_unreadable(removal: BoundStatement) -> Operation {
+    let hash = removal.values.first().filter(|_| removal.statement == Statement::CacheDeleteStale).cloned();
+    let tags = hash.map(|hash| BoundStatement::new(Statement::CacheUntagAbsent, [hash]));
+    Operation::command([removal].into_iter().chain(tags))
+}
+
+fn store(hash: Value, text: impl Into<String>, ttl_seconds: f64, now: Millis) -> BoundStatement {
+    let expires_at = expiry(ttl_seconds, now);
+    BoundStatement::new(Statement::CacheSet, [hash, Value::from_json(text), expires_at.into(), now.into()])
+}
+
 /// Stores a JSON text (or the marker of `undefined`) under a hash for a number of seconds; at most 0 means that
-/// it has expired at once.
+/// it has expired at once. The entry keeps its tags.
 pub fn set(hash: impl Into<Value>, text: impl Into<String>, ttl_seconds: f64, now: Millis) -> Operation {
-    let expires_at = if ttl_seconds <= 0.0 { now } else { now + ttl_seconds * 1000.0 };
-    Operation::command([BoundStatement::new(
-        Statement::CacheSet,
-        [hash.into(), Value::from_json(text), expires_at.into(), now.into()],
-    )])
+    Operation::command([store(hash.into(), text, ttl_seconds, now)])
+}
+
+/// The same, and the entry then has these tags and no others.
+pub fn set_with_tags(
+    hash: impl Into<Value>,
+    text: impl Into<String>,
+    ttl_seconds: f64,
+    tags: impl IntoIterator<Item = String>,
+    now: Millis,
+) -> Operation {
+    let hash = hash.into();
+    let tag = |tag: String| BoundStatement::new(Statement::CacheTag, [hash.clone(), tag.into()]);
+    let tags: Vec<BoundStatement> = tags.into_iter().map(tag).collect();
+    let untag = BoundStatement::new(Statement::CacheUntag, [hash.clone()]);
+    Operation::command([store(hash, text, ttl_seconds, now), untag].into_iter().chain(tags))
 }
 
 /// Removes the entry under a hash.
 pub fn delete(hash: impl Into<Value>) -> Operation {
-    Operation::command([BoundStatement::new(Statement::CacheDelete, [hash.into()])])
+    let hash = hash.into();
+    let untag = BoundStatement::new(Statement::CacheUntag, [hash.clone()]);
+    Operation::command([BoundStatement::new(Statement::CacheDelete, [hash]), untag])
 }
 
 /// Removes every entry.
 pub fn clear() -> Operation {
-    Operation::command([BoundStatement::new(Statement::CacheClear, [])]).unbounded()
+    let statements = [Statement::CacheClear, Statement::CacheClearTags];
+    Operation::command(statements.map(|statement| BoundStatement::new(statement, []))).unbounded()
+}
+
+/// Removes the entries whose hashes begin with a text.
+pub fn clear_scope(scope: &str) -> Operation {
+    if scope.is_empty() { clear() } else { housekeeping::remove_selected(Scope::new(scope), false) }
+}
+
+/// Entries whose hashes begin with a text, and then tags of such hashes. Each lie one after the other, from that text on.
+struct Scope {
+    scope: String,
+    /// What is found next, from which hash on; nothing once all has been found.
+    next: Option<(Statement, Value)>,
+}
+
+impl Scope {
+    fn new(scope: &str) -> Self {
+        Scope { scope: scope.to_owned(), next: Some((Statement::CacheFrom, scope.into())) }
+    }
+}
+
+impl Selection for Scope {
+    fn find(&self) -> Option<BoundStatement> {
+        let (statement, from) = self.next.clone()?;
+        Some(BoundStatement::new(statement, [from]))
+    }
+
+    fn take(&mut self, page: Vec<Vec<Value>>) -> Vec<BoundStatement> {
+        let Some((found_by, _)) = self.next.take() else { return Vec::new() };
+        let mut found = housekeeping::beginning_with(&self.scope, page);
+        let bytes = |row: &Vec<Value>| row.get(1).and_then(Value::number).unwrap_or(0.0);
+        found.truncate(housekeeping::count_in_step(found.iter().map(|row| (1.0, bytes(row)))));
+        let hashes = found.into_iter().filter_map(|row| row.into_iter().next());
+        let removal =
+            if found_by == Statement::CacheFrom { Statement::CacheDelete } else { Statement::CacheUntagAbsent };
+        let removals: Vec<BoundStatement> = hashes.map(|hash| BoundStatement::new(removal, [hash])).collect();
+        self.next = match removals.last().and_then(|last| last.values.first()) {
+            Some(last) => Some((found_by, housekeeping::next_text(last.clone()))),
+            None if found_by == Statement::CacheFrom => {
+                Some((Statement::CacheTagsFrom, self.scope.as_str().into()))
+            }
+            None => None,
+        };
+        removals
+    }
+
+    fn answer(self) -> Answer {
+        Answer::Undefined
+    }
+}
+
+/// Removes the entries that have any of these tags; answers how many those were that had not expired.
+pub fn invalidate(tags: impl IntoIterator<Item = String>, now: Millis) -> Operation {
+    let tags: VecDeque<String> = tags.into_iter().collect();
+    Operation::read([BoundStatement::new(Statement::CacheLastTag, [])], move |rows| {
+        let Some(last) = rows.first().and_then(|last| last.optional_number(0)) else {
+            return Outcome::Answer(Answer::Number(0.0));
+        };
+        let tagged = Tagged { tags, after: f64::NEG_INFINITY, last, now, removed: 0 };
+        Outcome::Continue(housekeeping::remove_selected(tagged, false))
+    })
+    .unbounded()
+    .continuing()
+}
+
+/// Entries that have any of some tags. Those of a tag are gone through in the order in which the tag was given to them, up to the
+/// last that was given when the call was made: it comes to an end however many are tagged meanwhile.
+struct Tagged {
+    /// The first is the one whose entries are found next.
+    tags: VecDeque<String>,
+    after: f64,
+    last: f64,
+    now: Millis,
+    removed: u64,
+}
+
+impl Selection for Tagged {
+    fn find(&self) -> Option<BoundStatement> {
+        let tag = self.tags.front()?.as_str();
+        Some(BoundStatement::new(Statement::CacheTagged, [tag.into(), self.after.into(), self.last.into()]))
+    }
+
+    fn take(&mut self, page: Vec<Vec<Value>>) -> Vec<BoundStatement> {
+        let Some(tag) = self.tags.front().cloned() else { return Vec::new() };
+        let found: Vec<&[Value; 4]> = page.iter().filter_map(|row| row.as_slice().try_into().ok()).collect();
+        let number = |value: &Value| value.number().unwrap_or(0.0);
+        let costs = found.iter().map(|[_, _, bytes, tags]| (1.0 + number(tags), number(bytes)));
+        let count = housekeeping::count_in_step(costs).min(found.len());
+        let last = found[..count].last().and_then(|[key, ..]| key.number());
+        match last {
+            Some(last) if count < found.len() || found.len() as u64 >= STEP_ROWS => self.after = last,
+            _ => {
+                self.tags.pop_front();
+                self.after = f64::NEG_INFINITY;
+            }
+        }
+        let statements = found[..count].iter().flat_map(|[_, hash, ..]| {
+            let values = [hash.clone(), tag.as_str().into()];
+            let untag = BoundStatement::new(Statement::CacheUntagAbsent, [hash.clone()]);
+            [BoundStatement::new(Statement::CacheDeleteTagged, values), untag]
+        });
+        statements.collect()
+    }
+
+    fn removed(&mut self, results: &[StatementResult]) {
+        let expiries = results.iter().filter_map(|result| result.optional_number(0));
+        self.removed += expiries.filter(|expires_at| !has_expired(*expires_at, self.now)).count() as u64;
+    }
+
+    fn answer(self) -> Answer {
+        Answer::Number(self.removed as f64)
+    }
+}
+
+/// Answers some of the entries that have not expired, the newest first: so many at most, after so many.
+pub fn list(offset: f64, limit: f64, now: Millis) -> Operation {
+    let page = [now, limit, offset].map(Value::from);
+    let statements = [Statement::CacheList, Statement::CacheListTags];
+    let statements = statements.map(|statement| BoundStatement::new(statement, page.clone()));
+    Operation::read(statements, |mut rows| {
+        // In the same order.
+        let mut tags = rows.pop().unwrap_or_default().rows.into_iter().peekable();
+        let entries = rows.pop().unwrap_or_default().rows.into_iter().filter_map(|entry| {
+            let [hash, expires_at, created_at, bytes] = <[Value; 4]>::try_from(entry).ok()?;
+            let of_entry = std::iter::from_fn(|| tags.next_if(|tag| tag.first() == Some(&hash)));
+            let of_entry = of_entry.filter_map(|tag| tag.last().map(Value::display)).collect();
+            let number = |value: Value| value.number().filter(|number| number.is_finite()).unwrap_or(0.0);
+            Some(vec![
+                ("hash", Field::Text(hash.display())),
+                ("expiresAt", Field::Number(number(expires_at))),
+                ("createdAt", Field::Number(number(created_at))),
+                ("sizeBytes", Field::Number(number(bytes))),
+                ("tags", Field::List(of_entry)),
+            ])
+        });
+        Outcome::Answer(Answer::Records(entries.collect()))
+    })
+    .unbounded()
 }
 
 /// Answers how many entries there are, how many have expired, and the size of the database.
@@ -70,42 +248,47 @@ pub fn stats(now: Millis) -> Operation {
     .unbounded()
 }
 
-/// Removes the entries that were created later than now, for which all are looked at, and those that have expired.
+/// Removes the entries that were created later than now, for which all are looked at, and what else does not count.
 pub fn cleanup(now: Millis) -> Operation {
     let then: Then = Box::new(move || Outcome::Continue(remove_expired(now)));
-    remove_later(now, Value::Integer(i64::MIN), then)
+    remove_later(now, then)
 }
 
-/// Removes the entries that have expired.
+/// Removes the entries that have expired, and then tags of entries that are gone.
 pub fn remove_expired(now: Millis) -> Operation {
     let find = BoundStatement::new(Statement::CacheExpired, [Value::from(now)]);
-    let remove = move |key: &Value| BoundStatement::new(Statement::CacheRemoveExpired, [key.clone(), now.into()]);
-    housekeeping::remove_found(find, remove, false, housekeeping::done())
+    let removal = move |row: &[Value]| match row {
+        [key, bytes] => removal(Statement::CacheRemoveExpired, key, now.into(), bytes),
+        _ => None,
+    };
+    housekeeping::remove_found(find, removal, false, Box::new(|| Outcome::Continue(remove_dangling_tags())))
 }
 
-/// Removes the entries after a key that were created later than now, which would be served for longer than they were stored
+/// Removes the entries that were created later than now, which would be served for longer than they were stored
 /// for. Those that never expire stay.
-fn remove_later(now: Millis, after: Value, then: Then) -> Operation {
-    let find = BoundStatement::new(Statement::CacheLaterAfter, [after.clone(), stamps::latest(now, 0.0).into()]);
-    Operation::read_timed([find], move |rows, waited| {
-        let rows = rows.first().map_or(&[][..], |result| &result.rows);
-        let last = rows.last().and_then(|row| row.first()).cloned();
-        let Some(last) = last.filter(|last| *last != Value::Null) else { return then() };
-        if !last.comes_after(&after) {
-            return housekeeping::endless();
+fn remove_later(now: Millis, then: Then) -> Operation {
+    let find =
+        move |after| BoundStatement::new(Statement::CacheLaterAfter, [after, stamps::latest(now, 0.0).into()]);
+    let removal = move |row: &[Value], waited| match row {
+        [key, bytes, created_at] if created_at.number()? > stamps::latest(now, waited) => {
+            removal(Statement::CacheRemoveLater, key, created_at.clone(), bytes)
         }
-        let latest = stamps::latest(now, waited);
-        let removals = rows.iter().filter_map(|row| match row.as_slice() {
-            [key, bytes, created_at] if created_at.number()? > latest => {
-                let values = [key.clone(), created_at.clone()];
-                Some((vec![BoundStatement::new(Statement::CacheRemoveLater, values)], 1.0, bytes.number()?))
-            }
-            _ => None,
-        });
-        housekeeping::remove_in_steps(removals.collect(), false, move |_| {
-            Outcome::Continue(remove_later(now, last, then))
-        })
-    })
-    .unbounded()
-    .continuing()
+        _ => None,
+    };
+    housekeeping::remove_after(Value::Integer(i64::MIN), find, removal, then)
+}
+
+/// What removes an entry that was found, by its key and a time by which it is known to be the same still.
+fn removal(statement: Statement, key: &Value, time: Value, bytes: &Value) -> Option<Removal> {
+    Some((vec![BoundStatement::new(statement, [key.clone(), time])], 1.0, bytes.number()?))
+}
+
+/// Removes tags whose entry is gone: those of entries that a clean-up has removed, or another version, which knows no tags.
+fn remove_dangling_tags() -> Operation {
+    let find = |after| BoundStatement::new(Statement::CacheDanglingAfter, [after]);
+    let removal = |row: &[Value], _| match row {
+        [_, hash] => Some((vec![BoundStatement::new(Statement::CacheUntagAbsent, [hash.clone()])], 1.0, 0.0)),
+        _ => None,
+    };
+    housekeeping::remove_after(Value::Integer(i64::MIN), find, removal, housekeeping::done())
 }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-/// The four kinds of store, as far as messages and tables differ.
+/// The four kinds of store, as far as messages and tables differ, and a part of one's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoreKind {
     /// The response cache.
     Cache,
+    /// What the cache has for tags: made when an entry is first given one.
+    CacheTags,
     /// The request deduplication.
     Dedupe,
     /// The sliding-window rate limiter.
@@ -50,8 +52,8 @@ pub enum Error {
         /// The reason, as JavaScript gave it.
         reason: String,
     },
-    /// The job that a waiter waited for failed elsewhere, with this message.
-    JobFailed(String),
+    /// The job that a waiter waited for failed elsewhere, with an error of this message and, if it is known, name.
+    JobFailed { message: String, name: Option<String> },
     /// SQLite refused.
     Sqlite {
         /// The extended result code (sqlite.org/rescode.html).
@@ -162,7 +164,7 @@ impl fmt::Display for Error {
             Error::Contradiction(message) => formatter.write_str(message),
             Error::Destroyed(kind) => {
                 let store = match kind {
-                    StoreKind::Cache => "Cache",
+                    StoreKind::Cache | StoreKind::CacheTags => "Cache",
                     StoreKind::Dedupe => "Dedupe",
                     StoreKind::RateLimit | StoreKind::Adaptive => "Rate limit",
                 };
@@ -171,7 +173,7 @@ impl fmt::Display for Error {
             Error::Unserializable { what, reason } => {
                 write!(formatter, "Failed to serialize {what}: {reason}")
             }
-            Error::JobFailed(message) | Error::Sqlite { message, .. } => formatter.write_str(message),
+            Error::JobFailed { message, .. } | Error::Sqlite { message, .. } => formatter.write_str(message),
             Error::NoThread => formatter.write_str(
                 "The system refused a thread for what must not run on the JavaScript thread; the call can be made again",
             ),

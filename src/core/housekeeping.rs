@@ -31,24 +31,24 @@ pub fn endless() -> Outcome {
     Outcome::Answer(Answer::Rejection(Error::corrupt()))
 }
 
-/// Removes the rows that `find` finds, at most [`STEP_ROWS`] at a time: it answers the key of each and its size in bytes.
+/// What removes a part of what was found: statements, how many rows they remove, about, and how many bytes.
+pub type Removal = (Vec<BoundStatement>, f64, f64);
+
+/// Removes the rows that `find` finds, at most [`STEP_ROWS`] at a time; `removal` says how, of each.
 pub fn remove_found(
     find: BoundStatement,
-    remove: impl Fn(&Value) -> BoundStatement + Send + 'static,
+    removal: impl Fn(&[Value]) -> Option<Removal> + Send + 'static,
     notifies_waiters: bool,
     then: Then,
 ) -> Operation {
     Operation::read([find.clone()], move |mut rows| {
         let found = rows.pop().unwrap_or_default().rows;
         let may_be_more = found.len() as u64 >= STEP_ROWS;
-        let removals = found.iter().filter_map(|row| match row.as_slice() {
-            [key, bytes] => Some((vec![remove(key)], 1.0, bytes.number().unwrap_or(0.0))),
-            _ => None,
-        });
-        remove_in_steps(removals.collect(), notifies_waiters, move |removed| {
+        let removals = found.iter().filter_map(|row| removal(row)).collect();
+        remove_in_steps(removals, notifies_waiters, move |removed| {
             // What is found and cannot be removed would be found again.
             if may_be_more && removed > 0 {
-                Outcome::Continue(remove_found(find, remove, notifies_waiters, then))
+                Outcome::Continue(remove_found(find, removal, notifies_waiters, then))
             } else {
                 then()
             }
@@ -58,13 +58,93 @@ pub fn remove_found(
     .continuing()
 }
 
-/// Carries out removals in bounded steps, given the rows and bytes of each; says at the end how many rows they have removed.
+/// Removes what is to go of the rows that `find` finds after a key, [`STEP_ROWS`] at a time: it answers them with their keys, and
+/// then a row with the last key of all that it has looked at. `removal` says how, of each, given also how many ms after the call
+/// it was found.
+pub fn remove_after(
+    after: Value,
+    find: impl Fn(Value) -> BoundStatement + Send + 'static,
+    removal: impl Fn(&[Value], Millis) -> Option<Removal> + Send + 'static,
+    then: Then,
+) -> Operation {
+    Operation::read_timed([find(after.clone())], move |rows, waited| {
+        let rows = rows.first().map_or(&[][..], |result| &result.rows);
+        let Some((last, found)) = rows.split_last() else { return then() };
+        let Some(last) = last.first().filter(|last| **last != Value::Null).cloned() else { return then() };
+        if !last.comes_after(&after) {
+            return endless();
+        }
+        let removals = found.iter().filter_map(|row| removal(row, waited)).collect();
+        remove_in_steps(removals, false, move |_| Outcome::Continue(remove_after(last, find, removal, then)))
+    })
+    .unbounded()
+    .continuing()
+}
+
+/// Carries out removals in bounded steps; says at the end how many rows they have removed.
 pub fn remove_in_steps(
-    removals: Vec<(Vec<BoundStatement>, f64, f64)>,
+    removals: Vec<Removal>,
     notifies_waiters: bool,
     then: impl FnOnce(u64) -> Outcome + Send + 'static,
 ) -> Outcome {
     run(in_steps(removals), notifies_waiters, 0, then)
+}
+
+/// What a call removes that is to have removed it before any later call, however much that is.
+pub trait Selection: Send + Sized + 'static {
+    /// Finds the next page; `None` once all has been found. What it finds has not been found before.
+    fn find(&self) -> Option<BoundStatement>;
+
+    /// Takes note of a page, and answers what removes the first rows of it, as many as one step may.
+    fn take(&mut self, page: Vec<Vec<Value>>) -> Vec<BoundStatement>;
+
+    /// Takes note of what the removals did.
+    fn removed(&mut self, _results: &[StatementResult]) {}
+
+    /// What the call answers in the end.
+    fn answer(self) -> Answer;
+}
+
+/// Removes what a call has selected: page by page, each in a transaction of its own, which finds the next page. Other processes
+/// have their turn in between; later calls here have not, since they may put back what is to be removed.
+pub fn remove_selected(selection: impl Selection, notifies_waiters: bool) -> Operation {
+    remove_page(selection, Vec::new(), notifies_waiters)
+}
+
+fn remove_page(mut selection: impl Selection, removals: Vec<BoundStatement>, notifies_waiters: bool) -> Operation {
+    let find = selection.find();
+    let (finds, only_reads) = (find.is_some(), removals.is_empty());
+    // First: waiters are told of what the first statement touches.
+    let statements = find.into_iter().chain(removals);
+    let completion = move |mut rows: Results| {
+        let page = if finds { rows.remove(0).rows } else { Vec::new() };
+        selection.removed(&rows);
+        let removals = selection.take(page);
+        if removals.is_empty() && selection.find().is_none() {
+            return Outcome::Answer(selection.answer());
+        }
+        Outcome::Continue(remove_page(selection, removals, notifies_waiters))
+    };
+    let operation =
+        if only_reads { Operation::read(statements, completion) } else { Operation::write(statements, completion) };
+    let operation = operation.unbounded().continuing();
+    if notifies_waiters && !only_reads { operation.notifying() } else { operation }
+}
+
+/// The rows whose keys, their first columns, begin with a text, of a page that begins at that text or later.
+pub fn beginning_with(start: &str, page: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
+    page.into_iter().take_while(|row| row.first().is_some_and(|key| key.begins_with(start))).collect()
+}
+
+/// Says of how many of some rows in order one step may remove what it takes to remove them, given how many rows and bytes each
+/// takes: one at least.
+pub fn count_in_step(costs: impl Iterator<Item = (f64, f64)>) -> usize {
+    let mut sum = (0.0, 0.0);
+    let fits = |(rows, bytes): &(f64, f64)| {
+        sum = (sum.0 + rows, sum.1 + bytes);
+        sum.0 <= STEP_ROWS as f64 && sum.1 <= STEP_BYTES
+    };
+    costs.take_while(fits).count().max(1)
 }
 
 /// Goes through a table by its key. `page` makes the statement that answers the last key of the next [`STEP_ROWS`] rows
@@ -242,8 +322,8 @@ pub fn has_fired(rows: &Results) -> bool {
     rows.iter().any(|rows| rows.has_fired)
 }
 
-/// Puts removals together to steps, given the rows and bytes of each.
-fn in_steps(removals: Vec<(Vec<BoundStatement>, f64, f64)>) -> VecDeque<Statements> {
+/// Puts removals together to steps.
+fn in_steps(removals: Vec<Removal>) -> VecDeque<Statements> {
     let mut steps: VecDeque<Statements> = VecDeque::new();
     let (mut rows, mut bytes) = (0.0, 0.0);
     for (statements, adds_rows, adds_bytes) in removals {

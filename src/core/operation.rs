@@ -33,8 +33,9 @@ impl BoundStatement {
 
     /// Whether a later statement has left nothing for this one to do: it has written anew what was stale.
     fn is_superseded_by(&self, later: &BoundStatement) -> bool {
+        use Statement as S;
         let is_rewritten =
-            matches!((self.statement, later.statement), (Statement::CacheDeleteStale, Statement::CacheSet));
+            matches!((self.statement, later.statement), (S::CacheDeleteStale | S::CacheUntagAbsent, S::CacheSet));
         is_rewritten && self.values.first() == later.values.first()
     }
 }

@@ -45,11 +45,24 @@ pub struct CacheOptions {
     pub cleanup_interval_ms: Millis,
     /// The largest JSON text that is stored, in bytes of UTF-8.
     pub max_entry_size_bytes: f64,
+    /// Whether a lifetime of 0 lasts for ever, as the successor has it. Otherwise it is over at once, as in 0.2.0.
+    pub zero_lasts: bool,
+}
+
+impl CacheOptions {
+    /// For how many seconds an entry is stored that is to live for so many.
+    pub fn lifetime(&self, ttl_seconds: f64) -> f64 {
+        if ttl_seconds == 0.0 && self.zero_lasts { f64::INFINITY } else { ttl_seconds }
+    }
 }
 
 impl Default for CacheOptions {
     fn default() -> Self {
-        CacheOptions { cleanup_interval_ms: 60_000.0, max_entry_size_bytes: 5.0 * 1024.0 * 1024.0 }
+        CacheOptions {
+            cleanup_interval_ms: 60_000.0,
+            max_entry_size_bytes: 5.0 * 1024.0 * 1024.0,
+            zero_lasts: false,
+        }
     }
 }
 

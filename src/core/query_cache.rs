@@ -216,6 +216,7 @@ impl QueryCache {
                 self.insert_entry(hash, Some((Arc::clone(text), expires_at.clone())));
             }
             (S::CacheDelete, [Value::Text(hash)]) => self.insert_entry(hash, None),
+            (S::CacheDeleteTagged, [Value::Text(hash), _]) => drop(self.entries.remove(hash)),
             (S::CacheDeleteStale, [Value::Text(hash), _]) => drop(self.entries.remove(hash)),
             (S::RateRecord | S::RateAcquire | S::RateAcquireSpaced, [Value::Text(resource), at, ..]) => {
                 // The column's default.
@@ -243,6 +244,12 @@ impl QueryCache {
             // What finds rows to tidy, and what is not of the tables that are counted.
             (
                 S::CacheExpired
+                | S::CacheLaterAfter
+                | S::CacheDanglingAfter
+                | S::CacheTag
+                | S::CacheUntag
+                | S::CacheUntagAbsent
+                | S::CacheClearTags
                 | S::RateCountBefore
                 | S::RateReservationsAfter
                 | S::RateResourcesFrom

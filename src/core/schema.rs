@@ -23,6 +23,17 @@ CREATE TABLE IF NOT EXISTS cache (
 CREATE INDEX IF NOT EXISTS idx_cache_expires_at ON cache(expires_at);
 ";
 
+// The successor's (`@http-client-toolkit/store-sqlite`), exactly.
+const CACHE_TAGS_DDL: &str = "
+CREATE TABLE IF NOT EXISTS cache_tags (
+  tag TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  PRIMARY KEY (tag, hash)
+);
+CREATE INDEX IF NOT EXISTS idx_cache_tags_tag ON cache_tags(tag);
+CREATE INDEX IF NOT EXISTS idx_cache_tags_hash ON cache_tags(hash);
+";
+
 // `dedupe_leases` is ours, as is the index on `created_at`, by which a clean-up finds its rows.
 // A row of the table with a job is the lease of that job's owner, valid while the row's `job_id` is
 // the job's: when 0.2.0 registers the hash again under another id, the lease no longer applies. A row without a
@@ -114,10 +125,15 @@ const PRIORITY: AddedColumn =
 const RESERVED_AT: AddedColumn =
     AddedColumn { table: "rate_limit_reservations", name: "reserved_at", definition: "INTEGER" };
 
+/// The name of the error that a job failed with, as `jobId name`: it counts while that is the row's `job_id`, since other
+/// versions leave it as it is.
+const ERROR_NAME: AddedColumn = AddedColumn { table: "dedupe_jobs", name: "error_name", definition: "TEXT" };
+
 /// The columns that a store's tables may lack.
 fn added_columns(kind: StoreKind) -> &'static [AddedColumn] {
     match kind {
-        StoreKind::Cache | StoreKind::Dedupe => &[],
+        StoreKind::Cache | StoreKind::CacheTags => &[],
+        StoreKind::Dedupe => &[ERROR_NAME],
         StoreKind::RateLimit => &[RESERVED_AT],
         StoreKind::Adaptive => &[PRIORITY, RESERVED_AT],
     }
@@ -143,6 +159,7 @@ impl AddedColumn {
 fn expected_names(kind: StoreKind) -> &'static [&'static str] {
     match kind {
         StoreKind::Cache => &["cache", "idx_cache_expires_at"],
+        StoreKind::CacheTags => &[LATER_TABLE, "idx_cache_tags_tag", "idx_cache_tags_hash"],
         StoreKind::Dedupe => &["dedupe_jobs", "idx_dedupe_status", "idx_dedupe_created_at", "dedupe_leases"],
         StoreKind::RateLimit => &[
             "rate_limits",
@@ -169,17 +186,36 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
 }
 
 /// Whether a statement was refused because a table or column of a store is missing, as SQLite says it: another program
-/// has dropped it.
+/// has dropped it, or it is made when first needed.
 pub fn is_missing(message: &str) -> bool {
     let is_ours = |name: &str| {
-        [StoreKind::Cache, StoreKind::Dedupe, StoreKind::Adaptive]
+        [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive]
             .iter()
             .any(|kind| expected_names(*kind).contains(&name))
     };
-    match message.rsplit_once("no such table: ") {
-        Some((_, name)) => is_ours(name.strip_prefix("main.").unwrap_or(name)),
+    match missing_table(message) {
+        Some(name) => is_ours(name),
         None => message.contains("no such column: ") || message.contains(" has no column named "),
     }
+}
+
+fn missing_table(message: &str) -> Option<&str> {
+    let (_, name) = message.rsplit_once("no such table: ")?;
+    Some(name.strip_prefix("main.").unwrap_or(name))
+}
+
+/// The table that is not made with a store's.
+pub const LATER_TABLE: &str = "cache_tags";
+
+/// The tables, not made with a store's, that a statement was refused for want of.
+pub fn made_when_needed(message: &str) -> Option<StoreKind> {
+    let kind = StoreKind::CacheTags;
+    missing_table(message).is_some_and(|name| expected_names(kind).contains(&name)).then_some(kind)
+}
+
+/// Whether a statement was refused for want of such tables.
+pub fn lacks_later_table(error: &Error) -> bool {
+    matches!(error, Error::Sqlite { message, .. } if made_when_needed(message).is_some())
 }
 
 /// Whether the tables and indexes of a store are all there. Only reads, so it never waits for another's lock.
@@ -215,7 +251,11 @@ pub fn is_complete(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Re
 pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<()> {
     match kind {
         StoreKind::Cache => connection.execute_script(CACHE_DDL),
-        StoreKind::Dedupe => connection.execute_script(DEDUPE_DDL),
+        StoreKind::CacheTags => connection.execute_script(CACHE_TAGS_DDL),
+        StoreKind::Dedupe => {
+            connection.execute_script(DEDUPE_DDL)?;
+            ERROR_NAME.add(connection)
+        }
         StoreKind::RateLimit => {
             connection.execute_script(RATE_LIMIT_TABLE_PLAIN)?;
             connection.execute_script(RATE_LIMIT_INDEXES)?;

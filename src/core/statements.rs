@@ -36,6 +36,22 @@ macro_rules! cache_set {
     };
 }
 
+/// Of an entry: that it has an expiry at all. There is none at 0, as other programs write it, nor after the last `Date`.
+macro_rules! expires {
+    () => {
+        "expires_at <> 0 AND expires_at <= 8640000000000000"
+    };
+}
+
+/// The entries that a list has: its page.
+macro_rules! listed {
+    () => {
+        "SELECT rowid AS key, created_at AS newest FROM cache
+          WHERE typeof(expires_at) IN ('integer', 'real') AND (expires_at > ?1 OR expires_at = 0)
+          ORDER BY created_at DESC, hash LIMIT ?2 OFFSET ?3"
+    };
+}
+
 /// What is read of a job.
 macro_rules! job_columns {
     () => {
@@ -307,7 +323,7 @@ impl Table {
     /// That of a kind of store.
     pub fn of(kind: StoreKind) -> Self {
         match kind {
-            StoreKind::Cache => Table::Cache,
+            StoreKind::Cache | StoreKind::CacheTags => Table::Cache,
             StoreKind::Dedupe => Table::Jobs,
             StoreKind::RateLimit | StoreKind::Adaptive => Table::Requests,
         }
@@ -385,7 +401,15 @@ macro_rules! statements {
                         | Statement::CooldownAll
                         | Statement::CacheExpired
                         | Statement::CacheLaterAfter
+                        | Statement::CacheFrom
+                        | Statement::CacheTagged
+                        | Statement::CacheTagsFrom
+                        | Statement::CacheList
+                        | Statement::CacheListTags
+                        | Statement::CacheDanglingAfter
                         | Statement::DedupePollAll
+                        | Statement::DedupeFrom
+                        | Statement::DedupeList
                         | Statement::DedupeExpired
                         | Statement::DedupeEnded
                         | Statement::DedupeLater
@@ -395,6 +419,20 @@ macro_rules! statements {
             /// Which of its values says how many rows it removes at most.
             pub const fn row_limit(self) -> Option<usize> {
                 if matches!(self, Statement::RateDeleteBefore) { Some(2) } else { None }
+            }
+
+            /// Whether its table may not be there, since it is made when first needed: it finds nothing then.
+            pub const fn may_lack_table(self) -> bool {
+                matches!(
+                    self,
+                    Statement::CacheUntag
+                        | Statement::CacheUntagAbsent
+                        | Statement::CacheClearTags
+                        | Statement::CacheLastTag
+                        | Statement::CacheTagsFrom
+                        | Statement::CacheListTags
+                        | Statement::CacheDanglingAfter
+                )
             }
 
             /// Whether it removes rows.
@@ -418,37 +456,81 @@ statements! {
     CacheDeleteStale(0, Cache Tidies 0) = "DELETE FROM cache WHERE hash = ?1 AND expires_at = ?2";
     /// Remove every entry.
     CacheClear(0, Cache Writes all) = "DELETE FROM cache";
+    /// The next entries from a hash on, in the order of their bytes, and their sizes. Parameters: hash.
+    CacheFrom(2, Cache Reads all) = "SELECT hash AS c0, length(value) AS c1 FROM cache WHERE hash >= ?1
+        ORDER BY hash LIMIT 500";
+    /// The hashes of the next tags, from a hash on. Parameters: hash.
+    CacheTagsFrom(1, Cache Reads all) =
+        "SELECT hash AS c0 FROM cache_tags WHERE hash >= ?1 ORDER BY hash LIMIT 500";
+    /// Give an entry a tag. Parameters: hash, tag.
+    CacheTag(0, Cache Writes 0) = "INSERT OR IGNORE INTO cache_tags (hash, tag) VALUES (?1, ?2)";
+    /// Take all tags from an entry. Parameters: hash.
+    CacheUntag(0, Cache Writes 0) = "DELETE FROM cache_tags WHERE hash = ?1";
+    /// The same, if the entry is gone. Parameters: hash.
+    CacheUntagAbsent(0, Cache Tidies 0) = "DELETE FROM cache_tags
+        WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM cache WHERE hash = ?1)";
+    /// Take all tags from all entries.
+    CacheClearTags(0, Cache Writes all) = "DELETE FROM cache_tags";
+    /// The last of what says which entry has which tag.
+    CacheLastTag(1, Cache Reads all) = "SELECT MAX(rowid) AS c0 FROM cache_tags";
+    /// Some entries with a tag, after a key and up to one: the key, the hash, the size, and how many tags the entry has.
+    /// Parameters: tag, the keys.
+    CacheTagged(4, Cache Reads all) = "SELECT t.rowid AS c0, t.hash AS c1, length(c.value) AS c2,
+          (SELECT COUNT(*) FROM cache_tags o WHERE o.hash = t.hash) AS c3
+        FROM cache_tags t LEFT JOIN cache c ON c.hash = t.hash
+        WHERE t.tag = ?1 AND t.rowid > ?2 AND t.rowid <= ?3 ORDER BY t.rowid LIMIT 500";
+    /// Remove an entry if it has a tag; answers when it expires if it did. Parameters: hash, tag.
+    CacheDeleteTagged(1, Cache Writes 0) = "DELETE FROM cache
+        WHERE hash = ?1 AND EXISTS (SELECT 1 FROM cache_tags t WHERE t.tag = ?2 AND t.hash = ?1)
+        RETURNING expires_at AS c0";
+    /// Some of the entries that have not expired, the newest first: hash, expiry, creation, size. Parameters: now, how many at
+    /// most, how many before them.
+    CacheList(4, Cache Reads all) = concat!("WITH page AS MATERIALIZED (", listed!(), ")
+        SELECT hash AS c0, expires_at AS c1, created_at AS c2, length(CAST(value AS BLOB)) AS c3
+        FROM page CROSS JOIN cache ON cache.rowid = page.key ORDER BY newest DESC, hash");
+    /// Their tags, each with the hash. Parameters: those of [`CacheList`](Statement::CacheList).
+    CacheListTags(2, Cache Reads all) = concat!("WITH page AS MATERIALIZED (", listed!(), ")
+        SELECT t.hash AS c0, t.tag AS c1 FROM page CROSS JOIN cache c ON c.rowid = page.key
+        CROSS JOIN cache_tags t ON t.hash = c.hash ORDER BY newest DESC, c.hash, t.tag");
     /// Entries, expired entries, size of the database. Parameters: now. `COUNT(*)` of a whole table would go through it as one
     /// step of SQLite's, however long that takes.
     CacheStats(4, Cache Reads all) = "SELECT
           (SELECT COUNT(1) FROM cache) AS c0,
-          (SELECT COUNT(*) FROM cache WHERE expires_at < ?1) AS c1,
+          (SELECT COUNT(*) FROM cache WHERE expires_at < ?1 AND expires_at <> 0) AS c1,
           (SELECT page_count FROM pragma_page_count()) AS c2,
           (SELECT page_size FROM pragma_page_size()) AS c3";
-    /// Of the next entries, after one: the keys, sizes and times of those that were created later than a time, unless they expire
-    /// after the last `Date` there is; and, without a time, the last key of all. Parameters: the key, that time.
-    CacheLaterAfter(3, Cache Tidies all) = "WITH page AS (SELECT rowid AS key, length(value) AS bytes, created_at, expires_at
+    /// Of the next entries, after one: the keys, sizes and times of those that were created later than a time and expire; and,
+    /// without a time, the last key of all. Parameters: the key, that time.
+    CacheLaterAfter(3, Cache Tidies all) = concat!(
+        "WITH page AS (SELECT rowid AS key, length(value) AS bytes, created_at, expires_at
           FROM cache WHERE rowid > ?1 ORDER BY rowid LIMIT 500)
         SELECT key AS c0, bytes AS c1, created_at AS c2 FROM page
-          WHERE created_at > ?2 AND expires_at <= 8640000000000000
-        UNION ALL SELECT MAX(key), NULL, NULL FROM page";
+          WHERE created_at > ?2 AND ", expires!(), "
+        UNION ALL SELECT MAX(key), NULL, NULL FROM page");
     /// Remove one of them, unless it has been replaced. Parameters: key, time.
-    CacheRemoveLater(0, Cache Tidies all) = "DELETE FROM cache WHERE rowid = ?1 AND created_at = ?2";
+    CacheRemoveLater(0, Cache Tidies all) =
+        concat!("DELETE FROM cache WHERE rowid = ?1 AND created_at = ?2 AND ", expires!());
     /// The keys and sizes of some of the expired entries. Parameters: now.
-    CacheExpired(2, Cache Tidies all) = "SELECT rowid AS c0, length(value) AS c1 FROM cache WHERE expires_at < ?1
-        ORDER BY expires_at LIMIT 500";
+    CacheExpired(2, Cache Tidies all) = "SELECT rowid AS c0, length(value) AS c1 FROM cache WHERE expires_at < MIN(?1, 0)
+        UNION ALL SELECT rowid, length(value) FROM cache WHERE expires_at > 0 AND expires_at < ?1 LIMIT 500";
     /// Remove one of them, unless it has been replaced. Parameters: key, now.
-    CacheRemoveExpired(0, Cache Tidies all) = "DELETE FROM cache WHERE rowid = ?1 AND expires_at < ?2";
+    CacheRemoveExpired(0, Cache Tidies all) = "DELETE FROM cache WHERE rowid = ?1 AND expires_at < ?2 AND expires_at <> 0";
+    /// Of the next tags, after one: the keys of those whose entry is gone, and, without the hash, the last key of all.
+    /// Parameters: the key.
+    CacheDanglingAfter(2, Cache Tidies all) = "WITH page AS (SELECT rowid AS key, hash FROM cache_tags
+          WHERE rowid > ?1 ORDER BY rowid LIMIT 500)
+        SELECT key AS c0, hash AS c1 FROM page WHERE NOT EXISTS (SELECT 1 FROM cache c WHERE c.hash = page.hash)
+        UNION ALL SELECT MAX(key), NULL FROM page";
 
     /// A job with the expiry of its lease. Parameters: hash.
     DedupeJob(7, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
           (SELECT l.expires_at FROM dedupe_leases l WHERE l.hash = j.hash AND l.job_id = j.job_id) AS c6
         FROM dedupe_jobs j WHERE j.hash = ?1");
-    /// The same, the expiry of a claim that has not become a job, and whose the lease or claim is; no row if there is neither.
-    /// Parameters: hash.
-    DedupePoll(9, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
+    /// The same, the expiry of a claim that has not become a job, whose the lease or claim is, and the name of the job's error;
+    /// no row if there is neither. Parameters: hash.
+    DedupePoll(10, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
           CASE WHEN l.job_id = j.job_id THEN l.expires_at END AS c6,
-          CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7, l.owner AS c8
+          CASE WHEN l.job_id IS NULL THEN l.expires_at END AS c7, l.owner AS c8, j.error_name AS c9
         FROM (SELECT 1) LEFT JOIN dedupe_jobs j ON j.hash = ?1 LEFT JOIN dedupe_leases l ON l.hash = ?1
         WHERE j.hash IS NOT NULL OR l.hash IS NOT NULL");
     /// The same of several hashes, without what jobs came to, with the hash's number. Parameters: the hashes, a JSON array.
@@ -509,8 +591,10 @@ statements! {
         WHERE hash = ?1 AND status <> 'completed' AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
           ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
             WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
-    /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL, owner.
-    DedupeFail(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3
+    /// End a job with an error. Parameters: hash, message, now, the job this store registered or NULL, owner, the error's name or
+    /// NULL.
+    DedupeFail(0, Jobs Writes 0) = "UPDATE dedupe_jobs SET status = 'failed', error = ?2, updated_at = ?3,
+          error_name = job_id || ' ' || ?6
         WHERE hash = ?1 AND CASE WHEN ?4 IS NOT NULL THEN job_id = ?4
           ELSE status = 'pending' OR EXISTS (SELECT 1 FROM dedupe_leases l
             WHERE l.hash = ?1 AND l.job_id = dedupe_jobs.job_id AND l.owner = ?5) END";
@@ -562,6 +646,24 @@ statements! {
         WHERE hash >= ?1 AND hash <= ?2 AND (expires_at < ?3 OR expires_at > ?4)
         AND NOT EXISTS (SELECT 1 FROM dedupe_jobs j
           WHERE j.hash = dedupe_leases.hash AND j.job_id = dedupe_leases.job_id)";
+    /// The next hashes that have a job, a lease or a claim, from one on, and the sizes of results. Parameters: hash.
+    DedupeFrom(2, Jobs Reads all) = "SELECT of.hash AS c0, COALESCE(length(j.result), 0) AS c1 FROM (
+          SELECT hash FROM (SELECT hash FROM dedupe_jobs WHERE hash >= ?1 ORDER BY hash LIMIT 500)
+          UNION SELECT hash FROM (SELECT hash FROM dedupe_leases WHERE hash >= ?1 ORDER BY hash LIMIT 500)) of
+        LEFT JOIN dedupe_jobs j ON j.hash = of.hash ORDER BY of.hash LIMIT 500";
+    /// Remove whatever job there is. Parameters: hash.
+    DedupeForget(0, Jobs Writes 0) = "DELETE FROM dedupe_jobs WHERE hash = ?1";
+    /// Remove whatever lease or claim there is. Parameters: hash.
+    DedupeForgetLease(0, Jobs Writes 0) = "DELETE FROM dedupe_leases WHERE hash = ?1";
+    /// Some of the jobs, the newest first: hash, job id, status, creation, and of the job's lease, if it has one, the expiry and
+    /// the owner. Parameters: how many at most, how many before them.
+    DedupeList(6, Jobs Reads all) = "SELECT j.hash AS c0, j.job_id AS c1, j.status AS c2, j.created_at AS c3,
+          l.expires_at AS c4, l.owner AS c5
+        FROM (SELECT rowid AS key, created_at AS newest, hash AS of FROM dedupe_jobs
+          ORDER BY created_at DESC, hash LIMIT ?1 OFFSET ?2) page
+        CROSS JOIN dedupe_jobs j ON j.rowid = page.key
+        LEFT JOIN dedupe_leases l ON l.hash = j.hash AND l.job_id = j.job_id
+        ORDER BY page.newest DESC, page.of";
     /// Remove every job.
     DedupeClear(0, Jobs Writes all) = "DELETE FROM dedupe_jobs";
     /// Remove every lease and claim.
@@ -869,8 +971,13 @@ mod tests {
         let limited = [
             (S::CacheExpired, STEP_ROWS),
             (S::DedupeExpired, STEP_ROWS),
+            (S::DedupeFrom, STEP_ROWS),
             (S::DedupeLater, STEP_ROWS),
             (S::CacheLaterAfter, STEP_ROWS),
+            (S::CacheFrom, STEP_ROWS),
+            (S::CacheTagged, STEP_ROWS),
+            (S::CacheTagsFrom, STEP_ROWS),
+            (S::CacheDanglingAfter, STEP_ROWS),
             (S::DedupeLeasesFrom, STEP_ROWS),
             (S::AdaptiveResourcesFrom, STEP_ROWS),
             (S::CooldownsFrom, STEP_ROWS),

@@ -66,6 +66,27 @@ impl Value {
         }
     }
 
+    /// It as text, of whatever type another program has stored it.
+    pub fn display(&self) -> String {
+        match self {
+            Value::Null => String::new(),
+            Value::Integer(integer) => integer.to_string(),
+            Value::Real(real) => real.to_string(),
+            Value::Text(text) => text.clone(),
+            Value::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Value::Json(text) => String::clone(text),
+        }
+    }
+
+    /// Whether it begins with a text, by its bytes. Text that is no UTF-8 comes as bytes.
+    pub fn begins_with(&self, start: &str) -> bool {
+        match self {
+            Value::Text(text) => text.starts_with(start),
+            Value::Blob(bytes) => bytes.starts_with(start.as_bytes()),
+            _ => false,
+        }
+    }
+
     /// The text in a TEXT value.
     pub fn text(&self) -> Option<&str> {
         match self {

@@ -53,4 +53,9 @@ impl<'call> Arguments<'call> {
     pub fn text(&self) -> Value {
         self.get(3)
     }
+
+    /// The fourth argument of such a method.
+    pub fn fourth(&self) -> Value {
+        self.get(4)
+    }
 }

@@ -32,9 +32,24 @@ impl Class for CacheStore {
     const NAME: &'static str = "SQLiteCacheStore";
     const METHODS: &'static [Method<Self>] = &[
         Method::new(MethodKind::Parsed, "get", 1, |store, call| store.0.get(call)),
-        Method::new(MethodKind::Stringified, "set", 3, |store, call| store.0.set(call)),
+        Method::new(MethodKind::Stringified, "set", 3, |store, call| store.0.set(call, false)),
         Method::new(MethodKind::Promised, "delete", 1, |store, call| store.0.delete(call)),
-        Method::new(MethodKind::Promised, "clear", 0, |store, call| store.0.run(call, || Ok(cache::clear()))),
+        Method::new(MethodKind::Stringified, "setWithTags", 4, |store, call| store.0.set(call, true)),
+        Method::new(MethodKind::Promised, "invalidateByTag", 1, |store, call| {
+            store.0.run(call, || Ok(cache::invalidate([options::name(call.env, call.get(0), "tag")?], call.now()?)))
+        }),
+        Method::new(MethodKind::Promised, "invalidateByTags", 1, |store, call| {
+            store.0.run(call, || Ok(cache::invalidate(options::tags(call.env, call.get(0))?, call.now()?)))
+        }),
+        Method::new(MethodKind::Promised, "listEntries", 0, |store, call| {
+            store.0.run(call, || {
+                let (offset, limit) = options::page(call.env, call.get(0), call.get(1))?;
+                Ok(cache::list(offset, limit, call.now()?))
+            })
+        }),
+        Method::new(MethodKind::Promised, "clear", 0, |store, call| {
+            store.0.run(call, || Ok(cache::clear_scope(&options::scope(call.env, call.get(0))?)))
+        }),
         Method::new(MethodKind::Promised, "getStats", 0, |store, call| {
             store.0.run(call, || Ok(cache::stats(call.now()?)))
         }),
@@ -82,19 +97,24 @@ impl Inner {
         self.run(call, || Ok(cache::get(options::name(call.env, call.get(0), "hash")?, call.now()?)))
     }
 
-    fn set(&self, call: &Arguments) -> Result<Value> {
+    /// Stores a value, unless it is too large: then what is stored under the hash stays, with its tags.
+    fn set(&self, call: &Arguments, has_tags: bool) -> Result<Value> {
         let env = call.env;
         self.store.call(call, || {
             let hash = options::name(env, call.get(0), "hash")?;
-            let ttl_seconds = options::ttl_seconds(env, call.get(2))?;
+            let ttl_seconds = self.options.lifetime(options::ttl_seconds(env, call.get(2))?);
+            let tags = if has_tags { Some(options::tags(env, call.fourth())?) } else { None };
             let markers = [(Type::Undefined, codec::UNDEFINED)];
             let text = options::json_text(call, self.store.realm(), "value", &markers)?;
-            // Larger ones are passed over; what is stored under the hash stays.
             if text.len() as f64 > self.options.max_entry_size_bytes {
                 return Ok(None);
             }
             codec::check_length(text.len())?;
-            Ok(Some(cache::set(hash, text, ttl_seconds, call.now()?)))
+            let now = call.now()?;
+            Ok(Some(match tags {
+                None => cache::set(hash, text, ttl_seconds, now),
+                Some(tags) => cache::set_with_tags(hash, text, ttl_seconds, tags, now),
+            }))
         })
     }
 

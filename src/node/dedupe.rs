@@ -15,6 +15,7 @@ use super::options::{self, OptionsReader};
 use super::realm::Realm;
 use super::store::{Pending, Store};
 use crate::core::codec;
+use crate::core::dedupe::owner;
 use crate::core::dedupe::rules::{self, Call};
 use crate::core::dedupe::waiters::{Action, Ending, Event, Now, Waiters};
 use crate::core::error::StoreKind;
@@ -59,13 +60,14 @@ impl Class for DedupeStore {
         Method::new(MethodKind::Promised, "getStats", 0, |store, call| store.0.stats(call)),
         Method::new(MethodKind::Promised, "cleanup", 0, |store, call| store.0.cleanup(call)),
         Method::new(MethodKind::Promised, "clear", 0, |store, call| store.0.clear(call)),
+        Method::new(MethodKind::Promised, "listJobs", 0, |store, call| store.0.list(call)),
     ];
 
     fn open(env: Env, realm: Rc<Realm>, options: Value, _limits: Value) -> Result<Self> {
         let reader = OptionsReader::of_options(env, options)?;
         let mut options = reader.dedupe()?;
         let store = Store::open(env, StoreKind::Dedupe, realm, &reader)?;
-        let owner = [Uuid::new_v4().to_string().as_str()]
+        let name = [Uuid::new_v4().to_string().as_str()]
             .into_iter()
             .chain(processes::this())
             .collect::<Vec<_>>()
@@ -88,10 +90,10 @@ impl Class for DedupeStore {
                 }
             };
             Inner {
-                watch: StoreWatch::new(database, owner.clone(), options, notify),
+                watch: StoreWatch::new(database, name.clone(), options, notify),
                 store,
                 options,
-                waiters: RefCell::new(Waiters::new(owner, options)),
+                waiters: RefCell::new(Waiters::new(name, options)),
                 timer: RefCell::new(None),
                 itself: itself.clone(),
                 self_while_waiting: RefCell::new(None),
@@ -379,11 +381,14 @@ impl Inner {
         let env = call.env;
         self.end(call, |hash| {
             let error = call.get(1);
-            let message = if env.is_object(error) { env.get(error, c"message")? } else { error };
+            let is_object = env.is_object(error);
+            let message = if is_object { env.get(error, c"message")? } else { error };
             let message = if env.type_of(message) == Type::Undefined { None } else { env.display(message) };
+            let name = if is_object { env.get(error, c"name").ok() } else { None };
+            let name = name.and_then(|name| env.as_string(name)).filter(|name| !name.is_empty());
             // The error is kept only if somebody may be waiting here when the job has ended.
             let may_wait = self.waiters.borrow().may_wait_for(hash);
-            Ok(Ending::Failed(message, if may_wait { env.keep(error).ok() } else { None }))
+            Ok(Ending::Failed { message, name, error: if may_wait { env.keep(error).ok() } else { None } })
         })
     }
 
@@ -399,6 +404,20 @@ impl Inner {
     }
 
     fn clear(&self, call: &Arguments) -> Result<Value> {
-        self.dispatch_call(call, || Ok(Box::new(|waiter| Event::Clear { waiter })))
+        self.dispatch_call(call, || {
+            let scope = options::scope(call.env, call.get(0))?;
+            Ok(Box::new(|waiter| Event::Clear { scope, waiter }))
+        })
+    }
+
+    fn list(&self, call: &Arguments) -> Result<Value> {
+        self.store.call(call, || {
+            let (offset, limit) = options::page(call.env, call.get(0), call.get(1))?;
+            let Now { caller, system } = Self::now(call)?;
+            let own = self.waiters.borrow().owner().to_owned();
+            let has_ended =
+                move |other: &str| owner::are_neighbours(&own, other) && owner::has_ended(other, processes::look);
+            Ok(Some(rules::list(self.options, [offset, limit], caller, system, has_ended)))
+        })
     }
 }

@@ -9,8 +9,10 @@ use super::environment::Environment;
 use super::napi::env::{self, Env, Result, Value};
 use super::napi::function::{ARGUMENTS, Callable};
 use super::napi::handle;
+use super::options::MemoryDatabase;
 use super::realm::Realm;
 use super::{adaptive, cache, class, dedupe, rate_limit};
+use crate::sqlite::registry;
 
 /// `createRealm(intrinsics)`: a handle of the realm whose intrinsics are given (see `lib/realm.js`). The first starts the
 /// environment.
@@ -22,6 +24,16 @@ impl Callable for CreateRealm {
             Environment::start_once(env, env.get(*intrinsics, c"outside")?)?;
             handle::create(env, Rc::new(Realm::new(env, *intrinsics)?))
         };
+        create().map_err(|_| env.undefined())
+    }
+}
+
+/// `createMemoryDatabase()`: a handle of a database in memory, which stores take as `database`.
+struct CreateMemoryDatabase;
+
+impl Callable for CreateMemoryDatabase {
+    fn call(&self, env: Env, _: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
+        let create = || handle::create(env, MemoryDatabase(registry::open_memory()?));
         create().map_err(|_| env.undefined())
     }
 }
@@ -47,5 +59,6 @@ fn add_to(env: Env, exports: Value) -> Result<()> {
     env.set_element(classes, 2, class::table::<rate_limit::RateLimitStore>(env)?)?;
     env.set_element(classes, 3, class::table::<adaptive::AdaptiveStore>(env)?)?;
     env.set(exports, "classes", classes)?;
-    env.set(exports, "createRealm", env.function("createRealm", &CreateRealm)?)
+    env.set(exports, "createRealm", env.function("createRealm", &CreateRealm)?)?;
+    env.set(exports, "createMemoryDatabase", env.function("createMemoryDatabase", &CreateMemoryDatabase)?)
 }

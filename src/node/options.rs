@@ -2,9 +2,11 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::sync::Arc;
 
 use super::arguments::Arguments;
 use super::napi::env::{Env, Result, Type, Value};
+use super::napi::handle::{self, Handled};
 use super::realm::{Realm, property};
 use crate::core::adaptive::Priority;
 use crate::core::error::Error;
@@ -12,6 +14,7 @@ use crate::core::options::{
     AdaptiveConfig, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, SharedLimits,
     Synchronous,
 };
+use crate::sqlite::database::Database;
 
 /// An options object, or part of one: reads members under the name the user knows them by.
 #[derive(Clone, Copy)]
@@ -28,6 +31,15 @@ pub enum DatabaseOption {
     Path(String),
     /// An open connection.
     Connection(Value),
+    /// One in memory that several stores share: see `lib/stores.js`.
+    Memory(Arc<Database>),
+}
+
+/// What a handle of a database in memory stands for.
+pub struct MemoryDatabase(pub Arc<Database>);
+
+impl Handled for MemoryDatabase {
+    fn collected(self, _env: Env) {}
 }
 
 const MILLISECONDS: &str = "a non-negative number of milliseconds";
@@ -99,6 +111,9 @@ impl<'a> OptionsReader<'a> {
         const EXPECTED: &str =
             "a file path without NUL characters and lone surrogates, ':memory:', or an open SQLite connection";
         let Some(value) = self.get(c"database")? else { return Ok(DatabaseOption::Path(":memory:".to_owned())) };
+        if let Some(database) = handle::with(self.env, value, |MemoryDatabase(database)| Arc::clone(database)) {
+            return Ok(DatabaseOption::Memory(database));
+        }
         match self.env.as_string(value) {
             Some(path) if !path.contains('\0') && self.env.is_well_formed(value, &path)? => {
                 Ok(DatabaseOption::Path(path))
@@ -139,6 +154,9 @@ impl<'a> OptionsReader<'a> {
                 default.max_entry_size_bytes,
                 |number| number >= 0.0,
             )?,
+            zero_lasts: self
+                .choice(c"zeroTtl", "'expired' or 'forever'", &[("expired", false), ("forever", true)])?
+                .unwrap_or(default.zero_lasts),
         })
     }
 
@@ -253,6 +271,36 @@ pub fn name(env: Env, value: Value, argument: &str) -> Result<String> {
         return Ok(text);
     }
     Err(Error::argument(argument, "a string without lone surrogates", env.describe(value)).into())
+}
+
+/// The `scope` argument: what names begin with, `""` where it is `undefined`.
+pub fn scope(env: Env, value: Value) -> Result<String> {
+    if env.type_of(value) == Type::Undefined { Ok(String::new()) } else { name(env, value, "scope") }
+}
+
+/// The `tags` argument.
+pub fn tags(env: Env, value: Value) -> Result<Vec<String>> {
+    let Ok(length) = env.array_length(value) else {
+        return Err(Error::argument("tags", "an array of strings", env.describe(value)).into());
+    };
+    (0..length).map(|index| name(env, env.element(value, index)?, &format!("tags[{index}]"))).collect()
+}
+
+/// The arguments `offset` and `limit` of a list, 0 and 50 where they are `undefined`.
+pub fn page(env: Env, offset: Value, limit: Value) -> Result<(f64, f64)> {
+    /// The most that an INTEGER of SQLite's and a number of JavaScript's both hold.
+    const MOST: f64 = 9_007_199_254_740_991.0;
+    let count = |value, argument, default| {
+        if env.type_of(value) == Type::Undefined {
+            return Ok(default);
+        }
+        let number = env.as_number(value).filter(|number| *number >= 0.0 && number.floor() == *number);
+        let expected = "a whole number from 0, or Infinity";
+        number
+            .map(|number| number.min(MOST))
+            .ok_or_else(|| Error::argument(argument, expected, env.describe(value)))
+    };
+    Ok((count(offset, "offset", 0.0)?, count(limit, "limit", 50.0)?))
 }
 
 /// The second argument as JSON text, or as the marker that stands for all of its type.

@@ -206,8 +206,13 @@ impl Realm {
             _ => &self.intrinsics.error,
         };
         let object = env.construct(self.get(env, constructor)?, &[env.string(&error.to_string())?])?;
-        if matches!(error, Error::Sqlite { .. }) {
-            env.set(object, "name", env.string("SqliteError")?)?;
+        let name = match error {
+            Error::Sqlite { .. } => Some("SqliteError"),
+            Error::JobFailed { name, .. } => name.as_deref(),
+            _ => None,
+        };
+        if let Some(name) = name {
+            env.set(object, "name", env.string(name)?)?;
         }
         let code = match error {
             Error::Sqlite { code, .. } => Some(codes::name(*code)),

@@ -13,6 +13,7 @@ use super::napi::loop_time;
 use super::options::{DatabaseOption, OptionsReader};
 use super::realm::{Realm, Resolver};
 use super::user_connection::UserConnection;
+use crate::core::cache;
 use crate::core::error::{Error, StoreKind};
 use crate::core::operation::{Answer, Operation};
 use crate::core::options::DatabaseOptions;
@@ -78,6 +79,7 @@ impl Store {
                 handle.database().add_listener(Arc::downgrade(&listener));
                 BackendHandle::Native(handle)
             }
+            DatabaseOption::Memory(database) => BackendHandle::Native(registry::join(&database, kind, &options)?),
             DatabaseOption::Connection(connection) => {
                 BackendHandle::User(UserConnection::open(env, connection, kind, &realm)?)
             }
@@ -356,7 +358,7 @@ fn to_value(
             Err(Failure::Thrown(_)) => {
                 if let (Some(backend), Some(removal)) = (backend, unreadable) {
                     // Nobody waits for it, so it waits for no lock.
-                    backend.enqueue(Operation::command([removal]), Duration::ZERO);
+                    backend.enqueue(cache::remove_unreadable(removal), Duration::ZERO);
                     environment.flush_later(env, backend);
                 }
                 env.undefined()

@@ -207,6 +207,7 @@ impl UserConnection {
             statement.has_many_rows(),
             values.len(),
             blob,
+            statement.may_lack_table().then_some(schema::LATER_TABLE),
         )?;
         self.prepared.borrow_mut()[statement as usize] = true;
         Ok(())
@@ -220,6 +221,7 @@ impl UserConnection {
         has_many_rows: bool,
         values: usize,
         blob: Option<usize>,
+        later_table: Option<&str>,
     ) -> Result<()> {
         let env = self.env;
         let order = env.array()?;
@@ -234,10 +236,12 @@ impl UserConnection {
             env.number(values as f64),
             order,
             env.number(blob.map_or(-1.0, |index| index as f64)),
+            later_table.map_or_else(|| Ok(env.undefined()), |table| env.string(table))?,
         ];
         self.invoke(c"prepare", &arguments).map(drop)
     }
 
+    /// Adds a statement and its values to the arguments of a call.
     fn push_arguments<'values>(
         &self,
         statement: Statement,
@@ -335,7 +339,7 @@ impl UserConnection {
         let result = self.transact(transaction);
         match &result {
             Err(Refusal::Undone(failure) | Refusal::Unclear(failure))
-                if self.lacks_table(failure) && self.make_tables().unwrap_or(false) =>
+                if self.make_missing(failure).unwrap_or(false) =>
             {
                 self.transact(transaction)
             }
@@ -343,10 +347,23 @@ impl UserConnection {
         }
     }
 
-    fn lacks_table(&self, failure: &Failure) -> bool {
-        let Failure::Thrown(thrown) = failure else { return false };
-        let message = self.env.get(*thrown, c"message").ok().and_then(|message| self.env.as_string(message));
-        message.is_some_and(|message| schema::is_missing(&message))
+    /// Makes the tables that something was refused for want of; answers whether it has.
+    fn make_missing(&self, failure: &Failure) -> Result<bool> {
+        match self.needed_table(failure) {
+            Some(kind) => self.prepare_store(kind).map(|()| true),
+            None if self.message(failure).is_some_and(|message| schema::is_missing(&message)) => self.make_tables(),
+            None => Ok(false),
+        }
+    }
+
+    /// The tables, not made with a store's, that something was refused for want of.
+    fn needed_table(&self, failure: &Failure) -> Option<StoreKind> {
+        schema::made_when_needed(&self.message(failure)?)
+    }
+
+    fn message(&self, failure: &Failure) -> Option<String> {
+        let Failure::Thrown(thrown) = failure else { return None };
+        self.env.get(*thrown, c"message").ok().and_then(|message| self.env.as_string(message))
     }
 
     /// Makes the tables of all stores, where they are missing, in a transaction of its own; answers whether it has: not
@@ -502,7 +519,7 @@ impl UserConnection {
         // Known to the driver by the number after the last of the stores' own.
         let number = Statement::ALL.len();
         if !self.has_version_statement.get() {
-            self.prepare_as(number, (SQL.to_owned(), Vec::new()), COLUMNS, false, 0, None)?;
+            self.prepare_as(number, (SQL.to_owned(), Vec::new()), COLUMNS, false, 0, None, None)?;
             self.has_version_statement.set(true);
         }
         let row = self.call(&self.driver.run_one, &[self.env.number(number as f64)])?;

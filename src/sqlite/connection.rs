@@ -363,7 +363,13 @@ impl Connection {
         statement: Statement,
         values: impl IntoIterator<Item = &'values Value>,
     ) -> Result<StatementResult> {
-        let mut prepared = self.sqlite.prepare_cached(statement.sql())?;
+        let mut prepared = match self.sqlite.prepare_cached(statement.sql()).map_err(Error::from) {
+            Ok(prepared) => prepared,
+            Err(error) if statement.may_lack_table() && schema::lacks_later_table(&error) => {
+                return Ok(StatementResult::default());
+            }
+            Err(error) => return Err(error),
+        };
         self.sqlite.meter().begin();
         let columns = statement.columns();
         let before = if columns == 0 { self.sqlite.total_changes() } else { 0 };

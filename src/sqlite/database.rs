@@ -350,7 +350,17 @@ impl Database {
     /// Has the tables made anew if what was to be run lacks one.
     fn mend(&self, busy: &Error) {
         if is_missing(busy) {
+            self.add_needed(busy);
             self.prepare_anew();
+        }
+    }
+
+    /// Takes note of tables that are needed now and are not made with a store's.
+    fn add_needed(&self, missing: &Error) {
+        if let Error::Sqlite { message, .. } = missing
+            && let Some(kind) = schema::made_when_needed(message)
+        {
+            self.add_kind(kind);
         }
     }
 
@@ -651,6 +661,7 @@ impl Database {
             connection.wait_for_locks(Duration::ZERO);
             let Progress::Busy(busy) = progress else { break };
             if is_missing(&busy) {
+                self.add_needed(&busy);
                 let synchronous = *self.synchronous.lock();
                 pending_schemas.extend(self.kinds.lock().iter().map(|kind| (*kind, synchronous)));
                 mended = true;

@@ -20,6 +20,7 @@ use crate::core::options::{DatabaseOptions, JournalMode};
 
 struct Entry {
     database: Arc<Database>,
+    /// Empty where there is no file.
     path: PathBuf,
     /// How many stores use it; 0 while it is being closed.
     users: usize,
@@ -44,8 +45,6 @@ impl Drop for LastUse {
 /// A store's use of a database. Released explicitly or, in the background, when dropped.
 pub struct Handle {
     database: Arc<Database>,
-    /// Whether other stores may use the database, too: it is registered.
-    is_shared: bool,
     released: bool,
     open_elsewhere: bool,
 }
@@ -67,7 +66,7 @@ impl CloseBarrier {
 }
 
 /// Opens the database at `path` for a store, or joins the one this process has open. `":memory:"` and `""` (a
-/// temporary file) are private to the store.
+/// temporary file) are private to the store: nobody else is given them.
 ///
 /// # Errors
 /// [`Error::MissingDirectory`]; [`Error::Contradiction`] when the file is open in another journal mode; what SQLite
@@ -81,9 +80,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     };
     let journal_mode = options.journal_mode.unwrap_or(JournalMode::Wal);
     let Location::File(path) = &location else {
-        let database = Database::open(location, journal_mode, options.synchronous)?;
-        database.add_store(kind, options.synchronous)?;
-        return Ok(Handle { database, is_shared: false, released: false, open_elsewhere: false });
+        return join(&Database::open(location, journal_mode, options.synchronous)?, kind, options);
     };
 
     let mut open = OPEN.lock();
@@ -104,7 +101,7 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
         entry.database.add_store(kind, options.synchronous)?;
         entry.users += 1;
         let database = Arc::clone(&entry.database);
-        return Ok(Handle { database, is_shared: true, released: false, open_elsewhere: false });
+        return Ok(Handle { database, released: false, open_elsewhere: false });
     }
 
     let open_elsewhere = existing.as_ref().is_some_and(has_descriptor);
@@ -122,7 +119,29 @@ pub fn open(path: &str, kind: StoreKind, options: &DatabaseOptions) -> Result<Ha
     // The file may have been a link to one that did not exist yet.
     let path = resolve(&path);
     open.push(Entry { database: Arc::clone(&database), path, users: 1 });
-    Ok(Handle { database, is_shared: true, released: false, open_elsewhere })
+    Ok(Handle { database, released: false, open_elsewhere })
+}
+
+/// A database in memory, for stores to [join](join).
+///
+/// # Errors
+/// What SQLite refuses.
+pub fn open_memory() -> Result<Arc<Database>> {
+    Database::open(Location::Memory, JournalMode::Wal, DatabaseOptions::default().synchronous)
+}
+
+/// Joins a database without a file, which ends with the last store that has joined it.
+///
+/// # Errors
+/// What SQLite refuses.
+pub fn join(database: &Arc<Database>, kind: StoreKind, options: &DatabaseOptions) -> Result<Handle> {
+    let mut open = OPEN.lock();
+    database.add_store(kind, options.synchronous)?;
+    match open.iter_mut().find(|entry| Arc::ptr_eq(&entry.database, database)) {
+        Some(entry) => entry.users += 1,
+        None => open.push(Entry { database: Arc::clone(database), path: PathBuf::new(), users: 1 }),
+    }
+    Ok(Handle { database: Arc::clone(database), released: false, open_elsewhere: false })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -208,14 +227,13 @@ impl Handle {
         if std::mem::replace(&mut self.released, true) {
             return None;
         }
-        if self.is_shared {
-            let mut open = OPEN.lock();
-            let entry = open.iter_mut().find(|entry| Arc::ptr_eq(&entry.database, &self.database))?;
-            entry.users -= 1;
-            if entry.users > 0 {
-                return None;
-            }
+        let mut open = OPEN.lock();
+        let entry = open.iter_mut().find(|entry| Arc::ptr_eq(&entry.database, &self.database))?;
+        entry.users -= 1;
+        if entry.users > 0 {
+            return None;
         }
+        drop(open);
         Some(LastUse(Arc::clone(&self.database)))
     }
 

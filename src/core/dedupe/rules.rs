@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::core::codec;
 use crate::core::error::Error;
-use crate::core::housekeeping::{self, Then};
+use crate::core::housekeeping::{self, Selection, Then};
 use crate::core::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult, Wait};
 use crate::core::options::{DedupeOptions, OWN_THREAD_LEASE_MS};
 use crate::core::stamps;
@@ -24,6 +24,16 @@ pub const LONGEST_RENEWAL_MS: Millis = 300_000.0;
 
 /// How often an owner renews its leases.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(1);
+
+/// The names of errors that are the affair of whoever made the request, and not the request's: it was called off. A
+/// `TimeoutError` may be the other side's.
+const ABORTS: [&str; 2] = ["AbortError", "CanceledError"];
+
+/// Whether an error of this name says that a request was called off. Whoever waits for it has not called it off: one of them
+/// makes it.
+pub fn is_abort(name: Option<&str>) -> bool {
+    name.is_some_and(|name| ABORTS.contains(&name))
+}
 
 /// The error recorded for a job past its time.
 const TIMED_OUT: &str = "Job timed out";
@@ -61,11 +71,14 @@ struct Job<'rows> {
     created_at: Millis,
     updated_at: Millis,
     lease_expires_at: Option<Millis>,
+    /// The name of its error, where that was read.
+    error_name: Option<&'rows str>,
 }
 
 impl<'rows> Job<'rows> {
     fn read(result: Option<&'rows StatementResult>) -> Option<Self> {
-        let [id, status, result, error, created_at, updated_at, lease, ..] = result?.first()? else {
+        let row = result?.first()?;
+        let [id, status, result, error, created_at, updated_at, lease, ..] = row else {
             return None;
         };
         if *id == Value::Null {
@@ -79,6 +92,7 @@ impl<'rows> Job<'rows> {
             created_at: created_at.number().unwrap_or_default(),
             updated_at: updated_at.number().unwrap_or_default(),
             lease_expires_at: lease.number(),
+            error_name: row.get(9).and_then(Value::text).zip(id.text()).and_then(|(name, id)| name_of(name, id)),
         })
     }
 
@@ -104,6 +118,11 @@ impl<'rows> Job<'rows> {
             None => Outcome::AnswerThen(Answer::Undefined, Operation::command([removal])),
         }
     }
+}
+
+/// The name of a job's error, given what is stored, if it is that of this job.
+fn name_of<'stored>(stored: &'stored str, job_id: &str) -> Option<&'stored str> {
+    stored.strip_prefix(job_id)?.strip_prefix(' ')
 }
 
 /// What those get who wait for a job that is completed with a JSON text or a marker.
@@ -223,9 +242,10 @@ impl Call {
                 let null = if asked_before { Answer::Null } else { Answer::Undefined };
                 State::Ended(Box::new(job.result(&self.hash, null)))
             }
-            "failed" if asked_before && job.error.text() != Some(TIMED_OUT) => {
+            "failed" if asked_before && job.error.text() != Some(TIMED_OUT) && !is_abort(job.error_name) => {
                 let message = job.error.text().unwrap_or_default().to_owned();
-                State::Ended(Box::new(Outcome::Answer(Answer::Rejection(Error::JobFailed(message)))))
+                let error = Error::JobFailed { message, name: job.error_name.map(str::to_owned) };
+                State::Ended(Box::new(Outcome::Answer(Answer::Rejection(error))))
             }
             _ => self.claim_state(poll),
         }
@@ -270,6 +290,8 @@ fn poll(call: Call, corrects: bool) -> Operation {
 
 /// Finds out what there is to wait for under each of these hashes; the call is on none of them.
 pub fn poll_all(call: Call, hashes: Vec<String>) -> Operation {
+    // SQLite's JSON ends a text at a NUL: such hashes are polled one by one.
+    let (hashes, others): (Vec<_>, Vec<_>) = hashes.into_iter().partition(|hash| !hash.contains('\0'));
     let list = serde_json::Value::from(hashes.as_slice()).to_string();
     Operation::read_timed([BoundStatement::new(Statement::DedupePollAll, [list.into()])], move |rows, waited| {
         let mut polled: Vec<_> = hashes.into_iter().map(|hash| (hash, None)).collect();
@@ -283,6 +305,7 @@ pub fn poll_all(call: Call, hashes: Vec<String>) -> Operation {
                 *wait = Some(live);
             }
         }
+        polled.extend(others.into_iter().map(|hash| (hash, None)));
         Outcome::Answer(Answer::Polled(polled))
     })
     .overtaking()
@@ -363,8 +386,15 @@ pub fn register(call: Call, job_id: String) -> Operation {
     .notifying()
 }
 
-fn end(statement: Statement, call: &Call, value: Value, registered: Option<String>) -> Operation {
+fn end(
+    statement: Statement,
+    call: &Call,
+    value: Value,
+    registered: Option<String>,
+    more: impl IntoIterator<Item = Value>,
+) -> Operation {
     let values = [call.hash(), value, call.now.into(), registered.into(), call.owner.as_str().into()];
+    let values = values.into_iter().chain(more);
     Operation::write([BoundStatement::new(statement, values), end_lease(&call.hash)], ended).notifying()
 }
 
@@ -380,12 +410,12 @@ fn ended(rows: Results) -> Outcome {
 /// Ends a job with a result (a JSON text or a marker): the job this store registered, or, if it registered none,
 /// a pending one.
 pub fn complete(call: &Call, text: impl Into<Arc<String>>, registered: Option<String>) -> Operation {
-    end(Statement::DedupeComplete, call, Value::Json(text.into()), registered)
+    end(Statement::DedupeComplete, call, Value::Json(text.into()), registered, [])
 }
 
-/// Ends a job with an error's message: the job this store registered, or, if it registered none, a pending one.
-pub fn fail(call: &Call, message: Option<String>, registered: Option<String>) -> Operation {
-    end(Statement::DedupeFail, call, message.into(), registered)
+/// Ends a job with an error's message and name: the job this store registered, or, if it registered none, a pending one.
+pub fn fail(call: &Call, message: Option<String>, name: Option<String>, registered: Option<String>) -> Operation {
+    end(Statement::DedupeFail, call, message.into(), registered, [name.into()])
 }
 
 /// Ends a pending job that is past its time.
@@ -480,8 +510,14 @@ pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Oper
 /// Removes the jobs that a statement finds, given a time.
 fn remove_jobs(find: Statement, remove: Statement, time: Millis, then: Then) -> Operation {
     let find = BoundStatement::new(find, [Value::from(time)]);
-    let remove = move |key: &Value| BoundStatement::new(remove, [key.clone(), time.into()]);
-    housekeeping::remove_found(find, remove, true, then)
+    let removal = move |row: &[Value]| match row {
+        [key, bytes] => {
+            let statement = BoundStatement::new(remove, [key.clone(), time.into()]);
+            Some((vec![statement], 1.0, bytes.number().unwrap_or(0.0)))
+        }
+        _ => None,
+    };
+    housekeeping::remove_found(find, removal, true, then)
 }
 
 fn cleanup_leases(system_now: Millis, latest_expiry: Millis) -> Operation {
@@ -501,6 +537,77 @@ pub fn clear() -> Operation {
     ])
     .unbounded()
     .notifying()
+}
+
+/// Removes the jobs whose hashes begin with a text, and their leases and claims.
+pub fn clear_scope(scope: &str) -> Operation {
+    if scope.is_empty() { clear() } else { housekeeping::remove_selected(Scope::new(scope), true) }
+}
+
+/// Hashes that begin with a text. They lie one after the other, from that text on.
+struct Scope {
+    scope: String,
+    from: Option<Value>,
+}
+
+impl Scope {
+    fn new(scope: &str) -> Self {
+        Scope { scope: scope.to_owned(), from: Some(scope.into()) }
+    }
+}
+
+impl Selection for Scope {
+    fn find(&self) -> Option<BoundStatement> {
+        Some(BoundStatement::new(Statement::DedupeFrom, [self.from.clone()?]))
+    }
+
+    fn take(&mut self, page: Vec<Vec<Value>>) -> Vec<BoundStatement> {
+        let mut found = housekeeping::beginning_with(&self.scope, page);
+        let bytes = |row: &Vec<Value>| row.get(1).and_then(Value::number).unwrap_or(0.0);
+        found.truncate(housekeeping::count_in_step(found.iter().map(|row| (2.0, bytes(row)))));
+        let hashes: Vec<Value> = found.into_iter().filter_map(|row| row.into_iter().next()).collect();
+        self.from = hashes.last().cloned().map(housekeeping::next_text);
+        let removals = [Statement::DedupeForget, Statement::DedupeForgetLease];
+        let removal = |hash: Value| removals.map(|removal| BoundStatement::new(removal, [hash.clone()]));
+        hashes.into_iter().flat_map(removal).collect()
+    }
+
+    fn answer(self) -> Answer {
+        Answer::Undefined
+    }
+}
+
+/// Answers some of the jobs, the newest first: so many at most, after so many. `has_ended` says whether the process of an owner is
+/// gone.
+pub fn list(
+    options: DedupeOptions,
+    [offset, limit]: [f64; 2],
+    now: Millis,
+    system_now: Millis,
+    has_ended: impl Fn(&str) -> bool + Send + 'static,
+) -> Operation {
+    let list = BoundStatement::new(Statement::DedupeList, [limit, offset].map(Value::from));
+    Operation::read([list], move |mut rows| {
+        let jobs = rows.pop().unwrap_or_default().rows.into_iter().filter_map(|row| {
+            let [hash, job_id, status, created_at, expires_at, owner] = <[Value; 6]>::try_from(row).ok()?;
+            let created_at = created_at.number().unwrap_or_default();
+            let lives = match expires_at.number() {
+                Some(at) => at > system_now && !owner.text().is_some_and(&has_ended),
+                // 0.2.0's have no lease.
+                None => options.job_timeout_ms == 0.0 || now - created_at < options.job_timeout_ms,
+            };
+            let lives = lives && status.text() == Some("pending");
+            Some(vec![
+                ("hash", Field::Text(hash.display())),
+                ("jobId", Field::Text(job_id.display())),
+                ("status", Field::Text(status.display())),
+                ("createdAt", Field::Number(created_at)),
+                ("ownerAlive", Field::Bool(lives)),
+            ])
+        });
+        Outcome::Answer(Answer::Records(jobs.collect()))
+    })
+    .unbounded()
 }
 
 /// Prolongs a store's leases: of pending jobs, given by hash and id, and, without an id, claims. Answers which are no longer

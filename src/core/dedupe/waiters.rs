@@ -33,8 +33,8 @@ pub enum Event<W, V, E> {
     Register { hash: String, job_id: String, tells_owner: bool, waiter: W },
     /// `complete` or `fail`.
     End { hash: String, ending: Ending<V>, waiter: W },
-    /// `clear`.
-    Clear { waiter: W },
+    /// `clear` of the hashes that begin with a text.
+    Clear { scope: String, waiter: W },
     /// Something that is waited for may have changed, or is due.
     Changed(Changed),
     /// The lease of a job of the store's could not be renewed, or no longer is: the job is no longer the store's to end.
@@ -57,8 +57,9 @@ pub enum Event<W, V, E> {
 pub enum Ending<V> {
     /// With a JSON text or a marker.
     Completed(Arc<String>),
-    /// With an error's message, and the error, with which those who wait in this store are rejected.
-    Failed(Option<String>, Option<V>),
+    /// With an error's message and name, and the error, with which those who wait in this store are rejected, unless the
+    /// name says that the request was [called off](rules::is_abort).
+    Failed { message: Option<String>, name: Option<String>, error: Option<V> },
 }
 
 /// What is to be done.
@@ -89,7 +90,7 @@ enum Purpose<W, V> {
     TimeOut { hash: String },
     Register(Registration, W),
     End { hash: String, owned: Option<Owned>, ending: Ending<V>, waiter: W },
-    Clear { waiter: W },
+    Clear { scope: String, waiter: W },
     GiveUpClaim { hash: String },
     GiveUpOwner,
     Renew,
@@ -224,6 +225,11 @@ impl<W> Waiters<W> {
         self.first.deadline
     }
 
+    /// The store's name in leases and claims.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
     /// Whose processes are to be looked at.
     pub fn owners(&self) -> &Arc<BTreeSet<String>> {
         &self.owners
@@ -280,7 +286,7 @@ impl<W> Waiters<W> {
                 transition.register(hash, job_id, tells_owner, waiter);
             }
             Event::End { hash, ending, waiter } => transition.end(hash, ending, waiter),
-            Event::Clear { waiter } => transition.clear(waiter),
+            Event::Clear { scope, waiter } => transition.clear(scope, waiter),
             Event::Changed(Changed::Hashes(hashes)) => hashes.into_iter().for_each(|hash| transition.poll(hash)),
             Event::Changed(Changed::Anything) => transition.poll_all(),
             Event::Lost { hash, job_id } => transition.lost(hash, job_id),
@@ -382,18 +388,24 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         let call = self.state.call(&hash, self.now, None);
         let operation = match &ending {
             Ending::Completed(text) => rules::complete(&call, Arc::clone(text), job_id),
-            Ending::Failed(message, _) => rules::fail(&call, message.clone(), job_id),
+            Ending::Failed { message, name, .. } => rules::fail(&call, message.clone(), name.clone(), job_id),
         };
         self.run(operation, Purpose::End { hash, owned, ending, waiter });
     }
 
-    fn clear(&mut self, waiter: W) {
+    fn clear(&mut self, scope: String, waiter: W) {
         // At once: what is registered next is not cleared.
-        self.state.owned.clear();
-        self.state.claims.clear();
-        self.actions.push(Action::EndRenewal(None));
+        if scope.is_empty() {
+            self.actions.push(Action::EndRenewal(None));
+        } else {
+            let hashes: BTreeSet<&String> = self.state.owned.keys().chain(self.state.claims.keys()).collect();
+            let cleared = hashes.into_iter().filter(|hash| hash.starts_with(&scope)).cloned();
+            self.actions.extend(cleared.map(|hash| Action::EndRenewal(Some(hash))));
+        }
+        self.state.owned.retain(|hash, _| !hash.starts_with(&scope));
+        self.state.claims.retain(|hash, _| !hash.starts_with(&scope));
         self.state.changing += 1;
-        self.run(rules::clear(), Purpose::Clear { waiter });
+        self.run(rules::clear_scope(&scope), Purpose::Clear { scope, waiter });
     }
 
     fn answered(&mut self, purpose: Purpose<W, V>, answer: Result<Answer, E>) {
@@ -443,10 +455,10 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 self.ended(hash, owned, ending, answer);
                 self.settle(waiter, settled);
             }
-            Purpose::Clear { waiter } => {
+            Purpose::Clear { scope, waiter } => {
                 self.changed();
                 if answer.is_ok() {
-                    self.settle_all(&Ok(Answer::Undefined));
+                    self.settle_scope(&scope, &Ok(Answer::Undefined));
                 }
                 self.settle(waiter, answer);
             }
@@ -618,7 +630,12 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     }
 
     fn settle_all(&mut self, answer: &Result<Answer, E>) {
-        let hashes: Vec<String> = self.state.groups.keys().cloned().collect();
+        self.settle_scope("", answer);
+    }
+
+    fn settle_scope(&mut self, scope: &str, answer: &Result<Answer, E>) {
+        let hashes: Vec<String> =
+            self.state.groups.keys().filter(|hash| hash.starts_with(scope)).cloned().collect();
         for hash in hashes {
             self.settle_group(&hash, answer);
         }
@@ -695,8 +712,10 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         let changed = matches!(answer, Ok(Answer::Ended { changed: true }));
         match ending {
             Ending::Completed(text) if changed => self.settle_group(&hash, &Ok(rules::completed_with(text))),
-            Ending::Failed(_, Some(error)) => {
-                let waiters = if changed { self.take_group(&hash) } else { Vec::new() };
+            Ending::Failed { name, error: Some(error), .. } => {
+                // Those who wait for what was called off poll, and one of them makes the request.
+                let is_theirs = changed && !rules::is_abort(name.as_deref());
+                let waiters = if is_theirs { self.take_group(&hash) } else { Vec::new() };
                 self.actions.push(Action::RejectAll { waiters, error });
             }
             _ => {}
