@@ -26,20 +26,21 @@ function list(row, columns) {
 }
 
 /**
+ * A statement, as the binding has it known.
+ * @typedef {object} Statement
+ * @property {number} size  how many values it is given
+ * @property {string | undefined} laterTable  a table that may not be there yet
+ * @property {any} nothing  what it answers where that is not there
+ * @property {() => (values: any[]) => any} prepare
+ * @property {(values: any[]) => any} [run]  what `prepare` has made, if it has been asked
+ */
+
+/**
  * @param {any} connection
  * @returns what the binding calls; `undefined` if this is no connection whose statements answer at once
  */
 module.exports = function driver(connection) {
-  /**
-   * The statements, by number; those without `run` are to be prepared.
-   * @typedef {object} Statement
-   * @property {number} size
-   * @property {string | undefined} laterTable
-   * @property {any} nothing
-   * @property {() => (values: any[]) => any} prepare
-   * @property {(values: any[]) => any} [run]
-   * @type {Statement[]}
-   */
+  /** The statements, by number. @type {Statement[]} */
   const statements = [];
 
   // As one array: better-sqlite3 and what follows it, and the one form in which libsql takes a lone `Buffer`. Or one by
