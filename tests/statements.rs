@@ -72,7 +72,7 @@ fn program(connection: &mut Connection, statement: Statement) -> Vec<Vec<Value>>
 /// `Count` goes through a whole tree as one step: a budget of steps does not end that where the tree has no end.
 #[test]
 fn none_counts_a_tree_in_one_step() {
-    let kinds = [StoreKind::Cache, StoreKind::Dedupe, StoreKind::Adaptive];
+    let kinds = [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive];
     let mut connection = common::open(&Location::Memory, &kinds);
     let counts = |program: Vec<Vec<Value>>| program.iter().any(|row| row[1].text() == Some("Count"));
     assert!(counts(connection.query("EXPLAIN SELECT COUNT(*) FROM cache").unwrap()));

@@ -48,7 +48,8 @@ const ROWS: &str = r#"
       ('b', CAST('"' || hex(zeroblob(700)) || '"' AS BLOB), 1767225700000, 1767225500000);
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20)
       INSERT INTO cache SELECT 'a ' || i, CAST('"1"' AS BLOB), 1767225600000 + (i - 10) * 60000, 1767225500000 FROM n;
-    INSERT INTO dedupe_jobs VALUES ('a', 'job', 'completed', CAST('"1"' AS BLOB), NULL, 1767225599000, 1767225599900),
+    INSERT INTO dedupe_jobs (hash, job_id, status, result, error, created_at, updated_at)
+      VALUES ('a', 'job', 'completed', CAST('"1"' AS BLOB), NULL, 1767225599000, 1767225599900),
       ('b', 'other', 'pending', NULL, NULL, 1767225599000, 1767225599000),
       ('', 'job 2', 'failed', NULL, 'failed', 1767225599000, 1767225599900);
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 40)
