@@ -118,24 +118,33 @@ const commands = {
   /** How many timers in a row have fired since `watchLoop`. */
   turns: () => turns,
   /** Makes an unmodified client on stores, each given by its number; answers the client's. */
-  async client(/** @type {string} */ baseUrl, /** @type {Record<string, number>} */ numbers) {
+  async client(
+    /** @type {string} */ baseUrl,
+    /** @type {Record<string, number>} */ numbers,
+    /** @type {Record<string, any> | undefined} */ client,
+  ) {
     const { ComicVine } = await import('@comic-vine/client');
     const own = Object.fromEntries(
       Object.entries(numbers).map(([kind, number]) => [kind, open[number]]),
     );
-    return clients.push(new ComicVine({ apiKey: 'test', baseUrl, stores: own })) - 1;
+    return clients.push(new ComicVine({ apiKey: 'test', baseUrl, stores: own, client })) - 1;
   },
-  /** Asks a client for issues, all at once; answers how many came, and what else was said, how often. */
+  /**
+   * Asks a client for issues, all at once, or each after up to `within` ms; answers how many came, and what else was said, how
+   * often.
+   */
   async retrieve(
     /** @type {number} */ client,
     /** @type {number[]} */ ids,
     /** @type {'user' | 'background' | undefined} */ priority,
+    within = 0,
   ) {
     let answered = 0;
     /** @type {Record<string, number>} */
     const errors = {};
     await Promise.all(
-      ids.map(async (id) => {
+      ids.map(async (id, index) => {
+        if (within > 0) await sleep((within * index) / ids.length);
         try {
           const issue = await clients[client].issue.retrieve(id, { priority });
           if (issue.id === id && issue.name === `issue ${id}`) answered++;

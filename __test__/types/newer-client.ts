@@ -2,11 +2,14 @@
 
 import {
   type CacheEntryInfo,
+  comicVineLimits,
   createSQLiteStores,
   type DedupeJobInfo,
   SQLiteCacheStore,
   SQLiteDedupeStore,
+  SQLiteRateLimitStore,
   type SQLiteStores,
+  SqliteAdaptiveRateLimitStore,
 } from '@comic-vine/sqlite-store';
 
 interface CacheStore<T = unknown> {
@@ -56,6 +59,38 @@ interface DedupeStore<T = unknown> {
   >;
 }
 
+interface RateLimitStore {
+  canProceed(resource: string): Promise<boolean>;
+  acquire?(resource: string): Promise<boolean>;
+  record(resource: string): Promise<void>;
+  getStatus(resource: string): Promise<{ remaining: number; resetTime: Date; limit: number }>;
+  reset(resource: string): Promise<void>;
+  getWaitTime(resource: string): Promise<number>;
+  setResourceConfig?(resource: string, config: { limit: number; windowMs: number }): void;
+  setCooldown?(key: string, untilMs: number): Promise<void>;
+  getCooldown?(key: string): Promise<number | undefined>;
+  clearCooldown?(key: string): Promise<void>;
+  clear?(): Promise<void>;
+  listResources?(): Promise<
+    Array<{ resource: string; requestCount: number; limit: number; windowMs: number }>
+  >;
+}
+
+interface AdaptiveRateLimitStore extends RateLimitStore {
+  canProceed(resource: string, priority?: 'user' | 'background'): Promise<boolean>;
+  acquire?(resource: string, priority?: 'user' | 'background'): Promise<boolean>;
+  record(resource: string, priority?: 'user' | 'background'): Promise<void>;
+  getWaitTime(resource: string, priority?: 'user' | 'background'): Promise<number>;
+}
+
+export const limiters: Required<RateLimitStore>[] = [
+  new SQLiteRateLimitStore(comicVineLimits()),
+  new SqliteAdaptiveRateLimitStore({ ...comicVineLimits({ minIntervalMs: 2_000 }) }),
+];
+export const adaptiveLimiters: Required<AdaptiveRateLimitStore>[] = [
+  new SqliteAdaptiveRateLimitStore({ reservationMs: 1, bookWaits: true, honourCooldowns: true }),
+];
+
 export const caches: ListingCacheStore<{ id: number }>[] = [
   new SQLiteCacheStore<{ id: number }>({ zeroTtl: 'forever' }),
 ];
@@ -77,7 +112,19 @@ export async function use(): Promise<void> {
   const jobs: DedupeJobInfo[] = await stores.dedupe.listJobs();
   await stores.cache.clear(entries[0]?.hash);
   await stores.dedupe.clear(jobs[0]?.jobId);
+  const status = await stores.rateLimit.getStatus('issue');
+  const next: Date | undefined = status.nextAt;
+  const [listed] = await stores.adaptiveRateLimit.listResources();
+  const until: number | undefined = listed?.cooldownUntil ?? next?.getTime();
+  const reserved: number | undefined = listed?.adaptive.userReserved ?? until;
+  const { signal } = new AbortController();
+  const got: boolean = await stores.rateLimit.acquire('issue', 'user', { signal, maxWaitMs: 5 });
+  await stores.rateLimit.acquire('issue', undefined, {});
   await stores.close();
+  // @ts-expect-error a number
+  await stores.rateLimit.setCooldown('key', new Date());
+  // @ts-expect-error one of two words
+  await stores.adaptiveRateLimit.acquire('issue', got ? 'someone' : reserved, {});
   // @ts-expect-error tags are given
   await stores.cache.setWithTags('key', 'value', 60);
   // @ts-expect-error one database for all

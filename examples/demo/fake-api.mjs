@@ -34,6 +34,7 @@ const STATUS = {
  * @property {string} origin `http://127.0.0.1:<port>`
  * @property {(caller?: string) => string} baseUrl what to give the client as `baseUrl`
  * @property {(where?: { caller?: string, path?: string }) => number} count requests seen since the last `reset`
+ * @property {() => { path: string, at: number }[]} arrivals when each request since the last `reset` came, in ms since 1970
  * @property {() => void} reset forgets the requests seen so far
  * @property {() => void} failNext answers the next request with HTTP 503
  * @property {() => void} hangNext leaves the next request without an answer
@@ -45,7 +46,7 @@ const STATUS = {
  * @returns {Promise<FakeApi>}
  */
 export async function startFakeApi({ latencyMs = 20 } = {}) {
-  /** @type {{ caller: string, path: string }[]} */
+  /** @type {{ caller: string, path: string, at: number }[]} */
   let seen = [];
   /** @type {'fail' | 'hang' | undefined} */
   let next;
@@ -54,7 +55,8 @@ export async function startFakeApi({ latencyMs = 20 } = {}) {
     // A client that was pointed here as its proxy sends the whole URL, not only the path.
     const url = new URL(request.url ?? '/', 'http://127.0.0.1');
     const path = url.pathname.replace(/\/$/, '');
-    seen.push({ caller: callerOf(request), path });
+    const at = performance.timeOrigin + performance.now();
+    seen.push({ caller: callerOf(request), path, at });
     const how = next;
     next = undefined;
     if (how === 'hang') return;
@@ -81,6 +83,7 @@ export async function startFakeApi({ latencyMs = 20 } = {}) {
           (caller === undefined || request.caller === caller) &&
           (path === undefined || request.path === path),
       ).length,
+    arrivals: () => seen.map(({ path, at }) => ({ path, at })),
     reset: () => {
       seen = [];
     },
