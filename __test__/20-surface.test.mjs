@@ -19,12 +19,13 @@ const classes = /** @type {const} */ ([
 
 /** What is ours alone: on every store, and by store, with the lengths. */
 const dispose = Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose');
+const LIMITERS = { listResources: 0, setCooldown: 2, getCooldown: 1, clearCooldown: 1 };
 /** @type {Record<string, Record<string, number>>} */
 const additions = {
   SQLiteCacheStore: { setWithTags: 4, invalidateByTag: 1, invalidateByTags: 1, listEntries: 0 },
   SQLiteDedupeStore: { registerOrJoin: 1, listJobs: 0 },
-  SQLiteRateLimitStore: { acquire: 1 },
-  SqliteAdaptiveRateLimitStore: { acquire: 1 },
+  SQLiteRateLimitStore: { acquire: 1, ...LIMITERS },
+  SqliteAdaptiveRateLimitStore: { acquire: 1, ...LIMITERS },
 };
 
 /** Where ours is meant to differ: the client passes a priority only to a `canProceed` of length 2. */
@@ -47,7 +48,7 @@ function privates(name) {
 }
 
 /** What is exported beside 0.2.0's names. */
-const added = ['cacheTagsTable', 'createSQLiteStores', 'serverCooldownTable'];
+const added = ['cacheTagsTable', 'comicVineLimits', 'createSQLiteStores', 'serverCooldownTable'];
 
 test('the export names are 0.2.0’s and what is added, from import and from require', () => {
   expect(Object.keys(reference)).toHaveLength(7);

@@ -18,7 +18,7 @@ use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::operation::{BoundStatement, Operation, Outcome, StatementResult};
 use comic_vine_sqlite_store::core::options::{
-    AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, Synchronous,
+    AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, SharedLimits, Synchronous,
 };
 use comic_vine_sqlite_store::core::statements::Statement;
 use comic_vine_sqlite_store::core::{cache, rate_limit};
@@ -167,7 +167,12 @@ fn rate_limit_store(criterion: &mut Criterion) {
     for (name, _) in WINDOWS {
         criterion.bench_function(&format!("canProceed, {name} in the window"), |bencher| {
             bencher.iter(|| {
-                let call = rate_limit::Call { resource: name.to_owned(), limit: LIMIT, now: now() };
+                let call = rate_limit::Call {
+                    resource: name.to_owned(),
+                    limit: LIMIT,
+                    shared: SharedLimits::NONE,
+                    now: now(),
+                };
                 run(&sqlite, &rate_limit::can_proceed(call, None));
             });
         });
@@ -181,7 +186,7 @@ fn adaptive_store(criterion: &mut Criterion) {
     let directory = Directory::new();
     let sqlite = connect(&directory.0, StoreKind::Adaptive);
     let divisions = Arc::new(SharedDivisions::default());
-    let reset = || run(&sqlite, &adaptive::reset("recorded", divisions.clone()));
+    let reset = || run(&sqlite, &adaptive::reset("recorded", SharedLimits::NONE, now(), divisions.clone()));
     let count = Cell::new(0_u32);
     criterion.bench_function("adaptive canProceed + record", |bencher| {
         bencher.iter(|| {
@@ -194,6 +199,7 @@ fn adaptive_store(criterion: &mut Criterion) {
             let call = adaptive::Call {
                 resource: "recorded".to_owned(),
                 limit: LIMIT,
+                shared: SharedLimits::NONE,
                 config: AdaptiveConfig::default(),
                 divisions: divisions.clone(),
                 now: now(),

@@ -1,6 +1,7 @@
 /** What a newer client asks of stores, declared here: ours are assignable (`22-types.test.mjs`). */
 
 import {
+  type AbortSignalLike,
   type CacheEntryInfo,
   comicVineLimits,
   createSQLiteStores,
@@ -106,7 +107,7 @@ const stores: SQLiteStores<string> = createSQLiteStores<string>({
 });
 export const client: { cache: CacheStore<string>; dedupe: DedupeStore<string> } = stores;
 
-export async function use(): Promise<void> {
+export async function use(signal: AbortSignalLike): Promise<void> {
   const removed: number = await stores.cache.invalidateByTags(['a', 'b'] as const);
   const entries: CacheEntryInfo[] = await stores.cache.listEntries(removed, 10);
   const jobs: DedupeJobInfo[] = await stores.dedupe.listJobs();
@@ -117,7 +118,6 @@ export async function use(): Promise<void> {
   const [listed] = await stores.adaptiveRateLimit.listResources();
   const until: number | undefined = listed?.cooldownUntil ?? next?.getTime();
   const reserved: number | undefined = listed?.adaptive.userReserved ?? until;
-  const { signal } = new AbortController();
   const got: boolean = await stores.rateLimit.acquire('issue', 'user', { signal, maxWaitMs: 5 });
   await stores.rateLimit.acquire('issue', undefined, {});
   await stores.close();

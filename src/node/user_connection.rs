@@ -200,29 +200,20 @@ impl UserConnection {
         } else {
             (anonymous_parameters(statement.sql(), |_| false), (0..values.len()).find(|index| is_json(*index)))
         };
-        self.prepare_as(
-            statement as usize,
-            sql,
-            statement.columns(),
-            statement.has_many_rows(),
-            values.len(),
+        let shape = Shape {
+            columns: statement.columns(),
+            has_many_rows: statement.has_many_rows(),
+            values: values.len(),
             blob,
-            statement.may_lack_table().then_some(schema::LATER_TABLE),
-        )?;
+            later_table: statement.may_lack_table().then_some(schema::LATER_TABLE),
+        };
+        self.prepare_as(statement as usize, sql, shape)?;
         self.prepared.borrow_mut()[statement as usize] = true;
         Ok(())
     }
 
-    fn prepare_as(
-        &self,
-        number: usize,
-        (sql, parameters): (String, Vec<usize>),
-        columns: usize,
-        has_many_rows: bool,
-        values: usize,
-        blob: Option<usize>,
-        later_table: Option<&str>,
-    ) -> Result<()> {
+    fn prepare_as(&self, number: usize, (sql, parameters): (String, Vec<usize>), shape: Shape) -> Result<()> {
+        let Shape { columns, has_many_rows, values, blob, later_table } = shape;
         let env = self.env;
         let order = env.array()?;
         for (index, parameter) in (0..).zip(parameters) {
@@ -519,12 +510,27 @@ impl UserConnection {
         // Known to the driver by the number after the last of the stores' own.
         let number = Statement::ALL.len();
         if !self.has_version_statement.get() {
-            self.prepare_as(number, (SQL.to_owned(), Vec::new()), COLUMNS, false, 0, None, None)?;
+            let shape = Shape { columns: COLUMNS, ..Shape::default() };
+            self.prepare_as(number, (SQL.to_owned(), Vec::new()), shape)?;
             self.has_version_statement.set(true);
         }
         let row = self.call(&self.driver.run_one, &[self.env.number(number as f64)])?;
         if self.env.is_object(row) { self.read_row(row, COLUMNS) } else { Ok(Vec::new()) }
     }
+}
+
+/// What `lib/driver.js` is told of a statement.
+#[derive(Default)]
+struct Shape {
+    /// How many columns its rows have.
+    columns: usize,
+    has_many_rows: bool,
+    /// How many values it is given.
+    values: usize,
+    /// Which of them is bound as a BLOB.
+    blob: Option<usize>,
+    /// A table that may not be there yet.
+    later_table: Option<&'static str>,
 }
 
 /// What is left of a long clean-up.
