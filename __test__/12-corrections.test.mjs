@@ -362,7 +362,7 @@ const corrections = [
       expect(own).toBe(true);
       expect(elsewhere).toMatchObject({
         status: 'rejected',
-        error: { name: 'Error', message: 'upstream', isError: true },
+        error: { name: 'RangeError', message: 'upstream', isError: true },
       });
     },
   },
