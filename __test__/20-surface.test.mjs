@@ -130,6 +130,18 @@ describe.each([
       expect({ ...own, value: 0 }).toEqual({ ...expected, value: 0 });
     });
 
+    test('rejects what is called on something else', async () => {
+      const synchronous = ['constructor', 'destroy', 'getResourceConfig', 'setResourceConfig'];
+      const names = Object.getOwnPropertyNames(Mine.prototype);
+      for (const method of names.filter((each) => !synchronous.includes(each))) {
+        for (const receiver of [undefined, null, 5, {}]) {
+          const answer = Mine.prototype[method].call(receiver, 'a', 'b', {});
+          expect(answer, method).toBeInstanceOf(Promise);
+          await expect(answer, method).rejects.toThrow(`this must be an ${name}, got `);
+        }
+      }
+    });
+
     test('has the lengths of what is added', () => {
       for (const [method, length] of Object.entries(additions[name])) {
         expect(Mine.prototype[method].length).toBe(length);
