@@ -133,7 +133,7 @@ it('a clean-up on a connection is not waited for', async () => {
   const connection = new Database(path('own.db'));
   const cache = open(SQLiteCacheStore, { database: connection });
   connection.exec(`WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
-    INSERT INTO cache SELECT 'expired ' || i, x'22', 0, 0 FROM n`);
+    INSERT INTO cache SELECT 'expired ' || i, x'22', 1, 1 FROM n`);
   await cache.set('key', 'value', 60);
   /** @type {any[]} */
   const order = [];

@@ -48,7 +48,7 @@ module.exports = function define({ name, open, methods }, intrinsics) {
     return limitsOfStore.line;
   }
 
-  const wrappers = wrappersOf(storeOf, (receiver) => receiver?.[limits], lineOf);
+  const wrappers = wrappersOf(storeOf, (receiver) => receiver[limits], lineOf);
   for (const { name: method, length, wrapper, run } of methods) {
     const made = wrappers[wrapper](run);
     Object.defineProperties(made, { name: { value: method }, length: { value: length } });

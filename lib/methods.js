@@ -61,14 +61,16 @@ module.exports = (storeOf, limitsOf, lineOf) => {
     promised,
 
     /** One that answers a promise, after which those who wait for a slot try again. */
-    changing(run) {
-      const change = promised(run);
-      return function (first, second) {
-        const answer = change.call(this, first, second);
-        limitsOf(this)?.line?.retry();
-        return answer;
-      };
-    },
+    changing: (run) =>
+      function (first, second) {
+        try {
+          const answer = resolve(run(storeOf(this), Date.now(), first, second));
+          limitsOf(this).line?.retry();
+          return answer;
+        } catch (error) {
+          return reject(error);
+        }
+      },
 
     /** One that answers a promise, whose rejection need not be handled: the newer client drops it. */
     handled(run) {

@@ -53,7 +53,7 @@ async function use() {
   /** @type {any[]} */
   const opened = [];
   for (const [name, Store] of Object.entries(stores)) {
-    if (name.endsWith('Table')) continue;
+    if (!name.endsWith('Store')) continue;
     classes.push(new WeakRef(Store));
     opened.push(new Store({ database, cleanupIntervalMs: 60_000 }));
   }
