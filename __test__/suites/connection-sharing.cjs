@@ -1,6 +1,7 @@
 'use strict';
 // What an application can rely on that shares its connection with stores. The same under Vitest and Bun's test runner.
 
+const { argumentsOf } = require('../support/method-arguments.cjs');
 const { mkdtempSync, readFileSync, rmSync } = require('node:fs');
 const { tmpdir } = require('node:os');
 const { join } = require('node:path');
@@ -534,11 +535,7 @@ module.exports = function sharing(runner, driver, stores) {
         for (const method of methods.filter(
           (each) => !/constructor|close|destroy|ResourceConfig/.test(each),
         ))
-          await store[method](
-            'name',
-            /canProceed|acquire|record|getWaitTime/.test(method) ? 'user' : 'value',
-            60,
-          );
+          await store[method](...argumentsOf(method));
       };
       const first = names.map((name) => make(stores[name], observer));
       for (const store of first) await use(store);

@@ -58,6 +58,7 @@ add(
     getStats: [[], { totalItems: 2, expiredItems: 1 }],
     listEntries: [[], [{ hash: 'kept', tags: [] }]],
     'invalidateByTag nobody has': [['tag'], 0],
+    'invalidateByTags nobody has': [[['tag', 'other']], 0],
   },
   {
     set: [['new', 1, 60], undefined],
@@ -100,12 +101,16 @@ for (const [store, priority, limit, options] of /** @type {const} */ ([
       getStatus: [['r'], { remaining: limit - 1, limit }],
       getWaitTime: [['r', ...priority], 0],
       getStats: [[], { uniqueResources: 1 }],
+      listResources: [[], [{ resource: 'cooling' }, { resource: 'r', requestCount: 1, limit }]],
+      getCooldown: [['cooling'], 9e12],
     },
     {
       'canProceed that reserves a slot': [['r', ...priority], true, options],
       acquire: [['r', ...priority], true],
       record: [['r', ...priority], undefined],
       reset: [['r'], undefined],
+      setCooldown: [['server', 9e12], undefined],
+      clearCooldown: [['cooling'], undefined],
       cleanup: [[], undefined],
       clear: [[], undefined],
     },
@@ -241,6 +246,7 @@ module.exports = function states(runner, driver, stores) {
       UPDATE dedupe_jobs SET created_at = created_at - 2 * ${HOUR} WHERE hash = 'stale';
       INSERT INTO rate_limits (resource, timestamp, priority) VALUES ('r', ${Date.now()}, 'user');
       INSERT INTO rate_limits (resource, timestamp, priority) VALUES ('r', ${Date.now() - 48 * HOUR}, 'user');
+      INSERT INTO server_cooldowns VALUES ('cooling', 9000000000000);
       CREATE TABLE own (n INTEGER);
       WITH RECURSIVE t (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 1000) INSERT INTO own SELECT n FROM t`);
     connection.close();
@@ -401,7 +407,9 @@ module.exports = function states(runner, driver, stores) {
         drop();
         connection.exec('BEGIN; DELETE FROM own WHERE n = 1');
         const { error } = await outcomeOf(store, cell);
-        expect(error?.message).toMatch(/no such table: /);
+        // Nobody has a tag where there is no table of tags.
+        if (!cell.method.startsWith('invalidate'))
+          expect(error?.message).toMatch(/no such table: /);
         expect(Object.keys(dump())).toEqual(['own']);
         connection.exec('ROLLBACK');
         const outcomes = await Promise.all([outcomeOf(store, cell), outcomeOf(store, cell)]);
@@ -462,7 +470,7 @@ module.exports = function states(runner, driver, stores) {
       connection.exec(`CREATE TRIGGER t BEFORE INSERT ON cache WHEN new.hash = 'refused'
         BEGIN SELECT raise(ABORT, 'not this one'); END`);
       connection.exec(
-        "BEGIN; DELETE FROM own; UPDATE cache SET expires_at = 0 WHERE hash = 'kept'",
+        "BEGIN; DELETE FROM own; UPDATE cache SET expires_at = 1 WHERE hash = 'kept'",
       );
       const outcomes = await Promise.allSettled([
         store.set('one', 1, 60),

@@ -1,6 +1,7 @@
 'use strict';
 // Objects that stand for a connection, more or less, and things that are none. The same under Vitest and Bun's test runner.
 
+const { argumentsOf } = require('../support/method-arguments.cjs');
 const { EventEmitter } = require('node:events');
 const { outcomeOf } = require('../support/harness.cjs');
 const { connect } = require('../support/drivers.cjs');
@@ -33,15 +34,7 @@ module.exports = function fakeConnections({ describe, it, expect }, driver, stor
   const callsOf = (store) =>
     Object.getOwnPropertyNames(Object.getPrototypeOf(store))
       .filter((name) => !/constructor|close|destroy|ResourceConfig/.test(name))
-      .map((name) => [
-        name,
-        () =>
-          store[name](
-            'name',
-            /canProceed|acquire|record|getWaitTime/.test(name) ? 'user' : 'value',
-            60,
-          ),
-      ]);
+      .map((name) => [name, () => store[name](...argumentsOf(name))]);
 
   describe('objects whose statements do nothing', () => {
     for (const [title, connection] of /** @type {[string, any][]} */ ([
