@@ -7,7 +7,7 @@ import { runner } from './support/vitest.mjs';
 const require = createRequire(import.meta.url);
 const { createHarness } = require('./support/harness.cjs');
 const { contracts } = require('./suites/index.cjs');
-const { chosen, connect } = require('./support/drivers.cjs');
+const { chosen, connect, cutsTexts } = require('./support/drivers.cjs');
 const sharing = require('./suites/connection-sharing.cjs');
 const fakeConnections = require('./suites/fake-connections.cjs');
 const states = require('./suites/connection-states.cjs');
@@ -24,7 +24,8 @@ for (const name of chosen()) {
     for (const [Store, contract] of Object.entries(contracts)) {
       for (const database of /** @type {const} */ (['path', ':memory:'])) {
         describe(`${Store}, ${name}${safeIntegers ? ', safe integers' : ''}, ${database}`, () => {
-          contract(createHarness(runner, { Store: wrapped[Store], database }));
+          const target = { Store: wrapped[Store], database, cutsTexts: cutsTexts(name) };
+          contract(createHarness(runner, target));
         });
       }
     }

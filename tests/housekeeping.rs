@@ -99,12 +99,19 @@ fn what_cannot_be_removed_ends_it() {
     assert_eq!((statements.reads, statements.removed), (4 + 1 + 1 + 1, 0));
 }
 
-/// How a clean-up of a damaged table ends, in which the keys that come next are always these.
+/// How a call that goes through a damaged table ends, in which the keys that come next are always these.
 fn of_same_keys(mut operation: Operation, statement: Statement, keys: &[Value]) -> Answer {
     for _ in 0..100 {
         let results = operation.statements.iter().map(|bound| {
-            let columns = |key: &Value| [key.clone(), Value::Null, Value::Null][..statement.columns()].to_vec();
-            let rows = if bound.statement == statement { keys.iter().map(columns).collect() } else { Vec::new() };
+            let row = |key: &Value, columns: usize| {
+                [key.clone()].into_iter().chain(std::iter::repeat(Value::Null)).take(columns).collect()
+            };
+            let rows = match bound.statement {
+                // Up to which key tags are gone through.
+                Statement::CacheLastTag => vec![row(&Value::Integer(9), 1)],
+                found_by if found_by == statement => keys.iter().map(|key| row(key, statement.columns())).collect(),
+                _ => Vec::new(),
+            };
             StatementResult { rows, ..StatementResult::default() }
         });
         match (operation.completion)(results.collect(), 0.0) {
@@ -127,16 +134,21 @@ fn keys_that_do_not_go_on_end_it() {
     let all = CallOnAll { configs: configs(), config: AdaptiveConfig::default(), divisions, now: NOW };
     let names: Vec<Value> = (0..PAGE_RESOURCES).map(|number| format!("{number:03}").into()).collect();
     let (id, name) = (&[Value::Integer(5)], &[Value::from("b")]);
-    let walks: [(Operation, Statement, &[Value]); 6] = [
+    let ids = [const { Value::Integer(5) }; STEP_ROWS as usize];
+    let walks: [(Operation, Statement, &[Value]); 10] = [
         (cache::cleanup(NOW), Statement::CacheLaterAfter, id),
         (dedupe::cleanup(&DedupeOptions::default(), NOW, NOW), Statement::DedupeLeasesFrom, name),
         (rate_limit::cleanup(configs(), NOW), Statement::RateResourcesFrom, &names),
         (rate_limit::cleanup(configs(), NOW), Statement::RateReservationsAfter, id),
         (rate_limit::cleanup(configs(), NOW), Statement::CooldownsFrom, name),
         (adaptive::cleanup(all), Statement::AdaptiveResourcesFrom, name),
+        (cache::clear_scope("b"), Statement::CacheFrom, name),
+        (cache::clear_scope("b"), Statement::CacheTagsFrom, name),
+        (cache::invalidate(["tag".to_owned()], NOW), Statement::CacheTagged, &ids),
+        (dedupe::clear_scope("b"), Statement::DedupeFrom, name),
     ];
-    for (cleanup, statement, keys) in walks {
-        let answer = of_same_keys(cleanup, statement, keys);
+    for (walk, statement, keys) in walks {
+        let answer = of_same_keys(walk, statement, keys);
         let is_corrupt = matches!(&answer, Answer::Rejection(Error::Sqlite { code: 11, .. }));
         assert!(is_corrupt, "{statement:?}: {answer:?}");
     }

@@ -133,4 +133,15 @@ function connect(name, path, options = {}) {
   return drivers[name].open(drivers[name].load(), path, options);
 }
 
-module.exports = { drivers, chosen, connect };
+/**
+ * Whether a text that a driver reads ends at a NUL: some versions cut it.
+ * @param {string} name
+ */
+function cutsTexts(name) {
+  const connection = connect(name, ':memory:');
+  const { text } = connection.prepare("SELECT 'a' || char(0) AS text").get();
+  connection.close();
+  return text === 'a';
+}
+
+module.exports = { drivers, chosen, connect, cutsTexts };

@@ -75,13 +75,14 @@ async function settledWithin(promise, milliseconds) {
  * @property {new (options?: any) => any} Store
  * @property {'path' | ':memory:'} database
  * @property {boolean} [reference]  0.2.0: cases it gets wrong must fail
+ * @property {boolean} [cutsTexts]  a text that is read ends at a NUL
  */
 
 /**
  * @param {Runner} runner
  * @param {Target} target
  */
-function createHarness(runner, { Store, database, reference = false }) {
+function createHarness(runner, { Store, database, reference = false, cutsTexts = false }) {
   const { describe, it, expect, beforeEach, afterEach, clock } = runner;
   let directory = '';
   /** @type {any[]} */
@@ -133,6 +134,7 @@ function createHarness(runner, { Store, database, reference = false }) {
     isolate,
     Store,
     START,
+    cutsTexts,
     asyncDispose,
     turn,
     outcomeOf,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::codec;
+use super::error::Error;
 use super::housekeeping::{self, Removal, Selection, Then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, StatementResult};
 use super::stamps;
@@ -121,8 +122,8 @@ impl Selection for Scope {
         Some(BoundStatement::new(statement, [from]))
     }
 
-    fn take(&mut self, page: Vec<Vec<Value>>) -> Vec<BoundStatement> {
-        let Some((found_by, _)) = self.next.take() else { return Vec::new() };
+    fn take(&mut self, page: Vec<Vec<Value>>) -> Result<Vec<BoundStatement>, Error> {
+        let Some((found_by, from)) = self.next.take() else { return Ok(Vec::new()) };
         let mut found = housekeeping::beginning_with(&self.scope, page);
         let bytes = |row: &Vec<Value>| row.get(1).and_then(Value::number).unwrap_or(0.0);
         found.truncate(housekeeping::count_in_step(found.iter().map(|row| (1.0, bytes(row)))));
@@ -131,13 +132,13 @@ impl Selection for Scope {
             if found_by == Statement::CacheFrom { Statement::CacheDelete } else { Statement::CacheUntagAbsent };
         let removals: Vec<BoundStatement> = hashes.map(|hash| BoundStatement::new(removal, [hash])).collect();
         self.next = match removals.last().and_then(|last| last.values.first()) {
-            Some(last) => Some((found_by, housekeeping::next_text(last.clone()))),
+            Some(last) => Some((found_by, housekeeping::going_on(housekeeping::next_text(last.clone()), &from)?)),
             None if found_by == Statement::CacheFrom => {
                 Some((Statement::CacheTagsFrom, self.scope.as_str().into()))
             }
             None => None,
         };
-        removals
+        Ok(removals)
     }
 
     fn answer(self) -> Answer {
@@ -176,14 +177,15 @@ impl Selection for Tagged {
         Some(BoundStatement::new(Statement::CacheTagged, [tag.into(), self.after.into(), self.last.into()]))
     }
 
-    fn take(&mut self, page: Vec<Vec<Value>>) -> Vec<BoundStatement> {
-        let Some(tag) = self.tags.front().cloned() else { return Vec::new() };
+    fn take(&mut self, page: Vec<Vec<Value>>) -> Result<Vec<BoundStatement>, Error> {
+        let Some(tag) = self.tags.front().cloned() else { return Ok(Vec::new()) };
         let found: Vec<&[Value; 4]> = page.iter().filter_map(|row| row.as_slice().try_into().ok()).collect();
         let number = |value: &Value| value.number().unwrap_or(0.0);
         let costs = found.iter().map(|[_, _, bytes, tags]| (1.0 + number(tags), number(bytes)));
         let count = housekeeping::count_in_step(costs).min(found.len());
         let last = found[..count].last().and_then(|[key, ..]| key.number());
         match last {
+            Some(last) if last <= self.after => return Err(Error::corrupt()),
             Some(last) if count < found.len() || found.len() as u64 >= STEP_ROWS => self.after = last,
             _ => {
                 self.tags.pop_front();
@@ -195,7 +197,7 @@ impl Selection for Tagged {
             let untag = BoundStatement::new(Statement::CacheUntagAbsent, [hash.clone()]);
             [BoundStatement::new(Statement::CacheDeleteTagged, values), untag]
         });
-        statements.collect()
+        Ok(statements.collect())
     }
 
     fn removed(&mut self, results: &[StatementResult]) {

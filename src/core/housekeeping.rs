@@ -95,8 +95,9 @@ pub trait Selection: Send + Sized + 'static {
     /// Finds the next page; `None` once all has been found. What it finds has not been found before.
     fn find(&self) -> Option<BoundStatement>;
 
-    /// Takes note of a page, and answers what removes the first rows of it, as many as one step may.
-    fn take(&mut self, page: Vec<Vec<Value>>) -> Vec<BoundStatement>;
+    /// Takes note of a page, and answers what removes the first rows of it, as many as one step may; an error if the keys do not
+    /// go on.
+    fn take(&mut self, page: Vec<Vec<Value>>) -> Result<Vec<BoundStatement>, Error>;
 
     /// Takes note of what the removals did.
     fn removed(&mut self, _results: &[StatementResult]) {}
@@ -119,7 +120,10 @@ fn remove_page(mut selection: impl Selection, removals: Vec<BoundStatement>, not
     let completion = move |mut rows: Results| {
         let page = if finds { rows.remove(0).rows } else { Vec::new() };
         selection.removed(&rows);
-        let removals = selection.take(page);
+        let removals = match selection.take(page) {
+            Ok(removals) => removals,
+            Err(error) => return Outcome::Answer(Answer::Rejection(error)),
+        };
         if removals.is_empty() && selection.find().is_none() {
             return Outcome::Answer(selection.answer());
         }
@@ -134,6 +138,11 @@ fn remove_page(mut selection: impl Selection, removals: Vec<BoundStatement>, not
 /// The rows whose keys, their first columns, begin with a text, of a page that begins at that text or later.
 pub fn beginning_with(start: &str, page: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
     page.into_iter().take_while(|row| row.first().is_some_and(|key| key.begins_with(start))).collect()
+}
+
+/// A key that comes after the one that a page was found from; an error if it does not.
+pub fn going_on(key: Value, from: &Value) -> Result<Value, Error> {
+    if key.comes_after(from) { Ok(key) } else { Err(Error::corrupt()) }
 }
 
 /// Says of how many of some rows in order one step may remove what it takes to remove them, given how many rows and bytes each

@@ -133,7 +133,7 @@ impl Default for QueryCache {
     }
 }
 
-/// As it is: whoever reads it asks for a number.
+/// A time as a REAL: its reader asks for a number, so whole ones need not be told apart.
 fn time(at: Option<Millis>) -> Value {
     at.map_or(Value::Null, Value::Real)
 }

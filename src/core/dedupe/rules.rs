@@ -561,15 +561,17 @@ impl Selection for Scope {
         Some(BoundStatement::new(Statement::DedupeFrom, [self.from.clone()?]))
     }
 
-    fn take(&mut self, page: Vec<Vec<Value>>) -> Vec<BoundStatement> {
+    fn take(&mut self, page: Vec<Vec<Value>>) -> Result<Vec<BoundStatement>, Error> {
+        let Some(from) = self.from.take() else { return Ok(Vec::new()) };
         let mut found = housekeeping::beginning_with(&self.scope, page);
         let bytes = |row: &Vec<Value>| row.get(1).and_then(Value::number).unwrap_or(0.0);
         found.truncate(housekeeping::count_in_step(found.iter().map(|row| (2.0, bytes(row)))));
         let hashes: Vec<Value> = found.into_iter().filter_map(|row| row.into_iter().next()).collect();
-        self.from = hashes.last().cloned().map(housekeeping::next_text);
+        let next = hashes.last().cloned().map(housekeeping::next_text);
+        self.from = next.map(|next| housekeeping::going_on(next, &from)).transpose()?;
         let removals = [Statement::DedupeForget, Statement::DedupeForgetLease];
         let removal = |hash: Value| removals.map(|removal| BoundStatement::new(removal, [hash.clone()]));
-        hashes.into_iter().flat_map(removal).collect()
+        Ok(hashes.into_iter().flat_map(removal).collect())
     }
 
     fn answer(self) -> Answer {
