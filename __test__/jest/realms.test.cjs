@@ -30,12 +30,14 @@ describe.each(names)('%s', (name) => {
 
   it('is used and closed', async () => {
     const store = open(name);
+    /** @type {unknown[]} */
+    const errors = [];
     for (const method of methods) {
       if (method === 'close' || method === 'destroy' || method === 'waitFor') continue;
-      await Promise.resolve(store[method]('key', 'user', 1)).catch((error) => {
-        expect(error).toBeInstanceOf(Error);
-      });
+      await Promise.resolve(store[method]('key', 'user', 1)).catch((error) => errors.push(error));
     }
+    // Once: a matcher that is called often enough is compiled by V8, and its code keeps the realm until a later collection.
+    expect(errors.filter((error) => !(error instanceof Error))).toEqual([]);
     await store.close();
   });
 
