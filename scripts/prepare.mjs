@@ -35,7 +35,7 @@ if (major < 20) {
 install(root, '--include=dev');
 
 const binary = binaryPath();
-const built = existsSync(join(lib, 'binding.js')) ? changed(binary) : 0;
+const built = changed(binary);
 if (built < sourcesChanged(root)) {
   const start = new Date();
   npm(root, built ? 'sources are newer than the addon' : 'the addon is not built', 'run', 'build');
