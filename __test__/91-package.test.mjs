@@ -269,6 +269,25 @@ describe('installed', () => {
     expect(answer).toMatch(/npm install drizzle-orm$/);
   });
 
+  test('npm takes it beside drizzle-orm, old, new and to come', async () => {
+    const { satisfies } = createRequire(npmScript())('semver');
+    const { peerDependencies } = await read(main);
+    // As npm asks: nothing of the kind "but pre-releases too".
+    const isTaken = (/** @type {string} */ version) =>
+      satisfies(version, peerDependencies['drizzle-orm'], true);
+    const modules = join(root, 'node_modules');
+    for (const folder of [
+      'sqlite-store-0.2.0/node_modules/drizzle-orm',
+      'drizzle-orm',
+      'drizzle-orm-1.0',
+    ]) {
+      const { version } = require(join(modules, folder, 'package.json'));
+      expect([version, isTaken(version)]).toEqual([version, true]);
+    }
+    expect(isTaken('1.0.0')).toBe(true);
+    expect(isTaken('0.32.0')).toBe(false);
+  });
+
   test('require loads nothing but files of its own', async () => {
     // How long it takes: npm run bench.
     const answer = await script(
