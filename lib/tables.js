@@ -7,6 +7,11 @@
  * looked at: importing this package neither needs drizzle-orm nor pays for loading it.
  */
 
+/** What `require` says of a module that is not there, Node's and what bundlers make of it. @param {any} error */
+const isMissing = (error) =>
+  error?.code === 'MODULE_NOT_FOUND' ||
+  /^(?:Dynamic require|Could not resolve|require is not defined)/.test(`${error?.message}`);
+
 /** @typedef {(keyof ProxyHandler<object>)} Trap */
 
 /** Every operation that can tell an empty object from a table. @type {Trap[]} */
@@ -59,9 +64,7 @@ function lazyTable(name, sqlName, columns) {
     try {
       drizzle = require('drizzle-orm/sqlite-core');
     } catch (cause) {
-      const { code, message } = /** @type {any} */ (cause) ?? {};
-      // The latter is said by what a bundler has made an ES module of.
-      if (code !== 'MODULE_NOT_FOUND' && !`${message}`.startsWith('Dynamic require')) throw cause;
+      if (!isMissing(cause)) throw cause;
       return new Error(
         `${name} needs drizzle-orm, an optional peer dependency that is not installed: npm install drizzle-orm`,
         { cause },
