@@ -13,6 +13,7 @@ import {
   realpathSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
@@ -256,9 +257,9 @@ const others = {
   'Vite SSR': (out) => vite(out, {}),
   'Vite SSR, with all packages in the output': (out) =>
     vite(out, { noExternal: true, external: ['better-sqlite3'] }),
-  tsup: (out) => tsup(out),
+  tsup: (out) => tsup(out, {}),
   'tsup, with the package in the output': (out) =>
-    tsup(out, '--no-external', '@comic-vine/sqlite-store'),
+    tsup(out, { noExternal: ['@comic-vine/sqlite-store'] }),
 };
 
 /** @param {string} out @param {object} ssr */
@@ -275,21 +276,16 @@ async function vite(out, ssr) {
   cpSync(join(outDir, readdirSync(outDir)[0]), out);
 }
 
-/** @param {string} out @param {string[]} options */
-async function tsup(out, ...options) {
+/** @param {string} out @param {object} options */
+async function tsup(out, options) {
   const outDir = join(project, 'dist/tsup');
   const cli = join(folder, 'more/node_modules/tsup/dist/cli-default.js');
-  const args = [
-    cli,
-    'program.mjs',
-    '--format',
-    'esm',
-    '--out-dir',
-    outDir,
-    '--no-config',
-    '--clean',
-  ];
-  const { status, stdout, stderr } = spawnSync(process.execPath, [...args, ...options], {
+  // What is in `dependencies` is external.
+  const dependencies = { '@comic-vine/sqlite-store': '*', 'better-sqlite3': '*' };
+  const description = JSON.stringify({ dependencies, tsup: options });
+  writeFileSync(join(project, 'package.json'), description);
+  const args = [cli, 'program.mjs', '--format', 'esm', '--out-dir', outDir, '--clean'];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     cwd: project,
     encoding: 'utf8',
   });
