@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 
@@ -36,10 +36,13 @@ const binaryName = readdirSync(join(root, 'lib')).filter(
 )[0];
 const target = binaryName.split('.')[1];
 const others = readdirSync(join(root, 'npm')).filter((name) => name !== target);
-const foreign = join(
-  dirname(require.resolve('better-sqlite3/package.json')),
-  'build/Release/better_sqlite3.node',
-);
+/** Another package's, made with napi-rs too: whatever Node runs this loads it. */
+const foreign = (() => {
+  const scope = join(root, 'node_modules/@rolldown');
+  const [name] = readdirSync(scope).filter((each) => each.startsWith('binding-'));
+  const [file] = readdirSync(join(scope, name)).filter((each) => each.endsWith('.node'));
+  return join(scope, name, file);
+})();
 
 let directory = '';
 beforeAll(() => {
