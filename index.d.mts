@@ -34,6 +34,7 @@ type Table<Name, Columns, Row> = string extends keyof DrizzleColumn<unknown>
       schema: undefined;
       columns: { [Key in keyof Columns]: DrizzleColumn<Columns[Key]> };
       dialect: 'sqlite';
+      isAlias: false;
     }>;
 
 /**

@@ -19,8 +19,13 @@
  *   resolves, what it wrote is committed and visible to every process.
  *
  * Constructors throw: a `TypeError` that names the option if an option is invalid, `TypeError: Cannot open database
- * because the directory does not exist`, an `Error` with the `code` `'SQLITE_STORE_OTHER_COPY'` if another copy of this package
+ * because the directory does not exist: '…'`, an `Error` with the `code` `'SQLITE_STORE_OTHER_COPY'` if another copy of this package
  * has the file open in this process, or a {@link SqliteError} if the file cannot be opened or is not a database.
+ *
+ * `import` and `require` throw an `Error` if the binary cannot be loaded. The message begins with the cause; the `code` is one of
+ * `'SQLITE_STORE_UNSUPPORTED_PLATFORM'`, `'SQLITE_STORE_NOT_INSTALLED'`, `'SQLITE_STORE_WRONG_PLATFORM'`,
+ * `'SQLITE_STORE_WRONG_LIBC'`, `'SQLITE_STORE_ADDONS_DISABLED'`, `'SQLITE_STORE_BINARY_DAMAGED'`,
+ * `'SQLITE_STORE_BINARY_VERSION'`, `'SQLITE_STORE_BINARY_PATH'` and `'SQLITE_STORE_BINARY_REFUSED'`.
  *
  * Times come from `Date.now()` and timers from `setTimeout` and `setInterval` as they are when a call is made, so fake
  * timers work. Timers do not keep the process alive.
@@ -149,39 +154,39 @@ export interface SQLiteDatabaseOptions {
    * - An open connection: used, but never closed, by the store. If you close it, calls reject with the driver's error; if
    *   you open it again, as `node:sqlite` can, they work. The options below do not apply to it.
    */
-  database?: string | SQLiteConnection;
+  database?: string | SQLiteConnection | undefined;
   /**
    * How long a call may wait for a lock that another process holds before it rejects with `SQLITE_BUSY`, in
    * milliseconds. The event loop is not blocked meanwhile. Default: 5000.
    */
-  busyTimeoutMs?: number;
+  busyTimeoutMs?: number | undefined;
   /**
    * The file's journal mode. Default: `'wal'`, which adds `-wal` and `-shm` files while the database is open. Where the
    * file system does not support that, the mode that SQLite grants is used. Two stores of one process that ask for
    * different modes of one file are an error.
    */
-  journalMode?: 'wal' | 'delete';
+  journalMode?: 'wal' | 'delete' | undefined;
   /**
    * What a resolved write survives. `'normal'`: the death of the process; with `journalMode: 'wal'` the last writes
    * before a power failure may be lost, the file stays intact. `'full'`: a power failure too, at the price of a disk
    * flush per commit. If one store on a file asks for it, all in the process have it. Default: `'normal'`.
    */
-  synchronous?: 'normal' | 'full';
+  synchronous?: 'normal' | 'full' | undefined;
 }
 
 export interface SQLiteCacheStoreOptions extends SQLiteDatabaseOptions {
   /** Time between removals of expired entries, in milliseconds; 0 and `Infinity`: never. Default: 60,000. */
-  cleanupIntervalMs?: number;
+  cleanupIntervalMs?: number | undefined;
   /**
    * Largest entry in bytes, counted on the JSON text in UTF-8. A larger value is not stored, without an error. Default:
    * 5,242,880 (5 MiB).
    */
-  maxEntrySizeBytes?: number;
+  maxEntrySizeBytes?: number | undefined;
   /**
    * What a `ttlSeconds` of 0 means: `'expired'`: the entry has expired at once, as in 0.2.0; `'forever'`: it never expires.
    * Default: `'expired'`. Of {@link createSQLiteStores} it is `'forever'`.
    */
-  zeroTtl?: 'expired' | 'forever';
+  zeroTtl?: 'expired' | 'forever' | undefined;
 }
 
 /** What waiting calls need of an `AbortSignal`. */
@@ -208,86 +213,86 @@ export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
    * Age at which a job that has not ended counts as dead, in milliseconds; 0 and `Infinity`: never. Those who wait for
    * it then get `undefined`. Default: 300,000 (5 minutes).
    */
-  jobTimeoutMs?: number;
+  jobTimeoutMs?: number | undefined;
   /** Older name of `jobTimeoutMs`; if both are given, this one counts. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** Time between removals of outdated jobs, in milliseconds; 0 and `Infinity`: never. Default: 60,000. */
-  cleanupIntervalMs?: number;
+  cleanupIntervalMs?: number | undefined;
   /**
    * How often to check jobs of other processes while somebody waits for one, in milliseconds. On a connection
    * it is at least 30 when nothing has happened for a quarter of a second. Default: 10.
    */
-  pollIntervalMs?: number;
+  pollIntervalMs?: number | undefined;
   /**
    * How long `waitFor` on a hash without a job holds the right to register one, if no `register` comes, in milliseconds of
    * real time in which the event loop turns; 0: no claims. See {@link SQLiteDedupeStore.waitFor}. Default: 250.
    */
-  claimTimeoutMs?: number;
+  claimTimeoutMs?: number | undefined;
   /**
    * How long a completed job's result is served, in milliseconds, never longer than a `jobTimeoutMs` other than 0.
    * Default: 1,000.
    */
-  resultTtlMs?: number;
+  resultTtlMs?: number | undefined;
 }
 
 export interface SQLiteRateLimitStoreOptions extends SQLiteDatabaseOptions {
   /** The limit of resources without one of their own. Default: 60 requests in 60,000 ms. */
-  defaultConfig?: RateLimitConfig;
+  defaultConfig?: RateLimitConfig | undefined;
   /** Limits by resource. The Map is used as it is: later changes to it count. Default: empty. */
-  resourceConfigs?: Map<string, RateLimitConfig>;
+  resourceConfigs?: Map<string, RateLimitConfig> | undefined;
   /**
    * How long a `canProceed` that resolves to `true` reserves the slot it found, until `record` takes it, in milliseconds; 0:
    * not at all. With it, callers that ask before they record cannot pass the limit together. Where requests are spaced
    * (`minIntervalMs`, `sharedConfig`, `bookWaits`) a request counts from when its slot was taken, not from its `record`.
    * Default: 0.
    */
-  reservationMs?: number;
+  reservationMs?: number | undefined;
   /**
    * A limit over the requests of all resources together, and how far apart they are: `{ limit: Infinity, windowMs: 0,
    * minIntervalMs: 1000 }` is one request a second. It is read once. Default: none.
    */
-  sharedConfig?: RateLimitConfig;
+  sharedConfig?: RateLimitConfig | undefined;
   /**
    * Whether a cooldown counts as a refusal, whoever has set it and under whatever key, for every resource. Default: `false`.
    */
-  honourCooldowns?: boolean;
+  honourCooldowns?: boolean | undefined;
   /**
    * Whether `getWaitTime`, asked after a refusal, books the next free slot for its caller, who may send when that time is over.
    * For the client 0.2.0 with `throwOnRateLimit: false`, which does not ask again; needs `reservationMs`. A caller is known by
    * its async context. Default: `false`.
    */
-  bookWaits?: boolean;
+  bookWaits?: boolean | undefined;
 }
 
 export interface SqliteAdaptiveRateLimitStoreOptions extends SQLiteDatabaseOptions {
   /** The limit of resources without one of their own. Default: 200 requests in 3,600,000 ms (1 hour). */
-  defaultConfig?: RateLimitConfig;
+  defaultConfig?: RateLimitConfig | undefined;
   /** Limits by resource. The Map is used as it is: later changes to it count. Default: empty. */
-  resourceConfigs?: Map<string, RateLimitConfig>;
+  resourceConfigs?: Map<string, RateLimitConfig> | undefined;
   /**
    * How long a `canProceed` that resolves to `true` reserves the slot it found, until `record` takes it, in milliseconds; 0:
    * not at all. With it, callers that ask before they record cannot pass the limit together. Where requests are spaced
    * (`minIntervalMs`, `sharedConfig`, `bookWaits`) a request counts from when its slot was taken, not from its `record`.
    * Default: 0.
    */
-  reservationMs?: number;
+  reservationMs?: number | undefined;
   /**
    * A limit over the requests of all resources together, and how far apart they are: `{ limit: Infinity, windowMs: 0,
    * minIntervalMs: 1000 }` is one request a second. It is read once. Default: none.
    */
-  sharedConfig?: RateLimitConfig;
+  sharedConfig?: RateLimitConfig | undefined;
   /**
    * Whether a cooldown counts as a refusal, whoever has set it and under whatever key, for every resource. Default: `false`.
    */
-  honourCooldowns?: boolean;
+  honourCooldowns?: boolean | undefined;
   /**
    * Whether `getWaitTime`, asked after a refusal, books the next free slot for its caller, who may send when that time is over.
    * For the client 0.2.0 with `throwOnRateLimit: false`, which does not ask again; needs `reservationMs`. A caller is known by
    * its async context. Default: `false`.
    */
-  bookWaits?: boolean;
+  bookWaits?: boolean | undefined;
   /** How a limit is divided; what is left out has the default given at {@link AdaptiveConfig}. */
-  adaptiveConfig?: { [Key in keyof AdaptiveConfig]?: AdaptiveConfig[Key] | undefined };
+  adaptiveConfig?: { [Key in keyof AdaptiveConfig]?: AdaptiveConfig[Key] | undefined } | undefined;
 }
 
 // What methods resolve to ------------------------------------------------------------------------------------------
@@ -910,6 +915,7 @@ type Table<Name, Columns, Row> = string extends keyof DrizzleColumn<unknown>
       schema: undefined;
       columns: { [Key in keyof Columns]: DrizzleColumn<Columns[Key]> };
       dialect: 'sqlite';
+      isAlias: false;
     }>;
 
 /**

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
 import Database from 'better-sqlite3';
 import * as drizzleEsm from 'drizzle-orm';
 import * as betterSqliteEsm from 'drizzle-orm/better-sqlite3';
@@ -19,6 +20,9 @@ const modules = fileURLToPath(new URL('../node_modules', import.meta.url));
 const names = /** @type {const} */ (['cacheTable', 'dedupeTable', 'rateLimitTable']);
 /** What 0.2.0 has not. */
 const added = /** @type {const} */ (['cacheTagsTable', 'serverCooldownTable']);
+const ALL_AS_JSON = JSON.stringify(
+  Object.fromEntries([...names, ...added].sort().map((name) => [name, {}])),
+);
 
 /** @type {string} */
 let directory;
@@ -96,21 +100,52 @@ describe('before their first use', () => {
   });
 });
 
-test.each(names)('%s without drizzle-orm says what to install, every time', (name) => {
-  const tables = require(install(`without-${name}`));
-  const { [name]: table, ...others } = tables;
-  expect(Object.keys(others)).toHaveLength(added.length + names.length - 1);
-  for (const use of [
-    () => table.hash,
-    () => Object.keys(table),
-    () => drizzleEsm.is(table, sqliteCoreEsm.SQLiteTable),
-    () => sqliteCoreEsm.getTableConfig(table),
-    () => table.hash,
-  ]) {
-    expect(use).toThrow(
-      new RegExp(`^${name} needs drizzle-orm, .* not installed: npm install drizzle-orm$`),
+describe('without drizzle-orm', () => {
+  test.each(names)('%s says what to install, every time it is used', (name) => {
+    const tables = require(install(`without-${name}`));
+    const { [name]: table, ...others } = tables;
+    expect(Object.keys(others)).toHaveLength(added.length + names.length - 1);
+    const [column] = Object.keys(reference[name]);
+    for (const use of [
+      () => table[column],
+      () => column in table,
+      () => table.$inferSelect,
+      () => drizzleEsm.getTableName(table),
+      () => sqliteCoreEsm.getTableConfig(table),
+      () => Reflect.set(table, 'more', 1),
+      () => Object.freeze(table),
+      () => table[column],
+    ]) {
+      expect(use).toThrow(
+        new RegExp(`^${name} needs drizzle-orm, .* not installed: npm install drizzle-orm$`),
+      );
+    }
+  });
+
+  test.each(names)('%s can be looked at', async (name) => {
+    const tables = require(install(`looked-at-${name}`));
+    const table = tables[name];
+    expect(await table).toBe(table);
+    expect(JSON.stringify({ ...tables })).toBe(ALL_AS_JSON);
+    expect(inspect(tables)).toContain(name);
+    expect(Object.keys(table)).toEqual([]);
+    expect(`${table} ${typeof table.constructor} ${table.nothing}`).toBe(
+      '[object Object] function undefined',
     );
+    expect(drizzleEsm.is(table, sqliteCoreEsm.SQLiteTable)).toBe(false);
+    expect(tables).toEqual(tables);
+  });
+});
+
+test('the package can be written as JSON, awaited and imported, with drizzle-orm', async () => {
+  const tables = require(install('as-json', join(modules, 'drizzle-orm')));
+  expect(JSON.stringify(tables)).toBe(ALL_AS_JSON);
+  for (const name of names) {
+    expect(JSON.stringify(tables[name])).toBe('{}');
+    expect(await tables[name]).toBe(tables[name]);
+    expect(tables[name]).not.toHaveProperty('then');
   }
+  expect(JSON.stringify(require('../index.js'))).toBe(JSON.stringify(tables));
 });
 
 test('a drizzle-orm that is there but broken is reported as it is', () => {
@@ -319,4 +354,58 @@ describe.each(Object.entries(sources))('the tables, %s', (sourceName, load) => {
       connection.close();
     });
   });
+});
+
+test('the tables, used with a pre-release of drizzle-orm 1.0', async () => {
+  const { cacheTable, dedupeTable, rateLimitTable } = require(
+    install('next-drizzle', join(modules, 'drizzle-orm-1.0')),
+  );
+  const { eq, is, getColumns, getTableName } = require('drizzle-orm-1.0');
+  const { alias, getTableConfig, SQLiteTable } = require('drizzle-orm-1.0/sqlite-core');
+  const { drizzle } = require('drizzle-orm-1.0/better-sqlite3');
+  for (const [table, name] of [
+    [cacheTable, 'cache'],
+    [dedupeTable, 'dedupe_jobs'],
+    [rateLimitTable, 'rate_limits'],
+  ]) {
+    expect(is(table, SQLiteTable)).toBe(true);
+    expect(getTableName(table)).toBe(name);
+    const { columns } = getTableConfig(table);
+    expect(columns.map((/** @type {any} */ column) => column.table === table)).not.toContain(false);
+    expect(Object.keys(getColumns(table))).toHaveLength(columns.length);
+  }
+
+  const file = join(directory, 'next.db');
+  const cache = new reference.SQLiteCacheStore({ database: file });
+  await cache.set('one', { id: 1, name: 'Æ' }, 60);
+  await cache.close();
+  const limits = new reference.SQLiteRateLimitStore({ database: file });
+  await limits.record('issues');
+  await limits.close();
+  const dedupe = new reference.SQLiteDedupeStore({ database: file });
+  await dedupe.close();
+  const client = new Database(file);
+  const db = drizzle({ client });
+  const [one] = db.select().from(cacheTable).where(eq(cacheTable.hash, 'one')).all();
+  expect(JSON.parse(one.value)).toEqual({ id: 1, name: 'Æ' });
+  /** @type {any} */
+  const other = alias(cacheTable, 'other');
+  expect(
+    db
+      .select()
+      .from(cacheTable)
+      .innerJoin(other, eq(cacheTable.hash, other.hash))
+      .leftJoin(dedupeTable, eq(dedupeTable.hash, cacheTable.hash))
+      .all(),
+  ).toEqual([{ cache: one, other: one, dedupe_jobs: null }]);
+  db.insert(rateLimitTable).values({ resource: 'volumes', timestamp: 5 }).run();
+  expect(db.select({ resource: rateLimitTable.resource }).from(rateLimitTable).all()).toEqual([
+    { resource: 'issues' },
+    { resource: 'volumes' },
+  ]);
+  expect(db.update(cacheTable).set({ expiresAt: 1 }).run().changes).toBe(1);
+  expect(db.delete(cacheTable).where(eq(cacheTable.expiresAt, 1)).returning().all()).toEqual([
+    { ...one, expiresAt: 1 },
+  ]);
+  client.close();
 });

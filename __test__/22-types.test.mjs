@@ -17,6 +17,7 @@ const modules = join(root, 'node_modules');
 const DECLARATIONS = ['package.json', 'index.d.ts', 'index.d.mts', 'lib/tables.d.ts'];
 
 const drizzle = join(modules, 'drizzle-orm');
+const nextDrizzle = join(modules, 'drizzle-orm-1.0');
 const drizzleOf020 = join(modules, 'sqlite-store-0.2.0/node_modules/drizzle-orm');
 
 const compiler = join(modules, 'typescript/bin/tsc');
@@ -116,6 +117,7 @@ describe.each(types)('a consumer of type %s', (type) => {
   test.each([
     ["0.2.0's", drizzleOf020],
     ['the newest', drizzle],
+    ['a pre-release of 1.0 of', nextDrizzle],
   ])(
     'of the tables compiles unchanged with %s drizzle-orm',
     { timeout: limit },

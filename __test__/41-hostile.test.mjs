@@ -150,7 +150,7 @@ describe('what is not a database', () => {
     for (const { opened } of await openAll(path('file', 'stores.db'))) {
       expect(opened.isError).toBe(true);
       expect(opened.code ?? opened.message).toMatch(
-        /^SQLITE_CANTOPEN|the directory does not exist$/,
+        /^SQLITE_CANTOPEN|the directory does not exist: '.+'$/,
       );
     }
     expect(snapshot()).toEqual(before);
@@ -160,7 +160,7 @@ describe('what is not a database', () => {
     for (const { opened } of await openAll(path('missing', 'stores.db'))) {
       expect(opened).toMatchObject({
         name: 'TypeError',
-        message: 'Cannot open database because the directory does not exist',
+        message: `Cannot open database because the directory does not exist: '${path('missing')}'`,
       });
     }
     expect(files()).toEqual([]);
@@ -255,7 +255,7 @@ describe.skipIf(process.platform === 'win32')('without permission', () => {
     for (const { opened } of await openAll(path('closed', 'stores.db'), { uid })) {
       expect(opened.isError).toBe(true);
       expect(opened.code ?? opened.message).toMatch(
-        /^SQLITE_CANTOPEN|the directory does not exist$/,
+        /^SQLITE_CANTOPEN|the directory does not exist: '.+'$/,
       );
     }
     chmodSync(path('closed'), 0o700);

@@ -14,7 +14,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -97,6 +97,9 @@ async function pack() {
     await writeFile(placeholder, '');
   }
   await copyFile(join(root, 'lib', binary), join(stage, 'npm', target, binary));
+  await run(process.execPath, [join(root, 'scripts/notices.mjs'), join(stage, 'npm')], {
+    cwd: root,
+  });
   await run(
     process.execPath,
     [
@@ -184,7 +187,7 @@ describe('the published packages', () => {
         version: manifest.version,
         os: [os],
         cpu: [cpu],
-        files: [`sqlite-store.${name}.node`],
+        files: [`sqlite-store.${name}.node`, 'THIRD-PARTY-NOTICES.md'],
       });
       expect(description.libc).toEqual(
         { gnu: ['glibc'], musl: ['musl'] }[/** @type {'gnu' | 'musl'} */ (libc)],
@@ -211,8 +214,60 @@ describe('the published packages', () => {
       ['LICENSE', 'README.md', 'lib', 'package.json', ...manifest.files].sort(),
     );
     expect((await readdir(join(project, 'node_modules', native))).sort()).toEqual(
-      ['README.md', 'package.json', binary].sort(),
+      ['LICENSE', 'README.md', 'THIRD-PARTY-NOTICES.md', 'package.json', binary].sort(),
     );
+  });
+});
+
+describe('licences and paths', () => {
+  test('each package has the licence, and the notices of those whose code is in it', async () => {
+    const licence = await readFile(join(root, 'LICENSE'), 'utf8');
+    const notices = await readFile(join(root, 'THIRD-PARTY-NOTICES.md'), 'utf8');
+    for (const name of [main, native]) {
+      const file = (/** @type {string} */ path) =>
+        readFile(join(project, 'node_modules', name, path), 'utf8');
+      expect(await file('LICENSE')).toBe(licence);
+      expect(await file('THIRD-PARTY-NOTICES.md')).toBe(notices);
+      expect(await read(name)).toMatchObject({ license: 'MIT' });
+    }
+    for (const name of await readdir(join(directory, 'stage/npm'))) {
+      expect(await readFile(join(directory, 'stage/npm', name, 'LICENSE'), 'utf8')).toBe(licence);
+    }
+    const release = await readFile(join(root, '.github/workflows/release.yml'), 'utf8');
+    expect(release).toMatch(/notices\.mjs npm[\s\S]*napi pre-publish/);
+  });
+
+  test('the notices are of what is linked in now: node scripts/notices.mjs', async () => {
+    const notices = await readFile(join(root, 'THIRD-PARTY-NOTICES.md'), 'utf8');
+    const { notices: generate } = await import('../scripts/notices.mjs');
+    expect(generate()).toBe(notices);
+    expect(notices).toContain('rusqlite');
+    expect(notices).not.toMatch(/syn \d|napi-derive|proptest|criterion/);
+  });
+
+  test('the workflows use nothing whose content may change', async () => {
+    const folder = join(root, '.github/workflows');
+    for (const name of await readdir(folder)) {
+      const text = await readFile(join(folder, name), 'utf8');
+      const used = [...text.matchAll(/uses: (.*)/g)].map(([, action]) => action);
+      expect(used.length).toBeGreaterThan(0);
+      for (const action of used) expect(action).toMatch(/@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
+    }
+  });
+
+  test('no path of this machine is in the binary', async () => {
+    const bytes = await readFile(join(root, 'lib', binary), 'latin1');
+    const home = homedir();
+    for (const path of [
+      root,
+      join(home, '.cargo'),
+      join(home, '.rustup'),
+      process.env.CARGO_HOME,
+    ]) {
+      if (path) expect([path, bytes.includes(path)]).toEqual([path, false]);
+    }
+    // What stands for them: the paths of files are in messages of panics.
+    expect(bytes).toMatch(/\/cargo\/registry|\/sqlite-store\/src|src\/\w+\/\w+\.rs/);
   });
 });
 
@@ -267,6 +322,25 @@ describe('installed', () => {
       `try { require('${main}').cacheTable.hash } catch (error) { console.log(error.message) }`,
     );
     expect(answer).toMatch(/npm install drizzle-orm$/);
+  });
+
+  test('npm takes it beside drizzle-orm, old, new and to come', async () => {
+    const { satisfies } = createRequire(npmScript())('semver');
+    const { peerDependencies } = await read(main);
+    // As npm asks: nothing of the kind "but pre-releases too".
+    const isTaken = (/** @type {string} */ version) =>
+      satisfies(version, peerDependencies['drizzle-orm'], true);
+    const modules = join(root, 'node_modules');
+    for (const folder of [
+      'sqlite-store-0.2.0/node_modules/drizzle-orm',
+      'drizzle-orm',
+      'drizzle-orm-1.0',
+    ]) {
+      const { version } = require(join(modules, folder, 'package.json'));
+      expect([version, isTaken(version)]).toEqual([version, true]);
+    }
+    expect(isTaken('1.0.0')).toBe(true);
+    expect(isTaken('0.32.0')).toBe(false);
   });
 
   test('require loads nothing but files of its own', async () => {

@@ -1,5 +1,6 @@
 // How long a process that has just started takes until it has its first answer.
 
+import { hasPrevious } from '../scripts/previous.mjs';
 import { run } from './children.mjs';
 import { withDirectory } from './directory.mjs';
 import { median } from './measure.mjs';
@@ -9,7 +10,7 @@ import { HOUR_SECONDS, values } from './values.mjs';
 const ROUNDS = 15;
 /** At most so long, in ms. */
 const LIMITS = { load: 10, 'load, open and first get': 15 };
-const peers = ['ours', '0.2.0', 'hand-written'];
+const peers = ['ours', ...(hasPrevious() ? ['0.3.0'] : []), '0.2.0', 'hand-written'];
 
 /** @returns {Promise<import('./report.mjs').Section>} */
 export const coldStart = () =>

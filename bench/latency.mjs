@@ -83,7 +83,7 @@ const equalDurability = (all, title, about, peers) => ({
   unit: 'µs',
   compared: true,
   rows: all
-    .filter(({ benchmark, times }) => benchmark.targets && times[peers[0]] !== undefined)
+    .filter(({ benchmark, times }) => benchmark.targets && peers.every((peer) => peer in times))
     .map(({ benchmark, times }) => ({
       name: benchmark.name,
       values: Object.fromEntries(peers.map((peer) => [peer, times[peer]])),
@@ -117,7 +117,7 @@ export function sections(all, baseline) {
   const sameConnection = Object.keys(definitions).filter(
     (name) => definitions[name].on === 'connection' && definitions[name].of,
   );
-  return [
+  const sections = [
     ...tables.values(),
     equalDurability(
       all,
@@ -132,4 +132,5 @@ export function sections(all, baseline) {
       ['ours, full', '0.2.0'],
     ),
   ];
+  return sections.filter(({ rows }) => rows.length > 0);
 }

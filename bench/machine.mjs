@@ -26,7 +26,7 @@ const version = (name) => {
       return JSON.parse(readFileSync(`${path}/${name}/package.json`, 'utf8')).version;
     } catch {}
   }
-  throw new Error(`${name} is not installed`);
+  return 'not installed';
 };
 
 /** @param {string} ours  the version of SQLite in this package @returns {Promise<[string, string][]>} what, and which */

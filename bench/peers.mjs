@@ -4,6 +4,7 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { PREVIOUS } from '../scripts/previous.mjs';
 
 const DAY = 86_400_000;
 const limits = { defaultConfig: { limit: 1e9, windowMs: DAY } };
@@ -27,9 +28,15 @@ const published = {
   adaptive: 'SqliteAdaptiveRateLimitStore',
 };
 
+/** This package as it was built in a folder. @param {string} folder */
+function buildIn(folder) {
+  return { load: () => import(pathToFileURL(join(folder, 'index.mjs')).href), names: published };
+}
+
 /** Whose stores: how they are loaded, and the classes' names. */
 const sources = {
   ours: { load: () => import('../index.mjs'), names: published },
+  previous: buildIn(PREVIOUS),
   theirs: { load: () => import('sqlite-store-0.2.0'), names: published },
   handWritten: {
     load: () => import('./hand-written.mjs'),
@@ -91,6 +98,12 @@ export const definitions = {
     of: 'ours',
     on: 'memory',
     durability: NONE,
+  },
+  '0.3.0': {
+    what: 'version 0.3.0 of this package on a path, as `scripts/previous.mjs` builds it',
+    of: 'previous',
+    on: 'path',
+    durability: NOT_FLUSHED,
   },
   '0.2.0': {
     what: '`@comic-vine/sqlite-store@0.2.0` on a path',
@@ -154,11 +167,7 @@ export const definitions = {
  * @param {string} folder  where that lies, built
  */
 export function addBuild(folder) {
-  const build = {
-    load: () => import(pathToFileURL(join(folder, 'index.mjs')).href),
-    names: published,
-  };
-  Object.assign(sources, { build });
+  Object.assign(sources, { build: buildIn(folder) });
   for (const name of ['ours', 'ours in memory'])
     definitions[buildOf(name)] = {
       ...definitions[name],

@@ -72,14 +72,16 @@ const targets = (verdicts) =>
  * @param {Section[]} options.sections
  * @param {[string, string][]} options.machine
  * @param {number} options.rounds
+ * @param {string} options.about  what is missing
  */
-export function report({ sections, machine, rounds }) {
+export function report({ sections, machine, rounds, about }) {
   const shown = Object.keys(peers).filter((peer) =>
     sections.some(({ rows }) => rows.some(({ values }) => peer in values)),
   );
   const parts = [
     '# Benchmark',
     `Written by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}; do not edit.`,
+    about,
     '![µs per call, ours beside others](benchmark.svg)',
     '## How it was measured',
     `All figures are of one run. Peers take turns: each round gives every peer about 20 ms of calls, after a turn of the event loop, and what counts is the median of ${rounds} rounds (at least 5, where calls are slow). In brackets is the ratio to the first peer of the table. Other work of the machine meets all peers alike, so ratios say more than times. Each peer has a file of its own in one directory.`,

@@ -42,3 +42,17 @@ export function describe(value: unknown): string;
 
 /** Faults of the operating system, of builds with the feature `faults`: see `src/node/faults.rs`. */
 export function faults(path: string, seed?: number, oneIn?: number, atMost?: number): string;
+
+/** The version of the package that the binary is of. */
+export const version: string;
+
+/** A binary that was not used: what `load-error.js` tells the cause from. */
+export interface Failure {
+  path: string;
+  /** Whether the environment names it. */
+  isNamed?: boolean | undefined;
+  /** What loading it threw. */
+  error?: unknown;
+  /** Another one than this package's; empty if it is no binary of this package. */
+  version?: string;
+}

@@ -4,7 +4,9 @@
 // Stores run what several callers asked for together here, and start what lasts: timers, and the native environment. What
 // is started within a request would keep that request's data as long as it lasts.
 
-const { AsyncResource } = require('node:async_hooks');
+// See `binding.js`.
+const { AsyncResource } =
+  process.getBuiltinModule?.('node:async_hooks') ?? require('node:async_hooks');
 
 // An async resource has the context in which it was made: in properties with symbols, the context as a whole or each
 // storage's value, by the version of Node. They are taken off, and its ids left.

@@ -32,15 +32,20 @@ export function npm(folder, why, ...args) {
   process.exit(status || 1);
 }
 
+/** Whether what a folder's package-lock.json names is installed. @param {string} folder */
+export function isInstalled(folder) {
+  const installed = changed(join(folder, INSTALLED));
+  return installed > 0 && installed >= changed(join(folder, 'package-lock.json'));
+}
+
 /**
  * Installs what a folder's package-lock.json names, unless that has been done.
  * @param {string} folder
  * @param {string[]} options  of `npm ci`
  */
 export function install(folder, ...options) {
-  const installed = changed(join(folder, INSTALLED));
-  if (installed && installed >= changed(join(folder, 'package-lock.json'))) return;
-  const why = installed
+  if (isInstalled(folder)) return;
+  const why = changed(join(folder, INSTALLED))
     ? 'package-lock.json is newer than what is installed'
     : 'packages are not installed';
   npm(folder, `${why} in ${folder}`, 'ci', ...options);

@@ -2,29 +2,18 @@
  * Makes the working copy ready to run: installs the development dependencies and builds the addon, each only if it is
  * missing or outdated. Runs before `npm test`, `npm run demo` and `npm run bench`, so it may be the first command on a
  * fresh clone and uses nothing but what comes with Node.
+ *
+ *   node scripts/prepare.mjs        for all of it
+ *   node scripts/prepare.mjs demo   for the demo: of packages only the client, for compiling drivers takes minutes
  */
 
-import { existsSync, utimesSync } from 'node:fs';
+import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { install, npm } from './npm.mjs';
-import { changed, sourcesChanged } from './sources.mjs';
+import { build } from './build.mjs';
+import { install, isInstalled } from './npm.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const lib = join(root, 'lib');
-
-/** The binary that this platform loads. */
-function binaryPath() {
-  const { platform, arch } = process;
-  let abi = '';
-  if (platform === 'win32') abi = '-msvc';
-  if (platform === 'linux') {
-    const report = /** @type {any} */ (process.report);
-    report.excludeNetwork = true;
-    abi = report.getReport().header.glibcVersionRuntime ? '-gnu' : '-musl';
-  }
-  return join(lib, `sqlite-store.${platform}-${arch}${abi}.node`);
-}
 
 const [major] = process.versions.node.split('.').map(Number);
 if (major < 20) {
@@ -32,17 +21,16 @@ if (major < 20) {
   process.exit(1);
 }
 
-install(root, '--include=dev');
-
-const binary = binaryPath();
-const built = existsSync(join(lib, 'binding.js')) ? changed(binary) : 0;
-if (built < sourcesChanged(root)) {
-  const start = new Date();
-  npm(root, built ? 'sources are newer than the addon' : 'the addon is not built', 'run', 'build');
-  if (!existsSync(binary)) {
-    console.error(`prepare: the build left no ${binary}`);
-    process.exit(1);
+if (process.argv[2] !== 'demo') {
+  install(root, '--include=dev');
+} else if (!isInstalled(root)) {
+  const packages = join(root, 'examples/packages');
+  install(packages, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error');
+  try {
+    // Where Node looks for them from examples/demo, which has to be within this package to name it.
+    symlinkSync(join(packages, 'node_modules'), join(root, 'examples/node_modules'), 'junction');
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error;
   }
-  // As old as the start of the build: what is edited during it is newer.
-  utimesSync(binary, start, start);
 }
+build();

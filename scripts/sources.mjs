@@ -3,7 +3,15 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-const SOURCES = ['src', 'Cargo.toml', 'Cargo.lock', 'build.rs', '.cargo', 'rust-toolchain.toml'];
+const SOURCES = [
+  'src',
+  'Cargo.toml',
+  'Cargo.lock',
+  'build.rs',
+  '.cargo',
+  'rust-toolchain.toml',
+  'scripts/cargo.mjs',
+];
 
 /**
  * @param {string} path

@@ -2,6 +2,7 @@
 
 import {
   type AbortSignalLike,
+  type AdaptiveConfig,
   type AdaptiveRateLimitStats,
   type CacheRow,
   cacheTable,
@@ -10,11 +11,15 @@ import {
   type RateLimitRow,
   rateLimitTable,
   SQLiteCacheStore,
+  type SQLiteCacheStoreOptions,
   type SQLiteConnection,
   type SQLiteDatabaseOptions,
   SQLiteDedupeStore,
+  type SQLiteDedupeStoreOptions,
   SQLiteRateLimitStore,
+  type SQLiteRateLimitStoreOptions,
   SqliteAdaptiveRateLimitStore,
+  type SqliteAdaptiveRateLimitStoreOptions,
   type SqliteError,
 } from '@comic-vine/sqlite-store';
 
@@ -37,6 +42,21 @@ const adaptive = new SqliteAdaptiveRateLimitStore({
   synchronous: 'normal',
   reservationMs: 0,
 });
+
+// An option may be what is not set, such as a variable of the environment: with `exactOptionalPropertyTypes` too.
+declare const unset: string | undefined;
+new SQLiteCacheStore({ database: unset });
+type Unset<Options> = { [Key in keyof Options]-?: undefined };
+declare const cacheUnset: Unset<SQLiteCacheStoreOptions>;
+declare const dedupeUnset: Unset<SQLiteDedupeStoreOptions>;
+declare const limitUnset: Unset<SQLiteRateLimitStoreOptions>;
+declare const adaptiveUnset: Unset<SqliteAdaptiveRateLimitStoreOptions>;
+declare const sharesUnset: Unset<AdaptiveConfig>;
+new SQLiteCacheStore(cacheUnset);
+new SQLiteDedupeStore(dedupeUnset);
+new SQLiteRateLimitStore(limitUnset);
+new SqliteAdaptiveRateLimitStore(adaptiveUnset);
+new SqliteAdaptiveRateLimitStore({ ...adaptiveUnset, adaptiveConfig: sharesUnset });
 
 // @ts-expect-error not a journal mode of these stores
 new SQLiteCacheStore({ journalMode: 'off' });

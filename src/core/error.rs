@@ -31,7 +31,7 @@ pub enum Error {
         received: String,
     },
     /// The directory of the database file does not exist: a `TypeError`, as in 0.2.0.
-    MissingDirectory,
+    MissingDirectory(String),
     /// Two options contradict each other.
     Contradiction(&'static str),
     /// Another copy of this package has the file open in this process.
@@ -153,8 +153,8 @@ impl fmt::Display for Error {
             Error::Argument { name, expected, received } => {
                 write!(formatter, "{name} must be {expected}, got {received}")
             }
-            Error::MissingDirectory => {
-                formatter.write_str("Cannot open database because the directory does not exist")
+            Error::MissingDirectory(directory) => {
+                write!(formatter, "Cannot open database because the directory does not exist: '{directory}'")
             }
             Error::OpenInOtherCopy { path, own, other } => write!(
                 formatter,

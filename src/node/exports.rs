@@ -60,5 +60,7 @@ fn add_to(env: Env, exports: Value) -> Result<()> {
     env.set_element(classes, 3, class::table::<adaptive::AdaptiveStore>(env)?)?;
     env.set(exports, "classes", classes)?;
     env.set(exports, "createRealm", env.function("createRealm", &CreateRealm)?)?;
-    env.set(exports, "createMemoryDatabase", env.function("createMemoryDatabase", &CreateMemoryDatabase)?)
+    env.set(exports, "createMemoryDatabase", env.function("createMemoryDatabase", &CreateMemoryDatabase)?)?;
+    // By which `lib/binding.js` tells the binary of its own version from any other.
+    env.set(exports, "version", env.string(env!("CARGO_PKG_VERSION"))?)
 }

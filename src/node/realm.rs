@@ -200,7 +200,7 @@ impl Realm {
 
     fn make_error(&self, env: Env, error: &Error) -> Result<Value> {
         let constructor = match error {
-            Error::Argument { .. } | Error::MissingDirectory | Error::Contradiction(_) => {
+            Error::Argument { .. } | Error::MissingDirectory(_) | Error::Contradiction(_) => {
                 &self.intrinsics.type_error
             }
             _ => &self.intrinsics.error,

@@ -147,7 +147,9 @@ pub fn join(database: &Arc<Database>, kind: StoreKind, options: &DatabaseOptions
 fn absolute(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path).map_err(|error| Error::Internal(error.to_string()))?;
     match path.parent() {
-        Some(directory) if !directory.exists() => Err(Error::MissingDirectory),
+        Some(directory) if !directory.exists() => {
+            Err(Error::MissingDirectory(directory.to_string_lossy().into_owned()))
+        }
         _ => Ok(resolve(&path)),
     }
 }
