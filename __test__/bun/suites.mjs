@@ -13,7 +13,7 @@ const { unserializable } = require('../support/values.cjs');
 const sharing = require('../suites/connection-sharing.cjs');
 const fakeConnections = require('../suites/fake-connections.cjs');
 const states = require('../suites/connection-states.cjs');
-const { createHarness } = require('../support/harness.cjs');
+const { createHarness, FAKED } = require('../support/harness.cjs');
 const { contracts } = require('../suites/index.cjs');
 const { connect } = require('../support/drivers.cjs');
 const { onConnections } = require('../support/on-connections.cjs');
@@ -39,10 +39,7 @@ const runner = {
   afterAll,
   clock: {
     start(/** @type {number} */ now) {
-      clock = FakeTimers.install({
-        now,
-        toFake: ['Date', 'setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'],
-      });
+      clock = FakeTimers.install({ now, toFake: FAKED });
     },
     stop: () => clock.uninstall(),
     set: (/** @type {number} */ now) => clock.setSystemTime(now),

@@ -14,6 +14,15 @@ const asyncDispose = Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose');
 /** The time every test starts at. */
 const START = Date.UTC(2026, 0, 1);
 
+/** What a runner fakes of time. Deno's own code needs its `setImmediate`. */
+const FAKED = /** @type {const} */ ([
+  'Date',
+  'setTimeout',
+  'clearTimeout',
+  'setInterval',
+  'clearInterval',
+]);
+
 /** One real turn of the event loop; everything on the microtask queue has run after it. */
 const turn = () => new Promise((resolve) => realSetImmediate(resolve));
 
@@ -151,4 +160,4 @@ function createHarness(runner, { Store, database, reference = false, cutsTexts =
 
 /** @typedef {ReturnType<typeof createHarness>} Harness */
 
-module.exports = { createHarness, outcomeOf, START, stateOf, turn };
+module.exports = { createHarness, FAKED, outcomeOf, START, stateOf, turn };
