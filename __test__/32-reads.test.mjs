@@ -87,7 +87,8 @@ describe('while a write waits for the lock of another process', () => {
     const cache = open(SQLiteCacheStore);
     const limits = open(SQLiteRateLimitStore);
     const adaptive = open(SqliteAdaptiveRateLimitStore);
-    const dedupe = open(SQLiteDedupeStore);
+    // Nobody is served what is older, and who is not takes the job, which is a write.
+    const dedupe = open(SQLiteDedupeStore, { resultTtlMs: 60_000 });
     await Promise.all([limits.record('r'), adaptive.record('r', 'user'), dedupe.register('job')]);
     await dedupe.complete('job', 'result');
     const { answers } = await besides(() => cache.set('key', 'value', 60), {
