@@ -235,9 +235,8 @@ export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
   resultTtlMs?: number | undefined;
 }
 
-export interface SQLiteRateLimitStoreOptions extends SQLiteDatabaseOptions {
-  /** The limit of resources without one of their own. Default: 60 requests in 60,000 ms. */
-  defaultConfig?: RateLimitConfig | undefined;
+/** What both limiters take. */
+export interface RateLimiterOptions extends SQLiteDatabaseOptions {
   /** Limits by resource. The Map is used as it is: later changes to it count. Default: empty. */
   resourceConfigs?: Map<string, RateLimitConfig> | undefined;
   /**
@@ -264,33 +263,14 @@ export interface SQLiteRateLimitStoreOptions extends SQLiteDatabaseOptions {
   bookWaits?: boolean | undefined;
 }
 
-export interface SqliteAdaptiveRateLimitStoreOptions extends SQLiteDatabaseOptions {
+export interface SQLiteRateLimitStoreOptions extends RateLimiterOptions {
+  /** The limit of resources without one of their own. Default: 60 requests in 60,000 ms. */
+  defaultConfig?: RateLimitConfig | undefined;
+}
+
+export interface SqliteAdaptiveRateLimitStoreOptions extends RateLimiterOptions {
   /** The limit of resources without one of their own. Default: 200 requests in 3,600,000 ms (1 hour). */
   defaultConfig?: RateLimitConfig | undefined;
-  /** Limits by resource. The Map is used as it is: later changes to it count. Default: empty. */
-  resourceConfigs?: Map<string, RateLimitConfig> | undefined;
-  /**
-   * How long a `canProceed` that resolves to `true` reserves the slot it found, until `record` takes it, in milliseconds; 0:
-   * not at all. With it, callers that ask before they record cannot pass the limit together. Where requests are spaced
-   * (`minIntervalMs`, `sharedConfig`, `bookWaits`) a request counts from when its slot was taken, not from its `record`.
-   * Default: 0.
-   */
-  reservationMs?: number | undefined;
-  /**
-   * A limit over the requests of all resources together, and how far apart they are: `{ limit: Infinity, windowMs: 0,
-   * minIntervalMs: 1000 }` is one request a second. It is read once. Default: none.
-   */
-  sharedConfig?: RateLimitConfig | undefined;
-  /**
-   * Whether a cooldown counts as a refusal, whoever has set it and under whatever key, for every resource. Default: `false`.
-   */
-  honourCooldowns?: boolean | undefined;
-  /**
-   * Whether `getWaitTime`, asked after a refusal, books the next free slot for its caller, who may send when that time is over.
-   * For the client 0.2.0 with `throwOnRateLimit: false`, which does not ask again; needs `reservationMs`. A caller is known by
-   * its async context. Default: `false`.
-   */
-  bookWaits?: boolean | undefined;
   /** How a limit is divided; what is left out has the default given at {@link AdaptiveConfig}. */
   adaptiveConfig?: { [Key in keyof AdaptiveConfig]?: AdaptiveConfig[Key] | undefined } | undefined;
 }

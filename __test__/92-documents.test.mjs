@@ -310,15 +310,19 @@ describe('the reference', () => {
 /** @returns {Map<string, Defaults>} the options that the types declare, by the type that holds them */
 function readTypes() {
   const found = new Map();
-  const types = /^export (?:interface (\w+Options)[^{]*|type (AdaptiveConfig) = )\{(.*?)^\}/gms;
-  for (const [, options, config, body = ''] of TYPES.matchAll(types)) {
-    const defaults = new Map();
+  const types =
+    /^export (?:interface (\w+Options)(?: extends (\w+))? |type (AdaptiveConfig) = )\{(.*?)^\}/gms;
+  for (const [, options, base, config, body = ''] of TYPES.matchAll(types)) {
+    // Those of all stores are not in the tables of each.
+    const defaults = new Map(base === 'SQLiteDatabaseOptions' ? [] : found.get(base));
     for (const [, comment = '', name] of body.matchAll(/\/\*\*(.*?)\*\/\s+(\w+)\??: /gs)) {
       const text = comment.replace(/\s*\n\s*\*\s*/g, ' ').trim();
       defaults.set(name, plain(text.match(/Default: (.*?)(?=[.,] |\.$)/)?.[1] ?? ''));
     }
     found.set(options ?? config, defaults);
   }
+  // What only others extend has no table.
+  found.delete('RateLimiterOptions');
   return found;
 }
 
