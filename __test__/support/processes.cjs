@@ -137,7 +137,7 @@ class Program {
  * @param {Options} [options]
  */
 function run(name, input = {}, options = {}) {
-  const program = new Program(name, input, { timeout: 20_000, ...options });
+  const program = new Program(name, input, { timeout: 60_000, ...options });
   program.end();
   return program.ended;
 }
@@ -150,7 +150,7 @@ function run(name, input = {}, options = {}) {
  * @returns {Promise<any>}
  */
 async function ask(name, input = {}, options = {}) {
-  const program = new Program(name, input, { timeout: 20_000, ...options });
+  const program = new Program(name, input, { timeout: 60_000, ...options });
   program.end();
   return JSON.parse(await program.done());
 }
