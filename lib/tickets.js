@@ -4,7 +4,9 @@
 // without asking again; then it records it. What it booked is its own: another caller that asks meanwhile must not be given
 // that slot. So a caller is known by its async context, in which it goes on after each of these calls.
 
-const { AsyncLocalStorage } = require('node:async_hooks');
+// See `binding.js`.
+const { AsyncLocalStorage } =
+  process.getBuiltinModule?.('node:async_hooks') ?? require('node:async_hooks');
 
 /**
  * A caller of a store. Each call that tells something new makes another: a context that was left before sees the old one.
