@@ -2,6 +2,8 @@
 //! Linux and macOS locks belong to the process: two of them on one file drop each other's (sqlite.org/howtocorrupt.html, 2.2.1).
 //! So each copy says which files it uses, and refuses those that another uses.
 
+#![cfg_attr(not(any(target_os = "linux", target_os = "macos")), allow(dead_code, reason = "nobody asks elsewhere"))]
+
 use std::path::{Path, PathBuf};
 
 use file_id::FileId;
