@@ -13,7 +13,7 @@ const { AsyncLocalStorage } =
  * @typedef {{ number: number, hasWaited: boolean }} Caller
  */
 
-/** The callers of all stores, in a context. @type {AsyncLocalStorage<Map<Tickets, Caller>>} */
+/** The callers of all stores, in a context. @type {import('node:async_hooks').AsyncLocalStorage<Map<Tickets, Caller>>} */
 const callers = new AsyncLocalStorage();
 
 let last = 0;
