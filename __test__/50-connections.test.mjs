@@ -14,6 +14,7 @@ const states = require('./suites/connection-states.cjs');
 const { onConnections } = require('./support/on-connections.cjs');
 
 for (const name of chosen()) {
+  const cuts = cutsTexts(name);
   for (const safeIntegers of [false, true]) {
     const wrapped = onConnections(stores, (path) => {
       const connection = connect(name, path, { safeIntegers });
@@ -24,7 +25,7 @@ for (const name of chosen()) {
     for (const [Store, contract] of Object.entries(contracts)) {
       for (const database of /** @type {const} */ (['path', ':memory:'])) {
         describe(`${Store}, ${name}${safeIntegers ? ', safe integers' : ''}, ${database}`, () => {
-          const target = { Store: wrapped[Store], database, cutsTexts: cutsTexts(name) };
+          const target = { Store: wrapped[Store], database, cutsTexts: cuts };
           contract(createHarness(runner, target));
         });
       }
