@@ -8,6 +8,7 @@ const binding = require('./binding.js');
 const define = require('./classes.js');
 const driver = require('./driver.js');
 const outside = require('./outside.js');
+const remoteDriver = require('./remote-driver.js');
 
 // A promise has the context in which it was made.
 const settled = outside.runInAsyncScope(() => Promise.resolve());
@@ -53,6 +54,7 @@ const intrinsics = {
     clearTimeout(timer);
   },
   driver,
+  remoteDriver,
   outside,
   /** @type {unknown} */
   realm: undefined,

@@ -190,6 +190,7 @@ fn dedupe(input: &mut Unstructured<'_>) -> Result<DedupeOptions> {
         poll_interval_ms: 10.0,
         claim_timeout_ms: number()?.span(),
         result_ttl_ms: number()?.span(),
+        most_result_bytes: usize::MAX,
         lease_ms: if bool::arbitrary(input)? { LEASE_MS } else { OWN_THREAD_LEASE_MS },
     })
 }

@@ -325,6 +325,7 @@ fn admit(call: Call, priority: Priority, statement: AdmissionStatement, more: Ve
         let resource = call.resource.clone();
         Outcome::Continue(admit_if_free(resource, call.limit, call.shared, call.now, statements, statement, values))
     })
+    .rechecking()
 }
 
 /// Records a request of a class, in the slot reserved for it if there is one.

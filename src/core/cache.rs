@@ -225,8 +225,8 @@ pub fn list(offset: f64, limit: f64, now: Millis) -> Operation {
             let number = |value: Value| value.number().filter(|number| number.is_finite()).unwrap_or(0.0);
             Some(vec![
                 ("hash", Field::Text(hash.display())),
-                ("expiresAt", Field::Number(number(expires_at))),
-                ("createdAt", Field::Number(number(created_at))),
+                ("expiresAt", Field::Stamp(number(expires_at))),
+                ("createdAt", Field::Stamp(number(created_at))),
                 ("sizeBytes", Field::Number(number(bytes))),
                 ("tags", Field::List(of_entry)),
             ])

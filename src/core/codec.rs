@@ -48,6 +48,13 @@ pub fn encode(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// Whether the bytes of a text would be more than so many.
+pub fn encoded_exceeds(text: &str, bytes: usize) -> bool {
+    /// What an escaped character takes at most.
+    const LONGEST_ESCAPE: usize = 6;
+    text.len() > bytes / LONGEST_ESCAPE && encode(text).len() > bytes
+}
+
 /// Decodes the text in a column to the JSON text, or marker, within. Plain JSON that is not a string is
 /// taken as the text itself. `None`: neither.
 fn decode(text: String) -> Option<String> {

@@ -17,7 +17,7 @@ pub fn set(key: &str, until: Millis) -> Operation {
 pub fn get(key: &str, now: Millis) -> Operation {
     Operation::read([BoundStatement::new(Statement::CooldownGet, [key.into()])], move |rows| {
         let until = rows.first().and_then(|result| result.optional_number(0)).filter(|until| *until > now);
-        Outcome::Answer(until.map_or(Answer::Undefined, Answer::Number))
+        Outcome::Answer(until.map_or(Answer::Undefined, Answer::Time))
     })
 }
 

@@ -9,6 +9,8 @@ pub enum StoreKind {
     Cache,
     /// What the cache has for tags: made when an entry is first given one.
     CacheTags,
+    /// What all stores on a server share beside their own tables.
+    Server,
     /// The request deduplication.
     Dedupe,
     /// The sliding-window rate limiter.
@@ -61,6 +63,22 @@ pub enum Error {
         /// SQLite's message.
         message: String,
     },
+    /// A server, or the client that speaks to it, refused.
+    Remote {
+        /// The code it gave, if any.
+        code: Option<String>,
+        /// What it said.
+        message: String,
+    },
+    /// A server has not answered in time.
+    Timeout {
+        /// How long it was waited for, in ms.
+        after: f64,
+        /// Whether what was called may have taken effect, or may yet.
+        outcome_unknown: bool,
+        /// Why it was not, as far as it is known.
+        reason: Option<String>,
+    },
     /// The work must not run on the JavaScript thread, and the system refused another one.
     NoThread,
     /// A fault of this package.
@@ -75,7 +93,11 @@ pub trait IsBusy {
 
 impl IsBusy for Error {
     fn is_busy(&self) -> bool {
-        matches!(self, Error::Sqlite { code, .. } if code & 0xff == 5)
+        match self {
+            Error::Sqlite { code, .. } => code & 0xff == 5,
+            Error::Remote { code: Some(code), .. } => code.starts_with("SQLITE_BUSY"),
+            _ => false,
+        }
     }
 }
 
@@ -164,7 +186,7 @@ impl fmt::Display for Error {
             Error::Contradiction(message) => formatter.write_str(message),
             Error::Destroyed(kind) => {
                 let store = match kind {
-                    StoreKind::Cache | StoreKind::CacheTags => "Cache",
+                    StoreKind::Cache | StoreKind::CacheTags | StoreKind::Server => "Cache",
                     StoreKind::Dedupe => "Dedupe",
                     StoreKind::RateLimit | StoreKind::Adaptive => "Rate limit",
                 };
@@ -173,7 +195,16 @@ impl fmt::Display for Error {
             Error::Unserializable { what, reason } => {
                 write!(formatter, "Failed to serialize {what}: {reason}")
             }
-            Error::JobFailed { message, .. } | Error::Sqlite { message, .. } => formatter.write_str(message),
+            Error::JobFailed { message, .. } | Error::Sqlite { message, .. } | Error::Remote { message, .. } => {
+                formatter.write_str(message)
+            }
+            Error::Timeout { after, outcome_unknown, reason } => {
+                write!(formatter, "The server has not answered within {after} ms")?;
+                if *outcome_unknown {
+                    formatter.write_str("; the call may have taken effect, or may yet")?;
+                }
+                reason.iter().try_for_each(|reason| write!(formatter, ": {reason}"))
+            }
             Error::NoThread => formatter.write_str(
                 "The system refused a thread for what must not run on the JavaScript thread; the call can be made again",
             ),

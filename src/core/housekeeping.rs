@@ -26,6 +26,15 @@ pub fn done() -> Then {
     Box::new(|| Outcome::Answer(Answer::Undefined))
 }
 
+/// Has housekeeping done by one host at a time: by the owner of the lease of this name, which then lasts until a time.
+pub fn on_one_host(name: &str, owner: &str, [now, until]: [Millis; 2], then: Operation) -> Operation {
+    let values = [name.into(), owner.into(), until.into(), now.into()];
+    Operation::write([BoundStatement::new(Statement::HostLease, values)], move |rows| {
+        let has_lease = rows.first().is_some_and(|result| result.first().is_some());
+        if has_lease { Outcome::Continue(then) } else { Outcome::Answer(Answer::Undefined) }
+    })
+}
+
 /// The end of going through keys that do not go on.
 pub fn endless() -> Outcome {
     Outcome::Answer(Answer::Rejection(Error::corrupt()))

@@ -108,6 +108,8 @@ pub struct Operation {
     pub notifies_waiters: bool,
     /// Whether it may be carried out before writes that it would see, and that say when they are carried out.
     pub may_overtake: bool,
+    /// Whether what it goes on with looks again at all that it depends on: others of this kind may come in between.
+    pub rechecks: bool,
     /// From rows to the answer.
     pub completion: Completion,
 }
@@ -132,6 +134,7 @@ impl Operation {
             may_continue: false,
             notifies_waiters: false,
             may_overtake: false,
+            rechecks: false,
             completion,
         }
     }
@@ -194,6 +197,12 @@ impl Operation {
     /// Marks a read that may be carried out before writes that it would see.
     pub fn overtaking(mut self) -> Self {
         self.may_overtake = true;
+        self
+    }
+
+    /// Marks an operation whose continuation looks again at all that it depends on.
+    pub fn rechecking(mut self) -> Self {
+        self.rechecks = true;
         self
     }
 
@@ -286,6 +295,8 @@ pub enum Answer {
     /// A boolean.
     Bool(bool),
     Number(f64),
+    /// A time in ms, by the clock that the call's time was told by.
+    Time(Millis),
     Text(String),
     /// The value that this JSON text denotes; `unreadable` deletes the row it came from if it does not parse.
     Json {
@@ -330,6 +341,8 @@ pub enum Answer {
 #[derive(Debug)]
 pub enum Field {
     Number(f64),
+    /// A time in ms, as a number.
+    Stamp(Millis),
     /// A boolean.
     Bool(bool),
     Text(String),

@@ -26,6 +26,8 @@ pub enum Synchronous {
 pub struct DatabaseOptions {
     /// How long a call may wait for a lock that another process holds, in ms.
     pub busy_timeout_ms: Millis,
+    /// How long a call may take on a server, in ms.
+    pub request_timeout_ms: Millis,
     /// The journal mode; `None` when the user did not say.
     pub journal_mode: Option<JournalMode>,
     /// When commits are flushed.
@@ -34,7 +36,12 @@ pub struct DatabaseOptions {
 
 impl Default for DatabaseOptions {
     fn default() -> Self {
-        DatabaseOptions { busy_timeout_ms: 5_000.0, journal_mode: None, synchronous: Synchronous::Normal }
+        DatabaseOptions {
+            busy_timeout_ms: 5_000.0,
+            request_timeout_ms: 10_000.0,
+            journal_mode: None,
+            synchronous: Synchronous::Normal,
+        }
     }
 }
 
@@ -87,7 +94,12 @@ pub struct DedupeOptions {
     pub result_ttl_ms: Millis,
     /// How long a lease is valid without renewal, in ms: no option of the user's, but it depends on who can renew it.
     pub lease_ms: Millis,
+    /// The most bytes of a result that can be stored, likewise: of a larger one other processes are told that there is none.
+    pub most_result_bytes: usize,
 }
+
+/// How often those who wait look at a server, in ms, by default.
+pub const REMOTE_POLL_INTERVAL_MS: Millis = 100.0;
 
 impl Default for DedupeOptions {
     fn default() -> Self {
@@ -98,6 +110,7 @@ impl Default for DedupeOptions {
             claim_timeout_ms: 250.0,
             result_ttl_ms: 1_000.0,
             lease_ms: LEASE_MS,
+            most_result_bytes: usize::MAX,
         }
     }
 }

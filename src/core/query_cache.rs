@@ -268,7 +268,7 @@ impl QueryCache {
             _ => match access.table {
                 Table::Cache => self.entries.clear(),
                 Table::Requests => self.clear_windows(),
-                Table::Jobs => {}
+                Table::Jobs | Table::Hosts => {}
             },
         }
     }

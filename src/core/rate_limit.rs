@@ -511,6 +511,6 @@ pub(super) fn resource_record(
         ("limit", Field::Number(limit.limit)),
         ("windowMs", Field::Number(limit.window_ms)),
     ];
-    record.extend(cooldown.map(|until| ("cooldownUntil", Field::Number(until))));
+    record.extend(cooldown.map(|until| ("cooldownUntil", Field::Stamp(until))));
     Some(record)
 }

@@ -11,6 +11,27 @@ pub trait SchemaConnection {
 
     /// Runs a query without parameters that answers one column, `c0`.
     fn query(&mut self, sql: &str) -> Result<Vec<Vec<Value>>>;
+
+    /// The names of tables and indexes.
+    fn names(&mut self) -> Result<Vec<String>> {
+        self.query("SELECT name AS c0 FROM sqlite_schema WHERE type IN ('table', 'index')").map(texts)
+    }
+
+    /// The names, in lower case, of what is no table and has no pages of its own: a view, or a table that a module makes up.
+    fn names_of_others(&mut self) -> Result<Vec<String>> {
+        let sql =
+            "SELECT lower(name) AS c0 FROM sqlite_schema WHERE type IN ('table', 'view') AND coalesce(rootpage, 0) < 2";
+        self.query(sql).map(texts)
+    }
+
+    /// The columns of a table; none if it is not there.
+    fn columns(&mut self, table: &str) -> Result<Vec<String>> {
+        self.query(&format!("SELECT name AS c0 FROM pragma_table_info('{table}')")).map(texts)
+    }
+}
+
+fn texts(rows: Vec<Vec<Value>>) -> Vec<String> {
+    rows.into_iter().filter_map(|row| row.first().and_then(Value::text).map(str::to_owned)).collect()
 }
 
 const CACHE_DDL: &str = "
@@ -110,6 +131,17 @@ CREATE TABLE IF NOT EXISTS adaptive_state (
 CREATE TABLE IF NOT EXISTS adaptive_totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 ";
 
+// On servers alone. `request_log` has the ids of what was sent and must not count twice; `host_leases` says who does the
+// housekeeping.
+const SERVER_DDL: &str = "
+CREATE TABLE IF NOT EXISTS request_log (id TEXT PRIMARY KEY, at INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS host_leases (
+  name TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,
+  expires_at INTEGER NOT NULL
+);
+";
+
 /// A column that older versions' tables lack.
 struct AddedColumn {
     table: &'static str,
@@ -132,7 +164,7 @@ const ERROR_NAME: AddedColumn = AddedColumn { table: "dedupe_jobs", name: "error
 /// The columns that a store's tables may lack.
 fn added_columns(kind: StoreKind) -> &'static [AddedColumn] {
     match kind {
-        StoreKind::Cache | StoreKind::CacheTags => &[],
+        StoreKind::Cache | StoreKind::CacheTags | StoreKind::Server => &[],
         StoreKind::Dedupe => &[ERROR_NAME],
         StoreKind::RateLimit => &[RESERVED_AT],
         StoreKind::Adaptive => &[PRIORITY, RESERVED_AT],
@@ -141,8 +173,7 @@ fn added_columns(kind: StoreKind) -> &'static [AddedColumn] {
 
 impl AddedColumn {
     fn is_there(&self, connection: &mut dyn SchemaConnection) -> Result<bool> {
-        let columns = connection.query(&format!("SELECT name AS c0 FROM pragma_table_info('{}')", self.table))?;
-        Ok(columns.iter().any(|row| row.first().and_then(Value::text) == Some(self.name)))
+        Ok(connection.columns(self.table)?.iter().any(|column| column == self.name))
     }
 
     /// Adds it where it is missing and its table there.
@@ -182,6 +213,7 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
             "adaptive_state",
             "adaptive_totals",
         ],
+        StoreKind::Server => &["request_log", "host_leases"],
     }
 }
 
@@ -189,7 +221,7 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
 /// has dropped it, or it is made when first needed.
 pub fn is_missing(message: &str) -> bool {
     let is_ours = |name: &str| {
-        [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive]
+        [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive, StoreKind::Server]
             .iter()
             .any(|kind| expected_names(*kind).contains(&name))
     };
@@ -223,18 +255,12 @@ pub fn lacks_later_table(error: &Error) -> bool {
 /// # Errors
 /// What SQLite refuses, for example a file that is not a database.
 pub fn is_complete(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<bool> {
-    // What is no table has no pages of its own: a view, or a table that a module makes up.
-    let others = connection.query(
-        "SELECT lower(name) AS c0 FROM sqlite_schema WHERE type IN ('table', 'view') AND coalesce(rootpage, 0) < 2",
-    )?;
-    let is_expected = |row: &&Vec<Value>| {
-        row.first().and_then(Value::text).is_some_and(|name| expected_names(kind).contains(&name))
-    };
-    if let Some([Value::Text(name), ..]) = others.iter().find(is_expected).map(Vec::as_slice) {
+    let others = connection.names_of_others()?;
+    if let Some(name) = others.iter().find(|name| expected_names(kind).contains(&name.as_str())) {
         return Err(Error::not_a_table(name));
     }
-    let rows = connection.query("SELECT name AS c0 FROM sqlite_schema WHERE type IN ('table', 'index')")?;
-    let has = |name: &str| rows.iter().any(|row| row.first().and_then(Value::text) == Some(name));
+    let names = connection.names()?;
+    let has = |name: &str| names.iter().any(|other| other == name);
     if !expected_names(kind).iter().all(|name| has(name)) {
         return Ok(false);
     }
@@ -268,5 +294,82 @@ pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<
             RESERVED_AT.add(connection)?;
             connection.execute_script(ADAPTIVE_DDL)
         }
+        StoreKind::Server => connection.execute_script(SERVER_DDL),
+    }
+}
+
+/// The query that answers all that [`plan`] is to know, in its [`COLUMNS`](SNAPSHOT_COLUMNS): the type, name and first page of
+/// what there is, and, of each table, a column.
+pub const SNAPSHOT: &str = "SELECT m.type AS c0, m.name AS c1, coalesce(m.rootpage, 0) AS c2, p.name AS c3
+    FROM sqlite_schema m LEFT JOIN pragma_table_info(m.name) p ON m.type = 'table' AND coalesce(m.rootpage, 0) > 1
+    WHERE m.type IN ('table', 'index', 'view')";
+
+/// How many columns [`SNAPSHOT`] has.
+pub const SNAPSHOT_COLUMNS: usize = 4;
+
+/// The statements that make what is missing of the tables of these kinds, given the rows of [`SNAPSHOT`]: for a connection that
+/// answers later. To be run as one transaction.
+///
+/// # Errors
+/// As [`is_complete`].
+pub fn plan(kinds: &[StoreKind], snapshot: &[Vec<Value>]) -> Result<Vec<String>> {
+    let mut planned = Planned { snapshot, script: String::new() };
+    for kind in kinds {
+        if !is_complete(&mut planned, *kind)? {
+            create(&mut planned, *kind)?;
+        }
+    }
+    let statements = planned.script.split(';').map(str::trim).filter(|statement| !statement.is_empty());
+    Ok(statements.map(str::to_owned).collect())
+}
+
+/// A connection that has not run what it was given yet.
+struct Planned<'snapshot> {
+    snapshot: &'snapshot [Vec<Value>],
+    script: String,
+}
+
+impl Planned<'_> {
+    /// The type, name, first page and column of what there is.
+    fn rows(&self) -> impl Iterator<Item = (&str, &str, f64, Option<&str>)> {
+        self.snapshot.iter().filter_map(|row| match row.as_slice() {
+            [kind, name, page, column] => Some((kind.text()?, name.text()?, page.number()?, column.text())),
+            _ => None,
+        })
+    }
+
+    /// The columns that a table is made with.
+    fn planned_columns(&self, table: &str) -> Vec<String> {
+        let start = format!("CREATE TABLE IF NOT EXISTS {table} (");
+        let definition = self.script.split(';').find_map(|statement| statement.trim().strip_prefix(start.as_str()));
+        let columns = definition.into_iter().flat_map(|columns| columns.split(','));
+        columns.filter_map(|column| column.split_whitespace().next().map(str::to_owned)).collect()
+    }
+}
+
+impl SchemaConnection for Planned<'_> {
+    fn execute_script(&mut self, sql: &str) -> Result<()> {
+        self.script.push_str(sql);
+        Ok(())
+    }
+
+    /// Nothing is asked beside what the snapshot has.
+    fn query(&mut self, _sql: &str) -> Result<Vec<Vec<Value>>> {
+        Ok(Vec::new())
+    }
+
+    fn names(&mut self) -> Result<Vec<String>> {
+        Ok(self.rows().filter(|(kind, ..)| *kind != "view").map(|(_, name, ..)| name.to_owned()).collect())
+    }
+
+    fn names_of_others(&mut self) -> Result<Vec<String>> {
+        let others = self.rows().filter(|(kind, _, page, _)| *kind != "index" && *page < 2.0);
+        Ok(others.map(|(_, name, ..)| name.to_lowercase()).collect())
+    }
+
+    fn columns(&mut self, table: &str) -> Result<Vec<String>> {
+        let columns = self.rows().filter(|(_, name, ..)| *name == table).filter_map(|(.., column)| column);
+        let columns: Vec<String> = columns.map(str::to_owned).collect();
+        Ok(if columns.is_empty() { self.planned_columns(table) } else { columns })
     }
 }

@@ -293,6 +293,45 @@ macro_rules! unused_resources {
 }
 
 impl Statement {
+    /// Whether to run it twice does more, or answers something else, than to run it once: what is sent to a server again has to
+    /// be known there. Those that answer rows answer one if they did something.
+    pub const fn counts_each_time(self) -> bool {
+        use Statement as S;
+        matches!(
+            self,
+            S::RateRecord
+                | S::RateRecordMany
+                | S::RateRecordReserved
+                | S::RateReleaseReserved
+                | S::RateRelease
+                | S::RateReturn
+                | S::RateAcquire
+                | S::RateAcquireSpaced
+                | S::RateReserve
+                | S::RateReserveSpaced
+                | S::RateTakeBooking
+                | S::AdaptiveRecord
+                | S::AdaptiveRecordMany
+                | S::AdaptiveRecordReserved
+                | S::AdaptiveReturn
+                | S::AdaptiveAcquire
+                | S::AdaptiveAcquireSpaced
+                | S::AdaptiveReserve
+                | S::AdaptiveReserveSpaced
+                | S::DedupeClaim
+                | S::DedupeClaimNew
+        )
+    }
+
+    /// Which of its columns is a value of the user's, of whatever size.
+    pub const fn value_column(self) -> Option<usize> {
+        match self {
+            Statement::CacheGet => Some(0),
+            Statement::DedupeJob | Statement::DedupePoll => Some(2),
+            _ => None,
+        }
+    }
+
     /// The statement that does what [`ROWS_AT_ONCE`] of this one do, given the values of all of them in order: one
     /// that inserts a row.
     pub const fn many(self) -> Option<Statement> {
@@ -314,11 +353,13 @@ pub enum Table {
     Jobs,
     /// The rate limiters': requests, reservations, and what the adaptive one keeps.
     Requests,
+    /// What stores on a server share.
+    Hosts,
 }
 
 impl Table {
     /// How many there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
 
     /// That of a kind of store.
     pub fn of(kind: StoreKind) -> Self {
@@ -326,6 +367,7 @@ impl Table {
             StoreKind::Cache | StoreKind::CacheTags => Table::Cache,
             StoreKind::Dedupe => Table::Jobs,
             StoreKind::RateLimit | StoreKind::Adaptive => Table::Requests,
+            StoreKind::Server => Table::Hosts,
         }
     }
 }
@@ -948,6 +990,12 @@ statements! {
     AdaptiveForgetUnused(0, Requests Tidies all) = concat!("DELETE FROM adaptive_state WHERE ", unused_resources!());
     /// Forget what counts of resources that are gone.
     AdaptiveForgetTotals(0, Requests Writes all) = "DELETE FROM adaptive_totals";
+
+    /// Take, or keep, a lease among hosts; answers a row if it did. Parameters: its name, the store, until when, now.
+    HostLease(1, Hosts Writes 0) = "INSERT INTO host_leases (name, owner, expires_at) VALUES (?1, ?2, ?3)
+        ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at
+          WHERE host_leases.owner = excluded.owner OR host_leases.expires_at <= ?4 OR host_leases.expires_at > ?3
+        RETURNING 1 AS c0";
 }
 
 #[cfg(test)]

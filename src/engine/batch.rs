@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::call::{Call, Time, apply_outcome, ms_between};
 use super::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::core::error::Error;
-use crate::core::operation::{Answer, Changed, Outcome, Results};
+use crate::core::operation::{Answer, BoundStatement, Changed, Operation, Outcome, Results};
 
 /// Operations taken from the queue, until all of them have come to an end.
 pub struct Batch<R, E> {
@@ -66,11 +66,8 @@ impl<R, E: Clone> Batch<R, E> {
     /// Runs what is left, as far as it can be.
     pub fn run(&mut self, executor: &mut impl Executor<Error = E>) -> Progress<E> {
         while !self.calls.is_empty() {
-            let count = if self.together { self.calls.len() } else { 1 };
-            let operations = self.calls.iter().take(count).map(|call| &call.operation);
-            let writes = operations.clone().any(|operation| !operation.read_only);
-            let lists: SmallVec<[_; 1]> = operations.map(|operation| operation.statements.as_slice()).collect();
-            let result = executor.run(Transaction { lists: &lists, writes });
+            let lists = self.lists();
+            let result = executor.run(Transaction { lists: &lists, writes: self.next_writes() });
             drop(lists);
             let Some(result) = result else { return Progress::Running };
             if let Some(busy) = self.take_result(result) {
@@ -80,6 +77,22 @@ impl<R, E: Clone> Batch<R, E> {
         Progress::Done
     }
 
+    /// The operations of the next transaction, or of the one that is under way.
+    fn next(&self) -> impl Iterator<Item = &Operation> {
+        let count = if self.together { self.calls.len() } else { 1 };
+        self.calls.iter().take(count).map(|call| &call.operation)
+    }
+
+    /// Their statements.
+    pub fn lists(&self) -> SmallVec<[&[BoundStatement]; 1]> {
+        self.next().map(|operation| operation.statements.as_slice()).collect()
+    }
+
+    /// Whether any of them changes the database.
+    pub fn next_writes(&self) -> bool {
+        self.next().any(|operation| !operation.read_only)
+    }
+
     /// Takes note of what became of the transaction that was run; answers the error if that was for want of a lock. Goes
     /// on with [`run`](Self::run).
     pub fn take_result(&mut self, result: TransactionResult<E>) -> Option<E> {
@@ -87,9 +100,14 @@ impl<R, E: Clone> Batch<R, E> {
             Err(Refusal::Busy(error)) => return Some(error),
             Ok(rows) if self.together => self.finished.extend(self.calls.drain(..).zip(rows.into_iter().map(Ok))),
             Ok(mut rows) => self.end_first(Ok(rows.pop().unwrap_or_default())),
+            Err(Refusal::UndoneBy(index, error)) if self.together => {
+                self.finished.extend(self.calls.remove(index).map(|call| (call, Err(error))));
+            }
             Err(Refusal::Undone(_)) if self.together => self.together = false,
             Err(Refusal::Unclear(error)) if self.together => self.refuse(&error),
-            Err(Refusal::Undone(error) | Refusal::Unclear(error)) => self.end_first(Err(error)),
+            Err(Refusal::Undone(error) | Refusal::UndoneBy(_, error) | Refusal::Unclear(error)) => {
+                self.end_first(Err(error));
+            }
         }
         None
     }
@@ -147,6 +165,24 @@ impl<R, E: Clone> Batch<R, E> {
             completed.answers.extend(reply.map(|reply| (reply, answer)));
         }
         completed
+    }
+
+    /// Takes out the replies of calls that are past their deadline, and whether each only reads. What they ask for is still
+    /// carried out.
+    pub fn take_late_replies(&mut self, now: Time) -> Vec<(R, bool)> {
+        let late = self.calls.iter_mut().filter(|call| call.is_late(now));
+        late.filter_map(|call| Some((call.reply.take()?, call.operation.read_only))).collect()
+    }
+
+    /// Whether all that is left is past its deadline.
+    pub fn is_late(&self, now: Time) -> bool {
+        self.calls.iter().all(|call| call.is_late(now))
+    }
+
+    /// The next deadline of calls that are waited for or, if none is, the last.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let awaited = self.calls.iter().filter(|call| call.reply.is_some()).filter_map(|call| call.deadline).min();
+        awaited.or_else(|| self.calls.iter().filter_map(|call| call.deadline).max())
     }
 
     /// Refuses what matches, of what is left.

@@ -22,6 +22,13 @@ pub struct Call<R> {
     pub deadline: Option<Time>,
 }
 
+impl<R> Call<R> {
+    /// Whether its deadline has come.
+    pub fn is_late(&self, now: Time) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
 /// What an operation came to that was run at once.
 pub enum AtOnce<E> {
     /// Its answer, and an operation that follows from it and that nobody waits for.

@@ -17,6 +17,8 @@ pub enum Refusal<E> {
     Busy(E),
     /// A statement failed, and nothing of the transaction stands: it may be run again.
     Undone(E),
+    /// The same, and it was a statement of the operation at this place: the others may be run again without it.
+    UndoneBy(usize, E),
     /// The commit was reported as failed. It may have taken effect all the same, as when a lock cannot be given back
     /// after it. To run the transaction again could do everything twice.
     Unclear(E),
@@ -25,13 +27,19 @@ pub enum Refusal<E> {
 impl<E> Refusal<E> {
     /// The error, whatever it means for what was run.
     pub fn error(&self) -> &E {
-        let (Refusal::Busy(error) | Refusal::Undone(error) | Refusal::Unclear(error)) = self;
+        let (Refusal::Busy(error)
+        | Refusal::Undone(error)
+        | Refusal::UndoneBy(_, error)
+        | Refusal::Unclear(error)) = self;
         error
     }
 
     /// As [`error`](Self::error).
     pub fn into_error(self) -> E {
-        let (Refusal::Busy(error) | Refusal::Undone(error) | Refusal::Unclear(error)) = self;
+        let (Refusal::Busy(error)
+        | Refusal::Undone(error)
+        | Refusal::UndoneBy(_, error)
+        | Refusal::Unclear(error)) = self;
         error
     }
 }

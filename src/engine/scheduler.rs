@@ -84,11 +84,28 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
     /// Takes the operations that are to be one transaction, no more than so many and, unless one alone has more, with no
     /// more bytes of text and blobs than that. `None` if there are none, or others are under way.
     pub fn next_batch(&mut self, operations_at_most: usize, bytes_at_most: usize) -> Option<Batch<R, E>> {
+        self.take_batch(operations_at_most, |operations| batch_length(operations, bytes_at_most))
+    }
+
+    /// As [`next_batch`](Self::next_batch), for a connection that is far away: what may go on with another operation does not
+    /// end a transaction if what is called later has nothing to do with it.
+    pub fn next_batch_of_independent(
+        &mut self,
+        operations_at_most: usize,
+        bytes_at_most: usize,
+    ) -> Option<Batch<R, E>> {
+        self.take_batch(operations_at_most, |operations| independent_length(operations, bytes_at_most))
+    }
+
+    fn take_batch(
+        &mut self,
+        operations_at_most: usize,
+        length: impl FnOnce(&mut dyn Iterator<Item = &Operation>) -> usize,
+    ) -> Option<Batch<R, E>> {
         if !self.is_ready() {
             return None;
         }
-        let operations = self.queue.iter().take(operations_at_most).map(|call| &call.operation);
-        let length = batch_length(operations, bytes_at_most);
+        let length = length(&mut self.queue.iter().take(operations_at_most).map(|call| &call.operation));
         self.in_flight = InFlight::Alone;
         let calls = self.queue.drain(..length).collect();
         self.forget_writes(&calls);
@@ -140,12 +157,16 @@ impl<R, E: Clone + From<Error>> Scheduler<R, E> {
 
     /// Takes what has waited long enough for a lock, out of a batch and out of the queue behind it.
     pub fn take_timed_out(&mut self, batch: &mut Batch<R, E>, now: Time) -> Batch<R, E> {
-        let is_late = |call: &Call<R>| call.deadline.is_some_and(|deadline| deadline <= now);
-        let mut late = batch.take_if(is_late);
-        let mut queued = take_if(&mut self.queue, is_late);
+        let mut late = batch.take_if(|call| call.is_late(now));
+        let mut queued = take_if(&mut self.queue, |call| call.is_late(now));
         self.forget_writes(&queued);
         late.append(&mut queued);
         Batch::alone(late)
+    }
+
+    /// The first deadline of what is queued.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.queue.iter().filter_map(|call| call.deadline).min()
     }
 
     /// Takes everything that is queued.
@@ -177,6 +198,30 @@ fn batch_length<'queue>(operations: impl Iterator<Item = &'queue Operation>, byt
         bytes += operation.payload_bytes();
         if is_heavy || operation.may_continue || bytes > bytes_at_most {
             break;
+        }
+    }
+    length
+}
+
+/// The same, past operations that may go on, up to one that has to do with what those may touch.
+fn independent_length<'queue>(operations: impl Iterator<Item = &'queue Operation>, bytes_at_most: usize) -> usize {
+    let (mut length, mut bytes) = (0, 0);
+    // What may go on: of the kind that looks again, and others.
+    let (mut rechecking, mut open) = (WriteSet::default(), WriteSet::default());
+    for operation in operations {
+        let is_heavy = operation.cost == Cost::Unbounded;
+        let touches = |writes: &WriteSet| operation.statements.iter().any(|bound| writes.overlaps(bound.target()));
+        if length > 0 && (is_heavy || touches(&open) || (!operation.rechecks && touches(&rechecking))) {
+            break;
+        }
+        length += 1;
+        bytes += operation.payload_bytes();
+        if is_heavy || bytes > bytes_at_most {
+            break;
+        }
+        if operation.may_continue {
+            let writes = if operation.rechecks { &mut rechecking } else { &mut open };
+            writes.insert(operation);
         }
     }
     length

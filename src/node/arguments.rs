@@ -11,13 +11,15 @@ pub struct Arguments<'call> {
     /// Whether a JSON text may be answered as text, to be parsed there.
     pub takes_text: bool,
     now: Value,
+    /// How far the clock that counts is ahead of the caller's.
+    ahead: Millis,
     values: &'call [Value],
 }
 
 impl<'call> Arguments<'call> {
     /// Those of the running call.
-    pub fn new(env: Env, takes_text: bool, now: Value, values: &'call [Value]) -> Self {
-        Arguments { env, takes_text, now, values }
+    pub fn new(env: Env, takes_text: bool, now: Value, ahead: Millis, values: &'call [Value]) -> Self {
+        Arguments { env, takes_text, now, ahead, values }
     }
 
     /// The argument at a position.
@@ -25,12 +27,17 @@ impl<'call> Arguments<'call> {
         self.values[index]
     }
 
-    /// The time of the call, of a method that promises.
+    /// The time of the call, by the clock that counts, of a method that promises.
     ///
     /// # Errors
     /// [`Error::Argument`] if it is no finite number.
     pub fn now(&self) -> Result<Millis> {
-        realm::time(self.env, self.now)
+        Ok(self.by_clock(realm::time(self.env, self.now)?))
+    }
+
+    /// A time of the caller's, by the clock that counts.
+    pub fn by_clock(&self, time: Millis) -> Millis {
+        time + self.ahead
     }
 
     /// The `limit` and `windowMs` of the resource, of a limiter's method on a resource, and what has them.

@@ -1,4 +1,4 @@
-//! Where a store's operations run: on a database of ours, or on the user's connection.
+//! Where a store's operations run: on a database of ours, on the user's connection, or on a server.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::environment::{AnswerHandler, Environment, FlushTarget};
 use super::napi::env::{Env, Failure, Result};
+use super::remote::RemoteConnection;
 use super::user_connection::UserConnection;
 use crate::core::operation::{Answer, Operation, Target};
 use crate::sqlite::database::{Database, Submitted};
@@ -16,6 +17,14 @@ pub enum BackendHandle {
     /// A database of ours.
     Native(Handle),
     User(Rc<UserConnection>),
+    Remote(Remote),
+}
+
+/// A server, and for how long a store's calls may take there.
+#[derive(Clone)]
+pub struct Remote {
+    pub connection: Rc<RemoteConnection>,
+    pub timeout: Option<Duration>,
 }
 
 /// Where operations run.
@@ -24,6 +33,7 @@ pub enum Backend {
     /// A database of ours.
     Native(Arc<Database>),
     User(Rc<UserConnection>),
+    Remote(Remote),
 }
 
 impl BackendHandle {
@@ -32,14 +42,16 @@ impl BackendHandle {
         match self {
             BackendHandle::Native(handle) => Backend::Native(Arc::clone(handle.database())),
             BackendHandle::User(connection) => Backend::User(Rc::clone(connection)),
+            BackendHandle::Remote(remote) => Backend::Remote(remote.clone()),
         }
     }
 
-    /// Carries out what was called, and lets go. Done when it returns.
-    pub fn close(self, environment: &Environment) {
+    /// Carries out what was called, and lets go. Done when it returns, unless it is a server's.
+    pub fn close(self, env: Env, environment: &Environment) {
         match self {
             BackendHandle::Native(handle) => handle.close(),
             BackendHandle::User(connection) => connection.drain(environment),
+            BackendHandle::Remote(remote) => remote.connection.flush(env),
         }
     }
 }
@@ -62,6 +74,10 @@ impl Backend {
                 }
             }
             Backend::User(connection) => connection.submit(environment, operation, handler),
+            Backend::Remote(Remote { connection, timeout }) => {
+                connection.enqueue(operation, Some(handler()), *timeout);
+                None
+            }
         }
     }
 
@@ -70,6 +86,7 @@ impl Backend {
         match self {
             Backend::Native(database) => database.may_read(target),
             Backend::User(connection) => connection.may_read(target),
+            Backend::Remote(_) => false,
         }
     }
 
@@ -78,6 +95,7 @@ impl Backend {
         match self {
             Backend::Native(database) => database.enqueue(operation, None, busy_timeout),
             Backend::User(connection) => connection.enqueue(operation, None),
+            Backend::Remote(Remote { connection, timeout }) => connection.enqueue(operation, None, *timeout),
         }
     }
 
@@ -86,6 +104,7 @@ impl Backend {
         match self {
             Backend::Native(database) => database.needs_flush(),
             Backend::User(connection) => connection.needs_flush(),
+            Backend::Remote(remote) => remote.connection.needs_flush(),
         }
     }
 }
@@ -95,6 +114,7 @@ impl FlushTarget for Backend {
         match self {
             Backend::Native(database) => Arc::as_ptr(database).addr(),
             Backend::User(connection) => Rc::as_ptr(connection).addr(),
+            Backend::Remote(remote) => Rc::as_ptr(&remote.connection).addr(),
         }
     }
 
@@ -102,13 +122,16 @@ impl FlushTarget for Backend {
         match self {
             Backend::Native(database) => database.flush(),
             Backend::User(connection) => connection.flush(env, environment),
+            Backend::Remote(remote) => remote.connection.flush(env),
         }
     }
 
-    fn drain(&self, _env: Env, environment: &Environment) {
+    fn drain(&self, env: Env, environment: &Environment) {
         match self {
             Backend::Native(database) => database.drain(),
             Backend::User(connection) => connection.drain(environment),
+            // Nothing can be waited for here.
+            Backend::Remote(remote) => remote.connection.flush(env),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::environment::StoreEvents;
 use super::napi::env::{Env, Result, Type, Value};
 use super::options::{self, OptionsReader};
 use super::realm::Realm;
+use super::remote::LARGEST_VALUE;
 use super::store::Store;
 use crate::core::cache;
 use crate::core::codec;
@@ -107,6 +108,9 @@ impl Inner {
             let markers = [(Type::Undefined, codec::UNDEFINED)];
             let text = options::json_text(call, self.store.realm(), "value", &markers)?;
             if text.len() as f64 > self.options.max_entry_size_bytes {
+                return Ok(None);
+            }
+            if self.store.is_remote() && codec::encoded_exceeds(&text, LARGEST_VALUE) {
                 return Ok(None);
             }
             codec::check_length(text.len())?;

@@ -4,11 +4,12 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use super::arguments::Arguments;
-use super::napi::env::{Env, Result, Type, Value};
+use super::napi::env::{Env, Persistent, Result, Type, Value};
 use super::napi::function::{ARGUMENTS, Callable};
 use super::napi::handle::{self, Handled};
 use super::realm::Realm;
 use super::store::Store;
+use crate::core::error::{Error, Result as CoreResult};
 
 /// What of a method is done in JavaScript.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,12 +128,59 @@ impl<S: Class> Callable for Method<S> {
     fn call(&self, env: Env, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
         let [handle, now, values @ ..] = arguments;
         let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
-            let takes_text = self.kind == MethodKind::Parsed && env.type_of(values[1]) == Type::Undefined;
-            let answer = (self.run)(store, &Arguments::new(env, takes_text, *now, values));
-            answer.map_err(|failure| store.store().realm().error(env, failure))
+            let shared = store.store();
+            let answer = match self.put_off(env, shared, arguments) {
+                Some(answer) => answer,
+                None => {
+                    let takes_text = self.kind == MethodKind::Parsed && env.type_of(values[1]) == Type::Undefined;
+                    (self.run)(store, &Arguments::new(env, takes_text, *now, shared.ahead_ms(), values))
+                }
+            };
+            answer.map_err(|failure| shared.realm().error(env, failure))
         });
         // Only the package's own JavaScript calls it, which finds the handle in a store.
         answer.unwrap_or_else(|| Err(env.undefined()))
+    }
+}
+
+/// What ends a store: done whatever comes of what it waits for.
+const CLOSE: &str = "close";
+const DESTROY: &str = "destroy";
+
+impl<S: Class> Method<S> {
+    /// Puts a call off that the store's connection is not ready for; answers the promise of what it answers then.
+    fn put_off(&self, env: Env, store: &Store, arguments: &[Value; ARGUMENTS]) -> Option<Result<Value>> {
+        let is_last = self.name == DESTROY;
+        if (self.kind == MethodKind::Direct && !is_last) || !store.puts_off(is_last) {
+            return None;
+        }
+        let (run, ends) = (self.run, is_last || self.name == CLOSE);
+        let keep = || -> Result<Persistent> {
+            let list = env.array()?;
+            for (index, argument) in (0..).zip(arguments) {
+                env.set_element(list, index, *argument)?;
+            }
+            env.keep(list)
+        };
+        let kept = match keep() {
+            Ok(kept) => kept,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let make = move |env: Env, ready: CoreResult<()>| -> Result<Value> {
+            let gone = || Error::Internal("the arguments are gone".to_owned());
+            let list = env.take(kept).ok_or_else(gone)?;
+            if !ends {
+                ready?;
+            }
+            let arguments: Vec<Value> =
+                (0..ARGUMENTS as u32).map(|index| env.element(list, index)).collect::<Result<_>>()?;
+            let [handle, now, values @ ..] = arguments.as_slice() else { return Err(gone().into()) };
+            let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
+                run(store, &Arguments::new(env, false, *now, store.store().ahead_ms(), values))
+            });
+            answer.unwrap_or_else(|| Err(gone().into()))
+        };
+        Some(store.put_off(env, is_last, make))
     }
 }
 
@@ -157,8 +205,8 @@ struct EndMethods<S>(PhantomData<S>);
 
 impl<S: Class> EndMethods<S> {
     const METHODS: &'static [Method<S>] = &[
-        Method::new(MethodKind::Changing, "close", 0, |store, call| store.close(call.env)),
-        Method::new(MethodKind::Direct, "destroy", 0, |store, call| {
+        Method::new(MethodKind::Changing, CLOSE, 0, |store, call| store.close(call.env)),
+        Method::new(MethodKind::Direct, DESTROY, 0, |store, call| {
             store.destroy(call.env);
             Ok(call.env.undefined())
         }),

@@ -13,6 +13,7 @@ use super::environment::{Environment, StoreEvents};
 use super::napi::env::{Env, Failure, Persistent, Reference, Result, Type, Value};
 use super::options::{self, OptionsReader};
 use super::realm::Realm;
+use super::remote::LARGEST_VALUE;
 use super::store::{Pending, Store};
 use crate::core::codec;
 use crate::core::dedupe::owner;
@@ -23,7 +24,6 @@ use crate::core::operation::{Changed, Operation, Target};
 use crate::core::options::{DedupeOptions, OWN_THREAD_LEASE_MS};
 use crate::core::statements::Table;
 use crate::core::value::Millis;
-use crate::sqlite::clock::system_now;
 use crate::sqlite::os::processes;
 use crate::sqlite::watch::{self, StoreWatch, WatchEvent};
 
@@ -67,15 +67,15 @@ impl Class for DedupeStore {
         let reader = OptionsReader::of_options(env, options)?;
         let mut options = reader.dedupe()?;
         let store = Store::open(env, StoreKind::Dedupe, realm, &reader)?;
-        let name = [Uuid::new_v4().to_string().as_str()]
-            .into_iter()
-            .chain(processes::this())
-            .collect::<Vec<_>>()
-            .join(" ");
         let backend = store.backend()?;
-        if matches!(backend, Backend::User(_)) {
-            options.lease_ms = OWN_THREAD_LEASE_MS;
+        match backend {
+            Backend::Native(_) => {}
+            Backend::User(_) => options.lease_ms = OWN_THREAD_LEASE_MS,
+            Backend::Remote(_) => options = reader.dedupe_on_server(options, LARGEST_VALUE)?,
         }
+        // Who shares a server need not share a system.
+        let process = processes::this().filter(|_| !store.is_remote());
+        let name = [Uuid::new_v4().to_string().as_str()].into_iter().chain(process).collect::<Vec<_>>().join(" ");
         let mailbox = Arc::clone(store.environment().mailbox());
         let inner = Rc::new_cyclic(|itself: &Weak<Inner>| {
             let events: Weak<dyn StoreEvents> = itself.clone() as Weak<dyn StoreEvents>;
@@ -86,6 +86,10 @@ impl Class for DedupeStore {
                 Backend::Native(database) => Some(database),
                 Backend::User(connection) => {
                     connection.add_change_listener(number);
+                    None
+                }
+                Backend::Remote(remote) => {
+                    remote.connection.add_change_listener(number);
                     None
                 }
             };
@@ -135,14 +139,19 @@ impl StoreEvents for Inner {
         match event {
             WatchEvent::Changed(changed) => self.dispatch(env, Event::Changed(changed)),
             WatchEvent::Poll => {
-                if let Ok(Backend::User(connection)) = self.store.backend()
-                    && connection.has_changed()
-                {
+                let has_changed = match self.store.backend() {
+                    Ok(Backend::User(connection)) => connection.has_changed(),
+                    // That is not told: all are looked at, unless they are being.
+                    Ok(Backend::Remote(_)) => !self.waiters.borrow().is_polling(),
+                    _ => false,
+                };
+                if has_changed {
                     self.dispatch(env, Event::Changed(Changed::Anything));
                 }
             }
+            WatchEvent::Due => {}
             WatchEvent::Renew => {
-                if let Some(renewal) = self.watch.renewal() {
+                if let Some(renewal) = self.watch.renewal(self.store.system_now()) {
                     let watch = Arc::clone(&self.watch);
                     self.store.perform(env, renewal, move |_, answer| {
                         answer.into_iter().for_each(|answer| watch.on_renewed(answer));
@@ -172,7 +181,7 @@ impl StoreEvents for Inner {
 
     fn on_interval(&self, env: Env) -> bool {
         self.waiters.borrow_mut().forget_lost();
-        self.store.clean(env, |now| rules::cleanup(&self.options, now, system_now()))
+        self.store.clean(env, |now| rules::cleanup(&self.options, now, self.store.system_now()))
     }
 
     fn on_deadline(&self, env: Env) {
@@ -185,14 +194,14 @@ impl StoreEvents for Inner {
 
 impl Inner {
     /// The time of a call.
-    fn now(call: &Arguments) -> Result<Now> {
-        Ok(Now { caller: call.now()?, system: system_now() })
+    fn now(&self, call: &Arguments) -> Result<Now> {
+        Ok(Now { caller: call.now()?, system: self.store.system_now() })
     }
 
     /// Tells the waiters what happens, and does what they answer.
     fn dispatch(&self, env: Env, event: Event<Pending, Persistent, Failure>) {
-        let system = system_now();
-        self.dispatch_at(env, event, Now { caller: self.store.realm().now(env).unwrap_or(system), system });
+        let system = self.store.system_now();
+        self.dispatch_at(env, event, Now { caller: self.store.now(env).unwrap_or(system), system });
     }
 
     fn dispatch_at(&self, env: Env, event: Event<Pending, Persistent, Failure>, now: Now) {
@@ -238,6 +247,8 @@ impl Inner {
     fn watch_changes(&self, env: Env) {
         let waiters = self.waiters.borrow();
         let (is_waiting, first_end) = waiters.watched();
+        // All are looked at, at each interval anyway.
+        let first_end = first_end.filter(|_| !self.store.is_remote());
         let watched = self.watch.set_waiting(is_waiting, first_end, waiters.owners());
         drop(waiters);
         if let Err(error) = watched {
@@ -257,9 +268,8 @@ impl Inner {
     }
 
     fn deadline_timer(&self, env: Env, deadline: Millis) -> Result<Reference> {
-        let realm = self.store.realm();
-        let after = (deadline - realm.now(env)?).max(0.0);
-        realm.start_timer(env, Environment::deadline_function(env)?, self.store.id(), after, false)
+        let after = (deadline - self.store.now(env)?).max(0.0);
+        self.store.realm().start_timer(env, Environment::deadline_function(env)?, self.store.id(), after, false)
     }
 
     /// Lives on while somebody waits, and no longer.
@@ -301,8 +311,10 @@ impl Inner {
     }
 
     fn leave_connection(&self) {
-        if let Ok(Backend::User(connection)) = self.store.backend() {
-            connection.remove_change_listener(self.store.id());
+        match self.store.backend() {
+            Ok(Backend::User(connection)) => connection.remove_change_listener(self.store.id()),
+            Ok(Backend::Remote(remote)) => remote.connection.remove_change_listener(self.store.id()),
+            _ => {}
         }
     }
 
@@ -310,7 +322,7 @@ impl Inner {
     fn call_on_hash(&self, call: &Arguments, make: impl FnOnce(Call) -> Result<Operation>) -> Result<Value> {
         self.store.call(call, || {
             let hash = options::name(call.env, call.get(0), "hash")?;
-            let now = Self::now(call)?;
+            let now = self.now(call)?;
             let call = self.waiters.borrow().call(&hash, now, None);
             make(call).map(Some)
         })
@@ -326,7 +338,7 @@ impl Inner {
         let env = call.env;
         self.store.backend()?;
         let make = make()?;
-        let now = Self::now(call)?;
+        let now = self.now(call)?;
         // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
         self.store.backend()?;
         let (pending, promise) = Pending::new(env, self.store.environment(), self.store.realm())?;
@@ -398,7 +410,7 @@ impl Inner {
 
     fn cleanup(&self, call: &Arguments) -> Result<Value> {
         self.store.call(call, || {
-            let Now { caller, system } = Self::now(call)?;
+            let Now { caller, system } = self.now(call)?;
             Ok(Some(rules::cleanup(&self.options, caller, system)))
         })
     }
@@ -413,7 +425,7 @@ impl Inner {
     fn list(&self, call: &Arguments) -> Result<Value> {
         self.store.call(call, || {
             let (offset, limit) = options::page(call.env, call.get(0), call.get(1))?;
-            let Now { caller, system } = Self::now(call)?;
+            let Now { caller, system } = self.now(call)?;
             let own = self.waiters.borrow().owner().to_owned();
             let has_ended =
                 move |other: &str| owner::are_neighbours(&own, other) && owner::has_ended(other, processes::look);

@@ -39,6 +39,8 @@ pub trait StoreEvents {
     }
     /// A deadline of the store's has come.
     fn on_deadline(&self, _env: Env) {}
+    /// A request has ended: its number, why it was refused, and what was answered.
+    fn on_answered(&self, _env: Env, _ended: [Value; 3]) {}
 }
 
 /// A queue of operations that is carried out at the end of a stretch of JavaScript.
@@ -341,6 +343,11 @@ impl Environment {
         env.function("onDeadline", &ON_DEADLINE)
     }
 
+    /// A function that tells a connection to a server, by its number, what has come of a request.
+    pub fn answered_function(env: Env) -> Result<Value> {
+        env.function("onAnswered", &ON_ANSWERED)
+    }
+
     fn all_stores(&self) -> Vec<Rc<dyn StoreEvents>> {
         self.stores.borrow().values().filter_map(Weak::upgrade).collect()
     }
@@ -415,6 +422,14 @@ static EXIT: Hook = Hook(|env, environment, _| {
 
 static ON_INTERVAL: Hook = Hook(|env, environment, [store, ..]| {
     env.boolean(environment.numbered(env, *store).is_some_and(|store| store.on_interval(env)))
+});
+
+static ON_ANSWERED: Hook = Hook(|env, environment, [connection, ticket, failure, answers, ..]| {
+    if let Some(connection) = environment.numbered(env, *connection) {
+        connection.on_answered(env, [*ticket, *failure, *answers]);
+        environment.deliver_all(env);
+    }
+    env.undefined()
 });
 
 static ON_DEADLINE: Hook = Hook(|env, environment, [store, ..]| {

@@ -139,7 +139,7 @@ impl Limiter {
         let env = call.env;
         self.store.call(call, || {
             let key = options::name(env, call.get(0), "key")?;
-            Ok(Some(cooldowns::set(&key, options::until_ms(env, call.get(1))?)))
+            Ok(Some(cooldowns::set(&key, call.by_clock(options::until_ms(env, call.get(1))?))))
         })
     }
 

@@ -18,5 +18,6 @@ pub mod napi;
 pub mod options;
 pub mod rate_limit;
 pub mod realm;
+pub mod remote;
 pub mod store;
 pub mod user_connection;

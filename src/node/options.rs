@@ -11,8 +11,8 @@ use super::realm::{Realm, property};
 use crate::core::adaptive::Priority;
 use crate::core::error::Error;
 use crate::core::options::{
-    AdaptiveConfig, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, SharedLimits,
-    Synchronous,
+    AdaptiveConfig, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, OWN_THREAD_LEASE_MS,
+    REMOTE_POLL_INTERVAL_MS, RateLimitConfig, SharedLimits, Synchronous,
 };
 use crate::sqlite::database::Database;
 
@@ -31,6 +31,8 @@ pub enum DatabaseOption {
     Path(String),
     /// An open connection.
     Connection(Value),
+    /// A client of a server.
+    Client(Value),
     /// One in memory that several stores share: see `lib/stores.js`.
     Memory(Arc<Database>),
 }
@@ -110,6 +112,10 @@ impl<'a> OptionsReader<'a> {
     pub fn database(&self) -> Result<DatabaseOption> {
         const EXPECTED: &str =
             "a file path without NUL characters and lone surrogates, ':memory:', or an open SQLite connection";
+        let is_client = |value| {
+            self.env.has_methods(value, &[c"execute", c"batch"])
+                || self.env.has_methods(value, &[c"prepare", c"exec", c"batch"])
+        };
         let Some(value) = self.get(c"database")? else { return Ok(DatabaseOption::Path(":memory:".to_owned())) };
         if let Some(database) = handle::with(self.env, value, |MemoryDatabase(database)| Arc::clone(database)) {
             return Ok(DatabaseOption::Memory(database));
@@ -118,6 +124,7 @@ impl<'a> OptionsReader<'a> {
             Some(path) if !path.contains('\0') && self.env.is_well_formed(value, &path)? => {
                 Ok(DatabaseOption::Path(path))
             }
+            None if is_client(value) => Ok(DatabaseOption::Client(value)),
             None if self.env.has_methods(value, &[c"prepare", c"exec"]) => Ok(DatabaseOption::Connection(value)),
             _ => Err(self.wrong(c"database", EXPECTED, value).into()),
         }
@@ -128,6 +135,12 @@ impl<'a> OptionsReader<'a> {
         let default = DatabaseOptions::default();
         Ok(DatabaseOptions {
             busy_timeout_ms: self.span(c"busyTimeoutMs", default.busy_timeout_ms)?,
+            request_timeout_ms: self.number(
+                c"requestTimeoutMs",
+                "a positive number of milliseconds",
+                default.request_timeout_ms,
+                |number| number > 0.0,
+            )?,
             journal_mode: self.choice(
                 c"journalMode",
                 "'wal' or 'delete'",
@@ -180,7 +193,14 @@ impl<'a> OptionsReader<'a> {
             claim_timeout_ms: self.span(c"claimTimeoutMs", default.claim_timeout_ms)?,
             result_ttl_ms: self.span(c"resultTtlMs", default.result_ttl_ms)?,
             lease_ms: default.lease_ms,
+            most_result_bytes: default.most_result_bytes,
         })
+    }
+
+    /// What counts for a dedupe store on a server.
+    pub fn dedupe_on_server(&self, options: DedupeOptions, most_result_bytes: usize) -> Result<DedupeOptions> {
+        let poll_interval_ms = self.span(c"pollIntervalMs", REMOTE_POLL_INTERVAL_MS)?;
+        Ok(DedupeOptions { poll_interval_ms, lease_ms: OWN_THREAD_LEASE_MS, most_result_bytes, ..options })
     }
 
     /// How long a `canProceed` that says yes reserves a slot: `None` where it does not.

@@ -65,6 +65,8 @@ intrinsics! {
     stop_timer = c"stopTimer";
     /// `(connection) => driver`: see `lib/driver.js`.
     driver = c"driver";
+    /// `(client, settle) => run`: see `lib/remote-driver.js`.
+    remote_driver = c"remoteDriver";
 }
 
 /// A promise's other end, in whichever realm.
@@ -146,6 +148,11 @@ impl Realm {
         self.call(env, &self.intrinsics.driver, &[connection])
     }
 
+    /// What `lib/remote-driver.js` makes of a client of a server.
+    pub fn remote_driver(&self, env: Env, client: Value, settle: Value) -> Result<Value> {
+        self.call(env, &self.intrinsics.remote_driver, &[client, settle])
+    }
+
     fn message_of(&self, env: Env, thrown: Value) -> String {
         let is_error = env.is_error(thrown);
         let message = if is_error { env.get(thrown, c"message").ok() } else { None };
@@ -155,19 +162,20 @@ impl Realm {
     /// The object that says what a limit is.
     pub fn limit_object(&self, env: Env, config: RateLimitConfig) -> Result<Value> {
         let RateLimitConfig { limit, window_ms, .. } = config;
-        self.record(env, vec![("limit", Field::Number(limit)), ("windowMs", Field::Number(window_ms))])
+        self.record(env, vec![("limit", Field::Number(limit)), ("windowMs", Field::Number(window_ms))], 0.0)
     }
 
-    /// An object with the fields of a record.
-    pub fn record(&self, env: Env, fields: Vec<(&'static str, Field)>) -> Result<Value> {
+    /// An object with the fields of a record. Its times are those of a clock that is so far ahead of the realm's.
+    pub fn record(&self, env: Env, fields: Vec<(&'static str, Field)>, ahead: Millis) -> Result<Value> {
         let object = env.construct(self.get(env, &self.intrinsics.object)?, &[])?;
         for (name, field) in fields {
             let value = match field {
                 Field::Number(number) => env.number(number),
+                Field::Stamp(time) => env.number(if time == 0.0 { time } else { time - ahead }),
                 Field::Bool(boolean) => env.boolean(boolean),
                 Field::Text(text) => env.string(&text)?,
-                Field::Time(time) => self.call(env, &self.intrinsics.date, &[env.number(time)])?,
-                Field::Record(fields) => self.record(env, fields)?,
+                Field::Time(time) => self.call(env, &self.intrinsics.date, &[env.number(time - ahead)])?,
+                Field::Record(fields) => self.record(env, fields, ahead)?,
                 Field::List(texts) => {
                     let array = env.construct(self.get(env, &self.intrinsics.array)?, &[])?;
                     for (index, text) in (0..).zip(texts) {
@@ -182,10 +190,10 @@ impl Realm {
     }
 
     /// An array of such objects.
-    pub fn records(&self, env: Env, records: Vec<Vec<(&'static str, Field)>>) -> Result<Value> {
+    pub fn records(&self, env: Env, records: Vec<Vec<(&'static str, Field)>>, ahead: Millis) -> Result<Value> {
         let array = env.construct(self.get(env, &self.intrinsics.array)?, &[])?;
         for (index, fields) in (0..).zip(records) {
-            env.set_element(array, index, self.record(env, fields)?)?;
+            env.set_element(array, index, self.record(env, fields, ahead)?)?;
         }
         Ok(array)
     }
@@ -208,6 +216,7 @@ impl Realm {
         let object = env.construct(self.get(env, constructor)?, &[env.string(&error.to_string())?])?;
         let name = match error {
             Error::Sqlite { .. } => Some("SqliteError"),
+            Error::Remote { code: Some(code), .. } if code.starts_with("SQLITE_") => Some("SqliteError"),
             Error::JobFailed { name, .. } => name.as_deref(),
             _ => None,
         };
@@ -216,6 +225,9 @@ impl Realm {
         }
         let code = match error {
             Error::Sqlite { code, .. } => Some(codes::name(*code)),
+            Error::Remote { code, .. } => code.as_deref(),
+            Error::Timeout { outcome_unknown: true, .. } => Some("SQLITE_STORE_OUTCOME_UNKNOWN"),
+            Error::Timeout { .. } => Some("SQLITE_STORE_TIMEOUT"),
             Error::NoThread => Some("SQLITE_STORE_NO_THREAD"),
             Error::OpenInOtherCopy { .. } => Some("SQLITE_STORE_OTHER_COPY"),
             _ => None,

@@ -5,19 +5,24 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::arguments::Arguments;
-use super::backend::{Backend, BackendHandle};
+use super::backend::{Backend, BackendHandle, Remote};
 use super::environment::{self, Environment, StoreEvents};
 use super::napi::env::{Env, Failure, Reference, Result, Value};
 use super::napi::loop_time;
 use super::options::{DatabaseOption, OptionsReader};
 use super::realm::{Realm, Resolver};
+use super::remote::{Deferred, RemoteConnection};
 use super::user_connection::UserConnection;
 use crate::core::cache;
-use crate::core::error::{Error, StoreKind};
-use crate::core::operation::{Answer, Operation};
+use crate::core::error::{Error, Result as CoreResult, StoreKind};
+use crate::core::housekeeping;
+use crate::core::operation::{Answer, Operation, Outcome};
 use crate::core::options::DatabaseOptions;
 use crate::core::value::Millis;
+use crate::sqlite::clock::{now, system_now};
 use crate::sqlite::database::LogLossListener;
 use crate::sqlite::registry::{self, CloseBarrier};
 
@@ -34,6 +39,12 @@ pub struct Store {
     /// Until a `close()` that is under way has come to its end.
     closing: RefCell<Option<CloseBarrier>>,
     interval: RefCell<Option<Reference>>,
+    /// How far this system's clock was ahead of the realm's when the store was made: what is stored on a server has the
+    /// server's times.
+    ahead_of_realm: Millis,
+    /// Who does the housekeeping of a server.
+    host: String,
+    clean_every: Cell<Millis>,
 }
 
 /// A promise that is not settled yet. It keeps the process and the realm alive.
@@ -68,6 +79,7 @@ impl Store {
         let options: DatabaseOptions = reader.database_options()?;
         let database = reader.database()?;
         let environment = Environment::current()?;
+        let busy_timeout = duration(options.busy_timeout_ms);
         let handle = match database {
             DatabaseOption::Path(path) => {
                 let handle = registry::open(&path, kind, &options)?;
@@ -83,9 +95,18 @@ impl Store {
             DatabaseOption::Connection(connection) => {
                 BackendHandle::User(UserConnection::open(env, connection, kind, &realm)?)
             }
+            DatabaseOption::Client(client) => {
+                let timeout =
+                    options.request_timeout_ms.is_finite().then(|| duration(options.request_timeout_ms));
+                let connection = RemoteConnection::open(env, client, kind, &realm, busy_timeout, timeout)?;
+                BackendHandle::Remote(Remote { connection, timeout })
+            }
         };
-        // At most a day: it is added to the clock.
-        let busy_timeout = Duration::from_secs_f64((options.busy_timeout_ms / 1000.0).min(86_400.0));
+        let is_remote = matches!(handle, BackendHandle::Remote(_));
+        let ahead_of_realm = if is_remote { difference(system_now(), realm.now(env)?) } else { 0.0 };
+        if is_remote {
+            environment.flush_later(env, &handle.backend());
+        }
         Ok(Store {
             kind,
             realm,
@@ -95,6 +116,9 @@ impl Store {
             handle: RefCell::new(Some(handle)),
             closing: RefCell::new(None),
             interval: RefCell::new(None),
+            ahead_of_realm,
+            host: if is_remote { Uuid::new_v4().to_string() } else { String::new() },
+            clean_every: Cell::new(0.0),
         })
     }
 
@@ -111,12 +135,72 @@ impl Store {
 
     /// Starts the clean-up timer; 0 means none.
     pub fn start_cleaning(&self, env: Env, clean_every: Millis) -> Result<()> {
+        self.clean_every.set(clean_every);
         if clean_every > 0.0 {
             let timer =
                 self.realm.start_timer(env, Environment::interval_function(env)?, self.id(), clean_every, true)?;
             *self.interval.borrow_mut() = Some(timer);
         }
         Ok(())
+    }
+
+    fn remote(&self) -> Option<Remote> {
+        match self.handle.borrow().as_ref() {
+            Some(BackendHandle::Remote(remote)) => Some(remote.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether it is on a server.
+    pub fn is_remote(&self) -> bool {
+        self.remote().is_some()
+    }
+
+    /// How far the clock that counts is ahead of the realm's.
+    pub fn ahead_ms(&self) -> Millis {
+        self.remote().map_or(0.0, |remote| self.ahead_of_realm + remote.connection.ahead_ms())
+    }
+
+    /// The time of what is done now, by the clock that counts.
+    pub fn now(&self, env: Env) -> Result<Millis> {
+        Ok(self.realm.now(env)? + self.ahead_ms())
+    }
+
+    /// The time by which it is told whether others live.
+    pub fn system_now(&self) -> Millis {
+        self.remote().map_or_else(system_now, |remote| remote.connection.server_now())
+    }
+
+    /// Whether calls wait until the connection is ready; the last of all waits only for other calls.
+    pub fn puts_off(&self, is_last: bool) -> bool {
+        self.remote().is_some_and(|Remote { connection, .. }| {
+            if is_last { connection.has_deferred() } else { !connection.is_ready() }
+        })
+    }
+
+    /// Has a call made when the connection is ready.
+    pub fn put_off(
+        &self,
+        env: Env,
+        is_last: bool,
+        make: impl FnOnce(Env, CoreResult<()>) -> Result<Value> + 'static,
+    ) -> Result<Value> {
+        let backend = self.backend()?;
+        let Backend::Remote(Remote { connection, timeout }) = &backend else { return Ok(env.undefined()) };
+        let deadline = timeout.filter(|_| !is_last).map(|timeout| now() + timeout);
+        let (run, promise): (Box<dyn FnOnce(Env, CoreResult<()>)>, Value) = if is_last {
+            (Box::new(|env, ready| drop(make(env, ready))), env.undefined())
+        } else {
+            let (pending, promise) = Pending::new(env, &self.environment, &self.realm)?;
+            let run = move |env, ready| {
+                let answer = make(env, ready);
+                pending.settle(env, answer);
+            };
+            (Box::new(run), promise)
+        };
+        connection.defer(Deferred { deadline, run });
+        self.environment.flush_later(env, &backend);
+        Ok(promise)
     }
 
     /// The realm it belongs to.
@@ -165,9 +249,9 @@ impl Store {
             match Pending::new(env, &self.environment, &self.realm) {
                 Ok((pending, value)) => {
                     promise = Some(value);
-                    let backend = backend.clone();
+                    let (backend, ahead) = (backend.clone(), self.ahead_ms());
                     Box::new(move |env, answer| {
-                        let value = to_value(env, &pending.realm, &pending.environment, Some(&backend), answer);
+                        let value = to_value(env, &pending.realm, &pending.environment, Some(&backend), ahead, answer);
                         pending.settle(env, value);
                     })
                 }
@@ -188,7 +272,7 @@ impl Store {
 
     /// The JavaScript value of an answer.
     pub fn to_value(&self, env: Env, answer: Result<Answer>) -> Result<Value> {
-        to_value(env, &self.realm, &self.environment, self.backend().ok().as_ref(), answer)
+        to_value(env, &self.realm, &self.environment, self.backend().ok().as_ref(), self.ahead_ms(), answer)
     }
 
     /// Carries out an operation, at once where that may be, and hands its answer on. After the end it is refused.
@@ -225,7 +309,7 @@ impl Store {
     /// Done when it returns.
     pub fn destroy(&self, env: Env) {
         match self.end(env) {
-            Some(handle) => handle.close(&self.environment),
+            Some(handle) => handle.close(env, &self.environment),
             None => match self.closing.borrow_mut().take() {
                 Some(closing) => closing.wait(),
                 None => return,
@@ -238,9 +322,10 @@ impl Store {
     pub fn close(&self, env: Env) -> Result<Value> {
         let handle = match self.end(env) {
             Some(BackendHandle::Native(handle)) => handle,
+            Some(BackendHandle::Remote(remote)) => return self.close_remote(env, remote),
             ended => {
                 if let Some(handle) = ended {
-                    handle.close(&self.environment);
+                    handle.close(env, &self.environment);
                 }
                 return Ok(env.undefined());
             }
@@ -255,6 +340,16 @@ impl Store {
             self.environment.deliver_all(env);
         }
         *self.closing.borrow_mut() = Some(closing);
+        Ok(promise)
+    }
+
+    /// Answers a promise that what was called before has been carried out, or its time is over.
+    fn close_remote(&self, env: Env, remote: Remote) -> Result<Value> {
+        let (pending, promise) = Pending::new(env, &self.environment, &self.realm)?;
+        let nothing = Operation::read([], |_| Outcome::Answer(Answer::Undefined));
+        let handler = Box::new(move |env: Env, _: Result<Answer>| pending.settle(env, Ok(env.undefined())));
+        remote.connection.enqueue(nothing, Some(handler), remote.timeout);
+        remote.connection.flush(env);
         Ok(promise)
     }
 
@@ -293,6 +388,12 @@ impl Store {
                 connection.enqueue(last, None);
                 self.environment.flush_next_turn(&handle.backend());
             }
+            (BackendHandle::Remote(remote), last) => {
+                if let Some(last) = last {
+                    remote.connection.enqueue(last, None, remote.timeout);
+                }
+                self.environment.flush_next_turn(&handle.backend());
+            }
             (_, None) => {}
         }
     }
@@ -312,11 +413,41 @@ impl Store {
         if self.backend().is_err() {
             return false;
         }
-        if let Ok(now) = self.realm.now(env) {
-            self.run(env, make(now));
+        if let Ok(now) = self.now(env) {
+            let operation = make(now);
+            self.run(env, if self.remote().is_some() { self.on_one_host(operation) } else { operation });
         }
         true
     }
+}
+
+impl Store {
+    /// Housekeeping of a server, which is done by one host until that has not done so for two of its intervals.
+    fn on_one_host(&self, operation: Operation) -> Operation {
+        let name = match self.kind {
+            StoreKind::Cache | StoreKind::CacheTags | StoreKind::Server => "cache",
+            StoreKind::Dedupe => "dedupe",
+            StoreKind::RateLimit => "rate limit",
+            StoreKind::Adaptive => "adaptive rate limit",
+        };
+        let now = self.system_now();
+        let until = now + 2.0 * self.clean_every.get() + LEASE_MARGIN_MS;
+        housekeeping::on_one_host(name, &self.host, [now, until], operation)
+    }
+}
+
+/// What a host may be late by.
+const LEASE_MARGIN_MS: Millis = 30_000.0;
+
+/// At most a day: it is added to the clock.
+fn duration(ms: Millis) -> Duration {
+    Duration::from_secs_f64((ms / 1000.0).min(86_400.0))
+}
+
+/// How far one clock is ahead of another; what they differ by in being read one after the other is nothing.
+fn difference(one: Millis, other: Millis) -> Millis {
+    let difference = (one - other).round();
+    if difference.abs() <= 5.0 { 0.0 } else { difference }
 }
 
 /// Two copies of SQLite in one process on one file break each other's locks (sqlite.org/howtocorrupt.html, 2.2.1).
@@ -334,6 +465,7 @@ fn to_value(
     realm: &Realm,
     environment: &Environment,
     backend: Option<&Backend>,
+    ahead: Millis,
     answer: Result<Answer>,
 ) -> Result<Value> {
     Ok(match answer? {
@@ -346,13 +478,14 @@ fn to_value(
         Answer::Null => env.null(),
         Answer::Bool(boolean) => env.boolean(boolean),
         Answer::Number(number) => env.number(number),
+        Answer::Time(time) => env.number(time - ahead),
         Answer::Booked(wait) => {
             loop_time::update(env);
             env.number(wait)
         }
         Answer::Text(text) | Answer::Registered { job_id: text, .. } => env.string(&text)?,
-        Answer::Record(fields) => realm.record(env, fields)?,
-        Answer::Records(records) => realm.records(env, records)?,
+        Answer::Record(fields) => realm.record(env, fields, ahead)?,
+        Answer::Records(records) => realm.records(env, records, ahead)?,
         Answer::Rejection(error) => return Err(error.into()),
         Answer::Json { text, unreadable } => match realm.parse(env, &text) {
             Err(Failure::Thrown(_)) => {

@@ -23,6 +23,7 @@ use crate::core::value::Value as SqlValue;
 use crate::engine::batch::Progress;
 use crate::engine::call::{AtOnce, Call, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
+use crate::engine::parameters::anonymous_parameters;
 use crate::engine::grouping::{alone, group, ungroup};
 use crate::engine::scheduler::Scheduler;
 use crate::sqlite::clock::now;
@@ -196,9 +197,10 @@ impl UserConnection {
         let is_json = |index: usize| matches!(values.get(index), Some(SqlValue::Json(_)));
         // A driver is quicker with text than with bytes.
         let (sql, blob) = if self.is_utf8.get() {
-            (anonymous_parameters(&with_json_as_text(statement), is_json), None)
+            let spelling = |index| if is_json(index) { "CAST(? AS BLOB)" } else { "?" };
+            (anonymous_parameters(&with_json_as_text(statement), spelling), None)
         } else {
-            (anonymous_parameters(statement.sql(), |_| false), (0..values.len()).find(|index| is_json(*index)))
+            (anonymous_parameters(statement.sql(), |_| "?"), (0..values.len()).find(|index| is_json(*index)))
         };
         let shape = Shape {
             columns: statement.columns(),
@@ -612,21 +614,4 @@ fn with_json_as_text(statement: Statement) -> Cow<'static, str> {
         }
         _ => sql.into(),
     }
-}
-
-/// Rewrites `?1`, `?2`, … as `?`, which every driver binds by position; answers which value stands for each. Those that
-/// are text here and bytes there are converted.
-fn anonymous_parameters(sql: &str, is_text_for_bytes: impl Fn(usize) -> bool) -> (String, Vec<usize>) {
-    let mut parts = sql.split('?');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    let mut parameters = Vec::new();
-    for part in parts {
-        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, rest) = part.split_at(digits);
-        let parameter = number.parse::<usize>().map_or(parameters.len(), |number| number.saturating_sub(1));
-        parameters.push(parameter);
-        text.push_str(if is_text_for_bytes(parameter) { "CAST(? AS BLOB)" } else { "?" });
-        text.push_str(rest);
-    }
-    (text, parameters)
 }

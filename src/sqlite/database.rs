@@ -653,7 +653,8 @@ impl Database {
             let progress = match prepared {
                 Ok(()) => batch.run(&mut NativeExecutor { connection, mends: !mended, may_flush: true }),
                 Err(Refusal::Busy(error)) => Progress::Busy(error),
-                Err(Refusal::Undone(error) | Refusal::Unclear(error)) => {
+                Err(refusal) => {
+                    let error = refusal.into_error();
                     batch.refuse(&error);
                     Progress::Done
                 }

@@ -35,6 +35,8 @@ pub enum WatchEvent {
     OwnerEnded(String),
     /// To be answered by a turn of the event loop.
     Ping,
+    /// Something is due on a connection to a server.
+    Due,
     /// The lease of a job of the store's is no longer renewed: the job is gone, or was not ended for too long.
     Lost {
         /// The job's hash.
@@ -179,8 +181,8 @@ impl StoreWatch {
     }
 
     /// See [`LeaseHeartbeat::renewal`].
-    pub fn renewal(&self) -> Option<Operation> {
-        self.heartbeat.lock().renewal(clock::system_now())
+    pub fn renewal(&self, system: Millis) -> Option<Operation> {
+        self.heartbeat.lock().renewal(system)
     }
 
     /// What became of a renewal.
@@ -247,7 +249,7 @@ impl StoreWatch {
             match database {
                 None => (self.notify)(WatchEvent::Renew),
                 Some(Some(database)) => {
-                    if let Some(renewal) = self.renewal() {
+                    if let Some(renewal) = self.renewal(clock::system_now()) {
                         let reply = self.itself.upgrade().map(|itself| Reply::new(itself, 0));
                         database.run_in_background(renewal, reply, rules::LEASE_RENEWAL);
                     }

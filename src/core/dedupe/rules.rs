@@ -410,7 +410,11 @@ fn ended(rows: Results) -> Outcome {
 /// Ends a job with a result (a JSON text or a marker): the job this store registered, or, if it registered none,
 /// a pending one.
 pub fn complete(call: &Call, text: impl Into<Arc<String>>, registered: Option<String>) -> Operation {
-    end(Statement::DedupeComplete, call, Value::Json(text.into()), registered, [])
+    let mut text = text.into();
+    if codec::encoded_exceeds(&text, call.options.most_result_bytes) {
+        text = Arc::new(codec::UNDEFINED.to_owned());
+    }
+    end(Statement::DedupeComplete, call, Value::Json(text), registered, [])
 }
 
 /// Ends a job with an error's message and name: the job this store registered, or, if it registered none, a pending one.
@@ -603,7 +607,7 @@ pub fn list(
                 ("hash", Field::Text(hash.display())),
                 ("jobId", Field::Text(job_id.display())),
                 ("status", Field::Text(status.display())),
-                ("createdAt", Field::Number(created_at)),
+                ("createdAt", Field::Stamp(created_at)),
                 ("ownerAlive", Field::Bool(lives)),
             ])
         });

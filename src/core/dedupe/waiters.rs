@@ -210,6 +210,11 @@ impl<W> Waiters<W> {
         self.asking > 0 || !self.groups.is_empty()
     }
 
+    /// Whether all that is waited for is being looked at.
+    pub fn is_polling(&self) -> bool {
+        self.polling_all || self.groups.values().all(|group| group.polling)
+    }
+
     /// Whether somebody may be waiting for a hash when what is called now has been carried out.
     pub fn may_wait_for(&self, hash: &str) -> bool {
         self.asking > 0 || self.groups.contains_key(hash)
