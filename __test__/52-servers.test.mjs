@@ -1,4 +1,5 @@
 // The contracts of the four stores on a server, and on a file through the server's client.
+import { writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import * as stores from '../index.mjs';
@@ -45,8 +46,9 @@ if (program === undefined) {
     server = await Server.start();
   });
   afterAll(() => server.stop());
-  /** A client of a server that is empty when it is first asked. */
-  function empty() {
+  /** A client of a server that is empty when it is first asked. The path stands for it. @param {string} path */
+  function empty(path) {
+    writeFileSync(path, '');
     const client = connect(server.url);
     const ready = reset(client);
     return {

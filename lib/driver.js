@@ -37,7 +37,7 @@ function list(row, columns) {
 
 /**
  * @param {any} connection
- * @returns what the binding calls; `undefined` if this is no connection whose statements answer at once
+ * @returns what the binding calls; if this is no connection whose statements answer at once, whether they answer promises
  */
 module.exports = function driver(connection) {
   /** The statements, by number. @type {Statement[]} */
@@ -57,22 +57,32 @@ module.exports = function driver(connection) {
   /** @param {any} row */
   const isProbed = (row) => isObject(row) && list(row, 2).join() === 'one,two';
 
+  /** Whether a statement answers promises. */
+  let answersLater = false;
+  /** Whether an answer comes later. Nobody waits for it. @param {any} answer */
+  function isPromise(answer) {
+    if (!isObject(answer) || typeof answer.then !== 'function') return false;
+    answersLater = true;
+    answer.then(undefined, () => {});
+    return true;
+  }
+
   function understands() {
     const statement = connection.prepare(PROBE);
-    if (!isObject(statement)) return false;
+    if (!isObject(statement) || isPromise(statement)) return false;
     if (!['run', 'get', 'all'].every((name) => typeof statement[name] === 'function')) return false;
     return [true, false].some((form) => {
       inArray = form;
       try {
         const row = get(statement, ['one', 'two']);
         // Stand-ins answer nothing.
-        return !isObject(row) || isProbed(row);
+        return !isPromise(row) && (!isObject(row) || isProbed(row));
       } catch {
         return false;
       }
     });
   }
-  if (!understands()) return undefined;
+  if (!understands()) return answersLater;
 
   /** Whether `raw(true)` has a statement answer rows as lists, which is quicker. In Bun, `raw` is something else. */
   function hasLists() {

@@ -113,11 +113,28 @@ function sender(client) {
     );
 }
 
+/** How far the system's clock was ahead of `Date`'s, by client. @type {WeakMap<object, number>} */
+const differences = new WeakMap();
+
+/**
+ * How far the system's clock was ahead of `Date`'s when a client was first given to a store. `Date` may be faked: all stores on
+ * a client are to go on together.
+ * @param {object} client @param {number} system
+ */
+function ahead(client, system) {
+  const difference = Math.round(system - Date.now());
+  // They are read one after the other.
+  const known = differences.get(client) ?? (Math.abs(difference) <= 5 ? 0 : difference);
+  differences.set(client, known);
+  return known;
+}
+
 /**
  * @param {any} client
  * @param {(number: number, ticket: number, failure: unknown, answers: unknown) => void} settle  the binding's
+ * @param {number} system  the time by the system's clock
  */
-module.exports = function remoteDriver(client, settle) {
+module.exports = function remoteDriver(client, settle, system) {
   const send = sender(client);
 
   /** @param {any} answer @param {number} columns */
@@ -141,7 +158,7 @@ module.exports = function remoteDriver(client, settle) {
    * @param {any[][]} values  of each
    * @param {number[]} columns  how many each answers
    */
-  return async function run(number, ticket, writes, texts, values, columns) {
+  async function run(number, ticket, writes, texts, values, columns) {
     let answers;
     try {
       const statements = texts.map((sql, index) => ({ sql, args: values[index] }));
@@ -152,5 +169,7 @@ module.exports = function remoteDriver(client, settle) {
       return;
     }
     settle(number, ticket, undefined, answers);
-  };
+  }
+
+  return { ahead: ahead(client, system), run };
 };

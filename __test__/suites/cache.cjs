@@ -14,6 +14,8 @@ module.exports = function cacheContract(harness) {
     ours,
     shared,
     sharedFixed,
+    local,
+    isRemote,
     expect,
     clock,
     open,
@@ -258,7 +260,7 @@ module.exports = function cacheContract(harness) {
       expect((await enough.getStats()).totalItems).toBe(1);
     });
 
-    it('is 5 MiB by default', async () => {
+    local('is 5 MiB by default', async () => {
       const store = open();
       await store.set('fits', 'x'.repeat(5 * MIB - 2), 60);
       await store.set('does not', 'x'.repeat(5 * MIB - 1), 60);
@@ -278,8 +280,9 @@ module.exports = function cacheContract(harness) {
       await none.set('key', 1, 60);
       expect(await none.get('key')).toBeUndefined();
       const all = open({ maxEntrySizeBytes: Number.POSITIVE_INFINITY });
-      await all.set('key', 'x'.repeat(6 * MIB), 60);
-      expect((await all.get('key')).length).toBe(6 * MIB);
+      const bytes = (isRemote ? 3 : 6) * MIB;
+      await all.set('key', 'x'.repeat(bytes), 60);
+      expect((await all.get('key')).length).toBe(bytes);
     });
   });
 
@@ -564,7 +567,7 @@ module.exports = function cacheContract(harness) {
       }
     });
 
-    ours('has entries expire at once, too, at the beginning of time', async () => {
+    (isRemote ? it.skip : ours)('has entries expire at once, too, at the beginning of time', async () => {
       const store = open();
       clock.set(0);
       await store.set('key', 1, 0);

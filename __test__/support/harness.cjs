@@ -85,13 +85,17 @@ async function settledWithin(promise, milliseconds) {
  * @property {'path' | ':memory:'} database
  * @property {boolean} [reference]  0.2.0: cases it gets wrong must fail
  * @property {boolean} [cutsTexts]  a text that is read ends at a NUL
+ * @property {boolean} [isRemote]  on a server, or by its client: the times are the server's, and values are bounded
  */
 
 /**
  * @param {Runner} runner
  * @param {Target} target
  */
-function createHarness(runner, { Store, database, reference = false, cutsTexts = false }) {
+function createHarness(
+  runner,
+  { Store, database, reference = false, cutsTexts = false, isRemote = false },
+) {
   const { describe, it, expect, beforeEach, afterEach, clock } = runner;
   let directory = '';
   /** @type {any[]} */
@@ -131,6 +135,8 @@ function createHarness(runner, { Store, database, reference = false, cutsTexts =
     fixed: reference ? it.fails : it,
     /** A case that cannot even be asked of 0.2.0. */
     ours: reference ? it.skip : it,
+    /** A case that a server has otherwise. */
+    local: isRemote ? it.skip : it,
     /** A case that needs a second store on the same data. */
     shared: database === 'path' ? it : it.skip,
     sharedOurs: database === 'path' && !reference ? it : it.skip,
@@ -144,6 +150,7 @@ function createHarness(runner, { Store, database, reference = false, cutsTexts =
     Store,
     START,
     cutsTexts,
+    isRemote,
     asyncDispose,
     turn,
     outcomeOf,

@@ -7,7 +7,9 @@ const { onConnections } = require('./on-connections.cjs');
 /**
  * @typedef {object} Implementation
  * @property {'ours' | '0.2.0'} version
- * @property {'path' | 'connection'} by
+ * @property {'path' | 'connection' | 'server'} by
+ * @property {string} [url]  of the server
+ * @property {number} [ahead]  by how many ms the clock of `Date` is ahead of the system's
  * @property {number} [timeout]  of the connection: how long it waits for a lock, in ms
  */
 
@@ -29,12 +31,37 @@ function connect(path, timeout = 5_000) {
 }
 
 /**
+ * Stores on a server, whatever they name as `database`.
+ * @param {Record<string, any>} stores @param {string} [url] @returns {Record<string, any>}
+ */
+function onServer(stores, url) {
+  const client = require('./servers.cjs').connect(url);
+  const names = Object.keys(stores).filter((name) => name.endsWith('Store'));
+  return Object.fromEntries(
+    names.map((name) => [
+      name,
+      class extends stores[name] {
+        /** @param {any} options */
+        constructor(options) {
+          super({ ...options, database: client });
+        }
+      },
+    ]),
+  );
+}
+
+/**
  * The store classes of an implementation. All take a path as `database`; those on connections open one for it, which all
  * stores of the process share.
  * @param {Implementation} implementation
  * @returns {Promise<Record<string, any>>}
  */
-async function storesOf({ version, by, timeout }) {
+async function storesOf({ version, by, timeout, url, ahead = 0 }) {
+  if (ahead !== 0) {
+    const { now } = Date;
+    Date.now = () => now() + ahead;
+  }
+  if (by === 'server') return onServer(require('../..'), url);
   const stores = version === 'ours' ? require('../..') : await import('sqlite-store-0.2.0');
   return by === 'path' ? stores : onConnections(stores, (path) => connect(path, timeout));
 }

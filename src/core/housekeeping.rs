@@ -33,6 +33,7 @@ pub fn on_one_host(name: &str, owner: &str, [now, until]: [Millis; 2], then: Ope
         let has_lease = rows.first().is_some_and(|result| result.first().is_some());
         if has_lease { Outcome::Continue(then) } else { Outcome::Answer(Answer::Undefined) }
     })
+    .continuing()
 }
 
 /// The end of going through keys that do not go on.

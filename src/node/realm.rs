@@ -69,6 +69,9 @@ intrinsics! {
     remote_driver = c"remoteDriver";
 }
 
+/// The last time that a `Date` can tell.
+const LAST_TIME: Millis = 8.64e15;
+
 /// A promise's other end, in whichever realm.
 pub enum Resolver {
     /// Of the realm the binding was loaded in: Node-API's own.
@@ -149,8 +152,8 @@ impl Realm {
     }
 
     /// What `lib/remote-driver.js` makes of a client of a server.
-    pub fn remote_driver(&self, env: Env, client: Value, settle: Value) -> Result<Value> {
-        self.call(env, &self.intrinsics.remote_driver, &[client, settle])
+    pub fn remote_driver(&self, env: Env, client: Value, settle: Value, system: Millis) -> Result<Value> {
+        self.call(env, &self.intrinsics.remote_driver, &[client, settle, env.number(system)])
     }
 
     fn message_of(&self, env: Env, thrown: Value) -> String {
@@ -174,7 +177,7 @@ impl Realm {
                 Field::Stamp(time) => env.number(if time == 0.0 { time } else { time - ahead }),
                 Field::Bool(boolean) => env.boolean(boolean),
                 Field::Text(text) => env.string(&text)?,
-                Field::Time(time) => self.call(env, &self.intrinsics.date, &[env.number(time - ahead)])?,
+                Field::Time(time) => self.call(env, &self.intrinsics.date, &[env.number(if time.abs() < LAST_TIME { time - ahead } else { time })])?,
                 Field::Record(fields) => self.record(env, fields, ahead)?,
                 Field::List(texts) => {
                     let array = env.construct(self.get(env, &self.intrinsics.array)?, &[])?;

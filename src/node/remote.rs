@@ -132,6 +132,8 @@ pub struct RemoteConnection {
     client: Reference,
     /// The driver's function that sends.
     send: Reference,
+    /// How far this system's clock was ahead of the realm's when the client was first given to a store.
+    ahead_of_realm: Millis,
     /// Its number in the environment.
     number: Cell<usize>,
     itself: Weak<Self>,
@@ -208,12 +210,15 @@ impl RemoteConnection {
 
     fn new(env: Env, client: Value, realm: &Realm) -> Result<Rc<Self>> {
         let environment = Environment::current()?;
-        let send = realm.remote_driver(env, client, Environment::answered_function(env)?)?;
+        let driver = realm.remote_driver(env, client, Environment::answered_function(env)?, system_now())?;
+        let ahead_of_realm = env.as_number(env.get(driver, c"ahead")?).unwrap_or(0.0);
+        let send = env.get(driver, c"run")?;
         let (client, send) = (env.create_reference(client, true)?, env.create_reference(send, true)?);
         let connection = Rc::new_cyclic(|itself| RemoteConnection {
             env,
             client,
             send,
+            ahead_of_realm,
             number: Cell::new(0),
             itself: Weak::clone(itself),
             self_while_busy: RefCell::default(),
@@ -245,6 +250,11 @@ impl RemoteConnection {
     /// How far the server's clock is ahead of this system's.
     pub fn ahead_ms(&self) -> Millis {
         self.clock.borrow().ahead_ms()
+    }
+
+    /// How far it is ahead of the realm's, which may be faked: it goes on as that does.
+    pub fn ahead_of_realm_ms(&self) -> Millis {
+        self.ahead_of_realm + self.ahead_ms()
     }
 
     /// The time by the server's clock.

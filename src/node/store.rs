@@ -39,9 +39,6 @@ pub struct Store {
     /// Until a `close()` that is under way has come to its end.
     closing: RefCell<Option<CloseBarrier>>,
     interval: RefCell<Option<Reference>>,
-    /// How far this system's clock was ahead of the realm's when the store was made: what is stored on a server has the
-    /// server's times.
-    ahead_of_realm: Millis,
     /// Who does the housekeeping of a server.
     host: String,
     clean_every: Cell<Millis>,
@@ -103,7 +100,6 @@ impl Store {
             }
         };
         let is_remote = matches!(handle, BackendHandle::Remote(_));
-        let ahead_of_realm = if is_remote { difference(system_now(), realm.now(env)?) } else { 0.0 };
         if is_remote {
             environment.flush_later(env, &handle.backend());
         }
@@ -116,7 +112,6 @@ impl Store {
             handle: RefCell::new(Some(handle)),
             closing: RefCell::new(None),
             interval: RefCell::new(None),
-            ahead_of_realm,
             host: if is_remote { Uuid::new_v4().to_string() } else { String::new() },
             clean_every: Cell::new(0.0),
         })
@@ -158,7 +153,7 @@ impl Store {
 
     /// How far the clock that counts is ahead of the realm's.
     pub fn ahead_ms(&self) -> Millis {
-        self.remote().map_or(0.0, |remote| self.ahead_of_realm + remote.connection.ahead_ms())
+        self.remote().map_or(0.0, |remote| remote.connection.ahead_of_realm_ms())
     }
 
     /// The time of what is done now, by the clock that counts.
@@ -442,12 +437,6 @@ const LEASE_MARGIN_MS: Millis = 30_000.0;
 /// At most a day: it is added to the clock.
 fn duration(ms: Millis) -> Duration {
     Duration::from_secs_f64((ms / 1000.0).min(86_400.0))
-}
-
-/// How far one clock is ahead of another; what they differ by in being read one after the other is nothing.
-fn difference(one: Millis, other: Millis) -> Millis {
-    let difference = (one - other).round();
-    if difference.abs() <= 5.0 { 0.0 } else { difference }
 }
 
 /// Two copies of SQLite in one process on one file break each other's locks (sqlite.org/howtocorrupt.html, 2.2.1).

@@ -95,7 +95,10 @@ impl UserConnection {
         let driver = realm.driver(env, connection)?;
         if !env.is_object(driver) {
             let expected = "a file path, ':memory:', or an open connection whose statements answer at once";
-            return Err(Error::argument("database", expected, "an object whose statements do not").into());
+            let answers_later = env.as_boolean(driver) == Some(true);
+            let received =
+                if answers_later { "one whose statements answer promises" } else { "an object whose statements do not" };
+            return Err(Error::argument("database", expected, received).into());
         }
         let create_reference = |value| env.create_reference(value, true);
         let connection = UserConnection {
