@@ -32,7 +32,9 @@ describe('what is no client', () => {
       );
     }
     for (const database of [{}, { execute() {} }, { batch() {} }, { execute: 1, batch: 2 }]) {
-      expect(() => new SQLiteCacheStore({ database: /** @type {any} */ (database) })).toThrow(TypeError);
+      expect(() => new SQLiteCacheStore({ database: /** @type {any} */ (database) })).toThrow(
+        TypeError,
+      );
     }
   });
 
@@ -71,16 +73,21 @@ describe('a client like that of D1', () => {
     /** @param {string} sql @param {any[]} values */
     const run = (sql, values) => {
       const statement = connection.prepare(sql);
-      const bound = values.map((value) => (value instanceof Uint8Array ? Buffer.from(value) : value));
-      if (!statement.reader) return { results: [], meta: { changes: statement.run(bound).changes } };
-      const rows = statement.all(bound).map((/** @type {any} */ row) =>
-        Object.fromEntries(
-          Object.entries(row).map(([key, value]) => [
-            key,
-            value instanceof Buffer ? [.../** @type {any} */ (value)] : value,
-          ]),
-        ),
+      const bound = values.map((value) =>
+        value instanceof Uint8Array ? Buffer.from(value) : value,
       );
+      if (!statement.reader)
+        return { results: [], meta: { changes: statement.run(bound).changes } };
+      const rows = statement
+        .all(bound)
+        .map((/** @type {any} */ row) =>
+          Object.fromEntries(
+            Object.entries(row).map(([key, value]) => [
+              key,
+              value instanceof Buffer ? [.../** @type {any} */ (value)] : value,
+            ]),
+          ),
+        );
       return { results: rows, meta: { changes: 0 } };
     };
     const database = {
@@ -165,7 +172,8 @@ describe.skipIf(program === undefined)('a server', () => {
       set: () => numbers(100).map((n) => cache.set(`key ${n}`, n, 60)),
       record: () => numbers(100).map(() => rateLimit.record('recorded')),
       acquire: () => numbers(100).map(() => rateLimit.acquire('acquired')),
-      'acquire, adaptive': () => numbers(100).map(() => adaptiveRateLimit.acquire('shared', 'user')),
+      'acquire, adaptive': () =>
+        numbers(100).map(() => adaptiveRateLimit.acquire('shared', 'user')),
       waitFor: () => numbers(100).map((n) => dedupe.waitFor(`job ${n}`)),
       register: () => numbers(100).map((n) => dedupe.register(`job ${n}`)),
       complete: () => numbers(100).map((n) => dedupe.complete(`job ${n}`, n)),
@@ -242,7 +250,10 @@ describe.skipIf(program === undefined)('a server', () => {
       recorded += 2 * count;
       const one = [];
       for (const n of numbers(count)) {
-        one.push(rateLimit.record(`recorded ${round}`), adaptiveRateLimit.record('recorded', 'user'));
+        one.push(
+          rateLimit.record(`recorded ${round}`),
+          adaptiveRateLimit.record('recorded', 'user'),
+        );
         one.push(cache.set(`key ${n}`, round, 60));
       }
       const asked = numbers(10).map(() => rateLimit.acquire('acquired'));

@@ -106,27 +106,33 @@ describe.skipIf(program === undefined)('hosts', () => {
     ['SqliteAdaptiveRateLimitStore', 'acquire', {}, 5],
     ['SQLiteRateLimitStore', 'canProceed', { reservationMs: HOUR }, 5],
     ['SqliteAdaptiveRateLimitStore', 'canProceed', { reservationMs: HOUR }, 3],
-  ])('%s: %s lets exactly 500 of 3 x 400 through', {
-    timeout: 240_000,
-  }, async (name, method, options, rounds) => {
-    const began = performance.now();
-    const counts = await granted(
-      await three(),
-      name,
-      { defaultConfig, ...options },
-      method,
-      ROUNDS ?? rounds,
-    );
-    expect(counts).toEqual(counts.map(() => 500));
-    measured(
-      `${name}.${method}: ${counts.length} x 500 of 1,200 in ${((performance.now() - began) / 1_000).toFixed(1)} s`,
-    );
-  });
+  ])(
+    '%s: %s lets exactly 500 of 3 x 400 through',
+    {
+      timeout: 240_000,
+    },
+    async (name, method, options, rounds) => {
+      const began = performance.now();
+      const counts = await granted(
+        await three(),
+        name,
+        { defaultConfig, ...options },
+        method,
+        ROUNDS ?? rounds,
+      );
+      expect(counts).toEqual(counts.map(() => 500));
+      measured(
+        `${name}.${method}: ${counts.length} x 500 of 1,200 in ${((performance.now() - began) / 1_000).toFixed(1)} s`,
+      );
+    },
+  );
 
   it('whose clocks are an hour apart keep a limit, and see what others have stored', async () => {
     const apart = await start([{ ahead: -HOUR / 2 }, { ahead: HOUR / 2 }]);
     const short = { defaultConfig: { limit: 500, windowMs: 600_000 } };
-    expect(await granted(apart, 'SQLiteRateLimitStore', short, 'acquire', 3)).toEqual([500, 500, 500]);
+    expect(await granted(apart, 'SQLiteRateLimitStore', short, 'acquire', 3)).toEqual([
+      500, 500, 500,
+    ]);
     const [early, late] = await Promise.all(
       apart.map(async (host) => ({ host, store: await host.make('SQLiteCacheStore', {}) })),
     );
@@ -141,7 +147,9 @@ describe.skipIf(program === undefined)('hosts', () => {
     expect(Math.abs(entry.createdAt - (Date.now() - HOUR / 2))).toBeLessThan(60_000);
   });
 
-  it('ask a replica that forwards writes, and keep limits and claims', { timeout: 120_000 }, async () => {
+  it('ask a replica that forwards writes, and keep limits and claims', {
+    timeout: 120_000,
+  }, async () => {
     const mixed = await start([{}, { url: replica.url }, { url: replica.url }]);
     expect(await granted(mixed, 'SQLiteRateLimitStore', { defaultConfig }, 'acquire', 3)).toEqual([
       500, 500, 500,

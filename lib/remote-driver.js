@@ -113,19 +113,22 @@ function sender(client) {
     );
 }
 
-/** How far the system's clock was ahead of `Date`'s, by client. @type {WeakMap<object, number>} */
-const differences = new WeakMap();
-
 /**
- * How far the system's clock was ahead of `Date`'s when a client was first given to a store. `Date` may be faked: all stores on
- * a client are to go on together.
- * @param {object} client @param {number} system
+ * What is known of clocks, by client: all stores on one are to go on together, also one that is made after others have ended.
+ * @typedef {object} Clocks
+ * @property {number} system  how far the system's was ahead of `Date`'s, which may be faked, when the first store was made
+ * @property {number | undefined} server  how far the server's is ahead of the system's: the binding sets it
+ * @type {WeakMap<object, Clocks>}
  */
-function ahead(client, system) {
+const clocksOf = new WeakMap();
+
+/** @param {object} client @param {number} system  its time @returns {Clocks} */
+function clocks(client, system) {
   const difference = Math.round(system - Date.now());
   // They are read one after the other.
-  const known = differences.get(client) ?? (Math.abs(difference) <= 5 ? 0 : difference);
-  differences.set(client, known);
+  const first = { system: Math.abs(difference) <= 5 ? 0 : difference, server: undefined };
+  const known = clocksOf.get(client) ?? first;
+  clocksOf.set(client, known);
   return known;
 }
 
@@ -171,5 +174,5 @@ module.exports = function remoteDriver(client, settle, system) {
     settle(number, ticket, undefined, answers);
   }
 
-  return { ahead: ahead(client, system), run };
+  return { clocks: clocks(client, system), run };
 };

@@ -7,7 +7,12 @@ const { createMemoryDatabase, describe } = require('./binding.js');
 const stores = require('./realm.js');
 
 /** What is the same for all stores, but for `database`. */
-const SHARED = /** @type {const} */ (['busyTimeoutMs', 'requestTimeoutMs', 'journalMode', 'synchronous']);
+const SHARED = /** @type {const} */ ([
+  'busyTimeoutMs',
+  'requestTimeoutMs',
+  'journalMode',
+  'synchronous',
+]);
 
 /** The members, and their classes. */
 const CLASSES = /** @type {const} */ ({

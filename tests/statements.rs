@@ -12,6 +12,9 @@ use comic_vine_sqlite_store::sqlite::connection::{Connection, Location};
 
 use common::Value;
 
+const KINDS: [StoreKind; 5] =
+    [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive, StoreKind::Server];
+
 /// How many values it is given.
 fn parameters(statement: Statement) -> i64 {
     let places = statement.sql().split('?').skip(1);
@@ -26,8 +29,7 @@ fn parameters(statement: Statement) -> i64 {
 /// `SQLITE_DBCONFIG_ENABLE_QPSG`), which takes longer than running a statement.
 #[test]
 fn none_is_prepared_anew_for_other_values() {
-    let kinds = [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive];
-    let connection = common::open(&Location::Memory, &kinds);
+    let connection = common::open(&Location::Memory, &KINDS);
     let mut first = None;
     for round in 0..5 {
         for statement in Statement::ALL {
@@ -48,6 +50,7 @@ fn table_of(name: &str) -> Table {
         "rate_limits" | "rate_limit_reservations" | "adaptive_state" | "adaptive_totals" | "server_cooldowns" => {
             Table::Requests
         }
+        "request_log" | "host_leases" => Table::Hosts,
         other => panic!("{other}"),
     }
 }
@@ -55,7 +58,7 @@ fn table_of(name: &str) -> Table {
 /// Whether all that a statement touches is of the key it is given as this parameter, by its text.
 fn is_of_key(sql: &str, index: usize) -> bool {
     let parameter = format!("= ?{}", index + 1);
-    let column = ["resource", "origin"].into_iter().find(|column| sql.contains(column)).unwrap_or("hash");
+    let column = ["resource", "origin", "name"].into_iter().find(|column| sql.contains(column)).unwrap_or("hash");
     let inserts_it = index == 0 && sql.contains(&format!("({column}, "));
     let renames_it = sql.contains(&format!("?{} AS of,", index + 1)) && sql.contains(&format!("{column} = of"));
     sql.contains(&format!("{column} {parameter}")) || inserts_it || renames_it
@@ -72,8 +75,7 @@ fn program(connection: &mut Connection, statement: Statement) -> Vec<Vec<Value>>
 /// `Count` goes through a whole tree as one step: a budget of steps does not end that where the tree has no end.
 #[test]
 fn none_counts_a_tree_in_one_step() {
-    let kinds = [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive];
-    let mut connection = common::open(&Location::Memory, &kinds);
+    let mut connection = common::open(&Location::Memory, &KINDS);
     let counts = |program: Vec<Vec<Value>>| program.iter().any(|row| row[1].text() == Some("Count"));
     assert!(counts(connection.query("EXPLAIN SELECT COUNT(*) FROM cache").unwrap()));
     for statement in Statement::ALL {
@@ -83,8 +85,7 @@ fn none_counts_a_tree_in_one_step() {
 
 #[test]
 fn each_touches_what_it_says() {
-    let kinds = [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive];
-    let mut connection = common::open(&Location::Memory, &kinds);
+    let mut connection = common::open(&Location::Memory, &KINDS);
     let roots = connection.query("SELECT rootpage, tbl_name FROM sqlite_schema WHERE rootpage > 0").unwrap();
     // Where ids given out are kept: no read looks there.
     let sequence = roots.iter().find(|row| row[1].text() == Some("sqlite_sequence")).map(|row| row[0].clone());

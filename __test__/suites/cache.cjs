@@ -15,6 +15,7 @@ module.exports = function cacheContract(harness) {
     shared,
     sharedFixed,
     local,
+    near,
     isRemote,
     expect,
     clock,
@@ -567,15 +568,18 @@ module.exports = function cacheContract(harness) {
       }
     });
 
-    (isRemote ? it.skip : ours)('has entries expire at once, too, at the beginning of time', async () => {
-      const store = open();
-      clock.set(0);
-      await store.set('key', 1, 0);
-      expect(await store.get('key')).toBeUndefined();
-      await store.set('key', 1, -5);
-      await store.cleanup();
-      expect((await store.getStats()).totalItems).toBe(0);
-    });
+    (isRemote ? it.skip : ours)(
+      'has entries expire at once, too, at the beginning of time',
+      async () => {
+        const store = open();
+        clock.set(0);
+        await store.set('key', 1, 0);
+        expect(await store.get('key')).toBeUndefined();
+        await store.set('key', 1, -5);
+        await store.cleanup();
+        expect((await store.getStats()).totalItems).toBe(0);
+      },
+    );
 
     for (const value of [null, '', 'never', 0, true]) {
       ours(`is one of two words, not ${inspect(value)}`, () => {
@@ -604,7 +608,7 @@ module.exports = function cacheContract(harness) {
       expect(stats).toMatchObject({ totalItems: 2, expiredItems: 1 });
     });
 
-    it('give the size of the database in KB', async () => {
+    near(it)('give the size of the database in KB', async () => {
       const store = open();
       const before = (await store.getStats()).databaseSizeKB;
       await store.set('key', 'x'.repeat(100 * 1024), 60);

@@ -7,8 +7,19 @@
  * @param {string} [priority]  of all requests
  */
 module.exports = function limitsContract(harness, priority) {
-  const { describe, ours, shared, sharedOurs, expect, clock, open, outcomeOf, stateOf, START } =
-    harness;
+  const {
+    describe,
+    ours,
+    near,
+    shared,
+    sharedOurs,
+    expect,
+    clock,
+    open,
+    outcomeOf,
+    stateOf,
+    START,
+  } = harness;
   const MINUTE = 60_000;
   const NO_LIMIT = { limit: Number.POSITIVE_INFINITY, windowMs: 0 };
 
@@ -362,7 +373,7 @@ module.exports = function limitsContract(harness, priority) {
   describe('acquire() that waits', () => {
     const LIMITS = { defaultConfig: { limit: 100, windowMs: MINUTE, minIntervalMs: 100 } };
 
-    ours('hands slots out in order', async () => {
+    near(ours)('hands slots out in order', async () => {
       const store = open(LIMITS);
       /** @type {[number, number][]} */
       const granted = [];
@@ -378,7 +389,7 @@ module.exports = function limitsContract(harness, priority) {
       expect(granted.every(([index, at]) => at >= 100 * index)).toBe(true);
     });
 
-    ours('serves users first', async () => {
+    near(ours)('serves users first', async () => {
       const store = open(LIMITS);
       await acquire(store);
       /** @type {string[]} */
@@ -415,7 +426,7 @@ module.exports = function limitsContract(harness, priority) {
       await expect(waiting(store, { signal: controller.signal })).rejects.toThrow('no more');
     });
 
-    ours('gives back what it acquired for somebody who has stopped waiting', async () => {
+    near(ours)('gives back what it acquired for somebody who has stopped waiting', async () => {
       const store = open(LIMITS);
       const controller = new AbortController();
       const aborted = waiting(store, { signal: controller.signal });
@@ -437,7 +448,7 @@ module.exports = function limitsContract(harness, priority) {
       expect(await outcomeOf(waits)).toEqual({ status: 'resolved', value: true });
     });
 
-    sharedOurs('tries again when another store has made room', async () => {
+    near(sharedOurs)('tries again when another store has made room', async () => {
       const [store, other] = [0, 1].map(() =>
         open({ defaultConfig: { limit: 1, windowMs: MINUTE } }),
       );

@@ -85,6 +85,7 @@ async function settledWithin(promise, milliseconds) {
  * @property {'path' | ':memory:'} database
  * @property {boolean} [reference]  0.2.0: cases it gets wrong must fail
  * @property {boolean} [cutsTexts]  a text that is read ends at a NUL
+ * @property {boolean} [isFar]  each call takes several turns of the event loop
  * @property {boolean} [isRemote]  on a server, or by its client: the times are the server's, and values are bounded
  */
 
@@ -94,7 +95,7 @@ async function settledWithin(promise, milliseconds) {
  */
 function createHarness(
   runner,
-  { Store, database, reference = false, cutsTexts = false, isRemote = false },
+  { Store, database, reference = false, cutsTexts = false, isRemote = false, isFar = false },
 ) {
   const { describe, it, expect, beforeEach, afterEach, clock } = runner;
   let directory = '';
@@ -137,6 +138,8 @@ function createHarness(
     ours: reference ? it.skip : it,
     /** A case that a server has otherwise. */
     local: isRemote ? it.skip : it,
+    /** A case that needs each call to be carried out in a few turns of the event loop. @param {any} as */
+    near: (as) => (isFar ? it.skip : as),
     /** A case that needs a second store on the same data. */
     shared: database === 'path' ? it : it.skip,
     sharedOurs: database === 'path' && !reference ? it : it.skip,

@@ -71,7 +71,13 @@ class Server {
   async start() {
     if (program === undefined) throw new Error('there is no libSQL server for this platform');
     const address = `127.0.0.1:${this.port}`;
-    const args = ['-d', join(this.#directory, 'data'), '--http-listen-addr', address, '--no-welcome'];
+    const args = [
+      '-d',
+      join(this.#directory, 'data'),
+      '--http-listen-addr',
+      address,
+      '--no-welcome',
+    ];
     const child = spawn(program, [...args, ...this.#options], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, RUST_LOG: 'error' },

@@ -19,8 +19,7 @@ pub trait SchemaConnection {
 
     /// The names, in lower case, of what is no table and has no pages of its own: a view, or a table that a module makes up.
     fn names_of_others(&mut self) -> Result<Vec<String>> {
-        let sql =
-            "SELECT lower(name) AS c0 FROM sqlite_schema WHERE type IN ('table', 'view') AND coalesce(rootpage, 0) < 2";
+        let sql = "SELECT lower(name) AS c0 FROM sqlite_schema WHERE type IN ('table', 'view') AND coalesce(rootpage, 0) < 2";
         self.query(sql).map(texts)
     }
 

@@ -272,4 +272,3 @@ impl<'lists> Steps<'_, 'lists> {
 pub fn time_step() -> &'static str {
     TIME
 }
-

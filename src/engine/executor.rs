@@ -27,19 +27,15 @@ pub enum Refusal<E> {
 impl<E> Refusal<E> {
     /// The error, whatever it means for what was run.
     pub fn error(&self) -> &E {
-        let (Refusal::Busy(error)
-        | Refusal::Undone(error)
-        | Refusal::UndoneBy(_, error)
-        | Refusal::Unclear(error)) = self;
+        let (Refusal::Busy(error) | Refusal::Undone(error) | Refusal::UndoneBy(_, error) | Refusal::Unclear(error)) =
+            self;
         error
     }
 
     /// As [`error`](Self::error).
     pub fn into_error(self) -> E {
-        let (Refusal::Busy(error)
-        | Refusal::Undone(error)
-        | Refusal::UndoneBy(_, error)
-        | Refusal::Unclear(error)) = self;
+        let (Refusal::Busy(error) | Refusal::Undone(error) | Refusal::UndoneBy(_, error) | Refusal::Unclear(error)) =
+            self;
         error
     }
 }

@@ -8,6 +8,9 @@ use crate::core::value::Millis;
 /// How often the server's clock is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What two looks differ by although no clock has been set, in ms: what was known was not exact, either.
+const NOISE_MS: Millis = 20.0;
+
 #[derive(Default)]
 pub struct ServerClock {
     ahead: Option<Millis>,
@@ -15,6 +18,11 @@ pub struct ServerClock {
 }
 
 impl ServerClock {
+    /// One of a server whose clock is so far ahead, if that is known.
+    pub fn known(ahead: Option<Millis>) -> Self {
+        ServerClock { ahead, ..ServerClock::default() }
+    }
+
     /// How far the server's clock is ahead; nothing before it has been looked at.
     pub fn ahead_ms(&self) -> Millis {
         self.ahead.unwrap_or(0.0)
@@ -34,7 +42,7 @@ impl ServerClock {
             return;
         }
         let ahead = (server - f64::midpoint(sent, received)).round();
-        let uncertainty = (received - sent) / 2.0 + 1.0;
+        let uncertainty = (received - sent) / 2.0 + NOISE_MS;
         if self.ahead.is_none_or(|known| (known - ahead).abs() > uncertainty) {
             self.ahead = Some(ahead);
         }

@@ -177,7 +177,11 @@ impl Realm {
                 Field::Stamp(time) => env.number(if time == 0.0 { time } else { time - ahead }),
                 Field::Bool(boolean) => env.boolean(boolean),
                 Field::Text(text) => env.string(&text)?,
-                Field::Time(time) => self.call(env, &self.intrinsics.date, &[env.number(if time.abs() < LAST_TIME { time - ahead } else { time })])?,
+                Field::Time(time) => self.call(
+                    env,
+                    &self.intrinsics.date,
+                    &[env.number(if time.abs() < LAST_TIME { time - ahead } else { time })],
+                )?,
                 Field::Record(fields) => self.record(env, fields, ahead)?,
                 Field::List(texts) => {
                     let array = env.construct(self.get(env, &self.intrinsics.array)?, &[])?;

@@ -134,6 +134,8 @@ pub struct RemoteConnection {
     send: Reference,
     /// How far this system's clock was ahead of the realm's when the client was first given to a store.
     ahead_of_realm: Millis,
+    /// Where the driver keeps what is known of clocks.
+    clocks: Reference,
     /// Its number in the environment.
     number: Cell<usize>,
     itself: Weak<Self>,
@@ -174,9 +176,8 @@ impl RemoteConnection {
         busy_timeout: Duration,
         request_timeout: Option<Duration>,
     ) -> Result<Rc<Self>> {
-        let is_client = |open: &Rc<Self>| {
-            env.reference_value(&open.client).is_some_and(|own| env.strict_equals(own, client))
-        };
+        let is_client =
+            |open: &Rc<Self>| env.reference_value(&open.client).is_some_and(|own| env.strict_equals(own, client));
         let known = ALL.with_borrow(|all| all.iter().filter_map(Weak::upgrade).find(is_client));
         let connection = match known {
             Some(connection) => connection,
@@ -211,7 +212,10 @@ impl RemoteConnection {
     fn new(env: Env, client: Value, realm: &Realm) -> Result<Rc<Self>> {
         let environment = Environment::current()?;
         let driver = realm.remote_driver(env, client, Environment::answered_function(env)?, system_now())?;
-        let ahead_of_realm = env.as_number(env.get(driver, c"ahead")?).unwrap_or(0.0);
+        let clocks = env.get(driver, c"clocks")?;
+        let ahead_of_realm = env.as_number(env.get(clocks, c"system")?).unwrap_or(0.0);
+        let clock = ServerClock::known(env.as_number(env.get(clocks, c"server")?));
+        let clocks = env.create_reference(clocks, true)?;
         let send = env.get(driver, c"run")?;
         let (client, send) = (env.create_reference(client, true)?, env.create_reference(send, true)?);
         let connection = Rc::new_cyclic(|itself| RemoteConnection {
@@ -219,6 +223,7 @@ impl RemoteConnection {
             client,
             send,
             ahead_of_realm,
+            clocks,
             number: Cell::new(0),
             itself: Weak::clone(itself),
             self_while_busy: RefCell::default(),
@@ -228,7 +233,7 @@ impl RemoteConnection {
             kinds: RefCell::default(),
             unprepared: RefCell::default(),
             texts: RefCell::default(),
-            clock: RefCell::default(),
+            clock: RefCell::new(clock),
             last_ticket: Cell::new(0),
             given_up: Cell::new(0),
             wakes_at: Cell::new(None),
@@ -328,7 +333,10 @@ impl RemoteConnection {
             } else {
                 let next = self.scheduler.borrow_mut().next_batch_of_independent(OPERATIONS_AT_MOST, BYTES_AT_MOST);
                 if let Some(batch) = next {
-                    self.advance(env, Running { batch, exchange: None, sending: Sending::default(), mended: false });
+                    self.advance(
+                        env,
+                        Running { batch, exchange: None, sending: Sending::default(), mended: false },
+                    );
                 }
             }
         }
@@ -418,13 +426,8 @@ impl RemoteConnection {
 
     /// Looks which tables are there, and makes what is missing, for all kinds of which that is not known.
     fn prepare(&self, env: Env, then: Option<Box<Running>>) {
-        let preparing = Preparing {
-            sending: Sending::default(),
-            statements: Vec::new(),
-            rounds: 0,
-            since: now(),
-            then,
-        };
+        let preparing =
+            Preparing { sending: Sending::default(), statements: Vec::new(), rounds: 0, since: now(), then };
         self.send_preparation(env, Box::new(preparing));
     }
 
@@ -505,7 +508,7 @@ impl RemoteConnection {
             );
             return self.end_preparation(env, preparing, Err(error));
         }
-        self.clock.borrow_mut().on_told(probe.number(0), times, now());
+        self.on_told_time(probe.number(0), times);
         let kinds = self.unprepared.borrow().clone();
         match schema::plan(&kinds, &snapshot.rows) {
             Ok(statements) if statements.is_empty() => self.end_preparation(env, preparing, Ok(())),
@@ -547,12 +550,20 @@ impl RemoteConnection {
         }
     }
 
+    fn on_told_time(&self, server: Millis, times: [Millis; 2]) {
+        self.clock.borrow_mut().on_told(server, times, now());
+        if let Some(clocks) = self.env.reference_value(&self.clocks) {
+            // For those who are given the client later.
+            let _ = self.env.set(clocks, "server", self.env.number(self.ahead_ms()));
+        }
+    }
+
     fn on_answers(&self, env: Env, mut running: Running, answers: Vec<StatementResult>) {
         let times = [running.sending.sent_at, system_now()];
         let Some(mut exchange) = running.exchange.take() else { return self.advance(env, running) };
         let answered = exchange.on_answered(&running.batch.lists(), answers);
         if let Some(server) = exchange.take_server_time() {
-            self.clock.borrow_mut().on_told(server, times, now());
+            self.on_told_time(server, times);
         }
         let Sending { attempts, was_sent, .. } = running.sending;
         match answered {
@@ -697,8 +708,7 @@ impl RemoteConnection {
                 }
             }
             State::Preparing(preparing) => {
-                let is_late =
-                    self.request_timeout.get().is_some_and(|timeout| preparing.since + timeout <= now);
+                let is_late = self.request_timeout.get().is_some_and(|timeout| preparing.since + timeout <= now);
                 if is_late {
                     if preparing.sending.ticket.is_some() {
                         self.given_up.set(self.given_up.get() + 1);
@@ -899,7 +909,7 @@ impl Drop for RemoteConnection {
         if let Ok(environment) = Environment::current() {
             environment.leave(self.number.get());
         }
-        for reference in [&mut self.client, &mut self.send] {
+        for reference in [&mut self.client, &mut self.send, &mut self.clocks] {
             self.env.drop_reference(std::mem::replace(reference, Reference::NONE));
         }
     }

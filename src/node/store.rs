@@ -93,8 +93,7 @@ impl Store {
                 BackendHandle::User(UserConnection::open(env, connection, kind, &realm)?)
             }
             DatabaseOption::Client(client) => {
-                let timeout =
-                    options.request_timeout_ms.is_finite().then(|| duration(options.request_timeout_ms));
+                let timeout = options.request_timeout_ms.is_finite().then(|| duration(options.request_timeout_ms));
                 let connection = RemoteConnection::open(env, client, kind, &realm, busy_timeout, timeout)?;
                 BackendHandle::Remote(Remote { connection, timeout })
             }
@@ -168,9 +167,11 @@ impl Store {
 
     /// Whether calls wait until the connection is ready; the last of all waits only for other calls.
     pub fn puts_off(&self, is_last: bool) -> bool {
-        self.remote().is_some_and(|Remote { connection, .. }| {
-            if is_last { connection.has_deferred() } else { !connection.is_ready() }
-        })
+        self.remote().is_some_and(
+            |Remote { connection, .. }| {
+                if is_last { connection.has_deferred() } else { !connection.is_ready() }
+            },
+        )
     }
 
     /// Has a call made when the connection is ready.
@@ -246,7 +247,8 @@ impl Store {
                     promise = Some(value);
                     let (backend, ahead) = (backend.clone(), self.ahead_ms());
                     Box::new(move |env, answer| {
-                        let value = to_value(env, &pending.realm, &pending.environment, Some(&backend), ahead, answer);
+                        let value =
+                            to_value(env, &pending.realm, &pending.environment, Some(&backend), ahead, answer);
                         pending.settle(env, value);
                     })
                 }

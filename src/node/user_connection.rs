@@ -23,8 +23,8 @@ use crate::core::value::Value as SqlValue;
 use crate::engine::batch::Progress;
 use crate::engine::call::{AtOnce, Call, run_at_once};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
-use crate::engine::parameters::anonymous_parameters;
 use crate::engine::grouping::{alone, group, ungroup};
+use crate::engine::parameters::anonymous_parameters;
 use crate::engine::scheduler::Scheduler;
 use crate::sqlite::clock::now;
 use crate::sqlite::watch::WatchEvent;
@@ -96,8 +96,11 @@ impl UserConnection {
         if !env.is_object(driver) {
             let expected = "a file path, ':memory:', or an open connection whose statements answer at once";
             let answers_later = env.as_boolean(driver) == Some(true);
-            let received =
-                if answers_later { "one whose statements answer promises" } else { "an object whose statements do not" };
+            let received = if answers_later {
+                "one whose statements answer promises"
+            } else {
+                "an object whose statements do not"
+            };
             return Err(Error::argument("database", expected, received).into());
         }
         let create_reference = |value| env.create_reference(value, true);
