@@ -5,6 +5,7 @@
  *
  *   node scripts/prepare.mjs        for all of it
  *   node scripts/prepare.mjs demo   for the demo: of packages only the client, for compiling drivers takes minutes
+ *   node scripts/prepare.mjs cluster   the same, and a server with its client
  */
 
 import { symlinkSync } from 'node:fs';
@@ -21,11 +22,14 @@ if (major < 20) {
   process.exit(1);
 }
 
-if (process.argv[2] !== 'demo') {
+const [, , part] = process.argv;
+const quietly = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
+if (part === 'cluster') install(join(root, '__test__/servers'), ...quietly);
+if (part !== 'demo' && part !== 'cluster') {
   install(root, '--include=dev');
 } else if (!isInstalled(root)) {
   const packages = join(root, 'examples/packages');
-  install(packages, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error');
+  install(packages, ...quietly);
   try {
     // Where Node looks for them from examples/demo, which has to be within this package to name it.
     symlinkSync(join(packages, 'node_modules'), join(root, 'examples/node_modules'), 'junction');

@@ -83,7 +83,8 @@ function scoped(scope, program) {
 }
 
 // None of the packages needs its scripts, and some refuse an older Node than the one they are run with.
-install(folder, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error');
+for (const packages of [folder, join(root, '__test__/servers')])
+  install(packages, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error');
 if (process.argv[2] !== 'install') {
   const node = newerNode();
   const vitest = join(root, 'node_modules/vitest/vitest.mjs');

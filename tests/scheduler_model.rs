@@ -44,6 +44,8 @@ enum Action {
     Wait(u32),
     /// The next batch begins, of so many operations at most.
     Begin(usize),
+    /// The same, past what may go on, as far as what comes later has nothing to do with it.
+    BeginIndependent(usize),
     /// The transaction that is under way ends.
     End(End),
     /// What waits for a lock has waited long enough, if it has.
@@ -260,12 +262,16 @@ impl World {
         }
     }
 
-    fn begin(&mut self, at_most: usize) {
+    fn begin(&mut self, at_most: usize, independent: bool) {
         if self.later.under_way.is_some() {
             return;
         }
         if self.batch.is_none() {
-            self.batch = self.scheduler.next_batch_beside_reads(at_most, 10_000);
+            self.batch = if independent {
+                self.scheduler.next_batch_of_independent(at_most, 10_000)
+            } else {
+                self.scheduler.next_batch_beside_reads(at_most, 10_000)
+            };
         }
         self.go_on();
     }
@@ -343,7 +349,7 @@ impl World {
 
     fn finish(&mut self) {
         while self.batch.is_some() || !self.scheduler.is_idle() {
-            self.begin(usize::MAX);
+            self.begin(usize::MAX, false);
             self.end(End::Committed);
         }
     }
@@ -392,7 +398,8 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
         10 => make,
         2 => prop::sample::select(vec![1, 50, 99, 100, 250, 1_000]).prop_map(Action::Wait),
-        4 => prop::sample::select(vec![1, 3, usize::MAX]).prop_map(Action::Begin),
+        3 => prop::sample::select(vec![1, 3, usize::MAX]).prop_map(Action::Begin),
+        3 => prop::sample::select(vec![1, 3, usize::MAX]).prop_map(Action::BeginIndependent),
         5 => end.prop_map(Action::End),
         1 => Just(Action::GiveUp),
         1 => Just(Action::PutBack),
@@ -410,7 +417,8 @@ proptest! {
             match action {
                 Action::Make(made) => world.make(made),
                 Action::Wait(ms) => world.now += u64::from(ms),
-                Action::Begin(at_most) => world.begin(at_most),
+                Action::Begin(at_most) => world.begin(at_most, false),
+                Action::BeginIndependent(at_most) => world.begin(at_most, true),
                 Action::End(end) => world.end(end),
                 Action::GiveUp => world.give_up(),
                 Action::PutBack => world.put_back(),

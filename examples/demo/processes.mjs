@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
  * @property {string} name
  * @property {'user' | 'background'} [priority] sent with every request
  * @property {'adaptive' | 'plain'} [limiter]
- * @property {string} database
+ * @property {string} [database] a file
+ * @property {string} [server] the URL of a server, in place of a file
  * @property {string} [baseUrl] default: the real API
  * @property {string} apiKey
  * @property {Record<string, { limit: number, windowMs: number }>} limits by resource
@@ -33,6 +34,8 @@ import { fileURLToPath } from 'node:url';
  * @property {string} name
  * @property {(resource: Resource, ids: number[], how?: { atOnce?: boolean }) => Promise<Outcome>} ask
  * @property {() => Promise<Kept>} stats
+ * @property {() => () => Promise<{ made: number, failed: number }>} load stores and records until what it answers is called
+ * @property {(made: number) => Promise<{ entries: number, requests: number }>} kept how much of that is there
  * @property {() => Promise<void>} stop closes the stores and ends the process
  * @property {() => Promise<void>} kill ends the process as a crash would
  *
@@ -86,6 +89,14 @@ export async function startRole(options) {
     name,
     ask: (resource, ids, { atOnce = false } = {}) => call({ do: 'ask', resource, ids, atOnce }),
     stats: () => call({ do: 'stats' }),
+    load: () => {
+      const loaded = call({ do: 'load' });
+      return async () => {
+        child.send({ do: 'endLoad' });
+        return loaded;
+      };
+    },
+    kept: (made) => call({ do: 'kept', made }),
     stop: async () => {
       await call({ do: 'stop' });
       child.disconnect();

@@ -1,7 +1,8 @@
 /**
- * One process of the demo: the unmodified client on our stores, all in one database file. `processes.mjs` forks it and
- * sends it requests to make; it answers with what became of them.
+ * One process of the demo: the unmodified client on our stores, all in one database file or on one server. `processes.mjs`
+ * forks it and sends it requests to make; it answers with what became of them.
  */
+import { createRequire } from 'node:module';
 import { ComicVine } from '@comic-vine/client';
 import {
   SQLiteCacheStore,
@@ -31,12 +32,20 @@ class CountingDedupe extends SQLiteDedupeStore {
   }
 }
 
+/** @param {string} url @returns {any} a client of a server */
+function connect(url) {
+  return createRequire(import.meta.url)('../../__test__/support/servers.cjs').connect(url);
+}
+
+let loading = false;
+
 /** @param {import('./processes.mjs').RoleOptions} options */
 function playRole({
   name,
   priority,
   limiter,
-  database,
+  database: file,
+  server,
   baseUrl,
   apiKey,
   limits,
@@ -44,9 +53,12 @@ function playRole({
   reservationMs,
   pauseMs = 0,
 }) {
-  const cache = new CountingCache({ database });
-  const dedupe = new CountingDedupe({ database });
-  const limiting = { database, resourceConfigs: new Map(Object.entries(limits)), reservationMs };
+  const database = server === undefined ? file : connect(server);
+  // A server that starts again is waited for.
+  const requestTimeoutMs = 60_000;
+  const cache = new CountingCache({ database, requestTimeoutMs });
+  const dedupe = new CountingDedupe({ database, requestTimeoutMs });
+  const limiting = { database, requestTimeoutMs, resourceConfigs: new Map(Object.entries(limits)), reservationMs };
   const rateLimit =
     limiter === 'plain'
       ? new SQLiteRateLimitStore(limiting)
@@ -87,6 +99,33 @@ function playRole({
       }
       return { ...outcome, errors: [...errors], fromCache: cache.hits, shared: dedupe.hits };
     },
+    /**
+     * Stores an entry and records a request, one pair after the other, until it is told to end; answers how many were
+     * acknowledged.
+     */
+    async load() {
+      let made = 0;
+      let failed = 0;
+      for (loading = true; loading; ) {
+        try {
+          await Promise.all([cache.set(`${name} ${made}`, made, 3_600), rateLimit.record(name)]);
+          made += 1;
+        } catch {
+          failed += 1;
+        }
+      }
+      return { made, failed };
+    },
+    async endLoad() {
+      loading = false;
+    },
+    /** How many of them are there. @param {{ made: number }} message */
+    async kept({ made }) {
+      const keys = Array.from({ length: made }, (_, n) => `${name} ${n}`);
+      const values = await Promise.all(keys.map((key) => cache.get(key)));
+      const { remaining, limit } = await rateLimit.getStatus(name);
+      return { entries: values.filter((value, n) => value === n).length, requests: limit - remaining };
+    },
     async stats() {
       /** @type {Record<string, number>} */
       const remaining = {};
@@ -106,7 +145,8 @@ function playRole({
     },
   };
   process.on('message', async (/** @type {any} */ message) => {
-    process.send?.(await actions[/** @type {keyof typeof actions} */ (message.do)](message));
+    const answer = await actions[/** @type {keyof typeof actions} */ (message.do)](message);
+    if (answer !== undefined) process.send?.(answer);
   });
   process.send?.({ ready: true });
 }

@@ -51,11 +51,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is tried to make tables that somebody else makes at the same time.
 const PREPARATIONS: u32 = 5;
 
+/// Makes a call, or refuses it.
+pub type DeferredCall = Box<dyn FnOnce(Env, CoreResult<()>)>;
+
 /// A call that waits until the tables are there.
 pub struct Deferred {
     pub deadline: Option<Time>,
-    /// Makes the call, or refuses it.
-    pub run: Box<dyn FnOnce(Env, CoreResult<()>)>,
+    pub run: DeferredCall,
 }
 
 /// Something that is sent until it is answered.
@@ -450,18 +452,18 @@ impl RemoteConnection {
                 *self.state.borrow_mut() = State::Preparing(preparing);
                 self.stay();
             }
-            Err(failure) => self.end_preparation(env, preparing, Err(thrown(env, failure))),
+            Err(failure) => self.end_preparation(env, preparing.then, Err(thrown(env, failure))),
         }
     }
 
     /// The tables are there, or cannot be made.
-    fn end_preparation(&self, env: Env, preparing: Box<Preparing>, result: CoreResult<()>) {
+    fn end_preparation(&self, env: Env, then: Option<Box<Running>>, result: CoreResult<()>) {
         *self.state.borrow_mut() = State::Idle;
         if result.is_ok() {
             self.unprepared.borrow_mut().clear();
         }
         let deferred = self.deferred.take();
-        if let Some(mut running) = preparing.then {
+        if let Some(mut running) = then {
             match &result {
                 Ok(()) => {
                     (running.exchange, running.sending) = (None, Sending::default());
@@ -498,7 +500,7 @@ impl RemoteConnection {
         }
         let [snapshot, probe] = answers.as_slice() else {
             let message = "the client has answered another number of results than statements".to_owned();
-            return self.end_preparation(env, preparing, Err(Error::Remote { code: None, message }));
+            return self.end_preparation(env, preparing.then, Err(Error::Remote { code: None, message }));
         };
         if probe.first().and_then(|row| row.get(1)) != Some(&SqlValue::Integer(1)) {
             let error = Error::argument(
@@ -506,21 +508,21 @@ impl RemoteConnection {
                 "a client that answers integers as numbers or as BigInts",
                 "one that answers them as text",
             );
-            return self.end_preparation(env, preparing, Err(error));
+            return self.end_preparation(env, preparing.then, Err(error));
         }
         self.on_told_time(probe.number(0), times);
         let kinds = self.unprepared.borrow().clone();
         match schema::plan(&kinds, &snapshot.rows) {
-            Ok(statements) if statements.is_empty() => self.end_preparation(env, preparing, Ok(())),
+            Ok(statements) if statements.is_empty() => self.end_preparation(env, preparing.then, Ok(())),
             Ok(_) if preparing.rounds >= PREPARATIONS => {
                 let message = "the stores' tables cannot be made".to_owned();
-                self.end_preparation(env, preparing, Err(Error::Remote { code: None, message }));
+                self.end_preparation(env, preparing.then, Err(Error::Remote { code: None, message }));
             }
             Ok(statements) => {
                 (preparing.statements, preparing.sending) = (statements, Sending::default());
                 self.send_preparation(env, preparing);
             }
-            Err(error) => self.end_preparation(env, preparing, Err(error)),
+            Err(error) => self.end_preparation(env, preparing.then, Err(error)),
         }
     }
 
@@ -529,7 +531,7 @@ impl RemoteConnection {
         let is_wanted = self.is_wanted() || preparing.then.is_some();
         match refused.kind {
             _ if is_late || !is_wanted => {
-                self.end_preparation(env, preparing, Err(refused.error()));
+                self.end_preparation(env, preparing.then, Err(refused.error()));
             }
             // Somebody else makes them, too.
             RefusedFor::Failed
@@ -541,7 +543,7 @@ impl RemoteConnection {
                 let next = Preparing { rounds, sending: Sending::default(), statements: Vec::new(), ..*preparing };
                 self.send_preparation(env, Box::new(next));
             }
-            RefusedFor::Failed => self.end_preparation(env, preparing, Err(refused.error())),
+            RefusedFor::Failed => self.end_preparation(env, preparing.then, Err(refused.error())),
             _ => {
                 preparing.sending.pause(refused);
                 *self.state.borrow_mut() = State::Preparing(preparing);
@@ -713,7 +715,7 @@ impl RemoteConnection {
                     if preparing.sending.ticket.is_some() {
                         self.given_up.set(self.given_up.get() + 1);
                     }
-                    self.end_preparation(env, preparing, Err(unsent));
+                    self.end_preparation(env, preparing.then, Err(unsent));
                 } else if preparing.sending.retry_at.is_some_and(|at| at <= now) {
                     self.send_preparation(env, preparing);
                 } else {

@@ -14,7 +14,7 @@ use super::napi::env::{Env, Failure, Reference, Result, Value};
 use super::napi::loop_time;
 use super::options::{DatabaseOption, OptionsReader};
 use super::realm::{Realm, Resolver};
-use super::remote::{Deferred, RemoteConnection};
+use super::remote::{Deferred, DeferredCall, RemoteConnection};
 use super::user_connection::UserConnection;
 use crate::core::cache;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
@@ -184,7 +184,7 @@ impl Store {
         let backend = self.backend()?;
         let Backend::Remote(Remote { connection, timeout }) = &backend else { return Ok(env.undefined()) };
         let deadline = timeout.filter(|_| !is_last).map(|timeout| now() + timeout);
-        let (run, promise): (Box<dyn FnOnce(Env, CoreResult<()>)>, Value) = if is_last {
+        let (run, promise): (DeferredCall, Value) = if is_last {
             (Box::new(|env, ready| drop(make(env, ready))), env.undefined())
         } else {
             let (pending, promise) = Pending::new(env, &self.environment, &self.realm)?;
