@@ -35,7 +35,7 @@
  *
  * Numbers may be extreme, and answers stay valid: `resetTime` is at most the last date of JavaScript (8.64e15 ms), and
  * `getWaitTime` at most 2,147,483,647 ms (24.8 days), the longest that a timer can wait. Clean-up intervals are at most as long,
- * `busyTimeoutMs` counts as at most a day, `pollIntervalMs` as at most a minute.
+ * `busyTimeoutMs` and `requestTimeoutMs` count as at most a day, `pollIntervalMs` as at most a minute.
  *
  * @packageDocumentation
  */
@@ -143,6 +143,26 @@ export interface SQLiteConnection {
   exec(sql: string): unknown;
 }
 
+/**
+ * A client of a server, known by its methods: that of `@libsql/client`, for a libSQL server (`sqld`) or Turso Cloud. Its `execute`
+ * is given `{ sql, args }`, its `batch` a list of these and `'write'` or `'read'`; both answer promises, of what has `rows` and
+ * `rowsAffected`. A batch is one transaction. Integers come as numbers or BigInts, not as text.
+ */
+export interface SQLiteClient {
+  execute(statement: { sql: string; args: never[] }): PromiseLike<{ rows: unknown }>;
+  batch(
+    statements: { sql: string; args: never[] }[],
+    mode: 'write' | 'read',
+  ): PromiseLike<readonly { rows: unknown }[]>;
+}
+
+/** The same in the manner of Cloudflare's D1. */
+export interface SQLiteBoundClient {
+  prepare(sql: string): { bind(...values: never[]): unknown };
+  exec(sql: string): PromiseLike<unknown>;
+  batch(statements: never[]): PromiseLike<readonly unknown[]>;
+}
+
 /** The options of every store. An option that is `undefined` has its default. */
 export interface SQLiteDatabaseOptions {
   /**
@@ -152,14 +172,24 @@ export interface SQLiteDatabaseOptions {
    *   one path, in this process and in others, share the data.
    * - `':memory:'`: a database in memory, private to this store.
    * - An open connection: used, but never closed, by the store. If you close it, calls reject with the driver's error; if
-   *   you open it again, as `node:sqlite` can, they work. The options below do not apply to it.
+   *   you open it again, as `node:sqlite` can, they work. `journalMode` and `synchronous` do not apply to it, nor does
+   *   `busyTimeoutMs`.
+   * - A client of a server: used, but never closed, by the store. Stores of several hosts on one server share the data. Times
+   *   are the server's. Values of more than 4 MiB are not stored. See docs/scale-out.md.
    */
-  database?: string | SQLiteConnection | undefined;
+  database?: string | SQLiteConnection | SQLiteClient | SQLiteBoundClient | undefined;
   /**
    * How long a call may wait for a lock that another process holds before it rejects with `SQLITE_BUSY`, in
-   * milliseconds. The event loop is not blocked meanwhile. Default: 5000.
+   * milliseconds. The event loop is not blocked meanwhile. On a server, of all stores on a client the longest counts.
+   * Default: 5000.
    */
   busyTimeoutMs?: number | undefined;
+  /**
+   * How long a call may take on a server, in milliseconds, more than 0; `Infinity`: as long as it takes. Then it rejects: with
+   * `code` `SQLITE_STORE_OUTCOME_UNKNOWN` if it was sent, writes, and may have taken effect, or may yet; otherwise with
+   * `SQLITE_STORE_TIMEOUT`. Default: 10,000.
+   */
+  requestTimeoutMs?: number | undefined;
   /**
    * The file's journal mode. Default: `'wal'`, which adds `-wal` and `-shm` files while the database is open. Where the
    * file system does not support that, the mode that SQLite grants is used. Two stores of one process that ask for
@@ -179,7 +209,7 @@ export interface SQLiteCacheStoreOptions extends SQLiteDatabaseOptions {
   cleanupIntervalMs?: number | undefined;
   /**
    * Largest entry in bytes, counted on the JSON text in UTF-8. A larger value is not stored, without an error. Default:
-   * 5,242,880 (5 MiB).
+   * 5,242,880 (5 MiB). On a server, no value that takes more than 4 MiB as it is stored is kept either.
    */
   maxEntrySizeBytes?: number | undefined;
   /**
@@ -220,7 +250,8 @@ export interface SQLiteDedupeStoreOptions extends SQLiteDatabaseOptions {
   cleanupIntervalMs?: number | undefined;
   /**
    * How often to check jobs of other processes while somebody waits for one, in milliseconds. On a connection
-   * it is at least 30 when nothing has happened for a quarter of a second. Default: 10.
+   * it is at least 30 when nothing has happened for a quarter of a second. On a server it is 100 by default, and what is asked is
+   * one query for all that is waited for. Default: 10.
    */
   pollIntervalMs?: number | undefined;
   /**

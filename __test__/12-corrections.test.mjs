@@ -1,4 +1,4 @@
-// What 0.2.0 gets wrong, fault by fault: it is seen there, and it is not here, neither on a path nor on a connection.
+// What 0.2.0 gets wrong, fault by fault: it is seen there, and it is not here, on a path, on a connection, or on a server.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -14,6 +14,7 @@ import { lock, Remote } from './support/remote.mjs';
 const require = createRequire(import.meta.url);
 const { storesOf } = require('./support/implementations.cjs');
 const { run } = require('./support/processes.cjs');
+const { connect: connectTo, program, reset, Server } = require('./support/servers.cjs');
 
 /**
  * @typedef {import('./support/implementations.cjs').Implementation} Implementation
@@ -22,6 +23,7 @@ const { run } = require('./support/processes.cjs');
  * @property {string} before  what 0.2.0 does
  * @property {string} now
  * @property {'path' | 'connection'} [only]  the fault needs the database to be given so
+ * @property {string} [notOnServers]  why it cannot be seen there
  * @property {[store: string, title: string, reason: RegExp][]} [cases]  of the contract, and why they fail with 0.2.0
  * @property {(scene: Scene) => Promise<any>} [observe]  does what shows the fault, and answers what was seen
  * @property {(seen: any) => void} [there]  checks what was seen of 0.2.0
@@ -122,7 +124,7 @@ const corrections = [
       const required = require(name);
       // On connections the classes are those of `stores`, which are `required` too.
       const { SQLiteRateLimitStore, SqliteAdaptiveRateLimitStore } =
-        implementation.by === 'connection' ? stores : required;
+        implementation.by === 'path' ? required : stores;
       const told = [];
       for (const Store of [SQLiteRateLimitStore, SqliteAdaptiveRateLimitStore]) {
         try {
@@ -244,6 +246,7 @@ const corrections = [
     before:
       'a job registered again keeps its old `created_at`, result and error, so it is expired at birth',
     now: 'fresh',
+    notOnServers: 'the file is looked into',
     cases: [
       ['SQLiteDedupeStore', 'a job registered again starts anew', /expected false to be true/],
     ],
@@ -301,6 +304,7 @@ const corrections = [
   {
     before: 'a process that dies holding a job blocks others for `jobTimeoutMs`',
     now: 'a lease lets one waiter take over within seconds; rows without one (0.2.0’s) wait for the timeout',
+    notOnServers: '0.2.0 uses the file, too; of its own takes over: 75-hosts',
     async observe(scene) {
       const store = scene.open('SQLiteDedupeStore');
       /** @type {Record<string, number>} */
@@ -346,6 +350,7 @@ const corrections = [
   {
     before: 'a failed job: waiters of this process reject with the error',
     now: 'same, and waiters elsewhere reject with an `Error` of that message',
+    notOnServers: 'what is called first need not be there first; of one process: 52-servers',
     async observe(scene) {
       const store = scene.open('SQLiteDedupeStore');
       const other = await scene.elsewhere('SQLiteDedupeStore');
@@ -569,8 +574,18 @@ const corrections = [
   },
 ];
 
+if (program === undefined) {
+  console.error('12-corrections: SKIPPED on a server: there is none for this platform');
+}
+const server = program === undefined ? undefined : await Server.start();
+const direct = server && connectTo(server.url);
+afterAll(async () => {
+  direct?.close();
+  await server?.stop();
+});
+
 for (const correction of corrections) {
-  const { before, now, only, cases = [], observe, here, there } = correction;
+  const { before, now, only, notOnServers, observe, here, there } = correction;
   /** @type {Implementation[]} */
   const implementations = [
     { version: '0.2.0', by: only ?? 'path' },
@@ -578,9 +593,19 @@ for (const correction of corrections) {
       .filter((by) => only === undefined || by === only)
       .map((by) => /** @type {Implementation} */ ({ version: 'ours', by })),
   ];
+  if (observe && only === undefined && notOnServers === undefined) {
+    // In one process: the client's statements on a file keep others from it now and then.
+    if (!String(observe).includes('elsewhere(')) {
+      implementations.push({ version: 'ours', by: 'client' });
+    }
+    if (server) implementations.push({ version: 'ours', by: 'server', url: server.url });
+  }
 
   for (const implementation of implementations) {
     const isOurs = implementation.version === 'ours';
+    // Of those on servers the whole contract is run: 52-servers.
+    const isNear = implementation.by === 'path' || implementation.by === 'connection';
+    const cases = (isNear && correction.cases) || [];
     const title = isOurs ? `ours on a ${implementation.by}: ${now}` : '0.2.0';
     describe(`${before} – ${title}`, () => {
       /** @type {Record<string, any>} */
@@ -590,7 +615,8 @@ for (const correction of corrections) {
       beforeAll(async () => {
         stores = await storesOf(implementation);
       });
-      beforeEach(() => {
+      beforeEach(async () => {
+        if (implementation.by === 'server') await reset(direct);
         scene = new Scene(implementation, stores);
       });
       afterEach(() => scene.end());

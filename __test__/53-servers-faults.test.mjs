@@ -6,7 +6,7 @@ import { randomSource } from './support/seed.mjs';
 
 const require = createRequire(import.meta.url);
 const { connect, freePort, pause, program, reset, Server } = require('./support/servers.cjs');
-const { Proxy } = require('./support/http-proxy.cjs');
+const { HttpProxy } = require('./support/http-proxy.cjs');
 
 const random = randomSource('servers');
 const MIB = 1 << 20;
@@ -120,7 +120,7 @@ if (program === undefined) {
 describe.skipIf(program === undefined)('a server', () => {
   /** @type {InstanceType<typeof Server>} */
   let server;
-  /** @type {InstanceType<typeof Proxy>} */
+  /** @type {InstanceType<typeof HttpProxy>} */
   let proxy;
   /** @type {any} */
   let client;
@@ -131,7 +131,7 @@ describe.skipIf(program === undefined)('a server', () => {
 
   beforeAll(async () => {
     server = await Server.start();
-    proxy = await Proxy.start(server.port);
+    proxy = await HttpProxy.start(server.port);
     direct = connect(server.url);
     client = connect(proxy.url);
   });
@@ -153,6 +153,7 @@ describe.skipIf(program === undefined)('a server', () => {
 
   /** @param {any} [options] */
   function open(options = {}) {
+    /** @type {any} */
     const stores = createSQLiteStores({ database: client, ...options });
     opened.push(stores);
     return stores;

@@ -125,6 +125,7 @@ beforeAll(async () => {
     link(name);
   }
   for (const name of ['better-sqlite3', 'drizzle-orm', 'jest', 'vitest']) link(name);
+  link('@libsql', path.join(ROOT, '__test__/servers/node_modules/@libsql'));
 
   writeFileSync(path.join(project, 'package.json'), JSON.stringify({ private: true, jest: {} }));
   for (const { code, setup, directory, source } of programs) {

@@ -4,16 +4,21 @@
 //
 //   --check   exit code 1 if a target is missed
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SQLiteCacheStore as CacheOf020, SQLiteDedupeStore as DedupeOf020 } from 'sqlite-store-0.2.0';
+import { fileURLToPath } from 'node:url';
+import {
+  SQLiteCacheStore as CacheOf020,
+  SQLiteDedupeStore as DedupeOf020,
+} from 'sqlite-store-0.2.0';
 import { createSQLiteStores } from '../index.mjs';
 import { longestStall, make } from './measure.mjs';
 import { readable } from './report.mjs';
 
 const require = createRequire(import.meta.url);
 const { connect, program, reset, Server } = require('../__test__/support/servers.cjs');
-const { Proxy } = require('../__test__/support/http-proxy.cjs');
 /** Of the tests' runtimes: npm's `libsql`. */
 const runtimes = createRequire(new URL('../__test__/runtimes/package.json', import.meta.url));
 
@@ -30,11 +35,12 @@ const text = JSON.stringify(value);
 
 /** @param {any} client @returns {{ calls: Calls, end(): Promise<unknown> }} */
 function ours(client) {
-  const { cache, rateLimit, dedupe, ...rest } = createSQLiteStores({
+  const stores = createSQLiteStores({
     database: client,
     rateLimit: { defaultConfig: { limit: 1e9, windowMs: 3_600_000 } },
     requestTimeoutMs: 60_000,
   });
+  const { cache, rateLimit, dedupe } = stores;
   return {
     calls: {
       get: (i) => cache.get(`key ${i % 100}`),
@@ -47,8 +53,7 @@ function ours(client) {
         await dedupe.complete(hash, value);
       },
     },
-    end: () =>
-      Promise.all([cache, rateLimit, dedupe, ...Object.values(rest)].map((store) => store.close())),
+    end: () => stores.close(),
   };
 }
 
@@ -132,7 +137,8 @@ function of020(url) {
 }
 
 /** @param {number[]} sorted @param {number} share */
-const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+const quantile = (sorted, share) =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 
 /** @param {(i: number) => Promise<unknown>} call @param {number} atOnce */
 async function measure(call, atOnce) {
@@ -159,28 +165,34 @@ async function measure(call, atOnce) {
 
 if (program === undefined) throw new Error('there is no libSQL server for this platform');
 const server = await Server.start();
-const proxy = await Proxy.start(server.port);
+const DELAY_MS = 20;
+const proxy = spawn(
+  process.execPath,
+  [
+    fileURLToPath(new URL('children/http-proxy.cjs', import.meta.url)),
+    String(server.port),
+    String(DELAY_MS),
+  ],
+  { stdio: ['pipe', 'pipe', 'inherit'] },
+);
+const [written] = await once(proxy.stdout, 'data');
+const proxyUrl = String(written).trim();
 const direct = connect(server.url);
 /** @type {Record<string, number>} */
 const throughput = {};
 try {
-  for (const delay of [0, 20]) {
-    proxy.delay = delay;
+  for (const delay of [0, DELAY_MS]) {
+    const url = delay === 0 ? server.url : proxyUrl;
     console.log(
       `\n${delay === 0 ? 'Directly' : `${delay} ms added to each answer`}:\n\n| call, at once | | calls per second | p50, ms | p99, ms | longest stall of the event loop, ms |\n| --- | --- | --- | --- | --- | --- |`,
     );
     for (const [peer, open] of Object.entries({
       ours: (/** @type {any} */ client) => ours(client),
       'hand-written': (/** @type {any} */ client) => handWritten(client),
-      '0.2.0': () => of020(delay === 0 ? server.url : proxy.url),
+      '0.2.0': () => of020(url),
     })) {
       await reset(direct);
-      const client = connect(delay === 0 ? server.url : proxy.url);
-      // 0.2.0 keeps this thread, on which the proxy runs, while it waits.
-      if (peer === '0.2.0' && delay > 0) {
-        console.log('| all | 0.2.0 | cannot be measured through a proxy of this process | | | |');
-        continue;
-      }
+      const client = connect(url);
       const { calls, end } = await open(client);
       for (const [name, call] of Object.entries(calls)) {
         for (const atOnce of [1, 100]) {
@@ -198,7 +210,7 @@ try {
   }
 } finally {
   direct.close();
-  await proxy.stop();
+  proxy.kill();
   await server.stop();
 }
 console.log();

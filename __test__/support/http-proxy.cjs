@@ -10,7 +10,7 @@ const { pause } = require('./servers.cjs');
  * @typedef {'request' | 'answer' | undefined} Lost
  */
 
-class Proxy {
+class HttpProxy {
   #server;
   #agent = new Agent({ keepAlive: true });
   /** How many requests have come. */
@@ -29,7 +29,7 @@ class Proxy {
 
   /** @param {number} port */
   static async start(port) {
-    const proxy = new Proxy(port);
+    const proxy = new HttpProxy(port);
     proxy.#server.listen(0, '127.0.0.1');
     await once(proxy.#server, 'listening');
     return proxy;
@@ -74,4 +74,4 @@ class Proxy {
   }
 }
 
-module.exports = { Proxy };
+module.exports = { HttpProxy };

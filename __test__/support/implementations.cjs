@@ -7,7 +7,7 @@ const { onConnections } = require('./on-connections.cjs');
 /**
  * @typedef {object} Implementation
  * @property {'ours' | '0.2.0'} version
- * @property {'path' | 'connection' | 'server'} by
+ * @property {'path' | 'connection' | 'client' | 'server'} by  a client: of a server, on a file
  * @property {string} [url]  of the server
  * @property {number} [ahead]  by how many ms the clock of `Date` is ahead of the system's
  * @property {number} [timeout]  of the connection: how long it waits for a lock, in ms
@@ -32,22 +32,20 @@ function connect(path, timeout = 5_000) {
 
 /**
  * Stores on a server, whatever they name as `database`.
- * @param {Record<string, any>} stores @param {string} [url] @returns {Record<string, any>}
+ * @param {Record<string, any>} stores @param {string} url @returns {Record<string, any>}
  */
 function onServer(stores, url) {
   const client = require('./servers.cjs').connect(url);
+  /** @param {any} Store */
+  const wrap = (Store) =>
+    class extends Store {
+      /** @param {any} options */
+      constructor(options) {
+        super({ ...options, database: client });
+      }
+    };
   const names = Object.keys(stores).filter((name) => name.endsWith('Store'));
-  return Object.fromEntries(
-    names.map((name) => [
-      name,
-      class extends stores[name] {
-        /** @param {any} options */
-        constructor(options) {
-          super({ ...options, database: client });
-        }
-      },
-    ]),
-  );
+  return Object.fromEntries(names.map((name) => [name, wrap(stores[name])]));
 }
 
 /**
@@ -61,7 +59,17 @@ async function storesOf({ version, by, timeout, url, ahead = 0 }) {
     const { now } = Date;
     Date.now = () => now() + ahead;
   }
-  if (by === 'server') return onServer(require('../..'), url);
+  if (by === 'server') return onServer(require('../..'), /** @type {string} */ (url));
+  if (by === 'client') {
+    const clientOf = require('./servers.cjs').connect;
+    return onConnections(require('../..'), (path) => {
+      if (path === ':memory:') return clientOf(path);
+      const client = clientOf(`file:${path}`);
+      // Without it, who reads keeps others from writing.
+      client.execute('PRAGMA journal_mode = WAL');
+      return client;
+    });
+  }
   const stores = version === 'ours' ? require('../..') : await import('sqlite-store-0.2.0');
   return by === 'path' ? stores : onConnections(stores, (path) => connect(path, timeout));
 }

@@ -11,7 +11,9 @@ const require = createRequire(import.meta.url);
 const { pause, program, Server } = require('../../__test__/support/servers.cjs');
 
 if (program === undefined) {
-  console.error(`There is no libSQL server for ${process.platform}-${process.arch} to show this with.`);
+  console.error(
+    `There is no libSQL server for ${process.platform}-${process.arch} to show this with.`,
+  );
   process.exit(1);
 }
 
@@ -48,7 +50,11 @@ try {
   await server.stop();
 }
 for (const problem of problems) console.log(`\nWRONG: ${problem}`);
-console.log(problems.length > 0 ? `\n${problems.length} of the checks failed.` : '\nEverything was as it should be.');
+console.log(
+  problems.length > 0
+    ? `\n${problems.length} of the checks failed.`
+    : '\nEverything was as it should be.',
+);
 process.exitCode = problems.length > 0 ? 1 : 0;
 
 async function play() {
@@ -68,18 +74,28 @@ async function play() {
       }),
     ),
   );
-  await scene('Ten identical requests at once on each host', 'character', () => Array(10).fill(1443), {
-    upstream: 1,
-    limited: 0,
-  });
+  await scene(
+    'Ten identical requests at once on each host',
+    'character',
+    () => Array(10).fill(1443),
+    {
+      upstream: 1,
+      limited: 0,
+    },
+  );
   await scene('The same again: it is in the cache', 'character', () => Array(10).fill(1443), {
     upstream: 0,
     limited: 0,
   });
-  await scene('Eight different ones on each, of ten an hour', 'volume', (n) => ids(8, 100 + 10 * n), {
-    upstream: 10,
-    limited: 14,
-  });
+  await scene(
+    'Eight different ones on each, of ten an hour',
+    'volume',
+    (n) => ids(8, 100 + 10 * n),
+    {
+      upstream: 10,
+      limited: 14,
+    },
+  );
 
   console.log('\nThe server is killed and started again, twice, while all hosts write');
   const ends = hosts.map((host) => host.load());
@@ -101,7 +117,9 @@ async function play() {
     check(`${host.name}: failed calls`, failed, 0);
     if (made === 0) problems.push(`${host.name} wrote nothing`);
   }
-  console.log('  Lost: nothing, if all that was acknowledged is kept, and each request was recorded once.');
+  console.log(
+    '  Lost: nothing, if all that was acknowledged is kept, and each request was recorded once.',
+  );
   await Promise.all(hosts.map((host) => host.stop()));
   hosts = [];
 }

@@ -58,7 +58,12 @@ function playRole({
   const requestTimeoutMs = 60_000;
   const cache = new CountingCache({ database, requestTimeoutMs });
   const dedupe = new CountingDedupe({ database, requestTimeoutMs });
-  const limiting = { database, requestTimeoutMs, resourceConfigs: new Map(Object.entries(limits)), reservationMs };
+  const limiting = {
+    database,
+    requestTimeoutMs,
+    resourceConfigs: new Map(Object.entries(limits)),
+    reservationMs,
+  };
   const rateLimit =
     limiter === 'plain'
       ? new SQLiteRateLimitStore(limiting)
@@ -124,7 +129,10 @@ function playRole({
       const keys = Array.from({ length: made }, (_, n) => `${name} ${n}`);
       const values = await Promise.all(keys.map((key) => cache.get(key)));
       const { remaining, limit } = await rateLimit.getStatus(name);
-      return { entries: values.filter((value, n) => value === n).length, requests: limit - remaining };
+      return {
+        entries: values.filter((value, n) => value === n).length,
+        requests: limit - remaining,
+      };
     },
     async stats() {
       /** @type {Record<string, number>} */

@@ -11,21 +11,33 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// What two looks differ by although no clock has been set, in ms: what was known was not exact, either.
 const NOISE_MS: Millis = 20.0;
 
+/// How often it is looked at first: the quickest answer counts.
+const FIRST_LOOKS: u32 = 3;
+
 #[derive(Default)]
 pub struct ServerClock {
-    ahead: Option<Millis>,
+    /// By how much, and for how long what told so was under way.
+    ahead: Option<(Millis, Millis)>,
+    /// How often it was looked at.
+    looks: u32,
     next_look_at: Time,
 }
 
 impl ServerClock {
     /// One of a server whose clock is so far ahead, if that is known.
     pub fn known(ahead: Option<Millis>) -> Self {
-        ServerClock { ahead, ..ServerClock::default() }
+        let looks = if ahead.is_some() { FIRST_LOOKS } else { 0 };
+        ServerClock { ahead: ahead.map(|ahead| (ahead, 0.0)), looks, ..ServerClock::default() }
     }
 
     /// How far the server's clock is ahead; nothing before it has been looked at.
     pub fn ahead_ms(&self) -> Millis {
-        self.ahead.unwrap_or(0.0)
+        self.ahead.map_or(0.0, |(ahead, _)| ahead)
+    }
+
+    /// Whether it is to be looked at again before it is relied on.
+    pub fn is_unsure(&self) -> bool {
+        self.looks < FIRST_LOOKS
     }
 
     /// Whether it is to be looked at.
@@ -41,11 +53,14 @@ impl ServerClock {
         if !server.is_finite() || received < sent {
             return;
         }
-        let ahead = (server - f64::midpoint(sent, received)).round();
-        let uncertainty = (received - sent) / 2.0 + NOISE_MS;
-        if self.ahead.is_none_or(|known| (known - ahead).abs() > uncertainty) {
-            self.ahead = Some(ahead);
+        let (ahead, took) = ((server - f64::midpoint(sent, received)).round(), received - sent);
+        let is_better = self.ahead.is_none_or(|(known, known_took)| {
+            (self.is_unsure() && took < known_took) || (known - ahead).abs() > took / 2.0 + NOISE_MS
+        });
+        if is_better {
+            self.ahead = Some((ahead, took));
         }
+        self.looks = self.looks.saturating_add(1);
     }
 }
 
@@ -59,10 +74,17 @@ mod tests {
         assert!(clock.is_due(Time::ZERO));
         clock.on_told(5_000.0, [1_000.0, 1_100.0], Time::ZERO);
         assert_eq!(clock.ahead_ms(), 3_950.0);
+        // At first the quickest counts.
+        for ([sent, received], ahead) in [([1_060.0, 1_070.0], 3_945.0), ([1_030.0, 1_090.0], 3_945.0)] {
+            assert!(clock.is_unsure());
+            clock.on_told(5_010.0, [sent, received], Time::ZERO);
+            assert_eq!(clock.ahead_ms(), ahead);
+        }
+        assert!(!clock.is_unsure());
         assert!(!clock.is_due(LOOK_INTERVAL / 2));
         // Within what a slow answer leaves open.
         clock.on_told(6_000.0, [2_000.0, 2_200.0], LOOK_INTERVAL);
-        assert_eq!(clock.ahead_ms(), 3_950.0);
+        assert_eq!(clock.ahead_ms(), 3_945.0);
         // This system's clock has been set an hour ahead.
         clock.on_told(7_000.0, [3_603_000.0, 3_603_010.0], LOOK_INTERVAL);
         assert_eq!(clock.ahead_ms(), -3_596_005.0);

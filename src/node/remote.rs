@@ -89,6 +89,9 @@ struct Preparing {
     sending: Sending,
     /// What makes them; nothing yet if it is looked what is there.
     statements: Vec<String>,
+    /// Whose tables are there, and only the server's time is asked for.
+    kinds: Vec<StoreKind>,
+    asks_time: bool,
     rounds: u32,
     since: Time,
     /// What needs them.
@@ -428,13 +431,22 @@ impl RemoteConnection {
 
     /// Looks which tables are there, and makes what is missing, for all kinds of which that is not known.
     fn prepare(&self, env: Env, then: Option<Box<Running>>) {
-        let preparing =
-            Preparing { sending: Sending::default(), statements: Vec::new(), rounds: 0, since: now(), then };
+        let preparing = Preparing {
+            sending: Sending::default(),
+            statements: Vec::new(),
+            kinds: Vec::new(),
+            asks_time: false,
+            rounds: 0,
+            since: now(),
+            then,
+        };
         self.send_preparation(env, Box::new(preparing));
     }
 
     fn send_preparation(&self, env: Env, mut preparing: Box<Preparing>) {
-        let sql: Vec<(&str, usize)> = if preparing.statements.is_empty() {
+        let sql: Vec<(&str, usize)> = if preparing.asks_time {
+            vec![(PROBE, 2)]
+        } else if preparing.statements.is_empty() {
             vec![(schema::SNAPSHOT, schema::SNAPSHOT_COLUMNS), (PROBE, 2)]
         } else {
             preparing.statements.iter().map(|sql| (sql.as_str(), 0)).collect()
@@ -459,8 +471,9 @@ impl RemoteConnection {
     /// The tables are there, or cannot be made.
     fn end_preparation(&self, env: Env, then: Option<Box<Running>>, result: CoreResult<()>) {
         *self.state.borrow_mut() = State::Idle;
-        if result.is_ok() {
-            self.unprepared.borrow_mut().clear();
+        if result.is_ok() && !self.unprepared.borrow().is_empty() {
+            // Another store was made meanwhile: all wait for its tables.
+            return self.prepare(env, then);
         }
         let deferred = self.deferred.take();
         if let Some(mut running) = then {
@@ -498,6 +511,12 @@ impl RemoteConnection {
             let next = Preparing { rounds, sending: Sending::default(), statements: Vec::new(), ..*preparing };
             return self.send_preparation(env, Box::new(next));
         }
+        if preparing.asks_time {
+            if let Some(probe) = answers.first() {
+                self.on_told_time(probe.number(0), times);
+            }
+            return self.on_tables_there(env, preparing);
+        }
         let [snapshot, probe] = answers.as_slice() else {
             let message = "the client has answered another number of results than statements".to_owned();
             return self.end_preparation(env, preparing.then, Err(Error::Remote { code: None, message }));
@@ -513,7 +532,10 @@ impl RemoteConnection {
         self.on_told_time(probe.number(0), times);
         let kinds = self.unprepared.borrow().clone();
         match schema::plan(&kinds, &snapshot.rows) {
-            Ok(statements) if statements.is_empty() => self.end_preparation(env, preparing.then, Ok(())),
+            Ok(statements) if statements.is_empty() => {
+                preparing.kinds = kinds;
+                self.on_tables_there(env, preparing);
+            }
             Ok(_) if preparing.rounds >= PREPARATIONS => {
                 let message = "the stores' tables cannot be made".to_owned();
                 self.end_preparation(env, preparing.then, Err(Error::Remote { code: None, message }));
@@ -523,6 +545,17 @@ impl RemoteConnection {
                 self.send_preparation(env, preparing);
             }
             Err(error) => self.end_preparation(env, preparing.then, Err(error)),
+        }
+    }
+
+    /// Looks at the server's clock until it is known well enough.
+    fn on_tables_there(&self, env: Env, mut preparing: Box<Preparing>) {
+        if self.clock.borrow().is_unsure() {
+            (preparing.asks_time, preparing.sending) = (true, Sending::default());
+            self.send_preparation(env, preparing);
+        } else {
+            self.unprepared.borrow_mut().retain(|kind| !preparing.kinds.contains(kind));
+            self.end_preparation(env, preparing.then, Ok(()));
         }
     }
 
