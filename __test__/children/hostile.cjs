@@ -226,6 +226,7 @@ const databaseOptions = {
     return value.length > 1_000 || value.includes('/') ? undefined : true;
   },
   busyTimeoutMs: nonNegative,
+  requestTimeoutMs: positive,
   journalMode: oneOf(undefined, 'wal', 'delete'),
   synchronous: oneOf(undefined, 'normal', 'full'),
 };

@@ -14,6 +14,7 @@ const TIME_LIMIT = 60_000;
 
 const SPANS = {
   busyTimeoutMs: 'span',
+  requestTimeoutMs: 'span',
   cleanupIntervalMs: 'span',
 };
 const LIMITS = {

@@ -43,6 +43,28 @@ const adaptive = new SqliteAdaptiveRateLimitStore({
   reservationMs: 0,
 });
 
+// A client of a server, as `@libsql/client` and Cloudflare's D1 have it.
+interface ResultSet {
+  columns: string[];
+  rows: { [column: string]: unknown; length: number }[];
+  rowsAffected: number;
+}
+type Statement = string | { sql: string; args?: (string | number | bigint | ArrayBuffer | null)[] };
+declare const libsql: {
+  execute(statement: Statement): Promise<ResultSet>;
+  batch(statements: Statement[], mode?: 'write' | 'read' | 'deferred'): Promise<ResultSet[]>;
+  close(): void;
+};
+declare const d1: {
+  prepare(query: string): { bind(...values: unknown[]): { first(): Promise<unknown> } };
+  batch<T>(statements: object[]): Promise<{ results: T[] }[]>;
+  exec(query: string): Promise<{ count: number }>;
+};
+new SQLiteCacheStore({ database: libsql, requestTimeoutMs: 1000 });
+new SQLiteDedupeStore({ database: d1 });
+// @ts-expect-error one method is not enough
+new SQLiteCacheStore({ database: { execute: libsql.execute } });
+
 // An option may be what is not set, such as a variable of the environment: with `exactOptionalPropertyTypes` too.
 declare const unset: string | undefined;
 new SQLiteCacheStore({ database: unset });

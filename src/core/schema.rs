@@ -363,7 +363,7 @@ impl SchemaConnection for Planned<'_> {
 
     fn names_of_others(&mut self) -> Result<Vec<String>> {
         let others = self.rows().filter(|(kind, _, page, _)| *kind != "index" && *page < 2.0);
-        Ok(others.map(|(_, name, ..)| name.to_lowercase()).collect())
+        Ok(others.map(|(_, name, ..)| name.to_ascii_lowercase()).collect())
     }
 
     fn columns(&mut self, table: &str) -> Result<Vec<String>> {

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use foldhash::fast::RandomState;
+
 use super::parameters::anonymous_parameters;
 use crate::core::operation::BoundStatement;
 use crate::core::statements::Statement;
@@ -25,7 +27,7 @@ pub struct Text {
 
 /// Texts that were made before.
 #[derive(Default)]
-pub struct Texts(HashMap<(Statement, u64), Rc<Text>>);
+pub struct Texts(HashMap<(Statement, u64), Rc<Text>, RandomState>);
 
 impl Texts {
     /// That of a statement with its values: those that are not finite stand in it.

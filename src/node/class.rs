@@ -154,34 +154,41 @@ impl<S: Class> Method<S> {
         if (self.kind == MethodKind::Direct && !is_last) || !store.puts_off(is_last) {
             return None;
         }
-        let (run, ends) = (self.run, is_last || self.name == CLOSE);
-        let keep = || -> Result<Persistent> {
-            let list = env.array()?;
-            for (index, argument) in (0..).zip(arguments) {
-                env.set_element(list, index, *argument)?;
-            }
-            env.keep(list)
-        };
-        let kept = match keep() {
+        let kept = match keep(env, arguments) {
             Ok(kept) => kept,
             Err(failure) => return Some(Err(failure)),
         };
+        let (run, ends) = (self.run, is_last || self.name == CLOSE);
         let make = move |env: Env, ready: CoreResult<()>| -> Result<Value> {
-            let gone = || Error::Internal("the arguments are gone".to_owned());
-            let list = env.take(kept).ok_or_else(gone)?;
+            let [handle, now, values @ ..] = take(env, kept)?;
             if !ends {
                 ready?;
             }
-            let arguments: Vec<Value> =
-                (0..ARGUMENTS as u32).map(|index| env.element(list, index)).collect::<Result<_>>()?;
-            let [handle, now, values @ ..] = arguments.as_slice() else { return Err(gone().into()) };
-            let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
-                run(store, &Arguments::new(env, false, *now, store.store().ahead_ms(), values))
+            let answer = handle::with(env, handle, |Instance(store): &Instance<S>| {
+                run(store, &Arguments::new(env, false, now, store.store().ahead_ms(), &values))
             });
-            answer.unwrap_or_else(|| Err(gone().into()))
+            answer.unwrap_or_else(|| Err(Error::Internal("the store is gone".to_owned()).into()))
         };
-        Some(store.put_off(env, is_last, make))
+        Some(store.put_off(env, is_last, Box::new(make)))
     }
+}
+
+/// Keeps the arguments of a call.
+fn keep(env: Env, arguments: &[Value; ARGUMENTS]) -> Result<Persistent> {
+    let list = env.array()?;
+    for (index, argument) in (0..).zip(arguments) {
+        env.set_element(list, index, *argument)?;
+    }
+    env.keep(list)
+}
+
+fn take(env: Env, kept: Persistent) -> Result<[Value; ARGUMENTS]> {
+    let list = env.take(kept).ok_or_else(|| Error::Internal("the arguments are gone".to_owned()))?;
+    let mut arguments = [env.undefined(); ARGUMENTS];
+    for (index, argument) in (0..).zip(&mut arguments) {
+        *argument = env.element(list, index)?;
+    }
+    Ok(arguments)
 }
 
 /// Makes a store: of a realm's handle, options, and what is to keep the configurations; answers the store's handle.

@@ -284,6 +284,7 @@ impl RemoteConnection {
     }
 
     /// Puts an operation at the end of the queue, for the next flush.
+    #[inline(never)]
     pub fn enqueue(&self, operation: Operation, handler: Option<AnswerHandler>, timeout: Option<Duration>) {
         let made_at = now();
         let deadline = timeout.map(|timeout| made_at + timeout);
@@ -292,6 +293,7 @@ impl RemoteConnection {
     }
 
     /// Whether something is to be sent, and nothing under way.
+    #[inline(never)]
     pub fn needs_flush(&self) -> bool {
         matches!(*self.state.borrow(), State::Idle) && (self.scheduler.borrow().is_ready() || self.is_wanted())
     }
@@ -299,6 +301,11 @@ impl RemoteConnection {
     /// Whether tables are to be made.
     fn is_wanted(&self) -> bool {
         self.is_new.get() || self.has_deferred() || self.scheduler.borrow().has_queued()
+    }
+
+    /// Whether nothing that was called is to be carried out any more.
+    pub fn is_idle(&self) -> bool {
+        matches!(*self.state.borrow(), State::Idle | State::Preparing(_)) && self.scheduler.borrow().is_idle()
     }
 
     /// Has a store's waiters poll when another store on this connection changes something.
@@ -326,6 +333,7 @@ impl RemoteConnection {
     }
 
     /// Sends what is queued, if nothing is under way.
+    #[inline(never)]
     pub fn flush(&self, env: Env) {
         // It may be the last thing that is to be done.
         let Some(_itself) = self.itself.upgrade() else { return };
@@ -353,6 +361,7 @@ impl RemoteConnection {
     }
 
     /// Runs what is left of a batch, as far as it can be.
+    #[inline(never)]
     fn advance(&self, env: Env, mut running: Running) {
         let Running { batch, exchange, sending, .. } = &mut running;
         match batch.run(&mut Sender { connection: self, env, exchange, sending }) {
@@ -369,6 +378,7 @@ impl RemoteConnection {
         }
     }
 
+    #[inline(never)]
     fn finish(&self, env: Env, mut batch: Batch<AnswerHandler, Failure>) {
         let mut completed = batch.complete(now());
         self.scheduler.borrow_mut().end(batch, &mut completed);
@@ -377,6 +387,7 @@ impl RemoteConnection {
     }
 
     /// Answers calls.
+    #[inline(never)]
     fn deliver(&self, env: Env, completed: Completed<AnswerHandler, Failure>) {
         if let Some(changed) = &completed.changed {
             self.notify(changed);
@@ -387,6 +398,7 @@ impl RemoteConnection {
     }
 
     /// Refuses what has been queued and is matched, of which nothing was sent.
+    #[inline(never)]
     fn refuse_all(&self, env: Env, mut batch: Batch<AnswerHandler, Failure>, error: &Error) {
         batch.refuse(&error.clone().into());
         let completed = batch.complete(now());
@@ -443,6 +455,7 @@ impl RemoteConnection {
         self.send_preparation(env, Box::new(preparing));
     }
 
+    #[inline(never)]
     fn send_preparation(&self, env: Env, mut preparing: Box<Preparing>) {
         let sql: Vec<(&str, usize)> = if preparing.asks_time {
             vec![(PROBE, 2)]
@@ -469,6 +482,7 @@ impl RemoteConnection {
     }
 
     /// The tables are there, or cannot be made.
+    #[inline(never)]
     fn end_preparation(&self, env: Env, then: Option<Box<Running>>, result: CoreResult<()>) {
         *self.state.borrow_mut() = State::Idle;
         if result.is_ok() && !self.unprepared.borrow().is_empty() {
@@ -668,6 +682,7 @@ impl RemoteConnection {
     }
 
     /// Answers calls of a batch that goes on.
+    #[inline(never)]
     fn follow_up(&self, env: Env, mut completed: Completed<AnswerHandler, Failure>) {
         self.scheduler.borrow_mut().follow_up(&mut completed);
         self.deliver(env, completed);
@@ -773,6 +788,7 @@ impl RemoteConnection {
     }
 
     /// Has itself woken for what is due next.
+    #[inline(never)]
     fn watch_time(&self) {
         let of_state = match &*self.state.borrow() {
             State::Idle => None,
@@ -793,10 +809,10 @@ impl RemoteConnection {
         let Ok(environment) = Environment::current() else { return };
         let (mailbox, number) = (Arc::clone(environment.mailbox()), self.number.get());
         let pause = next.saturating_sub(now());
-        let woken = background::start(async move {
+        let woken = background::start(Box::pin(async move {
             tokio::time::sleep(pause).await;
             mailbox.notify(number, WatchEvent::Due);
-        });
+        }));
         // Without a thread what is due is done with the next call.
         if woken.is_ok() {
             self.wakes_at.set(Some(next));
@@ -809,6 +825,7 @@ const PROBE: &str = "SELECT unixepoch('subsec') * 1000 AS c0, 1 AS c1";
 
 impl Sending {
     /// It is to be sent again, after a pause that grows and that others do not take, too.
+    #[inline(never)]
     fn pause(&mut self, refused: &Refused) {
         let longest = FIRST_PAUSE.saturating_mul(1 << self.attempts.min(10)).min(LONGEST_PAUSE);
         let part = (Uuid::new_v4().as_u128() % 1_000) as f64 / 1_000.0;

@@ -39,10 +39,14 @@ pub struct Store {
     /// Until a `close()` that is under way has come to its end.
     closing: RefCell<Option<CloseBarrier>>,
     interval: RefCell<Option<Reference>>,
+    is_remote: bool,
     /// Who does the housekeeping of a server.
     host: String,
     clean_every: Cell<Millis>,
 }
+
+/// Makes a call that was put off, or refuses it; answers what it answers.
+pub type MakeCall = Box<dyn FnOnce(Env, CoreResult<()>) -> Result<Value>>;
 
 /// A promise that is not settled yet. It keeps the process and the realm alive.
 pub struct Pending {
@@ -111,6 +115,7 @@ impl Store {
             handle: RefCell::new(Some(handle)),
             closing: RefCell::new(None),
             interval: RefCell::new(None),
+            is_remote,
             host: if is_remote { Uuid::new_v4().to_string() } else { String::new() },
             clean_every: Cell::new(0.0),
         })
@@ -138,21 +143,24 @@ impl Store {
         Ok(())
     }
 
-    fn remote(&self) -> Option<Remote> {
+    /// What it asks of its server; `None` without one, or after the end. Apart, so that calls elsewhere pay one comparison.
+    #[cold]
+    #[inline(never)]
+    fn of_server<T>(&self, ask: fn(&RemoteConnection) -> T) -> Option<T> {
         match self.handle.borrow().as_ref() {
-            Some(BackendHandle::Remote(remote)) => Some(remote.clone()),
+            Some(BackendHandle::Remote(remote)) => Some(ask(&remote.connection)),
             _ => None,
         }
     }
 
     /// Whether it is on a server.
     pub fn is_remote(&self) -> bool {
-        self.remote().is_some()
+        self.is_remote
     }
 
     /// How far the clock that counts is ahead of the realm's.
     pub fn ahead_ms(&self) -> Millis {
-        self.remote().map_or(0.0, |remote| remote.connection.ahead_of_realm_ms())
+        if self.is_remote { self.of_server(RemoteConnection::ahead_of_realm_ms).unwrap_or(0.0) } else { 0.0 }
     }
 
     /// The time of what is done now, by the clock that counts.
@@ -162,25 +170,21 @@ impl Store {
 
     /// The time by which it is told whether others live.
     pub fn system_now(&self) -> Millis {
-        self.remote().map_or_else(system_now, |remote| remote.connection.server_now())
+        let ahead = if self.is_remote { self.of_server(RemoteConnection::ahead_ms) } else { None };
+        system_now() + ahead.unwrap_or(0.0)
     }
 
     /// Whether calls wait until the connection is ready; the last of all waits only for other calls.
     pub fn puts_off(&self, is_last: bool) -> bool {
-        self.remote().is_some_and(
-            |Remote { connection, .. }| {
-                if is_last { connection.has_deferred() } else { !connection.is_ready() }
-            },
-        )
+        let waits =
+            if is_last { RemoteConnection::has_deferred } else { |server: &RemoteConnection| !server.is_ready() };
+        self.is_remote && self.of_server(waits).unwrap_or(false)
     }
 
     /// Has a call made when the connection is ready.
-    pub fn put_off(
-        &self,
-        env: Env,
-        is_last: bool,
-        make: impl FnOnce(Env, CoreResult<()>) -> Result<Value> + 'static,
-    ) -> Result<Value> {
+    #[cold]
+    #[inline(never)]
+    pub fn put_off(&self, env: Env, is_last: bool, make: MakeCall) -> Result<Value> {
         let backend = self.backend()?;
         let Backend::Remote(Remote { connection, timeout }) = &backend else { return Ok(env.undefined()) };
         let deadline = timeout.filter(|_| !is_last).map(|timeout| now() + timeout);
@@ -342,6 +346,9 @@ impl Store {
 
     /// Answers a promise that what was called before has been carried out, or its time is over.
     fn close_remote(&self, env: Env, remote: Remote) -> Result<Value> {
+        if remote.connection.is_idle() {
+            return Ok(env.undefined());
+        }
         let (pending, promise) = Pending::new(env, &self.environment, &self.realm)?;
         let nothing = Operation::read([], |_| Outcome::Answer(Answer::Undefined));
         let handler = Box::new(move |env: Env, _: Result<Answer>| pending.settle(env, Ok(env.undefined())));
@@ -412,7 +419,7 @@ impl Store {
         }
         if let Ok(now) = self.now(env) {
             let operation = make(now);
-            self.run(env, if self.remote().is_some() { self.on_one_host(operation) } else { operation });
+            self.run(env, if self.is_remote { self.on_one_host(operation) } else { operation });
         }
         true
     }

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::thread;
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ fn serve() {
 ///
 /// # Errors
 /// [`Error::NoThread`] if that thread is not there, and the system refuses it.
-pub fn start(task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+pub fn start(task: Pin<Box<dyn Future<Output = ()> + Send>>) -> Result<()> {
     drop(timers()?.spawn(task));
     Ok(())
 }

@@ -431,7 +431,7 @@ impl Database {
             return true;
         }
         let database = Arc::downgrade(self);
-        let started = background::start(async move {
+        let started = background::start(Box::pin(async move {
             tokio::time::sleep(KEEP_AT_MOST).await;
             while let Some(database) = database.upgrade() {
                 // While the connection is in use, later.
@@ -444,7 +444,7 @@ impl Database {
                 drop(database);
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-        });
+        }));
         if started.is_err() {
             self.gives_mark_back.store(false, Ordering::SeqCst);
         }

@@ -75,7 +75,7 @@ static WAKE: Notify = Notify::const_new();
 pub fn ensure_running() -> Result<()> {
     let mut task = TASK.lock();
     if !task.runs {
-        background::start(run())?;
+        background::start(Box::pin(run()))?;
         task.runs = true;
     }
     Ok(())

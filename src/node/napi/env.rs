@@ -103,6 +103,7 @@ pub fn adopt<'value>(env: &napi::Env, value: &impl JsValue<'value>) -> (Env, Val
     unsafe { (Env::new(env.raw()), Value::from_raw(value.raw())) }
 }
 
+// What is called from everywhere is there once: it takes longer than a call of it.
 impl Env {
     /// # Safety
     /// `raw` must be the environment of the running thread, within a callback from it.
@@ -153,6 +154,7 @@ impl Env {
     }
 
     /// A string. Fails when it is longer than the engine allows.
+    #[inline(never)]
     pub fn string(self, text: &str) -> Result<Value> {
         let (start, length) = (text.as_ptr().cast(), text.len() as isize);
         // ASCII becomes a one-byte string without decoding.
@@ -188,6 +190,7 @@ impl Env {
     }
 
     /// What a driver answered for a column.
+    #[inline(never)]
     pub fn to_sql(self, value: Value) -> SqlValue {
         match self.type_of(value) {
             Type::Number => self.as_number(value).into(),
@@ -204,6 +207,7 @@ impl Env {
     }
 
     /// A copy of the bytes in a `Buffer` or `Uint8Array`.
+    #[inline(never)]
     fn bytes(self, value: Value) -> Option<Vec<u8>> {
         let (mut kind, mut length, mut start) = (0, 0, ptr::null_mut());
         let (buffer, offset) = (ptr::null_mut(), ptr::null_mut());
@@ -223,6 +227,7 @@ impl Env {
     }
 
     /// Whether a value is an object with methods of these names.
+    #[inline(never)]
     pub fn has_methods(self, value: Value, names: &[&CStr]) -> bool {
         let is_method =
             |name: &&CStr| self.get(value, name).is_ok_and(|method| self.type_of(method) == Type::Function);
@@ -251,6 +256,7 @@ impl Env {
     }
 
     /// The text of a value that is a string; lone surrogates become U+FFFD, as in better-sqlite3.
+    #[inline(never)]
     pub fn as_string(self, value: Value) -> Option<String> {
         // Hashes and names fit; so their length need not be asked for first.
         const SHORT: usize = 160;
@@ -317,6 +323,7 @@ impl Env {
     }
 
     /// `String(value)`; `None` where that throws.
+    #[inline(never)]
     pub fn display(self, value: Value) -> Option<String> {
         // SAFETY: `value` comes from this callback.
         let text = self.create(|text| unsafe { sys::napi_coerce_to_string(self.raw, value.0, text) });
@@ -324,12 +331,14 @@ impl Env {
     }
 
     /// A property of an object.
+    #[inline(never)]
     pub fn get(self, object: Value, name: &CStr) -> Result<Value> {
         // SAFETY: `object` comes from this callback; `name` ends in NUL.
         self.create(|value| unsafe { sys::napi_get_named_property(self.raw, object.0, name.as_ptr(), value) })
     }
 
     /// Sets a property of an object.
+    #[inline(never)]
     pub fn set(self, object: Value, name: &str, value: Value) -> Result<()> {
         let name = self.string(name)?;
         // SAFETY: all three come from this callback.
@@ -337,17 +346,20 @@ impl Env {
         self.check(status)
     }
 
+    #[inline(never)]
     pub fn element(self, array: Value, index: u32) -> Result<Value> {
         // SAFETY: `array` comes from this callback.
         self.create(|value| unsafe { sys::napi_get_element(self.raw, array.0, index, value) })
     }
 
+    #[inline(never)]
     pub fn set_element(self, array: Value, index: u32, value: Value) -> Result<()> {
         // SAFETY: both come from this callback.
         let status = unsafe { sys::napi_set_element(self.raw, array.0, index, value.0) };
         self.check(status)
     }
 
+    #[inline(never)]
     pub fn array_length(self, array: Value) -> Result<u32> {
         let mut length = 0;
         // SAFETY: `array` comes from this callback.
@@ -356,6 +368,7 @@ impl Env {
     }
 
     /// An empty array of the realm the binding was loaded in.
+    #[inline(never)]
     pub fn array(self) -> Result<Value> {
         // SAFETY: the call only writes the value.
         self.create(|value| unsafe { sys::napi_create_array(self.raw, value) })
@@ -370,6 +383,7 @@ impl Env {
     }
 
     /// `new constructor(...arguments)`.
+    #[inline(never)]
     pub fn construct(self, constructor: Value, arguments: &[Value]) -> Result<Value> {
         let (count, arguments) = (arguments.len(), arguments.as_ptr().cast());
         // SAFETY: as in `call`.
@@ -377,6 +391,7 @@ impl Env {
     }
 
     /// `one === other`.
+    #[inline(never)]
     pub fn strict_equals(self, one: Value, other: Value) -> bool {
         let mut equal = false;
         // SAFETY: both come from this callback.
@@ -385,6 +400,7 @@ impl Env {
     }
 
     /// Whether a value is an error object, of whatever realm.
+    #[inline(never)]
     pub fn is_error(self, value: Value) -> bool {
         let mut is_error = false;
         // SAFETY: `value` comes from this callback.
@@ -407,6 +423,7 @@ impl Env {
     }
 
     /// An object of the realm the binding was loaded in.
+    #[inline(never)]
     pub fn object(self) -> Result<Value> {
         // SAFETY: the call only writes the value.
         self.create(|value| unsafe { sys::napi_create_object(self.raw, value) })
@@ -432,6 +449,7 @@ impl Env {
     }
 
     /// A reference to an object: strong, or weak.
+    #[inline(never)]
     pub fn create_reference(self, object: Value, strong: bool) -> Result<Reference> {
         let mut reference = ptr::null_mut();
         // SAFETY: `object` comes from this callback.
@@ -470,6 +488,7 @@ impl Env {
     }
 
     /// Keeps a value until it is [taken](Self::take).
+    #[inline(never)]
     pub fn keep(self, value: Value) -> Result<Persistent> {
         let holder = self.array()?;
         self.set_element(holder, 0, value)?;
@@ -477,6 +496,7 @@ impl Env {
     }
 
     /// A value that was kept. `None` where Node-API fails.
+    #[inline(never)]
     pub fn take(self, Persistent(reference): Persistent) -> Option<Value> {
         let value = self.reference_value(&reference).and_then(|holder| self.element(holder, 0).ok());
         self.drop_reference(reference);
@@ -484,6 +504,7 @@ impl Env {
     }
 
     /// What came, in words, for the message about a wrong argument.
+    #[inline(never)]
     pub fn describe(self, value: Value) -> String {
         match self.type_of(value) {
             Type::Undefined => "undefined".to_owned(),
