@@ -71,7 +71,7 @@ impl Server {
     /// Makes what is missing; answers how many statements that took.
     fn prepare(&self, kinds: &[StoreKind]) -> usize {
         let plan = schema::plan(kinds, &self.snapshot()).unwrap();
-        plan.iter().for_each(|sql| drop(self.0.execute(sql, []).unwrap()));
+        plan.iter().for_each(|sql| self.0.execute_batch(sql).unwrap());
         plan.len()
     }
 
