@@ -159,8 +159,8 @@ impl<'db> Model<'db> {
         for (index, record) in list.iter().enumerate() {
             let [
                 ("hash", Field::Text(hash)),
-                ("expiresAt", Field::Number(until)),
-                ("createdAt", Field::Number(created_at)),
+                ("expiresAt", Field::Stamp(until)),
+                ("createdAt", Field::Stamp(created_at)),
                 ("sizeBytes", Field::Number(bytes)),
                 ("tags", Field::List(tags)),
             ] = record.as_slice()

@@ -619,7 +619,7 @@ impl Run {
         };
         let chance = self.random.below(40);
         match kind {
-            StoreKind::Cache | StoreKind::CacheTags => match chance {
+            StoreKind::Cache | StoreKind::CacheTags | StoreKind::Server => match chance {
                 0..=16 => {
                     let (value, length) = self.value();
                     Act::Set { key, value, length, expired: self.random.one_in(8) }
@@ -799,7 +799,7 @@ impl Run {
         for kind in self.kinds.clone() {
             let number = self.calls.len() as u64;
             let acts = match kind {
-                StoreKind::Cache | StoreKind::CacheTags => {
+                StoreKind::Cache | StoreKind::CacheTags | StoreKind::Server => {
                     vec![
                         Act::Set { key: 0, value: number, length: 100_000, expired: false },
                         Act::Get { key: 0 },

@@ -387,7 +387,7 @@ fn check(answer: &Answer) {
 
 fn check_field((name, field): &(&'static str, Field)) {
     match field {
-        Field::Number(number) => {
+        Field::Number(number) | Field::Stamp(number) => {
             assert!(*number >= 0.0, "{name} is {number}");
             assert!(
                 number.is_finite() || matches!(*name, "limit" | "remaining" | "userReserved" | "backgroundMax")

@@ -144,7 +144,7 @@ pub fn boolean(answer: Answer) -> bool {
 /// The number in an answer.
 pub fn number(answer: Answer) -> f64 {
     match answer {
-        Answer::Number(number) => number,
+        Answer::Number(number) | Answer::Time(number) => number,
         other => panic!("not a number: {other:?}"),
     }
 }
@@ -167,7 +167,7 @@ impl Members {
 
     pub fn number(&mut self, name: &str) -> f64 {
         match self.take(name) {
-            Field::Number(number) | Field::Time(number) => number,
+            Field::Number(number) | Field::Stamp(number) | Field::Time(number) => number,
             other => panic!("{name} is not a number: {other:?}"),
         }
     }
