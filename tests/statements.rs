@@ -58,7 +58,8 @@ fn table_of(name: &str) -> Table {
 /// Whether all that a statement touches is of the key it is given as this parameter, by its text.
 fn is_of_key(sql: &str, index: usize) -> bool {
     let parameter = format!("= ?{}", index + 1);
-    let column = ["resource", "origin", "name"].into_iter().find(|column| sql.contains(column)).unwrap_or("hash");
+    let columns = [("resource", "resource"), ("origin", "origin"), ("host_leases", "name")];
+    let column = columns.into_iter().find(|(word, _)| sql.contains(word)).map_or("hash", |(_, column)| column);
     let inserts_it = index == 0 && sql.contains(&format!("({column}, "));
     let renames_it = sql.contains(&format!("?{} AS of,", index + 1)) && sql.contains(&format!("{column} = of"));
     sql.contains(&format!("{column} {parameter}")) || inserts_it || renames_it
