@@ -81,8 +81,6 @@ pub struct Exchange {
     results: Vec<StatementResult>,
     /// The statements, by place, whose values are to be asked for, with their sizes.
     withheld: Vec<(usize, f64)>,
-    /// Whether a statement counts each time.
-    is_logged: bool,
     server_time: Option<Millis>,
 }
 
@@ -96,14 +94,8 @@ impl Exchange {
             purposes: Vec::new(),
             results: Vec::new(),
             withheld: Vec::new(),
-            is_logged: false,
             server_time: None,
         }
-    }
-
-    /// Whether it may be sent twice as it is: a second time it does nothing, or the same.
-    pub fn is_logged(&self) -> bool {
-        self.is_logged
     }
 
     /// What is to be sent next for these lists, which are the same each time.
@@ -132,11 +124,10 @@ impl Exchange {
         let values = all.iter().filter(|bound| bound.statement.value_column().is_some()).count();
         steps.bound = (ANSWERED_BYTES / values.max(1) as f64).floor();
         let counts = |bound: &&BoundStatement| bound.statement.counts_each_time();
-        self.is_logged = all.iter().any(counts);
         let id = || Value::from(self.id.as_str());
         let mut logged = 0.0;
         match self.phase {
-            Phase::All if self.is_logged => {
+            Phase::All if all.iter().any(counts) => {
                 steps.push(Purpose::Log, LOG, vec![id(), self.at.into()], 0);
                 logged += 1.0;
             }
@@ -266,9 +257,4 @@ impl<'lists> Steps<'_, 'lists> {
         let text = Rc::new(Text { sql: sql.to_owned(), parameters: (0..values.len()).map(Some).collect() });
         self.steps.push(Step { text, values: Cow::Owned(values), bound: self.bound, columns });
     }
-}
-
-/// A read of its own, before anything else: see [`schema`](crate::core::schema).
-pub fn time_step() -> &'static str {
-    TIME
 }

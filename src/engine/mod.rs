@@ -14,5 +14,6 @@ pub mod lease_heartbeat;
 pub mod parameters;
 pub mod scheduler;
 pub mod server_clock;
+pub mod server_preparation;
 pub mod server_text;
 pub mod write_set;

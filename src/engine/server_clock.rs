@@ -11,6 +11,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// What two looks differ by although no clock has been set, in ms: what was known was not exact, either.
 const NOISE_MS: Millis = 20.0;
 
+/// By how much this system's clock goes faster or slower than time passes, between two looks, unless it was set, in ms.
+const DRIFT_MS: Millis = 100.0;
+
 /// How often it is looked at first: the quickest answer counts.
 const FIRST_LOOKS: u32 = 3;
 
@@ -21,6 +24,8 @@ pub struct ServerClock {
     /// How often it was looked at.
     looks: u32,
     next_look_at: Time,
+    /// How far this system's clock was ahead of the time that has passed when it was looked at last.
+    system_ahead: Millis,
 }
 
 impl ServerClock {
@@ -40,15 +45,16 @@ impl ServerClock {
         self.looks < FIRST_LOOKS
     }
 
-    /// Whether it is to be looked at.
-    pub fn is_due(&self, now: Time) -> bool {
-        now >= self.next_look_at
+    /// Whether it is to be looked at, this system's clock being at `system`: also when that has been set since.
+    pub fn is_due(&self, now: Time, system: Millis) -> bool {
+        now >= self.next_look_at || (system_ahead(now, system) - self.system_ahead).abs() > DRIFT_MS
     }
 
     /// The server said what time it is, to a request of these times, by the system's clock. It is taken for the time in the middle,
     /// unless what is known may be right, too.
     pub fn on_told(&mut self, server: Millis, [sent, received]: [Millis; 2], now: Time) {
         self.next_look_at = now + LOOK_INTERVAL;
+        self.system_ahead = system_ahead(now, received);
         // A clock that has been set meanwhile tells nothing.
         if !server.is_finite() || received < sent {
             return;
@@ -64,6 +70,10 @@ impl ServerClock {
     }
 }
 
+fn system_ahead(now: Time, system: Millis) -> Millis {
+    system - now.as_secs_f64() * 1000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,7 +81,7 @@ mod tests {
     #[test]
     fn follows_the_server_when_it_is_sure_to_have_moved() {
         let mut clock = ServerClock::default();
-        assert!(clock.is_due(Time::ZERO));
+        assert!(clock.is_due(Time::ZERO, 1_000.0));
         clock.on_told(5_000.0, [1_000.0, 1_100.0], Time::ZERO);
         assert_eq!(clock.ahead_ms(), 3_950.0);
         // At first the quickest counts.
@@ -81,7 +91,9 @@ mod tests {
             assert_eq!(clock.ahead_ms(), ahead);
         }
         assert!(!clock.is_unsure());
-        assert!(!clock.is_due(LOOK_INTERVAL / 2));
+        assert!(!clock.is_due(LOOK_INTERVAL / 2, 6_090.0));
+        assert!(clock.is_due(LOOK_INTERVAL / 2, 6_300.0), "this system's clock has been set");
+        assert!(clock.is_due(LOOK_INTERVAL / 2, 1_090.0), "and back");
         // Within what a slow answer leaves open.
         clock.on_told(6_000.0, [2_000.0, 2_200.0], LOOK_INTERVAL);
         assert_eq!(clock.ahead_ms(), 3_945.0);
@@ -91,7 +103,7 @@ mod tests {
         // And back, while it was being asked.
         clock.on_told(8_000.0, [3_604_000.0, 4_000.0], LOOK_INTERVAL);
         assert_eq!(clock.ahead_ms(), -3_596_005.0);
-        assert!(!clock.is_due(LOOK_INTERVAL));
-        assert!(clock.is_due(LOOK_INTERVAL * 2));
+        assert!(!clock.is_due(LOOK_INTERVAL, 4_000.0));
+        assert!(clock.is_due(LOOK_INTERVAL * 2, 14_000.0));
     }
 }

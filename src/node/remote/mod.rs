@@ -6,30 +6,34 @@
 //!   until then.
 //! - What was not answered is sent again, until its calls' deadlines: see [`Exchange`] for how nothing counts twice.
 
+mod deadlines;
+mod sending;
+mod wire;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use self::sending::Sending;
+use self::wire::{KnownClocks, Refused, RefusedFor, Wire};
 use super::environment::{AnswerHandler, Environment, StoreEvents};
-use super::napi::env::{Env, Failure, Reference, Result, Type, Value};
+use super::napi::env::{Env, Failure, Result, Value};
 use super::realm::Realm;
-use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
 use crate::core::operation::{Changed, Operation, Results, StatementResult};
 use crate::core::schema;
-use crate::core::value::{Millis, Value as SqlValue};
+use crate::core::value::Millis;
 use crate::engine::batch::{Batch, Completed, Progress};
 use crate::engine::call::{Call, Time};
 use crate::engine::exchange::{Answered, Exchange, Step};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::engine::scheduler::Scheduler;
 use crate::engine::server_clock::ServerClock;
-use crate::engine::server_text::{Text, Texts};
-use crate::sqlite::background;
+use crate::engine::server_preparation::{Next, Preparation};
+use crate::engine::server_text::Texts;
 use crate::sqlite::clock::{now, system_now};
 use crate::sqlite::watch::WatchEvent;
 
@@ -44,13 +48,6 @@ pub const LARGEST_VALUE: usize = 4 << 20;
 /// How many requests that were given up may still be under way before no more are sent.
 const GIVEN_UP_AT_MOST: usize = 8;
 
-/// How long it is waited before something is sent again: at first, and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How often it is tried to make tables that somebody else makes at the same time.
-const PREPARATIONS: u32 = 5;
-
 /// Makes a call, or refuses it.
 pub type DeferredCall = Box<dyn FnOnce(Env, CoreResult<()>)>;
 
@@ -58,21 +55,6 @@ pub type DeferredCall = Box<dyn FnOnce(Env, CoreResult<()>)>;
 pub struct Deferred {
     pub deadline: Option<Time>,
     pub run: DeferredCall,
-}
-
-/// Something that is sent until it is answered.
-#[derive(Default)]
-struct Sending {
-    /// The request that is under way.
-    ticket: Option<u64>,
-    /// When it began, by the system's clock.
-    sent_at: Millis,
-    attempts: u32,
-    /// Whether it may have taken effect on the server.
-    was_sent: bool,
-    retry_at: Option<Time>,
-    /// Why it was not answered.
-    reason: Option<String>,
 }
 
 struct Running {
@@ -87,12 +69,7 @@ struct Running {
 /// Making the tables.
 struct Preparing {
     sending: Sending,
-    /// What makes them; nothing yet if it is looked what is there.
-    statements: Vec<String>,
-    /// Whose tables are there, and only the server's time is asked for.
-    kinds: Vec<StoreKind>,
-    asks_time: bool,
-    rounds: u32,
+    preparation: Preparation,
     since: Time,
     /// What needs them.
     then: Option<Box<Running>>,
@@ -106,41 +83,11 @@ enum State {
     Running(Box<Running>),
 }
 
-/// Why a request was not answered with results.
-struct Refused {
-    kind: RefusedFor,
-    code: Option<String>,
-    message: String,
-    /// Which statement was refused.
-    index: Option<usize>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum RefusedFor {
-    Busy,
-    /// It was not sent.
-    Unsent,
-    /// Nobody knows.
-    Lost,
-    Failed,
-}
-
-impl Refused {
-    fn error(&self) -> Error {
-        Error::Remote { code: self.code.clone(), message: self.message.clone() }
-    }
-}
-
 /// A client, shared by all stores that were given it.
 pub struct RemoteConnection {
-    env: Env,
-    client: Reference,
-    /// The driver's function that sends.
-    send: Reference,
+    wire: Wire,
     /// How far this system's clock was ahead of the realm's when the client was first given to a store.
     ahead_of_realm: Millis,
-    /// Where the driver keeps what is known of clocks.
-    clocks: Reference,
     /// Its number in the environment.
     number: Cell<usize>,
     itself: Weak<Self>,
@@ -154,7 +101,6 @@ pub struct RemoteConnection {
     unprepared: RefCell<Vec<StoreKind>>,
     texts: RefCell<Texts>,
     clock: RefCell<ServerClock>,
-    last_ticket: Cell<u64>,
     /// How many requests are under way that were given up.
     given_up: Cell<usize>,
     wakes_at: Cell<Option<Time>>,
@@ -181,9 +127,8 @@ impl RemoteConnection {
         busy_timeout: Duration,
         request_timeout: Option<Duration>,
     ) -> Result<Rc<Self>> {
-        let is_client =
-            |open: &Rc<Self>| env.reference_value(&open.client).is_some_and(|own| env.strict_equals(own, client));
-        let known = ALL.with_borrow(|all| all.iter().filter_map(Weak::upgrade).find(is_client));
+        let is_to_it = |open: &Rc<Self>| open.wire.is_to(client);
+        let known = ALL.with_borrow(|all| all.iter().filter_map(Weak::upgrade).find(is_to_it));
         let connection = match known {
             Some(connection) => connection,
             None => {
@@ -216,19 +161,10 @@ impl RemoteConnection {
 
     fn new(env: Env, client: Value, realm: &Realm) -> Result<Rc<Self>> {
         let environment = Environment::current()?;
-        let driver = realm.remote_driver(env, client, Environment::answered_function(env)?, system_now())?;
-        let clocks = env.get(driver, c"clocks")?;
-        let ahead_of_realm = env.as_number(env.get(clocks, c"system")?).unwrap_or(0.0);
-        let clock = ServerClock::known(env.as_number(env.get(clocks, c"server")?));
-        let clocks = env.create_reference(clocks, true)?;
-        let send = env.get(driver, c"run")?;
-        let (client, send) = (env.create_reference(client, true)?, env.create_reference(send, true)?);
+        let (wire, KnownClocks { ahead_of_realm, server_ahead }) = Wire::new(env, client, realm)?;
         let connection = Rc::new_cyclic(|itself| RemoteConnection {
-            env,
-            client,
-            send,
+            wire,
             ahead_of_realm,
-            clocks,
             number: Cell::new(0),
             itself: Weak::clone(itself),
             self_while_busy: RefCell::default(),
@@ -238,8 +174,7 @@ impl RemoteConnection {
             kinds: RefCell::default(),
             unprepared: RefCell::default(),
             texts: RefCell::default(),
-            clock: RefCell::new(clock),
-            last_ticket: Cell::new(0),
+            clock: RefCell::new(ServerClock::known(server_ahead)),
             given_up: Cell::new(0),
             wakes_at: Cell::new(None),
             is_new: Cell::new(true),
@@ -364,7 +299,7 @@ impl RemoteConnection {
     #[inline(never)]
     fn advance(&self, env: Env, mut running: Running) {
         let Running { batch, exchange, sending, .. } = &mut running;
-        match batch.run(&mut Sender { connection: self, env, exchange, sending }) {
+        match batch.run(&mut Sender { connection: self, exchange, sending }) {
             Progress::Running => {
                 *self.state.borrow_mut() = State::Running(Box::new(running));
                 self.stay();
@@ -408,76 +343,30 @@ impl RemoteConnection {
     /// Has a request made.
     fn send<'step>(
         &self,
-        env: Env,
         steps: impl IntoIterator<Item = &'step Step<'step>>,
         writes: bool,
         sending: &mut Sending,
-    ) -> Result<()> {
-        let (texts, values, columns) = (env.array()?, env.array()?, env.array()?);
-        for (index, step) in (0..).zip(steps) {
-            env.set_element(texts, index, env.string(&step.text.sql)?)?;
-            let arguments = env.array()?;
-            for (place, parameter) in (0..).zip(&step.text.parameters) {
-                let value = match parameter.and_then(|index| step.values.get(index)) {
-                    Some(value) => argument(env, value)?,
-                    None => env.number(step.bound),
-                };
-                env.set_element(arguments, place, value)?;
-            }
-            env.set_element(values, index, arguments)?;
-            env.set_element(columns, index, env.number(step.columns as f64))?;
-        }
-        let ticket = self.last_ticket.get() + 1;
-        self.last_ticket.set(ticket);
-        let gone = || Error::Internal("the client is gone".to_owned());
-        let send = env.reference_value(&self.send).ok_or_else(gone)?;
-        let numbers = [env.number(self.number.get() as f64), env.number(ticket as f64), env.boolean(writes)];
-        let [number, request, writes] = numbers;
-        sending.sent_at = system_now();
-        sending.retry_at = None;
-        sending.attempts += 1;
-        env.call(send, send, &[number, request, writes, texts, values, columns])?;
-        sending.ticket = Some(ticket);
+    ) -> CoreResult<()> {
+        sending.begin();
+        sending.ticket = Some(self.wire.send(self.number.get(), steps, writes)?);
         Ok(())
     }
 
     /// Looks which tables are there, and makes what is missing, for all kinds of which that is not known.
     fn prepare(&self, env: Env, then: Option<Box<Running>>) {
-        let preparing = Preparing {
-            sending: Sending::default(),
-            statements: Vec::new(),
-            kinds: Vec::new(),
-            asks_time: false,
-            rounds: 0,
-            since: now(),
-            then,
-        };
-        self.send_preparation(env, Box::new(preparing));
+        let (sending, preparation) = (Sending::default(), Preparation::default());
+        self.send_preparation(env, Box::new(Preparing { sending, preparation, since: now(), then }));
     }
 
     #[inline(never)]
     fn send_preparation(&self, env: Env, mut preparing: Box<Preparing>) {
-        let sql: Vec<(&str, usize)> = if preparing.asks_time {
-            vec![(PROBE, 2)]
-        } else if preparing.statements.is_empty() {
-            vec![(schema::SNAPSHOT, schema::SNAPSHOT_COLUMNS), (PROBE, 2)]
-        } else {
-            preparing.statements.iter().map(|sql| (sql.as_str(), 0)).collect()
-        };
-        let step = |(sql, columns): (&str, usize)| Step {
-            text: Rc::new(Text { sql: sql.to_owned(), parameters: Vec::new() }),
-            values: Vec::new().into(),
-            bound: 0.0,
-            columns,
-        };
-        let steps: Vec<Step<'_>> = sql.into_iter().map(step).collect();
-        let writes = !preparing.statements.is_empty();
-        match self.send(env, &steps, writes, &mut preparing.sending) {
+        let Preparing { sending, preparation, .. } = &mut *preparing;
+        match self.send(&preparation.steps(), preparation.writes(), sending) {
             Ok(()) => {
                 *self.state.borrow_mut() = State::Preparing(preparing);
                 self.stay();
             }
-            Err(failure) => self.end_preparation(env, preparing.then, Err(thrown(env, failure))),
+            Err(error) => self.end_preparation(env, preparing.then, Err(error)),
         }
     }
 
@@ -516,109 +405,55 @@ impl RemoteConnection {
         self.watch_time();
     }
 
-    fn on_prepared(&self, env: Env, mut preparing: Box<Preparing>, answers: Vec<StatementResult>) {
-        let received_at = system_now();
-        let times = [preparing.sending.sent_at, received_at];
-        if !preparing.statements.is_empty() {
-            // Made; but by whom, if others do so at the same time, the next look says.
-            let rounds = preparing.rounds + 1;
-            let next = Preparing { rounds, sending: Sending::default(), statements: Vec::new(), ..*preparing };
-            return self.send_preparation(env, Box::new(next));
-        }
-        if preparing.asks_time {
-            if let Some(probe) = answers.first() {
-                self.on_told_time(probe.number(0), times);
-            }
-            return self.on_tables_there(env, preparing);
-        }
-        let [snapshot, probe] = answers.as_slice() else {
-            let message = "the client has answered another number of results than statements".to_owned();
-            return self.end_preparation(env, preparing.then, Err(Error::Remote { code: None, message }));
-        };
-        if probe.first().and_then(|row| row.get(1)) != Some(&SqlValue::Integer(1)) {
-            let error = Error::argument(
-                "database",
-                "a client that answers integers as numbers or as BigInts",
-                "one that answers them as text",
-            );
-            return self.end_preparation(env, preparing.then, Err(error));
-        }
-        self.on_told_time(probe.number(0), times);
+    fn on_prepared(&self, env: Env, mut preparing: Box<Preparing>, answers: &[StatementResult]) {
+        let times = preparing.sending.times();
         let kinds = self.unprepared.borrow().clone();
-        match schema::plan(&kinds, &snapshot.rows) {
-            Ok(statements) if statements.is_empty() => {
-                preparing.kinds = kinds;
-                self.on_tables_there(env, preparing);
-            }
-            Ok(_) if preparing.rounds >= PREPARATIONS => {
-                let message = "the stores' tables cannot be made".to_owned();
-                self.end_preparation(env, preparing.then, Err(Error::Remote { code: None, message }));
-            }
-            Ok(statements) => {
-                (preparing.statements, preparing.sending) = (statements, Sending::default());
+        let mut clock = self.clock.borrow_mut();
+        let next = preparing.preparation.on_answered(answers, &kinds, &mut clock, times, now());
+        drop(clock);
+        self.wire.keep_clock(self.ahead_ms());
+        match next {
+            Ok(Next::Send) => {
+                preparing.sending = Sending::default();
                 self.send_preparation(env, preparing);
             }
+            Ok(Next::Done(kinds)) => {
+                self.unprepared.borrow_mut().retain(|kind| !kinds.contains(kind));
+                self.end_preparation(env, preparing.then, Ok(()));
+            }
             Err(error) => self.end_preparation(env, preparing.then, Err(error)),
-        }
-    }
-
-    /// Looks at the server's clock until it is known well enough.
-    fn on_tables_there(&self, env: Env, mut preparing: Box<Preparing>) {
-        if self.clock.borrow().is_unsure() {
-            (preparing.asks_time, preparing.sending) = (true, Sending::default());
-            self.send_preparation(env, preparing);
-        } else {
-            self.unprepared.borrow_mut().retain(|kind| !preparing.kinds.contains(kind));
-            self.end_preparation(env, preparing.then, Ok(()));
         }
     }
 
     fn on_preparation_refused(&self, env: Env, mut preparing: Box<Preparing>, refused: &Refused) {
         let is_late = self.request_timeout.get().is_some_and(|timeout| preparing.since + timeout <= now());
         let is_wanted = self.is_wanted() || preparing.then.is_some();
-        match refused.kind {
-            _ if is_late || !is_wanted => {
-                self.end_preparation(env, preparing.then, Err(refused.error()));
-            }
-            // Somebody else makes them, too.
-            RefusedFor::Failed
-                if preparing.rounds < PREPARATIONS
-                    && (refused.message.contains("duplicate column name")
-                        || refused.message.contains("already exists")) =>
-            {
-                let rounds = preparing.rounds + 1;
-                let next = Preparing { rounds, sending: Sending::default(), statements: Vec::new(), ..*preparing };
-                self.send_preparation(env, Box::new(next));
-            }
-            RefusedFor::Failed => self.end_preparation(env, preparing.then, Err(refused.error())),
-            _ => {
-                preparing.sending.pause(refused);
-                *self.state.borrow_mut() = State::Preparing(preparing);
-                self.watch_time();
-            }
-        }
-    }
-
-    fn on_told_time(&self, server: Millis, times: [Millis; 2]) {
-        self.clock.borrow_mut().on_told(server, times, now());
-        if let Some(clocks) = self.env.reference_value(&self.clocks) {
-            // For those who are given the client later.
-            let _ = self.env.set(clocks, "server", self.env.number(self.ahead_ms()));
+        if is_late || !is_wanted {
+            self.end_preparation(env, preparing.then, Err(refused.error()));
+        } else if refused.kind != RefusedFor::Failed {
+            preparing.sending.pause(refused);
+            *self.state.borrow_mut() = State::Preparing(preparing);
+            self.watch_time();
+        } else if preparing.preparation.goes_on_after(&refused.message) {
+            preparing.sending = Sending::default();
+            self.send_preparation(env, preparing);
+        } else {
+            self.end_preparation(env, preparing.then, Err(refused.error()));
         }
     }
 
     fn on_answers(&self, env: Env, mut running: Running, answers: Vec<StatementResult>) {
-        let times = [running.sending.sent_at, system_now()];
+        let times = running.sending.times();
         let Some(mut exchange) = running.exchange.take() else { return self.advance(env, running) };
         let answered = exchange.on_answered(&running.batch.lists(), answers);
         if let Some(server) = exchange.take_server_time() {
-            self.on_told_time(server, times);
+            self.clock.borrow_mut().on_told(server, times, now());
+            self.wire.keep_clock(self.ahead_ms());
         }
-        let Sending { attempts, was_sent, .. } = running.sending;
         match answered {
             Answered::More => {
                 running.exchange = Some(exchange);
-                running.sending = Sending { attempts, was_sent, ..Sending::default() };
+                running.sending = running.sending.following();
             }
             Answered::Done(results) => {
                 running.batch.take_result(Ok(results));
@@ -694,175 +529,27 @@ impl RemoteConnection {
         self.watch_time();
     }
 
-    fn on_request_ended(&self, env: Env, ticket: u64, refused: Option<Refused>, answers: Vec<StatementResult>) {
-        let state = self.state.take();
-        match (state, refused) {
-            (State::Running(mut running), refused) if running.sending.ticket == Some(ticket) => {
+    fn on_request_ended(&self, env: Env, ticket: u64, ended: std::result::Result<Vec<StatementResult>, Refused>) {
+        match self.state.take() {
+            State::Running(mut running) if running.sending.ticket == Some(ticket) => {
                 running.sending.ticket = None;
-                match refused {
-                    None => self.on_answers(env, *running, answers),
-                    Some(refused) => self.on_refused(env, *running, &refused),
+                match ended {
+                    Ok(answers) => self.on_answers(env, *running, answers),
+                    Err(refused) => self.on_refused(env, *running, &refused),
                 }
             }
-            (State::Preparing(mut preparing), refused) if preparing.sending.ticket == Some(ticket) => {
+            State::Preparing(mut preparing) if preparing.sending.ticket == Some(ticket) => {
                 preparing.sending.ticket = None;
-                match refused {
-                    None => self.on_prepared(env, preparing, answers),
-                    Some(refused) => self.on_preparation_refused(env, preparing, &refused),
+                match ended {
+                    Ok(answers) => self.on_prepared(env, preparing, &answers),
+                    Err(refused) => self.on_preparation_refused(env, preparing, &refused),
                 }
             }
-            (state, _) => {
+            state => {
                 *self.state.borrow_mut() = state;
                 self.given_up.set(self.given_up.get().saturating_sub(1));
                 self.flush(env);
             }
-        }
-    }
-
-    /// What is due by now.
-    fn on_time(&self, env: Env) {
-        let Some(_itself) = self.itself.upgrade() else { return };
-        self.wakes_at.set(None);
-        let now = now();
-        let is_late = |deferred: &Deferred| deferred.deadline.is_some_and(|deadline| deadline <= now);
-        let (late, left) = self.deferred.take().into_iter().partition::<VecDeque<_>, _>(is_late);
-        *self.deferred.borrow_mut() = left;
-        let reason = self.reason();
-        let unsent = Error::Timeout { after: self.timeout_ms(), outcome_unknown: false, reason: reason.clone() };
-        for call in late {
-            (call.run)(env, Err(unsent.clone()));
-        }
-        let queued = self.scheduler.borrow_mut().take_timed_out(&mut Batch::default(), now);
-        self.refuse_all(env, queued, &unsent);
-        match self.state.take() {
-            State::Idle => {}
-            State::Running(mut running) => {
-                let may_stand = running.sending.was_sent || running.sending.ticket.is_some();
-                let late = running.batch.take_late_replies(now);
-                let is_due = running.sending.retry_at.is_some_and(|at| at <= now);
-                if running.batch.is_late(now) {
-                    if running.sending.ticket.is_some() {
-                        self.given_up.set(self.given_up.get() + 1);
-                    }
-                    self.scheduler.borrow_mut().abandon();
-                } else if is_due {
-                    self.advance(env, *running);
-                } else {
-                    *self.state.borrow_mut() = State::Running(running);
-                }
-                for (handler, only_reads) in late {
-                    let outcome_unknown = may_stand && !only_reads;
-                    let error =
-                        Error::Timeout { after: self.timeout_ms(), outcome_unknown, reason: reason.clone() };
-                    handler(env, Err(error.into()));
-                }
-            }
-            State::Preparing(preparing) => {
-                let is_late = self.request_timeout.get().is_some_and(|timeout| preparing.since + timeout <= now);
-                if is_late {
-                    if preparing.sending.ticket.is_some() {
-                        self.given_up.set(self.given_up.get() + 1);
-                    }
-                    self.end_preparation(env, preparing.then, Err(unsent));
-                } else if preparing.sending.retry_at.is_some_and(|at| at <= now) {
-                    self.send_preparation(env, preparing);
-                } else {
-                    *self.state.borrow_mut() = State::Preparing(preparing);
-                }
-            }
-        }
-        self.flush(env);
-    }
-
-    fn timeout_ms(&self) -> f64 {
-        self.request_timeout.get().map_or(f64::INFINITY, |timeout| timeout.as_secs_f64() * 1000.0)
-    }
-
-    /// Why what is under way was not answered when it was sent last.
-    fn reason(&self) -> Option<String> {
-        match &*self.state.borrow() {
-            State::Idle => None,
-            State::Preparing(preparing) => preparing.sending.reason.clone(),
-            State::Running(running) => running.sending.reason.clone(),
-        }
-    }
-
-    /// Has itself woken for what is due next.
-    #[inline(never)]
-    fn watch_time(&self) {
-        let of_state = match &*self.state.borrow() {
-            State::Idle => None,
-            State::Preparing(preparing) => {
-                let deadline = self.request_timeout.get().map(|timeout| preparing.since + timeout);
-                [preparing.sending.retry_at, deadline].into_iter().flatten().min()
-            }
-            State::Running(running) => {
-                [running.sending.retry_at, running.batch.next_deadline()].into_iter().flatten().min()
-            }
-        };
-        let deferred = self.deferred.borrow().iter().filter_map(|call| call.deadline).min();
-        let queued = self.scheduler.borrow().next_deadline();
-        let Some(next) = [of_state, deferred, queued].into_iter().flatten().min() else { return };
-        if self.wakes_at.get().is_some_and(|at| at <= next) {
-            return;
-        }
-        let Ok(environment) = Environment::current() else { return };
-        let (mailbox, number) = (Arc::clone(environment.mailbox()), self.number.get());
-        let pause = next.saturating_sub(now());
-        let woken = background::start(Box::pin(async move {
-            tokio::time::sleep(pause).await;
-            mailbox.notify(number, WatchEvent::Due);
-        }));
-        // Without a thread what is due is done with the next call.
-        if woken.is_ok() {
-            self.wakes_at.set(Some(next));
-        }
-    }
-}
-
-/// The server's time, and an integer.
-const PROBE: &str = "SELECT unixepoch('subsec') * 1000 AS c0, 1 AS c1";
-
-impl Sending {
-    /// It is to be sent again, after a pause that grows and that others do not take, too.
-    #[inline(never)]
-    fn pause(&mut self, refused: &Refused) {
-        let longest = FIRST_PAUSE.saturating_mul(1 << self.attempts.min(10)).min(LONGEST_PAUSE);
-        let part = (Uuid::new_v4().as_u128() % 1_000) as f64 / 1_000.0;
-        self.retry_at = Some(now() + longest.mul_f64(0.5 + part / 2.0));
-        self.reason = Some(refused.message.clone());
-    }
-}
-
-impl Refused {
-    /// What took effect when it was sent before.
-    fn is_logged_already(&self) -> bool {
-        self.message.contains("UNIQUE constraint failed: request_log.id")
-    }
-
-    fn is_by_sqlite(&self) -> bool {
-        self.code.as_ref().is_some_and(|code| code.starts_with("SQLITE_"))
-    }
-}
-
-fn argument(env: Env, value: &SqlValue) -> Result<Value> {
-    match value {
-        SqlValue::Null => Ok(env.null()),
-        SqlValue::Integer(integer) => Ok(env.number(*integer as f64)),
-        SqlValue::Real(real) => Ok(env.number(*real)),
-        SqlValue::Text(text) => env.string(text),
-        SqlValue::Blob(bytes) => env.buffer(bytes),
-        SqlValue::Json(text) => env.buffer(&codec::encode(text)),
-    }
-}
-
-/// What JavaScript threw, as an error that outlives the callback.
-fn thrown(env: Env, failure: Failure) -> Error {
-    match failure {
-        Failure::Error(error) => error,
-        Failure::Thrown(thrown) => {
-            let message = env.get(thrown, c"message").ok().and_then(|message| env.as_string(message));
-            Error::Remote { code: None, message: message.unwrap_or_else(|| env.describe(thrown)) }
         }
     }
 }
@@ -870,7 +557,6 @@ fn thrown(env: Env, failure: Failure) -> Error {
 /// Sends the transactions of a batch.
 struct Sender<'running> {
     connection: &'running RemoteConnection,
-    env: Env,
     exchange: &'running mut Option<Exchange>,
     sending: &'running mut Sending,
 }
@@ -886,11 +572,11 @@ impl Executor for Sender<'_> {
         let connection = self.connection;
         let new = || Exchange::new(Uuid::new_v4().simple().to_string(), connection.server_now());
         let exchange = self.exchange.get_or_insert_with(new);
-        let asks_time = connection.clock.borrow().is_due(now());
+        let asks_time = connection.clock.borrow().is_due(now(), system_now());
         let steps = exchange.steps(lists, &mut connection.texts.borrow_mut(), asks_time);
-        match connection.send(self.env, &steps, writes, self.sending) {
+        match connection.send(&steps, writes, self.sending) {
             Ok(()) => None,
-            Err(failure) => Some(Err(Refusal::Unclear(thrown(self.env, failure).into()))),
+            Err(error) => Some(Err(Refusal::Unclear(error.into()))),
         }
     }
 }
@@ -902,21 +588,10 @@ impl StoreEvents for RemoteConnection {
         }
     }
 
-    fn on_answered(&self, env: Env, [ticket, failure, answers]: [Value; 3]) {
+    fn on_answered(&self, env: Env, answer: [Value; 3]) {
         let Some(_itself) = self.itself.upgrade() else { return };
-        let ticket = env.as_number(ticket).unwrap_or(0.0) as u64;
-        let (refused, answers) = if env.type_of(failure) == Type::Undefined {
-            match read_answers(env, answers) {
-                Ok(answers) => (None, answers),
-                Err(failure) => {
-                    let message = thrown(env, failure).to_string();
-                    (Some(Refused { kind: RefusedFor::Failed, code: None, message, index: None }), Vec::new())
-                }
-            }
-        } else {
-            (Some(read_refusal(env, failure)), Vec::new())
-        };
-        self.on_request_ended(env, ticket, refused, answers);
+        let (ticket, ended) = wire::read_answer(env, answer);
+        self.on_request_ended(env, ticket, ended);
     }
 
     fn shut_down(&self) {
@@ -924,33 +599,6 @@ impl StoreEvents for RemoteConnection {
         self.state.take();
         self.self_while_busy.take();
     }
-}
-
-fn read_answers(env: Env, answers: Value) -> Result<Vec<StatementResult>> {
-    let row = |row: Value| -> Result<Vec<SqlValue>> {
-        let columns = env.array_length(row)?;
-        (0..columns).map(|index| Ok(env.to_sql(env.element(row, index)?))).collect()
-    };
-    let answer = |answer: Value| -> Result<StatementResult> {
-        let rows = env.get(answer, c"rows")?;
-        let count = env.array_length(rows)?;
-        let rows = (0..count).map(|index| row(env.element(rows, index)?)).collect::<Result<_>>()?;
-        let changes = env.as_number(env.get(answer, c"changes")?).unwrap_or(0.0) as u64;
-        Ok(StatementResult { rows, changes, ..StatementResult::default() })
-    };
-    (0..env.array_length(answers)?).map(|index| answer(env.element(answers, index)?)).collect()
-}
-
-fn read_refusal(env: Env, failure: Value) -> Refused {
-    let text = |name| env.get(failure, name).ok().and_then(|value| env.as_string(value));
-    let kind = match text(c"kind").as_deref() {
-        Some("busy") => RefusedFor::Busy,
-        Some("unsent") => RefusedFor::Unsent,
-        Some("lost") => RefusedFor::Lost,
-        _ => RefusedFor::Failed,
-    };
-    let index = env.get(failure, c"index").ok().and_then(|index| env.as_number(index)).map(|index| index as usize);
-    Refused { kind, code: text(c"code"), message: text(c"message").unwrap_or_default(), index }
 }
 
 impl Drop for RemoteConnection {
@@ -961,8 +609,6 @@ impl Drop for RemoteConnection {
         if let Ok(environment) = Environment::current() {
             environment.leave(self.number.get());
         }
-        for reference in [&mut self.client, &mut self.send, &mut self.clocks] {
-            self.env.drop_reference(std::mem::replace(reference, Reference::NONE));
-        }
+        self.wire.release();
     }
 }

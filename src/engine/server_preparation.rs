@@ -1,0 +1,211 @@
+//! What comes before the first call on a server: to make the stores' tables, and to learn what time it is there.
+
+use std::rc::Rc;
+
+use super::call::Time;
+use super::exchange::Step;
+use super::server_clock::ServerClock;
+use super::server_text::Text;
+use crate::core::error::{Error, Result, StoreKind};
+use crate::core::operation::StatementResult;
+use crate::core::schema;
+use crate::core::value::{Millis, Value};
+
+/// The server's time, and an integer.
+const PROBE: &str = "SELECT unixepoch('subsec') * 1000 AS c0, 1 AS c1";
+const PROBE_COLUMNS: usize = 2;
+
+/// How often it is tried to make tables that somebody else makes at the same time.
+const ROUNDS: u32 = 5;
+
+#[derive(Debug, Default)]
+enum Phase {
+    /// It is looked which tables are there.
+    #[default]
+    Look,
+    /// These statements make what is missing.
+    Make(Vec<String>),
+    /// The tables are there, and the time is asked for until it is known well enough.
+    AskTime,
+}
+
+/// How a preparation goes on.
+#[derive(Debug)]
+pub enum Next {
+    /// Its [`steps`](Preparation::steps) are to be sent.
+    Send,
+    /// The tables of these kinds are there, and the clock is known.
+    Done(Vec<StoreKind>),
+}
+
+/// One that has begun. Hosts that prepare the same server at once may be in each other's way: it looks again then.
+#[derive(Debug, Default)]
+pub struct Preparation {
+    phase: Phase,
+    /// Whose tables are there.
+    kinds: Vec<StoreKind>,
+    rounds: u32,
+}
+
+impl Preparation {
+    /// What is to be sent next.
+    pub fn steps(&self) -> Vec<Step<'static>> {
+        match &self.phase {
+            Phase::Look => vec![step(schema::SNAPSHOT, schema::SNAPSHOT_COLUMNS), step(PROBE, PROBE_COLUMNS)],
+            Phase::Make(statements) => statements.iter().map(|sql| step(sql, 0)).collect(),
+            Phase::AskTime => vec![step(PROBE, PROBE_COLUMNS)],
+        }
+    }
+
+    /// Whether they change the database.
+    pub fn writes(&self) -> bool {
+        matches!(self.phase, Phase::Make(_))
+    }
+
+    /// The steps were answered, having been sent and answered at these times of the system's clock. `kinds`: whose tables are
+    /// needed by now.
+    ///
+    /// # Errors
+    /// The tables cannot be made, or the client is none that the stores can use.
+    pub fn on_answered(
+        &mut self,
+        answers: &[StatementResult],
+        kinds: &[StoreKind],
+        clock: &mut ServerClock,
+        times: [Millis; 2],
+        now: Time,
+    ) -> Result<Next> {
+        match self.phase {
+            // But by whom, if others do so at the same time, the next look says.
+            Phase::Make(_) => Ok(self.look_again()),
+            Phase::AskTime => {
+                let probe = answers.first().ok_or_else(wrong_number)?;
+                clock.on_told(probe.number(0), times, now);
+                Ok(self.on_tables_there(clock))
+            }
+            Phase::Look => {
+                let [snapshot, probe] = answers else { return Err(wrong_number()) };
+                if probe.first().and_then(|row| row.get(1)) != Some(&Value::Integer(1)) {
+                    return Err(Error::argument(
+                        "database",
+                        "a client that answers integers as numbers or as BigInts",
+                        "one that answers them as text",
+                    ));
+                }
+                clock.on_told(probe.number(0), times, now);
+                let statements = schema::plan(kinds, &snapshot.rows)?;
+                if statements.is_empty() {
+                    self.kinds = kinds.to_vec();
+                    return Ok(self.on_tables_there(clock));
+                }
+                if self.rounds >= ROUNDS {
+                    return Err(remote_error("the stores' tables cannot be made"));
+                }
+                self.phase = Phase::Make(statements);
+                Ok(Next::Send)
+            }
+        }
+    }
+
+    /// The steps were refused, with this message. Whether it goes on all the same: somebody else makes the tables, too.
+    pub fn goes_on_after(&mut self, message: &str) -> bool {
+        let is_raced = message.contains("duplicate column name") || message.contains("already exists");
+        let goes_on = is_raced && self.rounds < ROUNDS;
+        if goes_on {
+            self.look_again();
+        }
+        goes_on
+    }
+
+    fn look_again(&mut self) -> Next {
+        self.rounds += 1;
+        self.phase = Phase::Look;
+        Next::Send
+    }
+
+    fn on_tables_there(&mut self, clock: &ServerClock) -> Next {
+        if clock.is_unsure() {
+            self.phase = Phase::AskTime;
+            return Next::Send;
+        }
+        Next::Done(std::mem::take(&mut self.kinds))
+    }
+}
+
+fn step(sql: &str, columns: usize) -> Step<'static> {
+    let text = Rc::new(Text { sql: sql.to_owned(), parameters: Vec::new() });
+    Step { text, values: Vec::new().into(), bound: 0.0, columns }
+}
+
+fn remote_error(message: &str) -> Error {
+    Error::Remote { code: None, message: message.to_owned() }
+}
+
+fn wrong_number() -> Error {
+    remote_error("the client has answered another number of results than statements")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(rows: Vec<Vec<Value>>) -> StatementResult {
+        StatementResult { rows, ..StatementResult::default() }
+    }
+
+    fn probe(integer: Value) -> StatementResult {
+        answer(vec![vec![Value::Real(5_000.0), integer]])
+    }
+
+    /// What a look answers of an empty database.
+    fn empty() -> [StatementResult; 2] {
+        [answer(Vec::new()), probe(Value::Integer(1))]
+    }
+
+    fn go_on(preparation: &mut Preparation, clock: &mut ServerClock, answers: &[StatementResult]) -> Result<Next> {
+        preparation.on_answered(answers, &[StoreKind::Server], clock, [1_000.0, 1_010.0], Time::ZERO)
+    }
+
+    #[test]
+    fn makes_what_is_missing_and_asks_for_the_time_until_it_is_sure() {
+        let (mut preparation, mut clock) = (Preparation::default(), ServerClock::default());
+        assert!(!preparation.writes());
+        assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::Send)));
+        assert!(preparation.writes());
+        let made = preparation.steps();
+        assert!(made.iter().any(|step| step.text.sql.starts_with("CREATE TABLE IF NOT EXISTS request_log")));
+        let answers: Vec<StatementResult> = made.iter().map(|_| answer(Vec::new())).collect();
+        assert!(matches!(go_on(&mut preparation, &mut clock, &answers), Ok(Next::Send)));
+        // It looks again, and all is there.
+        assert!(!preparation.writes());
+        let row = |kind: &str, name: &str| vec![kind.into(), name.into(), Value::Integer(2), Value::Null];
+        let there = ["request_log", "host_leases"].map(|name| row("table", name)).to_vec();
+        let there = [answer(there), probe(Value::Integer(1))];
+        assert!(matches!(go_on(&mut preparation, &mut clock, &there), Ok(Next::Send)));
+        assert!(clock.is_unsure());
+        assert_eq!(preparation.steps().len(), 1);
+        let next = go_on(&mut preparation, &mut clock, &[probe(Value::Integer(1))]);
+        assert!(matches!(next, Ok(Next::Done(kinds)) if kinds == [StoreKind::Server]));
+        assert_eq!(clock.ahead_ms(), 3_995.0);
+    }
+
+    #[test]
+    fn looks_again_when_others_make_the_tables_too_but_not_for_ever() {
+        let (mut preparation, mut clock) = (Preparation::default(), ServerClock::default());
+        for _ in 0..ROUNDS {
+            assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::Send)));
+            assert!(preparation.goes_on_after("table request_log already exists"));
+            assert!(!preparation.writes());
+        }
+        assert!(go_on(&mut preparation, &mut clock, &empty()).is_err());
+        assert!(!preparation.goes_on_after("table request_log already exists"));
+        assert!(!Preparation::default().goes_on_after("no such function: unixepoch"));
+    }
+
+    #[test]
+    fn refuses_a_client_that_it_cannot_read() {
+        for answers in [vec![answer(Vec::new())], vec![answer(Vec::new()), probe("1".into())]] {
+            assert!(go_on(&mut Preparation::default(), &mut ServerClock::default(), &answers).is_err());
+        }
+    }
+}

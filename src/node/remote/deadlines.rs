@@ -1,0 +1,115 @@
+//! What is due at a time: to send again what was not answered, and to refuse what took too long.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Deferred, RemoteConnection, State};
+use crate::core::error::Error;
+use crate::engine::batch::Batch;
+use crate::node::environment::Environment;
+use crate::node::napi::env::Env;
+use crate::sqlite::background;
+use crate::sqlite::clock::now;
+use crate::sqlite::watch::WatchEvent;
+
+impl RemoteConnection {
+    /// What is due by now.
+    pub(super) fn on_time(&self, env: Env) {
+        let Some(_itself) = self.itself.upgrade() else { return };
+        self.wakes_at.set(None);
+        let now = now();
+        let is_late = |deferred: &Deferred| deferred.deadline.is_some_and(|deadline| deadline <= now);
+        let (late, left) = self.deferred.take().into_iter().partition::<VecDeque<_>, _>(is_late);
+        *self.deferred.borrow_mut() = left;
+        let reason = self.reason();
+        let unsent = Error::Timeout { after: self.timeout_ms(), outcome_unknown: false, reason: reason.clone() };
+        for call in late {
+            (call.run)(env, Err(unsent.clone()));
+        }
+        let queued = self.scheduler.borrow_mut().take_timed_out(&mut Batch::default(), now);
+        self.refuse_all(env, queued, &unsent);
+        match self.state.take() {
+            State::Idle => {}
+            State::Running(mut running) => {
+                let may_stand = running.sending.was_sent || running.sending.ticket.is_some();
+                let late = running.batch.take_late_replies(now);
+                let is_due = running.sending.retry_at.is_some_and(|at| at <= now);
+                if running.batch.is_late(now) {
+                    if running.sending.ticket.is_some() {
+                        self.given_up.set(self.given_up.get() + 1);
+                    }
+                    self.scheduler.borrow_mut().abandon();
+                } else if is_due {
+                    self.advance(env, *running);
+                } else {
+                    *self.state.borrow_mut() = State::Running(running);
+                }
+                for (handler, only_reads) in late {
+                    let outcome_unknown = may_stand && !only_reads;
+                    let error =
+                        Error::Timeout { after: self.timeout_ms(), outcome_unknown, reason: reason.clone() };
+                    handler(env, Err(error.into()));
+                }
+            }
+            State::Preparing(preparing) => {
+                let is_late = self.request_timeout.get().is_some_and(|timeout| preparing.since + timeout <= now);
+                if is_late {
+                    if preparing.sending.ticket.is_some() {
+                        self.given_up.set(self.given_up.get() + 1);
+                    }
+                    self.end_preparation(env, preparing.then, Err(unsent));
+                } else if preparing.sending.retry_at.is_some_and(|at| at <= now) {
+                    self.send_preparation(env, preparing);
+                } else {
+                    *self.state.borrow_mut() = State::Preparing(preparing);
+                }
+            }
+        }
+        self.flush(env);
+    }
+
+    fn timeout_ms(&self) -> f64 {
+        self.request_timeout.get().map_or(f64::INFINITY, |timeout| timeout.as_secs_f64() * 1000.0)
+    }
+
+    /// Why what is under way was not answered when it was sent last.
+    fn reason(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            State::Idle => None,
+            State::Preparing(preparing) => preparing.sending.reason.clone(),
+            State::Running(running) => running.sending.reason.clone(),
+        }
+    }
+
+    /// Has itself woken for what is due next.
+    #[inline(never)]
+    pub(super) fn watch_time(&self) {
+        let of_state = match &*self.state.borrow() {
+            State::Idle => None,
+            State::Preparing(preparing) => {
+                let deadline = self.request_timeout.get().map(|timeout| preparing.since + timeout);
+                [preparing.sending.retry_at, deadline].into_iter().flatten().min()
+            }
+            State::Running(running) => {
+                [running.sending.retry_at, running.batch.next_deadline()].into_iter().flatten().min()
+            }
+        };
+        let deferred = self.deferred.borrow().iter().filter_map(|call| call.deadline).min();
+        let queued = self.scheduler.borrow().next_deadline();
+        let Some(next) = [of_state, deferred, queued].into_iter().flatten().min() else { return };
+        if self.wakes_at.get().is_some_and(|at| at <= next) {
+            return;
+        }
+        let Ok(environment) = Environment::current() else { return };
+        let (mailbox, number) = (Arc::clone(environment.mailbox()), self.number.get());
+        let pause = next.saturating_sub(now());
+        let woken = background::start(Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            mailbox.notify(number, WatchEvent::Due);
+        }));
+        // Without a thread what is due is done with the next call.
+        if woken.is_ok() {
+            self.wakes_at.set(Some(next));
+        }
+    }
+}
