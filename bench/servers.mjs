@@ -2,6 +2,7 @@
 // beside version 0.2.0 on a connection of npm's `libsql`, which is synchronous. Directly, and through a proxy that adds 20 ms to
 // each answer. Prints the tables of docs/scale-out.md.
 //
+//   --stopped only the last part: the server is stopped for longer than calls wait
 //   --check   exit code 1 if a target is missed
 
 import { spawn } from 'node:child_process';
@@ -25,9 +26,12 @@ const runtimes = createRequire(new URL('../__test__/runtimes/package.json', impo
 /** How long each case runs, at least, in ms, and how many calls it makes at least. */
 const CASE_MS = 1_500;
 const LEAST_CALLS = 20;
+/** How long the server is stopped, in ms: longer than a call waits by default. */
+const STOPPED_MS = 12_000;
 /** Throughput beside the hand-written loop, 100 at once with 20 ms added. */
 const TARGET = 10;
 
+const UNLIMITED = { limit: 1e9, windowMs: 3_600_000 };
 const value = { id: 1, name: 'issue 1', description: 'x'.repeat(1_000) };
 const text = JSON.stringify(value);
 
@@ -37,7 +41,7 @@ const text = JSON.stringify(value);
 function ours(client) {
   const stores = createSQLiteStores({
     database: client,
-    rateLimit: { defaultConfig: { limit: 1e9, windowMs: 3_600_000 } },
+    rateLimit: { defaultConfig: UNLIMITED },
     requestTimeoutMs: 60_000,
   });
   const { cache, rateLimit, dedupe } = stores;
@@ -163,9 +167,46 @@ async function measure(call, atOnce) {
   return { perSecond, p50: quantile(times, 0.5), p99: quantile(times, 0.99), stall };
 }
 
+/** The server is stopped for longer than calls wait for it. How long the event loop stands still meanwhile. */
+async function measureStopped() {
+  const idle = await longestStall(() => sleep(STOPPED_MS));
+  const client = connect(server.url);
+  const stores = createSQLiteStores({ database: client, rateLimit: { defaultConfig: UNLIMITED } });
+  const { cache, rateLimit } = stores;
+  const calls = () =>
+    Array.from({ length: 100 }, (_, i) => [
+      cache.get(`key ${i}`),
+      cache.set(`key ${i}`, value, 60),
+      rateLimit.acquire('resource'),
+    ]).flat();
+  for (let round = 0; round < 10; round++) await Promise.all(calls());
+  server.signal('SIGSTOP');
+  const start = performance.now();
+  /** @type {Record<string, number>} */
+  const codes = {};
+  let slowest = 0;
+  const refused = (/** @type {any} */ error) => {
+    codes[error.code] = (codes[error.code] ?? 0) + 1;
+    slowest = Math.max(slowest, performance.now() - start);
+  };
+  const stall = await longestStall(async () => {
+    for (const call of calls()) call.catch(refused);
+    await sleep(STOPPED_MS);
+    server.signal('SIGCONT');
+  });
+  await cache.set('key', value, 60);
+  console.log(
+    `\nStopped for ${STOPPED_MS / 1_000} s with 300 calls under way: ${JSON.stringify(codes)} within ${readable(slowest)} ms; ` +
+      `longest stall of the event loop ${readable(stall)} ms, of an idle one ${readable(idle)} ms`,
+  );
+  await stores.close();
+  client.close();
+}
+
 if (program === undefined) throw new Error('there is no libSQL server for this platform');
 const server = await Server.start();
 const DELAY_MS = 20;
+const ONLY_STOPPED = process.argv.includes('--stopped');
 const proxy = spawn(
   process.execPath,
   [
@@ -181,7 +222,7 @@ const direct = connect(server.url);
 /** @type {Record<string, number>} */
 const throughput = {};
 try {
-  for (const delay of [0, DELAY_MS]) {
+  for (const delay of ONLY_STOPPED ? [] : [0, DELAY_MS]) {
     const url = delay === 0 ? server.url : proxyUrl;
     console.log(
       `\n${delay === 0 ? 'Directly' : `${delay} ms added to each answer`}:\n\n| call, at once | | calls per second | p50, ms | p99, ms | longest stall of the event loop, ms |\n| --- | --- | --- | --- | --- | --- |`,
@@ -208,13 +249,14 @@ try {
       await sleep(50);
     }
   }
+  await measureStopped();
 } finally {
   direct.close();
   proxy.kill();
   await server.stop();
 }
 console.log();
-for (const name of ['get', 'set', 'acquire', 'a round of dedupe']) {
+for (const name of ONLY_STOPPED ? [] : ['get', 'set', 'acquire', 'a round of dedupe']) {
   const ratio = throughput[`ours ${name} 100 20`] / throughput[`hand-written ${name} 100 20`];
   const reached = ratio >= TARGET;
   console.log(
