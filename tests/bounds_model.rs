@@ -160,7 +160,7 @@ impl World {
                 let mut notes = Vec::new();
                 let (uses, timer) = &mut self.stores[store];
                 loop {
-                    let taken = uses.take_next(at, false);
+                    let taken = uses.take_next(at);
                     if taken.is_empty() {
                         break;
                     }

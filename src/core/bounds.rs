@@ -333,18 +333,23 @@ impl Uses {
 
     /// Those that are to be noted along with an entry that is stored.
     pub fn take_some(&mut self, now: Millis) -> Vec<(String, Millis)> {
-        self.take(USES_WITH_SET, now, false)
+        self.take(USES_WITH_SET, now)
     }
 
-    /// Those that one statement is to note; none once all have been taken that may be noted, or, at the `end`, all.
-    pub fn take_next(&mut self, now: Millis, is_end: bool) -> Vec<(String, Millis)> {
-        self.take(USES_AT_ONCE, now, is_end)
+    /// Those that one statement is to note; none once all have been taken that may be noted.
+    pub fn take_next(&mut self, now: Millis) -> Vec<(String, Millis)> {
+        self.take(USES_AT_ONCE, now)
     }
 
-    fn take(&mut self, at_most: usize, now: Millis, is_end: bool) -> Vec<(String, Millis)> {
+    /// All that wait: the last that there are.
+    pub fn into_waiting(self) -> Vec<(String, Millis)> {
+        self.by_hash.into_iter().filter(|(_, used)| used.waits).map(|(hash, used)| (hash, used.at)).collect()
+    }
+
+    fn take(&mut self, at_most: usize, now: Millis) -> Vec<(String, Millis)> {
         let mut taken = Vec::new();
         while taken.len() < at_most {
-            let Some(hash) = self.ready.pop_front().or_else(|| self.take_due(now, is_end)) else { break };
+            let Some(hash) = self.ready.pop_front().or_else(|| self.take_due(now)) else { break };
             if let Some(used) = self.by_hash.get_mut(&hash) {
                 (used.waits, used.noted_at) = (false, now);
                 taken.push((hash, used.at));
@@ -353,10 +358,10 @@ impl Uses {
         taken
     }
 
-    fn take_due(&mut self, now: Millis, is_end: bool) -> Option<String> {
+    fn take_due(&mut self, now: Millis) -> Option<String> {
         let noted_at = self.by_hash.get(self.later.front()?).map_or(Millis::NEG_INFINITY, |used| used.noted_at);
         // A clock that was set back has no part in it.
-        let is_due = is_end || !(noted_at..noted_at + NOTED_FOR_MS).contains(&now);
+        let is_due = !(noted_at..noted_at + NOTED_FOR_MS).contains(&now);
         if is_due { self.later.pop_front() } else { None }
     }
 
@@ -383,21 +388,17 @@ fn note_used(used: Vec<(String, Millis)>) -> Option<BoundStatement> {
 mod tests {
     use super::*;
 
-    fn hashes(taken: Vec<(String, Millis)>) -> Vec<(String, Millis)> {
-        taken
-    }
-
     #[test]
     fn a_use_is_noted_once_a_minute() {
         let mut uses = Uses::default();
         uses.record("a".to_owned(), 1.0);
         uses.record("a".to_owned(), 2.0);
-        assert_eq!(hashes(uses.take_some(3.0)), [("a".to_owned(), 2.0)]);
+        assert_eq!(uses.take_some(3.0), [("a".to_owned(), 2.0)]);
         uses.record("a".to_owned(), 4.0);
         uses.record("b".to_owned(), 5.0);
-        assert_eq!(hashes(uses.take_some(60_002.0)), [("b".to_owned(), 5.0)]);
+        assert_eq!(uses.take_some(60_002.0), [("b".to_owned(), 5.0)]);
         assert!(uses.has_waiting());
-        assert_eq!(hashes(uses.take_some(60_003.0)), [("a".to_owned(), 4.0)]);
+        assert_eq!(uses.take_some(60_003.0), [("a".to_owned(), 4.0)]);
         assert!(!uses.has_waiting());
         uses.forget_old(60_003.0);
         assert_eq!(uses.by_hash.len(), 2);
@@ -411,9 +412,9 @@ mod tests {
         uses.record("a".to_owned(), 1_000.0);
         drop(uses.take_some(1_000.0));
         uses.record("a".to_owned(), 10.0);
-        assert_eq!(hashes(uses.take_some(11.0)), [("a".to_owned(), 10.0)]);
+        assert_eq!(uses.take_some(11.0), [("a".to_owned(), 10.0)]);
         uses.record("a".to_owned(), 12.0);
-        assert!(uses.take_next(13.0, false).is_empty());
-        assert_eq!(hashes(uses.take_next(13.0, true)), [("a".to_owned(), 12.0)]);
+        assert!(uses.take_next(13.0).is_empty());
+        assert_eq!(uses.into_waiting(), [("a".to_owned(), 12.0)]);
     }
 }

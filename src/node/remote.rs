@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -152,6 +153,8 @@ pub struct RemoteConnection {
     /// The stores whose tables belong to it, and those whose tables may not be there.
     kinds: RefCell<Vec<StoreKind>>,
     unprepared: RefCell<Vec<StoreKind>>,
+    /// Whether entries of the cache are counted, as far as is known.
+    counts_entries: Arc<AtomicBool>,
     texts: RefCell<Texts>,
     clock: RefCell<ServerClock>,
     last_ticket: Cell<u64>,
@@ -204,14 +207,25 @@ impl RemoteConnection {
             StoreKind::RateLimit => &[StoreKind::Server, StoreKind::RateLimit],
             _ => &[StoreKind::Server, StoreKind::Adaptive],
         };
-        for kind in kinds {
-            if !connection.kinds.borrow().contains(kind) {
-                connection.kinds.borrow_mut().push(*kind);
-                connection.unprepared.borrow_mut().push(*kind);
-                connection.is_new.set(true);
-            }
-        }
+        kinds.iter().for_each(|kind| connection.add_kind(*kind));
         Ok(connection)
+    }
+
+    /// Has the tables of a store, or a part of them, made before the next call.
+    pub fn add_kind(&self, kind: StoreKind) {
+        if kind == StoreKind::CacheBounds {
+            self.counts_entries.store(true, Ordering::Relaxed);
+        }
+        if !self.kinds.borrow().contains(&kind) {
+            self.kinds.borrow_mut().push(kind);
+            self.unprepared.borrow_mut().push(kind);
+            self.is_new.set(true);
+        }
+    }
+
+    /// Whether entries of the cache are counted, as far as is known.
+    pub fn counts_entries(&self) -> &Arc<AtomicBool> {
+        &self.counts_entries
     }
 
     fn new(env: Env, client: Value, realm: &Realm) -> Result<Rc<Self>> {
@@ -237,6 +251,7 @@ impl RemoteConnection {
             deferred: RefCell::default(),
             kinds: RefCell::default(),
             unprepared: RefCell::default(),
+            counts_entries: Arc::default(),
             texts: RefCell::default(),
             clock: RefCell::new(clock),
             last_ticket: Cell::new(0),
@@ -544,6 +559,9 @@ impl RemoteConnection {
             return self.end_preparation(env, preparing.then, Err(error));
         }
         self.on_told_time(probe.number(0), times);
+        if schema::has_totals_in(&snapshot.rows) {
+            self.counts_entries.store(true, Ordering::Relaxed);
+        }
         let kinds = self.unprepared.borrow().clone();
         match schema::plan(&kinds, &snapshot.rows) {
             Ok(statements) if statements.is_empty() => {
