@@ -17,12 +17,21 @@ use super::options::Bounds;
 use super::statements::{STEP_ROWS, Statement};
 use super::value::{Millis, Value};
 
-/// The most that is evicted along with an entry that is stored, in rows and bytes: it may be done on the JavaScript thread.
-const ROWS_WITH_SET: f64 = 100.0;
-const BYTES_WITH_SET: f64 = (1 << 20) as f64;
+/// How much one transaction evicts at most.
+#[derive(Clone, Copy)]
+struct AtMost {
+    /// How many entries that have expired; whatever their size.
+    expired: f64,
+    /// How many others, and up to how many bytes of them, unless one has more.
+    rows: f64,
+    bytes: f64,
+}
 
-/// The same with a large entry, and in a step that nothing is stored with.
-const BYTES_IN_STEP: f64 = (4 << 20) as f64;
+/// Along with an entry that is stored: it may be done on the JavaScript thread.
+const WITH_SET: AtMost = AtMost { expired: 16.0, rows: 100.0, bytes: (1 << 20) as f64 };
+
+/// With a large entry, and where nothing is stored.
+const IN_STEP: AtMost = AtMost { expired: 50.0, rows: STEP_ROWS as f64, bytes: (4 << 20) as f64 };
 
 /// From how many bytes on an entry may take the place of many.
 const LARGE_BYTES: usize = 64 << 10;
@@ -101,11 +110,7 @@ pub fn within(bounds: Bounds, operation: Operation, used: Vec<(String, Millis)>,
         Some([hash, value, ..]) => (hash.clone(), value.payload_bytes()),
         _ => (Value::Null, 0),
     };
-    let at_most = if bytes > LARGE_BYTES {
-        [STEP_ROWS as f64, BYTES_IN_STEP + bytes as f64]
-    } else {
-        [ROWS_WITH_SET, BYTES_WITH_SET]
-    };
+    let at_most = if bytes > LARGE_BYTES { IN_STEP } else { WITH_SET };
     let operation = counted(operation);
     let used = note_used(used);
     let mut statements: Statements = used.into_iter().chain(operation.statements).collect();
@@ -119,14 +124,19 @@ pub fn within(bounds: Bounds, operation: Operation, used: Vec<(String, Millis)>,
 }
 
 /// The statements that evict some entries, if the totals are above the bounds; not the one under a hash.
-fn eviction(bounds: Bounds, hash: &Value, [rows, bytes]: [f64; 2], now: Millis) -> [BoundStatement; 6] {
-    let Bounds { max_entries, max_size_bytes, .. } = bounds;
-    let mark = [max_entries.into(), max_size_bytes.into(), now.into(), hash.clone(), rows.into(), bytes.into()];
+fn eviction(bounds: Bounds, hash: &Value, at_most: AtMost, now: Millis) -> [BoundStatement; 8] {
     use Statement as S;
+    let AtMost { expired, rows, bytes } = at_most;
+    let above = [bounds.max_entries.into(), bounds.max_size_bytes.into(), hash.clone()];
+    let mark = |statement, values: &[f64]| {
+        BoundStatement::new(statement, above.iter().cloned().chain(values.iter().map(|value| Value::from(*value))))
+    };
     let marked = |statement| BoundStatement::new(statement, []);
     [
-        BoundStatement::new(S::CacheMark, mark),
+        mark(S::CacheMarkExpired, &[now, expired]),
+        mark(S::CacheMarkOldest, &[expired, rows, bytes]),
         marked(S::CacheUncountMarked),
+        marked(S::CacheMarked),
         marked(S::CacheDeleteMarked),
         marked(S::CacheUntagMarked),
         marked(S::CacheUnuseMarked),
@@ -143,9 +153,9 @@ struct Eviction {
 }
 
 fn outcome_of(bounds: Bounds, results: Option<&[StatementResult]>) -> Option<Eviction> {
-    let [mark, .., totals] = results? else { return None };
+    let [expired, oldest, .., totals] = results? else { return None };
     let is_done = totals.number(0) <= bounds.max_entries && totals.number(1) <= bounds.max_size_bytes;
-    Some(Eviction { is_done, has_marked: mark.changes > 0 })
+    Some(Eviction { is_done, has_marked: expired.changes + oldest.changes > 0 })
 }
 
 /// Evicts what goes past the bounds.
@@ -156,7 +166,7 @@ pub fn evict(bounds: Bounds, now: Millis) -> Operation {
 /// Evicts what goes past the bounds, except the entry under a hash: in steps, between which others have their turn. Where nothing is
 /// found to be evicted, the totals are wrong, or somebody else's entries are not known yet: then they are first made right.
 fn evict_in_steps(bounds: Bounds, hash: Value, now: Millis, may_reconcile: bool) -> Operation {
-    let statements = eviction(bounds, &hash, [STEP_ROWS as f64, BYTES_IN_STEP], now);
+    let statements = eviction(bounds, &hash, IN_STEP, now);
     Operation::write(statements, move |rows| match outcome_of(bounds, Some(&rows)) {
         Some(Eviction { is_done: false, has_marked: true }) => {
             Outcome::Continue(evict_in_steps(bounds, hash, now, may_reconcile))

@@ -217,7 +217,7 @@ impl QueryCache {
             }
             (S::CacheDelete, [Value::Text(hash)]) => self.insert_entry(hash, None),
             (S::CacheDeleteTagged, [Value::Text(hash), _]) => drop(self.entries.remove(hash)),
-            (S::CacheDeleteMarked, _) => {
+            (S::CacheMarked, _) => {
                 rows.rows
                     .iter()
                     .filter_map(|row| row.first()?.text())
@@ -275,7 +275,9 @@ impl QueryCache {
                 | S::CacheUnuseAll
                 | S::CacheUnlistedFrom
                 | S::CacheDanglingUseFrom
-                | S::CacheMark
+                | S::CacheMarkExpired
+                | S::CacheMarkOldest
+                | S::CacheDeleteMarked
                 | S::CacheUntagMarked
                 | S::CacheUnuseMarked
                 | S::CacheIsCounted

@@ -68,16 +68,21 @@ macro_rules! creation {
     };
 }
 
-/// Takes the entries with a condition out of the totals: to be run before they are removed.
+/// Takes the entries that a query finds out of the totals: to be run before they are removed.
 macro_rules! uncount {
-    ($($condition:expr),*) => {
+    ($($found:expr),*) => {
         concat!(
-            "UPDATE cache_totals SET entries = cache_totals.entries - gone.entries, bytes = cache_totals.bytes - gone.bytes
-            FROM (
-              SELECT COUNT(1) AS entries, SUM(length(value)) AS bytes FROM cache WHERE ",
-            $($condition),*,
-            ") AS gone WHERE id = 1 AND gone.entries > 0"
+            "UPDATE cache_totals SET entries = entries - (SELECT COUNT(1) FROM ", $($found),*, "),
+              bytes = bytes - (SELECT SUM(length(value)) FROM ", $($found),*, ")
+            WHERE id = 1 AND EXISTS (SELECT 1 FROM ", $($found),*, ")"
         )
+    };
+}
+
+/// The entries that are marked to be evicted.
+macro_rules! marked_entries {
+    () => {
+        concat!("cache_use u CROSS JOIN cache c ON c.hash = u.hash WHERE u.used_at = ", marked!())
     };
 }
 
@@ -487,7 +492,7 @@ macro_rules! statements {
                         | Statement::CacheList
                         | Statement::CacheListTags
                         | Statement::CacheDanglingAfter
-                        | Statement::CacheDeleteMarked
+                        | Statement::CacheMarked
                         | Statement::CacheUnlistedFrom
                         | Statement::CacheDanglingUseFrom
                         | Statement::DedupePollAll
@@ -608,20 +613,20 @@ statements! {
 
     /// Count an entry that is going to be stored, in place of the one there is. Parameters: hash, how many bytes.
     CacheCountSet(0, Cache Tidies 0) = "UPDATE cache_totals
-        SET entries = cache_totals.entries + 1 - old.entries, bytes = cache_totals.bytes + ?2 - old.bytes FROM (
-          SELECT COUNT(1) AS entries, COALESCE(SUM(length(value)), 0) AS bytes FROM cache WHERE hash = ?1) AS old
+        SET entries = entries + NOT EXISTS (SELECT 1 FROM cache WHERE hash = ?1),
+          bytes = bytes + ?2 - COALESCE((SELECT length(value) FROM cache WHERE hash = ?1), 0)
         WHERE id = 1";
     /// Take an entry out of the totals that is going to be removed by [`CacheDelete`](Statement::CacheDelete). Parameters: its.
-    CacheUncount(0, Cache Tidies 0) = uncount!("hash = ?1");
+    CacheUncount(0, Cache Tidies 0) = uncount!("cache WHERE hash = ?1");
     /// The same for [`CacheDeleteStale`](Statement::CacheDeleteStale).
-    CacheUncountStale(0, Cache Tidies 0) = uncount!("hash = ?1 AND expires_at = ?2");
+    CacheUncountStale(0, Cache Tidies 0) = uncount!("cache WHERE hash = ?1 AND expires_at = ?2");
     /// The same for [`CacheDeleteTagged`](Statement::CacheDeleteTagged).
     CacheUncountTagged(0, Cache Tidies 0) =
-        uncount!("hash = ?1 AND EXISTS (SELECT 1 FROM cache_tags t WHERE t.tag = ?2 AND t.hash = ?1)");
+        uncount!("cache WHERE hash = ?1 AND EXISTS (SELECT 1 FROM cache_tags t WHERE t.tag = ?2 AND t.hash = ?1)");
     /// The same for [`CacheRemoveLater`](Statement::CacheRemoveLater).
-    CacheUncountLater(0, Cache Tidies all) = uncount!("rowid = ?1 AND created_at = ?2 AND ", expires!());
+    CacheUncountLater(0, Cache Tidies all) = uncount!("cache WHERE rowid = ?1 AND created_at = ?2 AND ", expires!());
     /// The same for [`CacheRemoveExpired`](Statement::CacheRemoveExpired).
-    CacheUncountExpired(0, Cache Tidies all) = uncount!("rowid = ?1 AND expires_at < ?2 AND expires_at <> 0");
+    CacheUncountExpired(0, Cache Tidies all) = uncount!("cache WHERE rowid = ?1 AND expires_at < ?2 AND expires_at <> 0");
     /// Count no entry: all have been removed.
     CacheUncountAll(0, Cache Tidies all) = "UPDATE cache_totals SET entries = 0, bytes = 0 WHERE id = 1";
     /// The totals.
@@ -670,47 +675,45 @@ statements! {
           SELECT hash FROM cache_use WHERE hash >= ?1 AND hash <> x'' ORDER BY hash LIMIT 500)
         SELECT hash AS c0, 1 AS c1 FROM page WHERE NOT EXISTS (SELECT 1 FROM cache c WHERE c.hash = page.hash)
         UNION ALL SELECT MAX(hash), NULL FROM page";
-    /// Mark what is to be evicted, as long as the totals are above the bounds: what has expired, then what was not used for
-    /// longest. One that was stored again by a version that notes no use is noted instead. Parameters: bounds of entries and
-    /// bytes, now, a hash to be kept, how many rows and bytes at most.
-    CacheMark(0, Cache Tidies all) = concat!("INSERT INTO cache_use (hash, used_at)
-        WITH RECURSIVE
-        above(entries, bytes) AS MATERIALIZED (
-          SELECT entries - ?1, bytes - ?2 FROM cache_totals WHERE id = 1 AND (entries > ?1 OR bytes > ?2)),
-        found(hash, expires_at, bytes) AS MATERIALIZED (
-          SELECT hash, expires_at, length(value) FROM above CROSS JOIN cache
-            WHERE expires_at > 0 AND expires_at < ?3 AND hash IS NOT ?4 ORDER BY expires_at LIMIT ?5),
-        expired(hash, bytes) AS MATERIALIZED (
-          SELECT hash, bytes FROM (SELECT hash, bytes, SUM(bytes) OVER (ORDER BY expires_at ROWS UNBOUNDED PRECEDING) AS until
-            FROM found) WHERE until - bytes < ?6),
-        oldest(hash, at, becomes, size, counts, entries, bytes, rows, freed) AS (
-          SELECT '', ", marked!(), ", NULL, 0, 0, entries - (SELECT COUNT(1) FROM expired),
-              bytes - (SELECT COALESCE(SUM(bytes), 0) FROM expired), (SELECT COUNT(1) FROM expired),
-              (SELECT COALESCE(SUM(bytes), 0) FROM expired)
-            FROM above
+    /// Mark what has expired, if the totals are above the bounds. Parameters: bounds of entries and bytes, a hash to be kept, now,
+    /// how many at most.
+    CacheMarkExpired(0, Cache Tidies all) = concat!("INSERT INTO cache_use (hash, used_at)
+        SELECT hash, ", marked!(), " FROM cache
+          WHERE (SELECT entries > ?1 OR bytes > ?2 FROM cache_totals WHERE id = 1)
+            AND expires_at > 0 AND expires_at < ?4 AND hash IS NOT ?3 ORDER BY expires_at LIMIT ?5
+        ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at");
+    /// Mark what was not used for longest, as long as the totals without what is marked are above the bounds. One that was
+    /// stored again by a version that notes no use is noted instead. Parameters: bounds of entries and bytes, a hash to be kept, how
+    /// many marked ones forbid it, how many rows and bytes at most.
+    CacheMarkOldest(0, Cache Tidies all) = concat!("INSERT INTO cache_use (hash, used_at)
+        WITH RECURSIVE oldest(hash, at, becomes, size, counts, entries, bytes, rows, freed) AS (
+          SELECT '', ", marked!(), ", NULL, 0, 0, entries - ?1 - (SELECT COUNT(1) FROM ", marked_entries!(), "),
+              bytes - ?2 - (SELECT COALESCE(SUM(length(value)), 0) FROM ", marked_entries!(), "), 0, 0
+            FROM cache_totals WHERE id = 1 AND (entries > ?1 OR bytes > ?2)
+              AND (SELECT COUNT(1) FROM ", marked_entries!(), ") < ?4
           UNION ALL
           SELECT u.hash, u.used_at,
-              CASE WHEN u.hash IS ?4 THEN NULL WHEN ", creation!(), " > u.used_at THEN ", creation!(), "
+              CASE WHEN u.hash IS ?3 THEN NULL WHEN ", creation!(), " > u.used_at THEN ", creation!(), "
                 ELSE ", marked!(), " END,
               COALESCE(length(c.value), 0),
-              c.hash IS NOT NULL AND u.hash IS NOT ?4 AND NOT ", creation!(), " > u.used_at
-                AND NOT (c.expires_at > 0 AND c.expires_at < ?3),
+              c.hash IS NOT NULL AND u.hash IS NOT ?3 AND NOT ", creation!(), " > u.used_at,
               o.entries - o.counts, o.bytes - o.counts * o.size, o.rows + 1, o.freed + o.counts * o.size
             FROM oldest o CROSS JOIN cache_use u ON u.hash = COALESCE(
-              (SELECT MIN(n.hash) FROM cache_use n WHERE n.used_at = o.at AND n.hash > o.hash),
+              (SELECT MIN(n.hash) FROM cache_use n WHERE n.used_at = o.at AND n.hash > o.hash AND o.rows > 0),
               (SELECT n.hash FROM cache_use n WHERE n.used_at > o.at AND n.used_at < ", no_time!(), "
                 ORDER BY n.used_at, n.hash LIMIT 1))
             LEFT JOIN cache c ON c.hash = u.hash
             WHERE (o.entries - o.counts > 0 OR o.bytes - o.counts * o.size > 0)
               AND o.rows < ?5 AND o.freed + o.counts * o.size < ?6)
-        SELECT hash, ", marked!(), " FROM expired
-        UNION ALL SELECT hash, becomes FROM oldest WHERE becomes IS NOT NULL
+        SELECT hash, becomes FROM oldest WHERE becomes IS NOT NULL
         ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at");
     /// Take what is marked out of the totals.
-    CacheUncountMarked(0, Cache Tidies all) = uncount!("hash IN (SELECT hash FROM cache_use WHERE used_at = ", marked!(), ")");
-    /// Remove the entries that are marked; answers their hashes.
-    CacheDeleteMarked(1, Cache Tidies all) = concat!("DELETE FROM cache
-        WHERE hash IN (SELECT hash FROM cache_use WHERE used_at = ", marked!(), ") RETURNING hash AS c0");
+    CacheUncountMarked(0, Cache Tidies all) = uncount!(marked_entries!());
+    /// The hashes that are marked.
+    CacheMarked(1, Cache Tidies all) = concat!("SELECT hash AS c0 FROM cache_use WHERE used_at = ", marked!());
+    /// Remove the entries that are marked, which [`CacheMarked`](Statement::CacheMarked) has answered before.
+    CacheDeleteMarked(0, Cache Tidies all) = concat!("DELETE FROM cache
+        WHERE hash IN (SELECT hash FROM cache_use WHERE used_at = ", marked!(), ")");
     /// Take all tags from them.
     CacheUntagMarked(0, Cache Tidies all) = concat!("DELETE FROM cache_tags
         WHERE hash IN (SELECT hash FROM cache_use WHERE used_at = ", marked!(), ")");
