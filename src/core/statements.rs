@@ -57,6 +57,21 @@ macro_rules! no_time {
     };
 }
 
+/// A time, by fractions later than what has been noted of the same ms: as many fit in as a double tells apart.
+macro_rules! last_in_ms {
+    ($at:literal) => {
+        concat!(
+            "MAX(",
+            $at,
+            ", COALESCE((SELECT MAX(used_at) FROM cache_use WHERE used_at < ",
+            $at,
+            " + 1), ",
+            marked!(),
+            ") + 0.000244140625)"
+        )
+    };
+}
+
 /// When an entry was created, if that is a time.
 macro_rules! creation {
     () => {
@@ -644,15 +659,14 @@ statements! {
     CacheRenewTotals(0, Cache Tidies all) = concat!("INSERT INTO cache_use (hash, used_at)
         VALUES (x'', ", no_time!(), " + (random() & 1099511627775))
         ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at");
-    /// Note that an entry was stored, after all that were in the same ms. Parameters: hash, now.
-    CacheUse(0, Cache Tidies 0) = concat!("INSERT INTO cache_use (hash, used_at) VALUES (?1,
-          MAX(?2, COALESCE((SELECT MAX(used_at) FROM cache_use WHERE used_at < ?2 + 1), ", marked!(), ") + 0.000244140625))
+    /// Note that an entry was stored, after all that happened in the same ms. Parameters: hash, now.
+    CacheUse(0, Cache Tidies 0) = concat!("INSERT INTO cache_use (hash, used_at) VALUES (?1, ", last_in_ms!("?2"), ")
         ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at");
-    /// Note when entries were used. Parameters: a JSON array of hashes and times.
-    CacheUsed(0, Cache Tidies all) = "INSERT INTO cache_use (hash, used_at)
-        SELECT c.hash, json_extract(used.value, '$[1]') FROM json_each(?1) used
+    /// Note when entries were used, each after all that happened in the same ms. Parameters: a JSON array of hashes and times.
+    CacheUsed(0, Cache Tidies all) = concat!("INSERT INTO cache_use (hash, used_at)
+        SELECT c.hash, ", last_in_ms!("json_extract(used.value, '$[1]')"), " FROM json_each(?1) used
         CROSS JOIN cache c ON c.hash = json_extract(used.value, '$[0]') WHERE 1
-        ON CONFLICT (hash) DO UPDATE SET used_at = MAX(used_at, excluded.used_at)";
+        ON CONFLICT (hash) DO UPDATE SET used_at = MAX(used_at, excluded.used_at)");
     /// Note when an entry was created, unless a later use is noted. Parameters: hash.
     CacheAdopt(0, Cache Tidies 0) = concat!("INSERT INTO cache_use (hash, used_at)
         SELECT hash, ", creation!(), " FROM cache WHERE hash = ?1

@@ -49,18 +49,16 @@ impl BackendHandle {
         }
     }
 
-    /// Has the tables made that bounds need.
+    /// Has the tables made that bounds need, and that of the tags: what is evicted loses them.
     pub fn keep_totals(&self) -> Result<()> {
-        match self {
-            BackendHandle::Native(handle) => {
-                Ok(handle.database().add_store(StoreKind::CacheBounds, Synchronous::Normal)?)
-            }
-            BackendHandle::User(connection) => connection.add_kind(StoreKind::CacheBounds),
-            BackendHandle::Remote(remote) => {
-                remote.connection.add_kind(StoreKind::CacheBounds);
-                Ok(())
+        for kind in [StoreKind::CacheTags, StoreKind::CacheBounds] {
+            match self {
+                BackendHandle::Native(handle) => handle.database().add_store(kind, Synchronous::Normal)?,
+                BackendHandle::User(connection) => connection.add_kind(kind)?,
+                BackendHandle::Remote(remote) => remote.connection.add_kind(kind),
             }
         }
+        Ok(())
     }
 
     /// Whether entries of the cache are counted, as far as is known.
