@@ -608,10 +608,10 @@ module.exports = function cacheContract(harness) {
       expect(await store.get('one')).toBe('one');
       await store.set('four', 'four', 60);
       expect(await hashes(store)).toEqual(['four', 'one', 'three']);
-      // Written again, it is the newest.
+      // Written again, it is the newest. One was used before four was stored.
       await store.set('three', 'again', 60);
       await store.set('five', 'five', 60);
-      expect(await hashes(store)).toEqual(['five', 'one', 'three']);
+      expect(await hashes(store)).toEqual(['five', 'four', 'three']);
       expect((await store.getStats()).totalItems).toBe(3);
     });
 
