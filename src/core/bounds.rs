@@ -313,6 +313,9 @@ pub struct Uses {
 impl Uses {
     /// Takes note of a use.
     pub fn record(&mut self, hash: String, now: Millis) {
+        if !now.is_finite() {
+            return;
+        }
         if let Some(used) = self.by_hash.get_mut(&hash) {
             used.at = now;
             if !used.waits {

@@ -660,11 +660,11 @@ statements! {
         VALUES (x'', ", no_time!(), " + (random() & 1099511627775))
         ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at");
     /// Note that an entry was stored, after all that happened in the same ms. Parameters: hash, now.
-    CacheUse(0, Cache Tidies 0) = concat!("INSERT INTO cache_use (hash, used_at) VALUES (?1, ", last_in_ms!("?2"), ")
+    CacheUse(0, Cache Tidies 0) = concat!("INSERT INTO cache_use (hash, used_at) VALUES (?1, ", last_in_ms!("MIN(MAX(?2, -8640000000000000), 8640000000000000)"), ")
         ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at");
     /// Note when entries were used, each after all that happened in the same ms. Parameters: a JSON array of hashes and times.
     CacheUsed(0, Cache Tidies all) = concat!("INSERT INTO cache_use (hash, used_at)
-        SELECT c.hash, ", last_in_ms!("json_extract(used.value, '$[1]')"), " FROM json_each(?1) used
+        SELECT c.hash, ", last_in_ms!("MIN(MAX(json_extract(used.value, '$[1]'), -8640000000000000), 8640000000000000)"), " FROM json_each(?1) used
         CROSS JOIN cache c ON c.hash = json_extract(used.value, '$[0]') WHERE 1
         ON CONFLICT (hash) DO UPDATE SET used_at = MAX(used_at, excluded.used_at)");
     /// Note when an entry was created, unless a later use is noted. Parameters: hash.
