@@ -23,7 +23,11 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
-/** What there is, and what the totals say. @param {import('better-sqlite3').Database} connection */
+/**
+ * What there is, and what the totals say.
+ * @param {import('better-sqlite3').Database} connection
+ * @returns {{ counted: any, totals: any }}
+ */
 const count = (connection) => ({
   counted: connection
     .prepare('SELECT COUNT(*) AS entries, IFNULL(SUM(length(value)), 0) AS bytes FROM cache')
