@@ -311,18 +311,20 @@ pub struct Uses {
 }
 
 impl Uses {
+    /// Takes note of a use of an entry that was used shortly before; answers whether it was.
+    pub fn record_again(&mut self, hash: &str, now: Millis) -> bool {
+        let Some(used) = self.by_hash.get_mut(hash).filter(|_| now.is_finite()) else { return false };
+        used.at = now;
+        if !used.waits {
+            used.waits = true;
+            self.later.push_back(hash.to_owned());
+        }
+        true
+    }
+
     /// Takes note of a use.
     pub fn record(&mut self, hash: String, now: Millis) {
-        if !now.is_finite() {
-            return;
-        }
-        if let Some(used) = self.by_hash.get_mut(&hash) {
-            used.at = now;
-            if !used.waits {
-                used.waits = true;
-                self.later.push_back(hash);
-            }
-        } else {
+        if now.is_finite() && !self.record_again(&hash, now) {
             self.by_hash.insert(hash.clone(), Use { at: now, noted_at: Millis::NEG_INFINITY, waits: true });
             self.ready.push_back(hash);
         }

@@ -163,30 +163,33 @@ impl Inner {
     }
 
     fn get(&self, call: &Arguments) -> Result<Value> {
-        if self.options.bounds.is_some_and(|bounds| bounds.by_use) {
-            return self.get_and_record(call);
-        }
-        self.run(call, || Ok(cache::get(options::name(call.env, call.get(0), "hash")?, call.now()?)))
-    }
-
-    /// The use of an entry is remembered. It is not known yet of one that is read later: to note that of no entry does nothing.
-    fn get_and_record(&self, call: &Arguments) -> Result<Value> {
+        let records = self.options.bounds.is_some_and(|bounds| bounds.by_use);
         let mut used = None;
-        let value = self.run(call, || {
+        let value = self.run_counted(call, || {
             let (hash, now) = (options::name(call.env, call.get(0), "hash")?, call.now()?);
-            used = Some((hash.clone(), now));
-            Ok(cache::get(hash, now))
+            if records && !self.uses.borrow_mut().record_again(&hash, now) {
+                used = Some((hash.clone(), now));
+            }
+            Ok(cache::get_counted(hash, now, self.store.counts()))
         })?;
-        if let Some((hash, now)) = used.filter(|_| call.env.type_of(value) != Type::Undefined) {
-            self.uses.borrow_mut().record(hash, now);
-            if self.notes_uses.borrow().is_none() {
-                self.note_uses_after(call.env, bounds::NOTED_FOR_MS);
-            }
-            if self.uses.borrow().is_full() {
-                self.note_uses(call.env, now);
-            }
+        if records {
+            self.record(call.env, value, used);
         }
         Ok(value)
+    }
+
+    /// Takes note of the use of an entry that was found. It is not known yet of one that is read later: to note the use of none
+    /// does nothing.
+    fn record(&self, env: Env, value: Value, used: Option<(String, Millis)>) {
+        if let Some((hash, now)) = used.filter(|_| env.type_of(value) != Type::Undefined) {
+            self.uses.borrow_mut().record(hash, now);
+            if self.uses.borrow().is_full() {
+                self.note_uses(env, now);
+            }
+        }
+        if self.notes_uses.borrow().is_none() && self.uses.borrow().has_waiting() {
+            self.note_uses_after(env, bounds::NOTED_FOR_MS);
+        }
     }
 
     fn note_uses_after(&self, env: Env, after: Millis) {

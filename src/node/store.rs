@@ -215,16 +215,20 @@ impl Store {
         Ok(())
     }
 
-    /// Whether entries of the cache are counted, as far as is known; `None` after the end.
+    /// What says whether entries of the cache are counted; `None` after the end.
     pub fn counts_entries(&self) -> Option<Arc<AtomicBool>> {
         self.handle.borrow().as_ref().map(|handle| Arc::clone(handle.counts_entries()))
     }
 
+    /// Whether entries of the cache are counted, as far as is known.
+    pub fn counts(&self) -> bool {
+        let handle = self.handle.borrow();
+        handle.as_ref().is_some_and(|handle| handle.counts_entries().load(Ordering::Relaxed))
+    }
+
     /// Has an operation count entries if they are counted.
     pub fn counted(&self, operation: Operation) -> Operation {
-        let handle = self.handle.borrow();
-        let counts = handle.as_ref().is_some_and(|handle| handle.counts_entries().load(Ordering::Relaxed));
-        if counts { bounds::counted(operation) } else { operation }
+        if self.counts() { bounds::counted(operation) } else { operation }
     }
 
     /// The realm it belongs to.
