@@ -217,6 +217,23 @@ export interface SQLiteCacheStoreOptions extends SQLiteDatabaseOptions {
    * Default: `'expired'`. Of {@link createSQLiteStores} it is `'forever'`.
    */
   zeroTtl?: 'expired' | 'forever' | undefined;
+  /**
+   * How many entries the cache holds at most, a whole number from 1; `Infinity`: any number. When `set` or `setWithTags` has
+   * resolved, the cache is within this bound and that of `maxSizeBytes`: expired entries are evicted first, then others by
+   * `eviction`. What is stored by older versions, by stores without bounds, or by stores with wider ones, counts from the next
+   * clean-up or `set` on. Default: `Infinity`.
+   */
+  maxEntries?: number | undefined;
+  /**
+   * How many bytes all values take together at most, as they are stored (`length(value)`), a whole number from 1; `Infinity`: any
+   * number. A value that alone is larger is not stored, without an error. The file is larger than that. Default: `Infinity`.
+   */
+  maxSizeBytes?: number | undefined;
+  /**
+   * Which entries are evicted: `'lru'`: those that were not used for longest, where uses of the last 60 seconds may not count
+   * yet; `'fifo'`: those that were stored first. Without a bound nothing is evicted. Default: `'lru'`.
+   */
+  eviction?: 'lru' | 'fifo' | undefined;
 }
 
 /** What waiting calls need of an `AbortSignal`. */
@@ -472,8 +489,8 @@ export declare class SQLiteCacheStore<T = unknown> implements CacheStore<T> {
    * Stores `value` for `ttlSeconds` seconds, in place of what was there. With `Infinity` it never expires; with less than 0 it
    * has expired at once, with 0 too unless `zeroTtl` says otherwise. The entry keeps its tags. Tags that outlive their entry,
    * since it has expired or other versions have removed it, go with the next clean-up; until then a new entry of that hash has
-   * them. Resolves when it is committed, and also when the value is larger than
-   * `maxEntrySizeBytes` and therefore not stored.
+   * them. Resolves when it is committed and the cache is within its bounds, and also when the value is larger than
+   * `maxEntrySizeBytes` or `maxSizeBytes` and therefore not stored.
    *
    * Rejects with `Failed to serialize value: …` if `value` has no JSON form: circular, a BigInt, a function, a symbol,
    * or a `toJSON` that throws. With `SQLITE_TOOBIG` if its JSON text has more than 536,870,888 bytes of UTF-8.
@@ -482,7 +499,7 @@ export declare class SQLiteCacheStore<T = unknown> implements CacheStore<T> {
 
   /**
    * Stores `value` as {@link set} does and gives the entry exactly these tags, each once, in one transaction. A value that is
-   * larger than `maxEntrySizeBytes` leaves the entry and its tags as they were.
+   * larger than `maxEntrySizeBytes` or `maxSizeBytes` leaves the entry and its tags as they were.
    *
    * Tags are any strings without lone surrogates. Rejects as `set` does, and with a `TypeError` if `tags` is no array of strings.
    */

@@ -19,8 +19,14 @@ use comic_vine_sqlite_store::engine::server_text::Texts;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, params_from_iter};
 
-const KINDS: [StoreKind; 5] =
-    [StoreKind::Server, StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive];
+const KINDS: [StoreKind; 6] = [
+    StoreKind::Server,
+    StoreKind::Cache,
+    StoreKind::CacheTags,
+    StoreKind::CacheBounds,
+    StoreKind::Dedupe,
+    StoreKind::Adaptive,
+];
 const NOW: f64 = 1_000_000.0;
 
 /// A server: it runs statements as one transaction.

@@ -26,7 +26,7 @@ use comic_vine_sqlite_store::core::operation::{Answer, Field, Operation};
 use comic_vine_sqlite_store::core::options::{
     AdaptiveConfig, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, SharedLimits, Synchronous,
 };
-use comic_vine_sqlite_store::core::{cache, codec, rate_limit};
+use comic_vine_sqlite_store::core::{bounds, cache, codec, rate_limit};
 use comic_vine_sqlite_store::sqlite::database::{Recipient, Reply, Submitted};
 use comic_vine_sqlite_store::sqlite::faults::{self, Fault, Faults, Manner, Method, Plan, Random};
 use comic_vine_sqlite_store::sqlite::registry::{self, Handle};
@@ -497,6 +497,8 @@ struct Run {
     mistake: Option<Mistake>,
     random: Random,
     kinds: Vec<StoreKind>,
+    /// Whether entries are counted.
+    counts: bool,
     stores: Vec<(StoreKind, Handle)>,
     options: DatabaseOptions,
     busy_timeout: Duration,
@@ -524,9 +526,11 @@ impl Run {
     fn new(file: TempFile, mut random: Random, mistake: Option<Mistake>) -> Self {
         let chosen = 1 + random.below(15);
         let kinds = KINDS.into_iter().enumerate().filter(|(index, _)| chosen & (1 << index) != 0);
+        let counts = random.one_in(2);
         Run {
             faults: None,
             mistake,
+            counts,
             kinds: kinds.map(|(_, kind)| kind).collect(),
             stores: Vec::new(),
             options: options(&mut random),
@@ -563,7 +567,14 @@ impl Run {
                 if attempt == 3 {
                     self.switch(false);
                 }
-                match registry::open(self.file.path().to_str().unwrap(), kind, &self.options) {
+                let opened = registry::open(self.file.path().to_str().unwrap(), kind, &self.options);
+                let opened = opened.and_then(|handle| {
+                    if self.counts && kind == StoreKind::Cache {
+                        handle.database().add_store(StoreKind::CacheBounds, self.options.synchronous)?;
+                    }
+                    Ok(handle)
+                });
+                match opened {
                     Ok(handle) => {
                         self.note(format!("opened {kind:?}"));
                         self.stores.push((kind, handle));
@@ -619,7 +630,7 @@ impl Run {
         };
         let chance = self.random.below(40);
         match kind {
-            StoreKind::Cache | StoreKind::CacheTags | StoreKind::Server => match chance {
+            StoreKind::Cache | StoreKind::CacheTags | StoreKind::CacheBounds | StoreKind::Server => match chance {
                 0..=16 => {
                     let (value, length) = self.value();
                     Act::Set { key, value, length, expired: self.random.one_in(8) }
@@ -661,7 +672,12 @@ impl Run {
         }
     }
 
-    fn operation(&self, Call { now, kind, act }: Call) -> Operation {
+    fn operation(&self, call: Call) -> Operation {
+        let operation = self.uncounted(call);
+        if self.counts && call.kind == StoreKind::Cache { bounds::counted(operation) } else { operation }
+    }
+
+    fn uncounted(&self, Call { now, kind, act }: Call) -> Operation {
         let now = now as f64;
         let of = |hash: usize| dedupe::Call {
             hash: format!("hash-{hash}"),
@@ -799,7 +815,7 @@ impl Run {
         for kind in self.kinds.clone() {
             let number = self.calls.len() as u64;
             let acts = match kind {
-                StoreKind::Cache | StoreKind::CacheTags | StoreKind::Server => {
+                StoreKind::Cache | StoreKind::CacheTags | StoreKind::CacheBounds | StoreKind::Server => {
                     vec![
                         Act::Set { key: 0, value: number, length: 100_000, expired: false },
                         Act::Get { key: 0 },
@@ -831,6 +847,15 @@ impl Run {
 
     fn check(&mut self) -> Result<(), String> {
         let database = Plain::open(self.file.path()).map_err(|error| error.to_string())?;
+        if self.counts && self.kinds.contains(&StoreKind::Cache) {
+            let sql = "SELECT entries, bytes, (SELECT COUNT(*) FROM cache), (SELECT IFNULL(SUM(length(value)), 0) FROM cache)
+                FROM cache_totals";
+            let found = rows(&database, sql)?;
+            let are_right = matches!(found.as_slice(), [row] if row[..2] == row[2..]);
+            if !are_right {
+                return Err(format!("wrong totals: {found:?}"));
+            }
+        }
         self.model.compare(&database, &self.kinds)
     }
 

@@ -218,6 +218,11 @@ const limit = (value) => typeof value === 'number' && value >= 0;
 /** @type {Accepts} */
 const windowMs = (value) => typeof value === 'number' && value >= 0 && Number.isFinite(value);
 
+/** A bound of the cache. @type {Accepts} */
+const bound = (value) =>
+  value === undefined ||
+  (typeof value === 'number' && value >= 1 && (value === Infinity || Number.isInteger(value)));
+
 /** @type {Record<string, Accepts>} */
 const databaseOptions = {
   database: (value) => {
@@ -249,6 +254,9 @@ const options = {
     cleanupIntervalMs: nonNegative,
     maxEntrySizeBytes: nonNegative,
     zeroTtl: oneOf(undefined, 'expired', 'forever'),
+    maxEntries: bound,
+    maxSizeBytes: bound,
+    eviction: oneOf(undefined, 'lru', 'fifo'),
   },
   SQLiteDedupeStore: {
     ...databaseOptions,

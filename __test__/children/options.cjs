@@ -26,7 +26,13 @@ const LIMITS = {
 /** The options and methods of each class, with what they take. @type {Record<string, { options: Record<string, string>, methods: Record<string, string[]> }>} */
 const CLASSES = {
   SQLiteCacheStore: {
-    options: { ...SPANS, maxEntrySizeBytes: 'span' },
+    options: {
+      ...SPANS,
+      maxEntrySizeBytes: 'span',
+      maxEntries: 'bound',
+      maxSizeBytes: 'bound',
+      eviction: 'eviction',
+    },
     methods: {
       get: ['name'],
       set: ['name', 'value', 'span'],
@@ -152,6 +158,8 @@ function kind(name) {
   /** @type {Record<string, () => fc.Arbitrary<Value>>} */
   const kinds = {
     span: () => number,
+    bound: () => fc.oneof(number, json(fc.integer({ min: 1, max: 100 }))),
+    eviction: () => json(fc.constantFrom('lru', 'fifo')),
     name: () => json(fc.constantFrom('a', 'b', '', '\0', '__proto__', '\u{1F9B8}')),
     priority: () => json(fc.constantFrom('user', 'background')),
     value: () => json(fc.jsonValue({ maxDepth: 2 })),

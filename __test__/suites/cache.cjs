@@ -14,6 +14,7 @@ module.exports = function cacheContract(harness) {
     ours,
     shared,
     sharedFixed,
+    sharedOurs,
     local,
     near,
     isRemote,
@@ -588,6 +589,181 @@ module.exports = function cacheContract(harness) {
         );
       });
     }
+  });
+
+  describe('bounds', () => {
+    /** @param {any} store @returns {Promise<string[]>} */
+    const hashes = async (store) =>
+      (await store.listEntries(0, 1_000)).map((/** @type {any} */ entry) => entry.hash).sort();
+    /** @param {any} store @returns {Promise<number>} */
+    const bytes = async (store) =>
+      (await store.listEntries(0, 1_000)).reduce(
+        (/** @type {number} */ sum, /** @type {any} */ entry) => sum + entry.sizeBytes,
+        0,
+      );
+
+    ours('of maxEntries evict what was not used for longest', async () => {
+      const store = open({ maxEntries: 3 });
+      for (const key of ['one', 'two', 'three']) await store.set(key, key, 60);
+      expect(await store.get('one')).toBe('one');
+      await store.set('four', 'four', 60);
+      expect(await hashes(store)).toEqual(['four', 'one', 'three']);
+      // Written again, it is the newest. One was used before four was stored.
+      await store.set('three', 'again', 60);
+      await store.set('five', 'five', 60);
+      expect(await hashes(store)).toEqual(['five', 'four', 'three']);
+      expect((await store.getStats()).totalItems).toBe(3);
+    });
+
+    ours("with eviction: 'fifo' evict what was stored first", async () => {
+      const store = open({ maxEntries: 3, eviction: 'fifo' });
+      for (const key of ['one', 'two', 'three']) await store.set(key, key, 60);
+      expect(await store.get('one')).toBe('one');
+      await store.set('four', 'four', 60);
+      expect(await hashes(store)).toEqual(['four', 'three', 'two']);
+    });
+
+    ours('of maxSizeBytes hold for the values together', async () => {
+      const store = open({ maxSizeBytes: 100 });
+      // A text of n characters takes n + 6 bytes: its quotes, which are escaped within a JSON string.
+      for (const key of ['a', 'b', 'c', 'd']) await store.set(key, 'x'.repeat(19), 60);
+      expect(await bytes(store)).toBe(100);
+      await store.set('e', '', 60);
+      expect(await hashes(store)).toEqual(['b', 'c', 'd', 'e']);
+      // It takes the place of its own old value first.
+      await store.set('b', 'x'.repeat(39), 60);
+      expect(await hashes(store)).toEqual(['b', 'd', 'e']);
+      await store.set('f', 'x'.repeat(94), 60);
+      expect(await hashes(store)).toEqual(['f']);
+      expect(await bytes(store)).toBe(100);
+    });
+
+    ours('skip a value above maxSizeBytes', async () => {
+      const store = open({ maxSizeBytes: 100 });
+      await store.setWithTags('key', 'small', 60, ['tag']);
+      await store.set('other', 'small', 60);
+      expect(await store.set('key', 'x'.repeat(95), 60)).toBeUndefined();
+      expect(await store.setWithTags('key', 'x'.repeat(95), 60, [])).toBeUndefined();
+      expect(await store.get('key')).toBe('small');
+      expect(await hashes(store)).toEqual(['key', 'other']);
+      expect(await store.invalidateByTag('tag')).toBe(1);
+    });
+
+    ours('evict what has expired first', async () => {
+      const store = open({ maxEntries: 3 });
+      await store.set('old', 1, 3_600);
+      await store.set('short', 1, 1);
+      await store.set('forever', 1, Number.POSITIVE_INFINITY);
+      clock.advance(2_000);
+      await store.set('new', 1, 60);
+      expect(await hashes(store)).toEqual(['forever', 'new', 'old']);
+      expect((await store.getStats()).totalItems).toBe(3);
+    });
+
+    ours('take the tags of what is evicted', async () => {
+      const store = open({ maxEntries: 1 });
+      await store.setWithTags('one', 1, 60, ['tag', 'other']);
+      await store.setWithTags('two', 2, 60, ['tag']);
+      expect(await store.invalidateByTags(['tag', 'other'])).toBe(1);
+      await store.set('one', 1, 60);
+      expect((await store.listEntries())[0].tags).toEqual([]);
+    });
+
+    ours('have room again for what is removed', async () => {
+      const store = open({ maxEntries: 4 });
+      const fill = async () => {
+        for (const key of ['a', 'b', 'bb', 'c']) await store.setWithTags(key, key, 60, [key]);
+      };
+      const removals = [
+        () => store.delete('a'),
+        () => store.clear('b'),
+        () => store.clear(),
+        () => store.invalidateByTag('c'),
+      ];
+      for (const remove of removals) {
+        await fill();
+        await remove();
+        const left = await hashes(store);
+        for (let n = left.length; n < 4; n++) await store.set(`new ${n}`, n, 60);
+        const all = await hashes(store);
+        expect(left.every((key) => all.includes(key))).toBe(true);
+        expect(all.length).toBe(4);
+        await store.set('one more', 1, 60);
+        expect((await hashes(store)).length).toBe(4);
+        await store.clear();
+      }
+    });
+
+    ours('hold for calls that are not awaited', async () => {
+      const store = open({ maxEntries: 10, maxSizeBytes: 10_000 });
+      await Promise.all(
+        Array.from({ length: 300 }, (_, n) => store.set(`key ${n}`, 'x'.repeat(n * 4), 60)),
+      );
+      const left = await hashes(store);
+      expect(left).toContain('key 299');
+      expect(left.length).toBe(8);
+      expect(await bytes(store)).toBeLessThanOrEqual(10_000);
+    });
+
+    sharedOurs('are kept by who has them, whatever others store', async () => {
+      const wide = open();
+      const narrow = open({ maxEntries: 5 });
+      await Promise.all(Array.from({ length: 1_300 }, (_, n) => wide.set(`key ${n}`, n, 60)));
+      expect((await wide.getStats()).totalItems).toBe(1_300);
+      await narrow.set('new', 1, 60);
+      expect(await hashes(wide)).toEqual(['key 1296', 'key 1297', 'key 1298', 'key 1299', 'new']);
+      await wide.set('more', 1, 60);
+      expect((await wide.getStats()).totalItems).toBe(6);
+      await narrow.cleanup();
+      expect((await wide.getStats()).totalItems).toBe(5);
+    });
+
+    sharedOurs('count uses after a minute at most', async () => {
+      const reader = open({ maxEntries: 2 });
+      await reader.set('one', 1, 3_600);
+      clock.advance(1);
+      await reader.set('two', 2, 3_600);
+      clock.advance(60_000);
+      expect(await reader.get('one')).toBe(1);
+      await clock.advanceAsync(60_000);
+      // What was called before has been carried out, here and on a server.
+      await reader.listEntries();
+      const writer = open({ maxEntries: 2 });
+      await writer.set('three', 3, 3_600);
+      expect(await hashes(writer)).toEqual(['one', 'three']);
+    });
+
+    sharedOurs('count uses when the store is closed', async () => {
+      const reader = open({ maxEntries: 2 });
+      await reader.set('one', 1, 3_600);
+      await reader.set('two', 2, 3_600);
+      expect(await reader.get('one')).toBe(1);
+      await reader.close();
+      const writer = open({ maxEntries: 2 });
+      await writer.set('three', 3, 3_600);
+      expect(await hashes(writer)).toEqual(['one', 'three']);
+    });
+
+    ours('are checked', () => {
+      const wrong = [
+        [
+          { maxEntries: 0 },
+          'maxEntries must be a whole number of entries from 1, or Infinity, got 0',
+        ],
+        [
+          { maxEntries: 1.5 },
+          'maxEntries must be a whole number of entries from 1, or Infinity, got 1.5',
+        ],
+        [
+          { maxSizeBytes: '1 MB' },
+          "maxSizeBytes must be a whole number of bytes from 1, or Infinity, got '1 MB'",
+        ],
+        [{ eviction: 'random' }, "eviction must be 'lru' or 'fifo', got 'random'"],
+      ];
+      for (const [options, message] of wrong) {
+        expect(() => open(/** @type {any} */ (options))).toThrow(new TypeError(String(message)));
+      }
+    });
   });
 
   describe('stats', () => {

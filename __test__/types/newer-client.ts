@@ -94,6 +94,7 @@ export const adaptiveLimiters: Required<AdaptiveRateLimitStore>[] = [
 
 export const caches: ListingCacheStore<{ id: number }>[] = [
   new SQLiteCacheStore<{ id: number }>({ zeroTtl: 'forever' }),
+  new SQLiteCacheStore<{ id: number }>({ maxEntries: 1, maxSizeBytes: 1, eviction: 'fifo' }),
 ];
 export const dedupes: DedupeStore[] = [new SQLiteDedupeStore()];
 
@@ -131,4 +132,6 @@ export async function use(signal: AbortSignalLike): Promise<void> {
   createSQLiteStores({ cache: { database: './other.db' } });
   // @ts-expect-error one of two words
   new SQLiteCacheStore({ zeroTtl: 'never' });
+  // @ts-expect-error one of two words
+  new SQLiteCacheStore({ eviction: 'random' });
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::bounds;
 use super::codec;
 use super::error::Error;
 use super::housekeeping::{self, Removal, Selection, Then};
@@ -28,7 +29,16 @@ fn expiry(ttl_seconds: f64, now: Millis) -> Millis {
 /// Answers the value under a hash that has not expired. An expired or unreadable entry reads as absent and is
 /// removed.
 pub fn get(hash: impl Into<Value>, now: Millis) -> Operation {
+    get_counted(hash, now, false)
+}
+
+/// The same, where what is removed is also taken out of the totals if entries are counted.
+pub fn get_counted(hash: impl Into<Value>, now: Millis, counts: bool) -> Operation {
     let hash = hash.into();
+    let remove = move |removal| {
+        let removal = remove_unreadable(removal);
+        if counts { bounds::counted(removal) } else { removal }
+    };
     Operation::read([BoundStatement::new(Statement::CacheGet, [hash.clone()])], move |mut rows| {
         let Some(row) = rows.pop().and_then(|mut result| result.rows.pop()) else {
             return Outcome::Answer(Answer::Undefined);
@@ -40,13 +50,13 @@ pub fn get(hash: impl Into<Value>, now: Millis) -> Operation {
         let removal = BoundStatement::new(Statement::CacheDeleteStale, [hash, expires_at]);
         if expired {
             let is_large = value.payload_bytes() > LARGE_BYTES;
-            let removal = remove_unreadable(removal);
+            let removal = remove(removal);
             return Outcome::AnswerThen(Answer::Undefined, if is_large { removal.unbounded() } else { removal });
         }
         match codec::text(value) {
             Some(text) if *text == *codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
             Some(text) => Outcome::Answer(Answer::Json { text, unreadable: Some(removal) }),
-            None => Outcome::AnswerThen(Answer::Undefined, remove_unreadable(removal)),
+            None => Outcome::AnswerThen(Answer::Undefined, remove(removal)),
         }
     })
 }

@@ -48,11 +48,19 @@ pub fn encode(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// How many bytes [`encode`] makes of a text.
+pub fn encoded_length(text: &str) -> usize {
+    if has_control(text) {
+        return encode(text).len();
+    }
+    text.len() + 2 + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count()
+}
+
 /// Whether the bytes of a text would be more than so many.
 pub fn encoded_exceeds(text: &str, bytes: usize) -> bool {
     /// What an escaped character takes at most.
     const LONGEST_ESCAPE: usize = 6;
-    text.len() > bytes / LONGEST_ESCAPE && encode(text).len() > bytes
+    text.len() > bytes / LONGEST_ESCAPE && encoded_length(text) > bytes
 }
 
 /// Decodes the text in a column to the JSON text, or marker, within. Plain JSON that is not a string is

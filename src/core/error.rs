@@ -9,6 +9,8 @@ pub enum StoreKind {
     Cache,
     /// What the cache has for tags: made when an entry is first given one.
     CacheTags,
+    /// What the cache has for bounds: made when a store is first given some.
+    CacheBounds,
     /// What all stores on a server share beside their own tables.
     Server,
     /// The request deduplication.
@@ -186,7 +188,10 @@ impl fmt::Display for Error {
             Error::Contradiction(message) => formatter.write_str(message),
             Error::Destroyed(kind) => {
                 let store = match kind {
-                    StoreKind::Cache | StoreKind::CacheTags | StoreKind::Server => "Cache",
+                    StoreKind::Cache
+                    | StoreKind::CacheTags
+                    | StoreKind::CacheBounds
+                    | StoreKind::Server => "Cache",
                     StoreKind::Dedupe => "Dedupe",
                     StoreKind::RateLimit | StoreKind::Adaptive => "Rate limit",
                 };

@@ -9,6 +9,7 @@
 
 pub mod adaptive;
 pub mod bookings;
+pub mod bounds;
 pub mod cache;
 pub mod capacity;
 pub mod codec;

@@ -34,8 +34,11 @@ impl BoundStatement {
     /// Whether a later statement has left nothing for this one to do: it has written anew what was stale.
     fn is_superseded_by(&self, later: &BoundStatement) -> bool {
         use Statement as S;
-        let is_rewritten =
-            matches!((self.statement, later.statement), (S::CacheDeleteStale | S::CacheUntagAbsent, S::CacheSet));
+        let is_rewritten = later.statement == S::CacheSet
+            && matches!(
+                self.statement,
+                S::CacheDeleteStale | S::CacheUntagAbsent | S::CacheUncountStale | S::CacheUnuseAbsent
+            );
         is_rewritten && self.values.first() == later.values.first()
     }
 }

@@ -45,6 +45,22 @@ impl Default for DatabaseOptions {
     }
 }
 
+/// How much a cache holds at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// How many entries; [`UNBOUNDED`](Self::UNBOUNDED): any number.
+    pub max_entries: f64,
+    /// How many bytes all values take together, as they are stored.
+    pub max_size_bytes: f64,
+    /// Whether what was not used for longest is evicted first, rather than what was stored first.
+    pub by_use: bool,
+}
+
+impl Bounds {
+    /// The most that a number of JavaScript's and an INTEGER of SQLite's both hold.
+    pub const UNBOUNDED: f64 = 9_007_199_254_740_991.0;
+}
+
 /// The options of the cache store.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheOptions {
@@ -54,6 +70,8 @@ pub struct CacheOptions {
     pub max_entry_size_bytes: f64,
     /// Whether a lifetime of 0 lasts for ever, as the successor has it. Otherwise it is over at once, as in 0.2.0.
     pub zero_lasts: bool,
+    /// How much is held at most, if that is bounded.
+    pub bounds: Option<Bounds>,
 }
 
 impl CacheOptions {
@@ -69,6 +87,7 @@ impl Default for CacheOptions {
             cleanup_interval_ms: 60_000.0,
             max_entry_size_bytes: 5.0 * 1024.0 * 1024.0,
             zero_lasts: false,
+            bounds: None,
         }
     }
 }

@@ -217,6 +217,12 @@ impl QueryCache {
             }
             (S::CacheDelete, [Value::Text(hash)]) => self.insert_entry(hash, None),
             (S::CacheDeleteTagged, [Value::Text(hash), _]) => drop(self.entries.remove(hash)),
+            (S::CacheMarked, _) => {
+                rows.rows
+                    .iter()
+                    .filter_map(|row| row.first()?.text())
+                    .for_each(|hash| drop(self.entries.remove(hash)));
+            }
             (S::CacheDeleteStale, [Value::Text(hash), _]) => drop(self.entries.remove(hash)),
             (S::RateRecord | S::RateAcquire | S::RateAcquireSpaced, [Value::Text(resource), at, ..]) => {
                 // The column's default.
@@ -250,6 +256,31 @@ impl QueryCache {
                 | S::CacheUntag
                 | S::CacheUntagAbsent
                 | S::CacheClearTags
+                | S::CacheCountSet
+                | S::CacheUncount
+                | S::CacheUncountStale
+                | S::CacheUncountTagged
+                | S::CacheUncountLater
+                | S::CacheUncountExpired
+                | S::CacheUncountAll
+                | S::CacheUncountMarked
+                | S::CacheTotals
+                | S::CacheRecount
+                | S::CacheCorrectTotals
+                | S::CacheRenewTotals
+                | S::CacheUse
+                | S::CacheUsed
+                | S::CacheAdopt
+                | S::CacheUnuseAbsent
+                | S::CacheUnuseAll
+                | S::CacheUnlistedFrom
+                | S::CacheDanglingUseFrom
+                | S::CacheMarkExpired
+                | S::CacheMarkOldest
+                | S::CacheDeleteMarked
+                | S::CacheUntagMarked
+                | S::CacheUnuseMarked
+                | S::CacheIsCounted
                 | S::RateCountBefore
                 | S::RateReservationsAfter
                 | S::RateResourcesFrom

@@ -2,6 +2,7 @@
 //! what is added is extra tables and indexes, which 0.2.0 ignores.
 
 use super::error::{Error, Result, StoreKind};
+use super::statements::Statement;
 use super::value::Value;
 
 /// What sets up a schema: anything that runs SQL. Implemented by every kind of connection.
@@ -52,6 +53,25 @@ CREATE TABLE IF NOT EXISTS cache_tags (
 );
 CREATE INDEX IF NOT EXISTS idx_cache_tags_tag ON cache_tags(tag);
 CREATE INDEX IF NOT EXISTS idx_cache_tags_hash ON cache_tags(hash);
+";
+
+// What bounds need. `cache_use` says of each entry when it was last used, as far as that is noted; the index on the size has all
+// that is counted. Entries that were there before were last used when they were created.
+const CACHE_BOUNDS_DDL: &str = "
+CREATE TABLE IF NOT EXISTS cache_use (hash TEXT PRIMARY KEY, used_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idx_cache_use_used_at ON cache_use(used_at);
+CREATE INDEX IF NOT EXISTS idx_cache_length ON cache(length(value));
+CREATE TABLE IF NOT EXISTS cache_totals (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  entries INTEGER NOT NULL,
+  bytes INTEGER NOT NULL
+);
+INSERT OR IGNORE INTO cache_use (hash, used_at)
+  SELECT hash, CASE WHEN typeof(created_at) IN ('integer', 'real') AND abs(created_at) < 8700000000000000
+    THEN created_at ELSE 0 END
+  FROM cache;
+INSERT OR IGNORE INTO cache_totals (id, entries, bytes)
+  SELECT 1, COUNT(1), COALESCE(SUM(length(value)), 0) FROM cache;
 ";
 
 // `dedupe_leases` is ours, as is the index on `created_at`, by which a clean-up finds its rows.
@@ -163,7 +183,7 @@ const ERROR_NAME: AddedColumn = AddedColumn { table: "dedupe_jobs", name: "error
 /// The columns that a store's tables may lack.
 fn added_columns(kind: StoreKind) -> &'static [AddedColumn] {
     match kind {
-        StoreKind::Cache | StoreKind::CacheTags | StoreKind::Server => &[],
+        StoreKind::Cache | StoreKind::CacheTags | StoreKind::CacheBounds | StoreKind::Server => &[],
         StoreKind::Dedupe => &[ERROR_NAME],
         StoreKind::RateLimit => &[RESERVED_AT],
         StoreKind::Adaptive => &[PRIORITY, RESERVED_AT],
@@ -190,6 +210,7 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
     match kind {
         StoreKind::Cache => &["cache", "idx_cache_expires_at"],
         StoreKind::CacheTags => &[LATER_TABLE, "idx_cache_tags_tag", "idx_cache_tags_hash"],
+        StoreKind::CacheBounds => &["cache_use", "idx_cache_use_used_at", "idx_cache_length", TOTALS_TABLE],
         StoreKind::Dedupe => &["dedupe_jobs", "idx_dedupe_status", "idx_dedupe_created_at", "dedupe_leases"],
         StoreKind::RateLimit => &[
             "rate_limits",
@@ -220,9 +241,15 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
 /// has dropped it, or it is made when first needed.
 pub fn is_missing(message: &str) -> bool {
     let is_ours = |name: &str| {
-        [StoreKind::Cache, StoreKind::CacheTags, StoreKind::Dedupe, StoreKind::Adaptive, StoreKind::Server]
-            .iter()
-            .any(|kind| expected_names(*kind).contains(&name))
+        let kinds = [
+            StoreKind::Cache,
+            StoreKind::CacheTags,
+            StoreKind::CacheBounds,
+            StoreKind::Dedupe,
+            StoreKind::Adaptive,
+            StoreKind::Server,
+        ];
+        kinds.iter().any(|kind| expected_names(*kind).contains(&name))
     };
     match missing_table(message) {
         Some(name) => is_ours(name),
@@ -238,10 +265,26 @@ fn missing_table(message: &str) -> Option<&str> {
 /// The table that is not made with a store's.
 pub const LATER_TABLE: &str = "cache_tags";
 
+/// The table that is there where entries are counted.
+pub const TOTALS_TABLE: &str = "cache_totals";
+
 /// The tables, not made with a store's, that a statement was refused for want of.
 pub fn made_when_needed(message: &str) -> Option<StoreKind> {
-    let kind = StoreKind::CacheTags;
-    missing_table(message).is_some_and(|name| expected_names(kind).contains(&name)).then_some(kind)
+    let name = missing_table(message)?;
+    let kinds = [StoreKind::CacheTags, StoreKind::CacheBounds];
+    kinds.into_iter().find(|kind| expected_names(*kind).contains(&name))
+}
+
+/// Whether entries are counted: a store has, or had, bounds.
+pub fn has_totals(connection: &mut dyn SchemaConnection) -> Result<bool> {
+    Ok(!connection.query(Statement::CacheIsCounted.sql())?.is_empty())
+}
+
+/// The same, given the rows of [`SNAPSHOT`].
+pub fn has_totals_in(snapshot: &[Vec<Value>]) -> bool {
+    Planned { snapshot, script: String::new() }
+        .rows()
+        .any(|(kind, name, ..)| kind == "table" && name == TOTALS_TABLE)
 }
 
 /// Whether a statement was refused for want of such tables.
@@ -277,6 +320,7 @@ pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<
     match kind {
         StoreKind::Cache => connection.execute_script(CACHE_DDL),
         StoreKind::CacheTags => connection.execute_script(CACHE_TAGS_DDL),
+        StoreKind::CacheBounds => connection.execute_script(CACHE_BOUNDS_DDL),
         StoreKind::Dedupe => {
             connection.execute_script(DEDUPE_DDL)?;
             ERROR_NAME.add(connection)

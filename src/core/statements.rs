@@ -43,6 +43,64 @@ macro_rules! expires {
     };
 }
 
+/// What stands in `cache_use` instead of a time while an entry is being evicted: within one transaction.
+macro_rules! marked {
+    () => {
+        "-9000000000000000000"
+    };
+}
+
+/// From here on, past all times, `used_at` is none: see [`Statement::CacheRenewTotals`].
+macro_rules! no_time {
+    () => {
+        "8700000000000000"
+    };
+}
+
+/// A time, by fractions later than what has been noted of the same ms: as many fit in as a double tells apart.
+macro_rules! last_in_ms {
+    ($at:literal) => {
+        concat!(
+            "MAX(",
+            $at,
+            ", COALESCE((SELECT MAX(used_at) FROM cache_use WHERE used_at < ",
+            $at,
+            " + 1), ",
+            marked!(),
+            ") + 0.000244140625)"
+        )
+    };
+}
+
+/// When an entry was created, if that is a time.
+macro_rules! creation {
+    () => {
+        concat!(
+            "CASE WHEN typeof(created_at) IN ('integer', 'real') AND abs(created_at) < ",
+            no_time!(),
+            " THEN created_at ELSE 0 END"
+        )
+    };
+}
+
+/// Takes the entries that a query finds out of the totals: to be run before they are removed.
+macro_rules! uncount {
+    ($($found:expr),*) => {
+        concat!(
+            "UPDATE cache_totals SET entries = entries - (SELECT COUNT(1) FROM ", $($found),*, "),
+              bytes = bytes - (SELECT SUM(length(value)) FROM ", $($found),*, ")
+            WHERE id = 1 AND EXISTS (SELECT 1 FROM ", $($found),*, ")"
+        )
+    };
+}
+
+/// The entries that are marked to be evicted.
+macro_rules! marked_entries {
+    () => {
+        concat!("cache_use u CROSS JOIN cache c ON c.hash = u.hash WHERE u.used_at = ", marked!())
+    };
+}
+
 /// The entries that a list has: its page.
 macro_rules! listed {
     () => {
@@ -364,7 +422,7 @@ impl Table {
     /// That of a kind of store.
     pub fn of(kind: StoreKind) -> Self {
         match kind {
-            StoreKind::Cache | StoreKind::CacheTags => Table::Cache,
+            StoreKind::Cache | StoreKind::CacheTags | StoreKind::CacheBounds => Table::Cache,
             StoreKind::Dedupe => Table::Jobs,
             StoreKind::RateLimit | StoreKind::Adaptive => Table::Requests,
             StoreKind::Server => Table::Hosts,
@@ -449,6 +507,9 @@ macro_rules! statements {
                         | Statement::CacheList
                         | Statement::CacheListTags
                         | Statement::CacheDanglingAfter
+                        | Statement::CacheMarked
+                        | Statement::CacheUnlistedFrom
+                        | Statement::CacheDanglingUseFrom
                         | Statement::DedupePollAll
                         | Statement::DedupeFrom
                         | Statement::DedupeList
@@ -469,6 +530,7 @@ macro_rules! statements {
                     self,
                     Statement::CacheUntag
                         | Statement::CacheUntagAbsent
+                        | Statement::CacheUntagMarked
                         | Statement::CacheClearTags
                         | Statement::CacheLastTag
                         | Statement::CacheTagsFrom
@@ -563,6 +625,117 @@ statements! {
           WHERE rowid > ?1 ORDER BY rowid LIMIT 500)
         SELECT key AS c0, hash AS c1 FROM page WHERE NOT EXISTS (SELECT 1 FROM cache c WHERE c.hash = page.hash)
         UNION ALL SELECT MAX(key), NULL FROM page";
+
+    /// Count an entry that is going to be stored, in place of the one there is. Parameters: hash, how many bytes.
+    CacheCountSet(0, Cache Tidies 0) = "UPDATE cache_totals
+        SET entries = entries + NOT EXISTS (SELECT 1 FROM cache WHERE hash = ?1),
+          bytes = bytes + ?2 - COALESCE((SELECT length(value) FROM cache WHERE hash = ?1), 0)
+        WHERE id = 1";
+    /// Take an entry out of the totals that is going to be removed by [`CacheDelete`](Statement::CacheDelete). Parameters: its.
+    CacheUncount(0, Cache Tidies 0) = uncount!("cache WHERE hash = ?1");
+    /// The same for [`CacheDeleteStale`](Statement::CacheDeleteStale).
+    CacheUncountStale(0, Cache Tidies 0) = uncount!("cache WHERE hash = ?1 AND expires_at = ?2");
+    /// The same for [`CacheDeleteTagged`](Statement::CacheDeleteTagged).
+    CacheUncountTagged(0, Cache Tidies 0) =
+        uncount!("cache WHERE hash = ?1 AND EXISTS (SELECT 1 FROM cache_tags t WHERE t.tag = ?2 AND t.hash = ?1)");
+    /// The same for [`CacheRemoveLater`](Statement::CacheRemoveLater).
+    CacheUncountLater(0, Cache Tidies all) = uncount!("cache WHERE rowid = ?1 AND created_at = ?2 AND ", expires!());
+    /// The same for [`CacheRemoveExpired`](Statement::CacheRemoveExpired).
+    CacheUncountExpired(0, Cache Tidies all) = uncount!("cache WHERE rowid = ?1 AND expires_at < ?2 AND expires_at <> 0");
+    /// Count no entry: all have been removed.
+    CacheUncountAll(0, Cache Tidies all) = "UPDATE cache_totals SET entries = 0, bytes = 0 WHERE id = 1";
+    /// The totals.
+    CacheTotals(2, Cache Tidies all) = "SELECT entries AS c0, bytes AS c1 FROM cache_totals WHERE id = 1";
+    /// What there is, what the totals say, and which version of them that is; all on one state of the database.
+    CacheRecount(5, Cache Tidies all) = "SELECT c.entries AS c0, c.bytes AS c1, t.entries AS c2, t.bytes AS c3, v.used_at AS c4
+        FROM (SELECT COUNT(1) AS entries, COALESCE(SUM(length(value)), 0) AS bytes FROM cache) AS c
+        LEFT JOIN cache_totals t ON t.id = 1 LEFT JOIN cache_use v ON v.hash = x''";
+    /// Add to the totals what they lack, if they have not been corrected meanwhile. Parameters: entries, bytes, the version.
+    CacheCorrectTotals(0, Cache Tidies all) = "INSERT INTO cache_totals (id, entries, bytes)
+        SELECT 1, ?1, ?2 WHERE (SELECT used_at FROM cache_use WHERE hash = x'') IS ?3
+        ON CONFLICT (id) DO UPDATE SET entries = entries + excluded.entries, bytes = bytes + excluded.bytes";
+    /// Make another version of the totals: what was counted before does not correct them. It stands under a hash that no entry
+    /// has, as a number that is no time.
+    CacheRenewTotals(0, Cache Tidies all) = concat!("INSERT INTO cache_use (hash, used_at)
+        VALUES (x'', ", no_time!(), " + (random() & 1099511627775))
+        ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at");
+    /// Note that an entry was stored, after all that happened in the same ms. Parameters: hash, now.
+    CacheUse(0, Cache Tidies 0) = concat!("INSERT INTO cache_use (hash, used_at) VALUES (?1, ", last_in_ms!("MIN(MAX(?2, -8640000000000000), 8640000000000000)"), ")
+        ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at");
+    /// Note when entries were used, each after all that happened in the same ms. Parameters: a JSON array of hashes and times.
+    CacheUsed(0, Cache Tidies all) = concat!("INSERT INTO cache_use (hash, used_at)
+        SELECT c.hash, ", last_in_ms!("MIN(MAX(json_extract(used.value, '$[1]'), -8640000000000000), 8640000000000000)"), " FROM json_each(?1) used
+        CROSS JOIN cache c ON c.hash = json_extract(used.value, '$[0]') WHERE 1
+        ON CONFLICT (hash) DO UPDATE SET used_at = MAX(used_at, excluded.used_at)");
+    /// Note when an entry was created, unless a later use is noted. Parameters: hash.
+    CacheAdopt(0, Cache Tidies 0) = concat!("INSERT INTO cache_use (hash, used_at)
+        SELECT hash, ", creation!(), " FROM cache WHERE hash = ?1
+        ON CONFLICT (hash) DO UPDATE SET used_at = MAX(used_at, excluded.used_at)");
+    /// Forget when an entry was used, if it is gone. Parameters: hash.
+    CacheUnuseAbsent(0, Cache Tidies 0) = "DELETE FROM cache_use
+        WHERE hash = ?1 AND NOT EXISTS (SELECT 1 FROM cache WHERE hash = ?1)";
+    /// Forget when entries were used.
+    CacheUnuseAll(0, Cache Tidies all) = "DELETE FROM cache_use";
+    /// Of the next entries, from a hash on: those of which nothing is noted or, if that is asked for, which were created later than
+    /// what is noted; and the last hash of all. Parameters: hash, whether the latter is asked for.
+    CacheUnlistedFrom(2, Cache Tidies all) = concat!("WITH page AS (
+          SELECT hash, rowid AS key FROM cache WHERE hash >= ?1 ORDER BY hash LIMIT 500)
+        SELECT page.hash AS c0, 1 AS c1 FROM page LEFT JOIN cache_use u ON u.hash = page.hash
+          WHERE u.hash IS NULL OR (?2 AND (SELECT ", creation!(), " FROM cache WHERE rowid = page.key) > u.used_at)
+        UNION ALL SELECT MAX(hash), NULL FROM page");
+    /// Of the next that are known to have been used, from a hash on: those that are gone; and the last hash of all.
+    /// Parameters: hash.
+    CacheDanglingUseFrom(2, Cache Tidies all) = "WITH page AS (
+          SELECT hash FROM cache_use WHERE hash >= ?1 AND hash <> x'' ORDER BY hash LIMIT 500)
+        SELECT hash AS c0, 1 AS c1 FROM page WHERE NOT EXISTS (SELECT 1 FROM cache c WHERE c.hash = page.hash)
+        UNION ALL SELECT MAX(hash), NULL FROM page";
+    /// Mark what has expired, if the totals are above the bounds. Parameters: bounds of entries and bytes, a hash to be kept, now,
+    /// how many at most.
+    CacheMarkExpired(0, Cache Tidies all) = concat!("INSERT INTO cache_use (hash, used_at)
+        SELECT hash, ", marked!(), " FROM cache
+          WHERE (SELECT entries > ?1 OR bytes > ?2 FROM cache_totals WHERE id = 1)
+            AND expires_at > 0 AND expires_at < ?4 AND hash IS NOT ?3 ORDER BY expires_at LIMIT ?5
+        ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at");
+    /// Mark what was not used for longest, as long as the totals without what is marked are above the bounds. One that was
+    /// stored again by a version that notes no use is noted instead. Parameters: bounds of entries and bytes, a hash to be kept, how
+    /// many marked ones forbid it, how many rows and bytes at most.
+    CacheMarkOldest(0, Cache Tidies all) = concat!("INSERT INTO cache_use (hash, used_at)
+        WITH RECURSIVE oldest(hash, at, becomes, size, counts, entries, bytes, rows, freed) AS (
+          SELECT '', ", marked!(), ", NULL, 0, 0, entries - ?1 - (SELECT COUNT(1) FROM ", marked_entries!(), "),
+              bytes - ?2 - (SELECT COALESCE(SUM(length(value)), 0) FROM ", marked_entries!(), "), 0, 0
+            FROM cache_totals WHERE id = 1 AND (entries > ?1 OR bytes > ?2)
+              AND (SELECT COUNT(1) FROM ", marked_entries!(), ") < ?4
+          UNION ALL
+          SELECT u.hash, u.used_at,
+              CASE WHEN u.hash IS ?3 THEN NULL WHEN ", creation!(), " > u.used_at THEN ", creation!(), "
+                ELSE ", marked!(), " END,
+              COALESCE(length(c.value), 0),
+              c.hash IS NOT NULL AND u.hash IS NOT ?3 AND NOT ", creation!(), " > u.used_at,
+              o.entries - o.counts, o.bytes - o.counts * o.size, o.rows + 1, o.freed + o.counts * o.size
+            FROM oldest o CROSS JOIN cache_use u ON u.hash = COALESCE(
+              (SELECT MIN(n.hash) FROM cache_use n WHERE n.used_at = o.at AND n.hash > o.hash AND o.rows > 0),
+              (SELECT n.hash FROM cache_use n WHERE n.used_at > o.at AND n.used_at < ", no_time!(), "
+                ORDER BY n.used_at, n.hash LIMIT 1))
+            LEFT JOIN cache c ON c.hash = u.hash
+            WHERE (o.entries - o.counts > 0 OR o.bytes - o.counts * o.size > 0)
+              AND o.rows < ?5 AND o.freed + o.counts * o.size < ?6)
+        SELECT hash, becomes FROM oldest WHERE becomes IS NOT NULL
+        ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at");
+    /// Take what is marked out of the totals.
+    CacheUncountMarked(0, Cache Tidies all) = uncount!(marked_entries!());
+    /// The hashes that are marked.
+    CacheMarked(1, Cache Tidies all) = concat!("SELECT hash AS c0 FROM cache_use WHERE used_at = ", marked!());
+    /// Remove the entries that are marked, which [`CacheMarked`](Statement::CacheMarked) has answered before.
+    CacheDeleteMarked(0, Cache Tidies all) = concat!("DELETE FROM cache
+        WHERE hash IN (SELECT hash FROM cache_use WHERE used_at = ", marked!(), ")");
+    /// Take all tags from them.
+    CacheUntagMarked(0, Cache Tidies all) = concat!("DELETE FROM cache_tags
+        WHERE hash IN (SELECT hash FROM cache_use WHERE used_at = ", marked!(), ")");
+    /// Forget when they were used.
+    CacheUnuseMarked(0, Cache Tidies all) = concat!("DELETE FROM cache_use WHERE used_at = ", marked!());
+    /// Whether entries are counted.
+    CacheIsCounted(1, Cache Tidies all) =
+        "SELECT 1 AS c0 FROM sqlite_schema WHERE type = 'table' AND name = 'cache_totals' AND rootpage > 1";
 
     /// A job with the expiry of its lease. Parameters: hash.
     DedupeJob(7, Jobs Reads 0) = concat!("SELECT ", job_columns!(), ",
@@ -1026,6 +1199,8 @@ mod tests {
             (S::CacheTagged, STEP_ROWS),
             (S::CacheTagsFrom, STEP_ROWS),
             (S::CacheDanglingAfter, STEP_ROWS),
+            (S::CacheUnlistedFrom, STEP_ROWS),
+            (S::CacheDanglingUseFrom, STEP_ROWS),
             (S::DedupeLeasesFrom, STEP_ROWS),
             (S::AdaptiveResourcesFrom, STEP_ROWS),
             (S::CooldownsFrom, STEP_ROWS),

@@ -44,6 +44,7 @@ pub struct Preparation {
     phase: Phase,
     /// Whose tables are there.
     kinds: Vec<StoreKind>,
+    has_totals: bool,
     rounds: u32,
 }
 
@@ -60,6 +61,11 @@ impl Preparation {
     /// Whether they change the database.
     pub fn writes(&self) -> bool {
         matches!(self.phase, Phase::Make(_))
+    }
+
+    /// Whether entries of the cache were counted when it looked last.
+    pub fn has_totals(&self) -> bool {
+        self.has_totals
     }
 
     /// The steps were answered, having been sent and answered at these times of the system's clock. `kinds`: whose tables are
@@ -93,6 +99,7 @@ impl Preparation {
                     ));
                 }
                 clock.on_told(probe.number(0), times, now);
+                self.has_totals = schema::has_totals_in(&snapshot.rows);
                 let statements = schema::plan(kinds, &snapshot.rows)?;
                 if statements.is_empty() {
                     self.kinds = kinds.to_vec();

@@ -2,13 +2,16 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::environment::{AnswerHandler, Environment, FlushTarget};
 use super::napi::env::{Env, Failure, Result};
 use super::remote::RemoteConnection;
 use super::user_connection::UserConnection;
+use crate::core::error::StoreKind;
 use crate::core::operation::{Answer, Operation, Target};
+use crate::core::options::Synchronous;
 use crate::sqlite::database::{Database, Submitted};
 use crate::sqlite::registry::Handle;
 
@@ -46,6 +49,27 @@ impl BackendHandle {
         }
     }
 
+    /// Has the tables made that bounds need, and that of the tags: what is evicted loses them.
+    pub fn keep_totals(&self) -> Result<()> {
+        for kind in [StoreKind::CacheTags, StoreKind::CacheBounds] {
+            match self {
+                BackendHandle::Native(handle) => handle.database().add_store(kind, Synchronous::Normal)?,
+                BackendHandle::User(connection) => connection.add_kind(kind)?,
+                BackendHandle::Remote(remote) => remote.connection.add_kind(kind),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether entries of the cache are counted, as far as is known.
+    pub fn counts_entries(&self) -> &Arc<AtomicBool> {
+        match self {
+            BackendHandle::Native(handle) => handle.database().counts_entries(),
+            BackendHandle::User(connection) => connection.counts_entries(),
+            BackendHandle::Remote(remote) => remote.connection.counts_entries(),
+        }
+    }
+
     /// Carries out what was called, and lets go. Done when it returns, unless it is a server's.
     pub fn close(self, env: Env, environment: &Environment) {
         match self {
@@ -78,6 +102,15 @@ impl Backend {
                 connection.enqueue(operation, Some(handler()), *timeout);
                 None
             }
+        }
+    }
+
+    /// Whether entries of the cache are counted, as far as is known.
+    pub fn counts_entries(&self) -> &AtomicBool {
+        match self {
+            Backend::Native(database) => database.counts_entries(),
+            Backend::User(connection) => connection.counts_entries(),
+            Backend::Remote(remote) => remote.connection.counts_entries(),
         }
     }
 

@@ -11,7 +11,7 @@ use super::realm::{Realm, property};
 use crate::core::adaptive::Priority;
 use crate::core::error::Error;
 use crate::core::options::{
-    AdaptiveConfig, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, OWN_THREAD_LEASE_MS,
+    AdaptiveConfig, Bounds, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, OWN_THREAD_LEASE_MS,
     REMOTE_POLL_INTERVAL_MS, RateLimitConfig, SharedLimits, Synchronous,
 };
 use crate::sqlite::database::Database;
@@ -170,7 +170,23 @@ impl<'a> OptionsReader<'a> {
             zero_lasts: self
                 .choice(c"zeroTtl", "'expired' or 'forever'", &[("expired", false), ("forever", true)])?
                 .unwrap_or(default.zero_lasts),
+            bounds: self.bounds()?,
         })
+    }
+
+    /// How much a cache holds at most; `None` where neither entries nor bytes are bounded.
+    fn bounds(&self) -> Result<Option<Bounds>> {
+        let accept = |number: f64| number >= 1.0 && (number.floor() == number || number.is_infinite());
+        let bound = |name, expected| self.number(name, expected, f64::INFINITY, accept);
+        let max_entries = bound(c"maxEntries", "a whole number of entries from 1, or Infinity")?;
+        let max_size_bytes = bound(c"maxSizeBytes", "a whole number of bytes from 1, or Infinity")?;
+        let by_use =
+            self.choice(c"eviction", "'lru' or 'fifo'", &[("lru", true), ("fifo", false)])?.unwrap_or(true);
+        if max_entries.is_infinite() && max_size_bytes.is_infinite() {
+            return Ok(None);
+        }
+        let [max_entries, max_size_bytes] = [max_entries, max_size_bytes].map(|bound| bound.min(Bounds::UNBOUNDED));
+        Ok(Some(Bounds { max_entries, max_size_bytes, by_use }))
     }
 
     /// What concerns the dedupe store. `timeoutMs` is the older name of `jobTimeoutMs` and goes first.

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -16,6 +17,7 @@ use super::options::{DatabaseOption, OptionsReader};
 use super::realm::{Realm, Resolver};
 use super::remote::{Deferred, DeferredCall, RemoteConnection};
 use super::user_connection::UserConnection;
+use crate::core::bounds;
 use crate::core::cache;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
 use crate::core::housekeeping;
@@ -201,6 +203,32 @@ impl Store {
         connection.defer(Deferred { deadline, run });
         self.environment.flush_later(env, &backend);
         Ok(promise)
+    }
+
+    /// Has entries of the cache counted, from now on, by all stores on the database.
+    pub fn keep_totals(&self, env: Env) -> Result<()> {
+        let Some(handle) = &*self.handle.borrow() else { return Ok(()) };
+        handle.keep_totals()?;
+        if self.is_remote {
+            self.environment.flush_later(env, &handle.backend());
+        }
+        Ok(())
+    }
+
+    /// What says whether entries of the cache are counted; `None` after the end.
+    pub fn counts_entries(&self) -> Option<Arc<AtomicBool>> {
+        self.handle.borrow().as_ref().map(|handle| Arc::clone(handle.counts_entries()))
+    }
+
+    /// Whether entries of the cache are counted, as far as is known.
+    pub fn counts(&self) -> bool {
+        let handle = self.handle.borrow();
+        handle.as_ref().is_some_and(|handle| handle.counts_entries().load(Ordering::Relaxed))
+    }
+
+    /// Has an operation count entries if they are counted.
+    pub fn counted(&self, operation: Operation) -> Operation {
+        if self.counts() { bounds::counted(operation) } else { operation }
     }
 
     /// The realm it belongs to.
@@ -419,17 +447,16 @@ impl Store {
         }
         if let Ok(now) = self.now(env) {
             let operation = make(now);
-            self.run(env, if self.is_remote { self.on_one_host(operation) } else { operation });
+            self.run(env, if self.is_remote { self.on_one_host(self.kind, operation) } else { operation });
         }
         true
     }
-}
 
-impl Store {
     /// Housekeeping of a server, which is done by one host until that has not done so for two of its intervals.
-    fn on_one_host(&self, operation: Operation) -> Operation {
-        let name = match self.kind {
+    pub fn on_one_host(&self, kind: StoreKind, operation: Operation) -> Operation {
+        let name = match kind {
             StoreKind::Cache | StoreKind::CacheTags | StoreKind::Server => "cache",
+            StoreKind::CacheBounds => "cache bounds",
             StoreKind::Dedupe => "dedupe",
             StoreKind::RateLimit => "rate limit",
             StoreKind::Adaptive => "adaptive rate limit",
@@ -488,8 +515,10 @@ fn to_value(
         Answer::Json { text, unreadable } => match realm.parse(env, &text) {
             Err(Failure::Thrown(_)) => {
                 if let (Some(backend), Some(removal)) = (backend, unreadable) {
+                    let removal = cache::remove_unreadable(removal);
+                    let counts = backend.counts_entries().load(Ordering::Relaxed);
                     // Nobody waits for it, so it waits for no lock.
-                    backend.enqueue(cache::remove_unreadable(removal), Duration::ZERO);
+                    backend.enqueue(if counts { bounds::counted(removal) } else { removal }, Duration::ZERO);
                     environment.flush_later(env, backend);
                 }
                 env.undefined()

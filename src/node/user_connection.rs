@@ -8,6 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use smallvec::SmallVec;
 
@@ -52,6 +54,8 @@ pub struct UserConnection {
     scheduler: RefCell<Scheduler<AnswerHandler, Failure>>,
     /// The stores whose tables belong to it.
     kinds: RefCell<Vec<StoreKind>>,
+    /// Whether entries of the cache are counted, as far as is known.
+    counts_entries: Arc<AtomicBool>,
     /// The stores whose waiters poll when a deduplicated request may have changed.
     change_listeners: RefCell<Vec<usize>>,
     version: RefCell<Vec<SqlValue>>,
@@ -82,13 +86,31 @@ impl UserConnection {
                 connection
             }
         };
-        connection.prepare_store(kind)?;
-        let mut kinds = connection.kinds.borrow_mut();
+        connection.add_kind(kind)?;
+        Ok(connection)
+    }
+
+    /// Makes the tables of a store, or a part of them, where they are missing.
+    pub fn add_kind(&self, kind: StoreKind) -> Result<()> {
+        self.prepare_store(kind)?;
+        let mut setup = SchemaSetup { connection: self, failure: None };
+        let counts = kind == StoreKind::CacheBounds
+            || (kind == StoreKind::Cache
+                && schema::has_totals(&mut setup)
+                    .map_err(|error| setup.failure.unwrap_or(Failure::Error(error)))?);
+        if counts {
+            self.counts_entries.store(true, Ordering::Relaxed);
+        }
+        let mut kinds = self.kinds.borrow_mut();
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
-        drop(kinds);
-        Ok(connection)
+        Ok(())
+    }
+
+    /// Whether entries of the cache are counted, as far as is known.
+    pub fn counts_entries(&self) -> &Arc<AtomicBool> {
+        &self.counts_entries
     }
 
     fn new(env: Env, connection: Value, realm: &Realm) -> Result<Self> {
@@ -117,6 +139,7 @@ impl UserConnection {
             prepared: RefCell::new([false; Statement::ALL.len()]),
             scheduler: RefCell::default(),
             kinds: RefCell::default(),
+            counts_entries: Arc::default(),
             change_listeners: RefCell::default(),
             version: RefCell::default(),
             has_version_statement: Cell::new(false),

@@ -149,6 +149,8 @@ pub struct Database {
     claim: Option<Claim>,
     /// The stores whose tables belong to it.
     kinds: Mutex<Vec<StoreKind>>,
+    /// Whether entries of the cache are counted, as far as is known.
+    counts_entries: Arc<AtomicBool>,
     /// When something was last carried out by [`flush`](Self::flush).
     flushed_at: Mutex<Option<Instant>>,
     /// Whether a read mark that is kept is going to be given back.
@@ -184,6 +186,7 @@ impl Database {
             synchronous: Mutex::new(synchronous),
             journal_mode,
             kinds: Mutex::default(),
+            counts_entries: Arc::default(),
             flushed_at: Mutex::default(),
             gives_mark_back: AtomicBool::new(false),
             files_checked_at: Mutex::default(),
@@ -231,6 +234,9 @@ impl Database {
             self.commits_inline.store(synchronous == Synchronous::Normal && connection.is_wal(), Ordering::Relaxed);
         }
         let is_done = connection.prepare_store(kind, thread != PreparedOn::JavaScript)?;
+        if kind == StoreKind::Cache && schema::has_totals(connection)? {
+            self.counts_entries.store(true, Ordering::Relaxed);
+        }
         self.reader.lock().follow(connection);
         Ok(is_done)
     }
@@ -270,10 +276,18 @@ impl Database {
     }
 
     fn add_kind(&self, kind: StoreKind) {
+        if kind == StoreKind::CacheBounds {
+            self.counts_entries.store(true, Ordering::Relaxed);
+        }
         let mut kinds = self.kinds.lock();
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
+    }
+
+    /// Whether entries of the cache are counted, as far as is known.
+    pub fn counts_entries(&self) -> &Arc<AtomicBool> {
+        &self.counts_entries
     }
 
     /// Whether an operation may be carried out as soon as it is submitted: a bounded read or, where nobody else can read

@@ -13,6 +13,8 @@ mod wire;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -99,6 +101,8 @@ pub struct RemoteConnection {
     /// The stores whose tables belong to it, and those whose tables may not be there.
     kinds: RefCell<Vec<StoreKind>>,
     unprepared: RefCell<Vec<StoreKind>>,
+    /// Whether entries of the cache are counted, as far as is known.
+    counts_entries: Arc<AtomicBool>,
     texts: RefCell<Texts>,
     clock: RefCell<ServerClock>,
     /// How many requests are under way that were given up.
@@ -149,14 +153,25 @@ impl RemoteConnection {
             StoreKind::RateLimit => &[StoreKind::Server, StoreKind::RateLimit],
             _ => &[StoreKind::Server, StoreKind::Adaptive],
         };
-        for kind in kinds {
-            if !connection.kinds.borrow().contains(kind) {
-                connection.kinds.borrow_mut().push(*kind);
-                connection.unprepared.borrow_mut().push(*kind);
-                connection.is_new.set(true);
-            }
-        }
+        kinds.iter().for_each(|kind| connection.add_kind(*kind));
         Ok(connection)
+    }
+
+    /// Has the tables of a store, or a part of them, made before the next call.
+    pub fn add_kind(&self, kind: StoreKind) {
+        if kind == StoreKind::CacheBounds {
+            self.counts_entries.store(true, Ordering::Relaxed);
+        }
+        if !self.kinds.borrow().contains(&kind) {
+            self.kinds.borrow_mut().push(kind);
+            self.unprepared.borrow_mut().push(kind);
+            self.is_new.set(true);
+        }
+    }
+
+    /// Whether entries of the cache are counted, as far as is known.
+    pub fn counts_entries(&self) -> &Arc<AtomicBool> {
+        &self.counts_entries
     }
 
     fn new(env: Env, client: Value, realm: &Realm) -> Result<Rc<Self>> {
@@ -173,6 +188,7 @@ impl RemoteConnection {
             deferred: RefCell::default(),
             kinds: RefCell::default(),
             unprepared: RefCell::default(),
+            counts_entries: Arc::default(),
             texts: RefCell::default(),
             clock: RefCell::new(ServerClock::known(server_ahead)),
             given_up: Cell::new(0),
@@ -418,6 +434,9 @@ impl RemoteConnection {
                 self.send_preparation(env, preparing);
             }
             Ok(Next::Done(kinds)) => {
+                if preparing.preparation.has_totals() {
+                    self.counts_entries.store(true, Ordering::Relaxed);
+                }
                 self.unprepared.borrow_mut().retain(|kind| !kinds.contains(kind));
                 self.end_preparation(env, preparing.then, Ok(()));
             }
