@@ -20,7 +20,7 @@ const PARSE = true;
  * @param {(receiver: any) => import('./line.js')} lineOf
  * @typedef {(this: any, ...args: any[]) => any} Method
  * @typedef {import('./binding.js').Native} Native
- * @returns {Record<import('./binding.js').ClassTable['methods'][0]['wrapper'], (run: Native) => Method>}
+ * @returns {Record<import('./binding.js').ClassTable['methods'][0]['wrapper'], (run: Native, note?: object) => Method>}
  */
 module.exports = (storeOf, limitsOf, lineOf) => {
   /** One of a limiter, on a resource. @param {Native} run @param {(tickets: import('./tickets.js')) => unknown} callerOf */
@@ -56,6 +56,33 @@ module.exports = (storeOf, limitsOf, lineOf) => {
         const answer = run(storeOf(this), undefined, first, second);
         limitsOf(this).line?.retry();
         return answer;
+      },
+
+    /** One that goes through a list, by pages. */
+    pages: (run) =>
+      async function* (options) {
+        const store = storeOf(this);
+        const { opening } = limitsOf(this);
+        const refusal = opening?.refusal(this);
+        if (refusal) throw refusal.error;
+        // As it is now.
+        const given = typeof options === 'object' && options !== null ? { ...options } : options;
+        let after;
+        for (;;) {
+          const page = await run(store, Date.now(), given, after);
+          if (page.length === 0) return;
+          yield* page;
+          after = page[page.length - 1].hash;
+        }
+      },
+
+    /** One that answers counts at once. */
+    counts: (run) =>
+      function () {
+        const counts = run(storeOf(this));
+        const own = limitsOf(this).counts ?? {};
+        for (const name of Object.keys(own)) counts[name] += own[name];
+        return counts;
       },
 
     promised,
@@ -107,7 +134,7 @@ module.exports = (storeOf, limitsOf, lineOf) => {
     booking: (run) => limited(run, (tickets) => tickets.wait()),
 
     /** One that takes a slot, and waits for it if it is told for how long. */
-    acquiring(run) {
+    acquiring(run, note) {
       const acquire = limited(run, (tickets) => tickets.ask());
       return function (resource, priority, options) {
         if (typeof options !== 'object' || options === null) {
@@ -115,7 +142,7 @@ module.exports = (storeOf, limitsOf, lineOf) => {
         }
         try {
           storeOf(this);
-          return lineOf(this).acquire(resource, priority, options);
+          return lineOf(this).acquire(resource, priority, options, note);
         } catch (error) {
           return reject(error);
         }

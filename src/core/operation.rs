@@ -290,6 +290,10 @@ pub enum Outcome {
 pub enum Answer {
     /// `undefined`.
     Undefined,
+    /// `undefined`: what was stored has expired.
+    Expired,
+    /// `undefined`: an entry was stored, and those of these hashes had to go for it.
+    Evicted(Vec<String>),
     /// `null`.
     Null,
     /// A boolean.

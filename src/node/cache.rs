@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use super::arguments::Arguments;
 use super::class::{Class, Method, MethodKind};
 use super::environment::StoreEvents;
+use super::metrics::Counted;
 use super::napi::env::{Env, Result, Type, Value};
 use super::options::{self, OptionsReader};
 use super::realm::Realm;
@@ -32,10 +33,12 @@ struct Inner {
 impl Class for CacheStore {
     const NAME: &'static str = "SQLiteCacheStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::new(MethodKind::Parsed, "get", 1, |store, call| store.0.get(call)),
-        Method::new(MethodKind::Stringified, "set", 3, |store, call| store.0.set(call, false)),
+        Method::counting(Counted::Lookups, MethodKind::Parsed, "get", 1, |store, call| store.0.get(call)),
+        Method::counting(Counted::Sets, MethodKind::Stringified, "set", 3, |store, call| store.0.set(call, false)),
         Method::new(MethodKind::Promised, "delete", 1, |store, call| store.0.delete(call)),
-        Method::new(MethodKind::Stringified, "setWithTags", 4, |store, call| store.0.set(call, true)),
+        Method::counting(Counted::Sets, MethodKind::Stringified, "setWithTags", 4, |store, call| {
+            store.0.set(call, true)
+        }),
         Method::new(MethodKind::Promised, "invalidateByTag", 1, |store, call| {
             store.0.run(call, || Ok(cache::invalidate([options::name(call.env, call.get(0), "tag")?], call.now()?)))
         }),
@@ -46,6 +49,12 @@ impl Class for CacheStore {
             store.0.run(call, || {
                 let (offset, limit) = options::page(call.env, call.get(0), call.get(1))?;
                 Ok(cache::list(offset, limit, call.now()?))
+            })
+        }),
+        Method::new(MethodKind::Pages, "entries", 0, |store, call| {
+            store.0.run(call, || {
+                let (filter, after) = options::entries(call)?;
+                Ok(cache::entries(filter, after, call.now()?))
             })
         }),
         Method::new(MethodKind::Promised, "clear", 0, |store, call| {

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use super::arguments::Arguments;
 use super::backend::{Backend, BackendHandle, Remote};
 use super::environment::{self, Environment, StoreEvents};
-use super::napi::env::{Env, Failure, Reference, Result, Value};
+use super::metrics::{Counted, Metrics, Observed};
+use super::napi::env::{Env, Failure, Reference, Result, Type, Value};
 use super::napi::loop_time;
 use super::options::{DatabaseOption, OptionsReader};
 use super::realm::{Realm, Resolver};
@@ -43,6 +44,7 @@ pub struct Store {
     /// Who does the housekeeping of a server.
     host: String,
     clean_every: Cell<Millis>,
+    metrics: Rc<Metrics>,
 }
 
 /// Makes a call that was put off, or refuses it; answers what it answers.
@@ -53,6 +55,8 @@ pub struct Pending {
     resolver: Resolver,
     environment: Rc<Environment>,
     realm: Rc<Realm>,
+    /// What is to be noted of the call.
+    pub observed: Observed,
 }
 
 impl Pending {
@@ -61,7 +65,15 @@ impl Pending {
         let (resolver, promise) = realm.promise(env)?;
         environment.hold(env);
         realm.hold(env);
-        Ok((Pending { resolver, environment: Rc::clone(environment), realm: Rc::clone(realm) }, promise))
+        let (environment, realm) = (Rc::clone(environment), Rc::clone(realm));
+        Ok((Pending { resolver, environment, realm, observed: Observed::NOTHING }, promise))
+    }
+
+    /// The same, of a user's call.
+    pub fn of_call(call: &Arguments, environment: &Rc<Environment>, realm: &Rc<Realm>) -> Result<(Self, Value)> {
+        let observed = Observed::later(call.env, call.counted, call.note())?;
+        let (pending, promise) = Self::new(call.env, environment, realm)?;
+        Ok((Pending { observed, ..pending }, promise))
     }
 
     pub fn settle(self, env: Env, result: Result<Value>) {
@@ -118,6 +130,7 @@ impl Store {
             is_remote,
             host: if is_remote { Uuid::new_v4().to_string() } else { String::new() },
             clean_every: Cell::new(0.0),
+            metrics: Rc::default(),
         })
     }
 
@@ -213,6 +226,21 @@ impl Store {
         &self.environment
     }
 
+    /// What has become of its calls.
+    pub fn metrics(&self) -> &Rc<Metrics> {
+        &self.metrics
+    }
+
+    /// The method `getMetrics`.
+    pub fn get_metrics(&self, env: Env) -> Result<Value> {
+        self.metrics.to_value(env, &self.realm, self.kind)
+    }
+
+    /// How long a call may wait for a lock.
+    pub fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
+    }
+
     /// The store's number in its environment.
     pub fn id(&self) -> usize {
         self.id.get()
@@ -236,23 +264,37 @@ impl Store {
         if self.handle.borrow().is_none() {
             return Err(Error::Destroyed(self.kind).into());
         }
-        let operation = make()?;
+        let refused = |failure: &Failure| self.metrics.failed(call.env, call.note(), failure, false);
+        let operation = make().inspect_err(refused)?;
         // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
         let backend = self.backend()?;
-        operation.map_or_else(|| Ok(call.env.undefined()), |operation| self.submit(call, &backend, operation))
+        match operation {
+            Some(operation) => self.submit(call, &backend, operation),
+            None => {
+                self.metrics.skipped(call.env, call.note());
+                Ok(call.env.undefined())
+            }
+        }
     }
 
     fn submit(&self, call: &Arguments, backend: &Backend, operation: Operation) -> Result<Value> {
         let env = call.env;
         let mut promise = None;
         let answer = backend.submit(&self.environment, operation, self.busy_timeout, || {
-            match Pending::new(env, &self.environment, &self.realm) {
-                Ok((pending, value)) => {
+            match Pending::of_call(call, &self.environment, &self.realm) {
+                Ok((mut pending, value)) => {
                     promise = Some(value);
-                    let (backend, ahead) = (backend.clone(), self.ahead_ms());
+                    let (backend, ahead, metrics) = (backend.clone(), self.ahead_ms(), Rc::clone(&self.metrics));
                     Box::new(move |env, answer| {
+                        let (counted, note) = (pending.observed.counted, pending.observed.take_note(env));
+                        metrics.answered(env, counted, note, &answer, false);
+                        let may_be_unreadable =
+                            counted == Counted::Lookups && matches!(answer, Ok(Answer::Json { .. }));
                         let value =
                             to_value(env, &pending.realm, &pending.environment, Some(&backend), ahead, answer);
+                        if may_be_unreadable && is_undefined(env, &value) {
+                            metrics.unreadable(env, note);
+                        }
                         pending.settle(env, value);
                     })
                 }
@@ -261,8 +303,24 @@ impl Store {
             }
         });
         let value = match answer {
-            Some(Ok(Answer::Json { text, .. })) if call.takes_text => env.string(&text),
-            Some(answer) => self.to_value(env, answer),
+            Some(Ok(Answer::Json { text, .. })) if call.takes_text => {
+                if call.counted == Counted::Lookups {
+                    self.metrics.found(env, call.note());
+                }
+                env.string(&text)
+            }
+            // JavaScript could not parse what it was answered, which has been counted.
+            Some(answer @ Ok(Answer::Json { .. })) if call.counted == Counted::Lookups => {
+                let value = self.to_value(env, answer);
+                if is_undefined(env, &value) {
+                    self.metrics.unreadable(env, call.note());
+                }
+                value
+            }
+            Some(answer) => {
+                self.metrics.answered(env, call.counted, call.note(), &answer, false);
+                self.to_value(env, answer)
+            }
             None => Ok(promise.unwrap_or_else(|| env.undefined())),
         };
         if backend.needs_flush() {
@@ -457,6 +515,10 @@ fn two_copies(path: &str) -> String {
     )
 }
 
+fn is_undefined(env: Env, value: &Result<Value>) -> bool {
+    value.as_ref().is_ok_and(|value| env.type_of(*value) == Type::Undefined)
+}
+
 /// A value that does not parse reads as absent, and its row is removed.
 fn to_value(
     env: Env,
@@ -468,6 +530,8 @@ fn to_value(
 ) -> Result<Value> {
     Ok(match answer? {
         Answer::Undefined
+        | Answer::Expired
+        | Answer::Evicted(_)
         | Answer::Claimed
         | Answer::Ended { .. }
         | Answer::Renewed { .. }

@@ -10,7 +10,7 @@ use super::env::{Env, Result, Value};
 use crate::core::error::Error;
 
 /// How many arguments a native function is given. `undefined` stands for those that are not given.
-pub const ARGUMENTS: usize = 8;
+pub const ARGUMENTS: usize = 9;
 
 /// What a native function does.
 pub trait Callable: 'static {
