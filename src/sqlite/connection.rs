@@ -155,6 +155,13 @@ impl Connection {
         Ok(reader)
     }
 
+    /// Opens a database that is open already, to read the whole of it. Waits for locks for so long.
+    pub fn open_to_copy(location: &Location, busy_timeout: Duration) -> Result<Self> {
+        let reader = Self::open_as(location, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        reader.wait_for_locks(busy_timeout);
+        Ok(reader)
+    }
+
     fn open_as(location: &Location, access: OpenFlags) -> Result<Self> {
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let sqlite = match location {

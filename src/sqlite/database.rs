@@ -916,7 +916,7 @@ impl Database {
     /// On a connection of its own.
     fn run_beside(&self, path: &Path, task: Task, busy_timeout: Duration) -> Result<Answer> {
         let connection = match task {
-            Task::BackUp(..) => Connection::open_reader(&self.location)?,
+            Task::BackUp(..) => Connection::open_to_copy(&self.location, busy_timeout)?,
             Task::Vacuum => Connection::open_to_vacuum(path, busy_timeout)?,
         };
         {
