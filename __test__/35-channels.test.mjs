@@ -305,6 +305,6 @@ it('a rejection that is observed names who awaits it', async () => {
   async function whoAwaits() {
     return await cache.get(/** @type {any} */ (5));
   }
-  const { stack } = await whoAwaits().catch((error) => error);
+  const { stack } = /** @type {any} */ (await whoAwaits().catch((error) => error));
   expect(stack).toContain('whoAwaits');
 });

@@ -35,7 +35,7 @@ module.exports = function define({ name, open, methods }, intrinsics) {
       constructor(options = undefined) {
         const limitsOfStore = new Limits();
         hide(this, handle, opened(options, limitsOfStore));
-        if (limitsOfStore.ignoresErrors) observer.ignoring();
+        if (limitsOfStore.ignoresErrors) observer.ignores = true;
         if (limitsOfStore.booksWaits) limitsOfStore.tickets = new Tickets();
         hide(this, limits, limitsOfStore);
       }
@@ -87,14 +87,14 @@ module.exports = function define({ name, open, methods }, intrinsics) {
       return end.call(this);
     };
 
-  const wrappers = wrappersOf(storeOf, (receiver) => receiver[limits], lineOf);
+  const wrappers = wrappersOf(storeOf, (receiver) => receiver[limits], lineOf, observer);
   for (const { name: method, length, wrapper, run } of methods) {
     const wrap = wrappers[wrapper];
     const made = ENDS.has(method)
       ? ending(wrap(run))
       : ANSWERS_AT_ONCE.has(wrapper)
         ? wrap(run)
-        : observer.observable(method, run, wrap);
+        : wrap(run, observer.observe(method, run, wrap));
     Object.defineProperties(made, { name: { value: method }, length: { value: length } });
     hide(Store.prototype, method, made);
   }

@@ -48,7 +48,11 @@ module.exports = class Limits {
   call(run, store, now, resource, priority, caller, note) {
     const config = this.of(resource);
     const limit = config?.minIntervalMs === undefined ? config?.limit : undefined;
-    return run(store, now, resource, priority, limit, config?.windowMs, config, caller, note);
+    const windowMs = config?.windowMs;
+    if (note === undefined) {
+      return run(store, now, resource, priority, limit, windowMs, config, caller);
+    }
+    return run(store, now, resource, priority, limit, windowMs, config, caller, note);
   }
 
   /** @returns the default, and the resources with a configuration of their own, each followed by that */

@@ -50,26 +50,30 @@ function messages(note, args, call, failure) {
 }
 
 /**
- * What makes methods that can be observed.
+ * What tells of the calls on the stores of a class.
+ * @typedef {object} Observer
+ * @property {import('node:diagnostics_channel').Channel} channel
+ * @property {boolean} ignores  whether any store of the class ignores errors
+ * @property {(method: string, run: import('./binding.js').Native, wrap: Wrap) => import('./methods.js').Observe} observe
+ *   makes what observes the calls of a method
+ *
+ * @typedef {(run: import('./binding.js').Native, observe?: undefined, note?: Note) => (this: any, ...args: any[]) => any} Wrap
+ */
+
+/**
  * @param {keyof typeof CHANNELS} name  of the class
  * @param {(receiver: any) => import('./limits.js') | undefined} stateOf
+ * @returns {Observer}
  */
 function observerOf(name, stateOf) {
   const { [name]: observers } = CHANNELS;
-  /** Whether any store of the class ignores errors. */
-  let ignores = false;
 
-  /**
-   * @param {string} method
-   * @param {import('./binding.js').Native} run
-   * @param {(run: import('./binding.js').Native, note?: Note) => (this: any, ...args: any[]) => any} wrap
-   */
-  function observable(method, run, wrap) {
-    const plain = wrap(run);
+  /** @type {Observer['observe']} */
+  function observe(method, run, wrap) {
     const { [method]: answer } = /** @type {Record<string, any>} */ (ANSWERS);
 
-    /** @param {any} receiver @param {any[]} args @param {import('./limits.js')} state */
-    async function observe(receiver, args, state) {
+    return async (receiver, args) => {
+      const state = stateOf(receiver);
       /** @type {Note} */
       const note = {};
       const started = performance.now();
@@ -80,7 +84,7 @@ function observerOf(name, stateOf) {
         for (const message of messages(note, args, call, failure)) observers.publish(message);
       };
       try {
-        const refusal = state.opening?.refusal(receiver);
+        const refusal = state?.opening?.refusal(receiver);
         if (refusal) {
           note.type = 'error';
           throw refusal.error;
@@ -90,40 +94,20 @@ function observerOf(name, stateOf) {
           given.length = 6;
           return run(store, now, ...given, note);
         };
-        const value = await wrap(noted, note).apply(receiver, args);
+        const value = await wrap(noted, undefined, note).apply(receiver, args);
         tell();
         return value;
       } catch (error) {
         const isFailure = note.type === 'error';
-        const ignored = isFailure && state.ignoresErrors && answer !== undefined;
+        const ignored = isFailure && state?.ignoresErrors === true && answer !== undefined;
         tell(isFailure ? { error, ignored } : undefined);
         if (ignored) return answer(state, args);
         throw error;
       }
-    }
-
-    /** @this {any} @param {any} first @param {any} second @param {any} third @param {any} fourth */
-    return function (first, second, third, fourth) {
-      if (observers.hasSubscribers || ignores) {
-        const state = stateOf(this);
-        if (state !== undefined && (observers.hasSubscribers || state.ignoresErrors)) {
-          const answered = observe(this, [first, second, third, fourth], state);
-          // As that of the call itself is.
-          if (method === 'setCooldown') answered.catch(() => {});
-          return answered;
-        }
-      }
-      return plain.call(this, first, second, third, fourth);
     };
   }
 
-  return {
-    observable,
-    /** A store of the class ignores errors. */
-    ignoring() {
-      ignores = true;
-    },
-  };
+  return { channel: observers, ignores: false, observe };
 }
 
 module.exports = { messages, observerOf };

@@ -46,11 +46,12 @@ class Stores {
     return once(this, hash, work, options);
   }
 
-  /** @param {string} path @param {unknown} [options] */
+  /** @this {any} @param {string} path @param {unknown} [options] */
   backup(path, options = undefined) {
     return this.cache.backup(path, options);
   }
 
+  /** @this {any} */
   vacuum() {
     return this.cache.vacuum();
   }

@@ -1,6 +1,6 @@
 //! The arguments of a call.
 
-use super::metrics::{self, Counted};
+use super::metrics::Counted;
 use super::napi::env::{Env, Result, Value};
 use super::realm;
 use crate::core::value::Millis;
@@ -17,6 +17,7 @@ pub struct Arguments<'call> {
     /// How far the clock that counts is ahead of the caller's.
     ahead: Millis,
     values: &'call [Value],
+    note: Option<Value>,
 }
 
 impl<'call> Arguments<'call> {
@@ -28,8 +29,9 @@ impl<'call> Arguments<'call> {
         now: Value,
         ahead: Millis,
         values: &'call [Value],
+        note: Option<Value>,
     ) -> Self {
-        Arguments { env, counted, takes_text, now, ahead, values }
+        Arguments { env, counted, takes_text, now, ahead, values, note }
     }
 
     /// The argument at a position.
@@ -67,7 +69,7 @@ impl<'call> Arguments<'call> {
 
     /// Where it is to be noted what becomes of the call, if anywhere.
     pub fn note(&self) -> Option<Value> {
-        metrics::note_of(self.env, self.get(6))
+        self.note
     }
 
     /// The JSON text of the second argument, of a method that stores it; `undefined` if there is

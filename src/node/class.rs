@@ -147,21 +147,17 @@ impl<S: Class> Handled for Instance<S> {
 
 impl<S: Class> Callable for Method<S> {
     fn call(&self, env: Env, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
-        let [handle, now, values @ ..] = arguments;
-        let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
-            let shared = store.store();
-            let answer = match self.put_off(env, shared, arguments) {
-                Some(answer) => answer,
-                None => {
-                    let takes_text = self.kind == MethodKind::Parsed && env.type_of(values[1]) == Type::Undefined;
-                    let counted = self.counted(env, values);
-                    (self.run)(store, &Arguments::new(env, counted, takes_text, *now, shared.ahead_ms(), values))
-                }
-            };
-            answer.map_err(|failure| shared.realm().error(env, failure))
-        });
-        // Only the package's own JavaScript calls it, which finds the handle in a store.
-        answer.unwrap_or_else(|| Err(env.undefined()))
+        self.call_noted(env, arguments, None)
+    }
+
+    fn call_with(
+        &self,
+        env: Env,
+        arguments: &[Value; ARGUMENTS],
+        note: Value,
+    ) -> std::result::Result<Value, Value> {
+        let note = (env.type_of(note) == Type::Object).then_some(note);
+        self.call_noted(env, arguments, note)
     }
 }
 
@@ -170,6 +166,32 @@ const CLOSE: &str = "close";
 const DESTROY: &str = "destroy";
 
 impl<S: Class> Method<S> {
+    /// A call; what becomes of it is noted, if that is asked for.
+    #[inline(always)]
+    fn call_noted(
+        &self,
+        env: Env,
+        arguments: &[Value; ARGUMENTS],
+        note: Option<Value>,
+    ) -> std::result::Result<Value, Value> {
+        let [handle, now, values @ ..] = arguments;
+        let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
+            let shared = store.store();
+            let answer = match self.put_off(env, shared, arguments, note) {
+                Some(answer) => answer,
+                None => {
+                    let takes_text = self.kind == MethodKind::Parsed && env.type_of(values[1]) == Type::Undefined;
+                    let counted = self.counted(env, values);
+                    let call = Arguments::new(env, counted, takes_text, *now, shared.ahead_ms(), values, note);
+                    (self.run)(store, &call)
+                }
+            };
+            answer.map_err(|failure| shared.realm().error(env, failure))
+        });
+        // Only the package's own JavaScript calls it, which finds the handle in a store.
+        answer.unwrap_or_else(|| Err(env.undefined()))
+    }
+
     /// What is counted of a call. Of one that makes several attempts, JavaScript counts what they come to.
     fn counted(&self, env: Env, values: &[Value]) -> Counted {
         let is_attempt = self.kind == MethodKind::Acquiring && env.as_boolean(values[5]) == Some(false);
@@ -177,13 +199,20 @@ impl<S: Class> Method<S> {
     }
 
     /// Puts a call off that the store's connection is not ready for; answers the promise of what it answers then.
-    fn put_off(&self, env: Env, store: &Store, arguments: &[Value; ARGUMENTS]) -> Option<Result<Value>> {
+    fn put_off(
+        &self,
+        env: Env,
+        store: &Store,
+        arguments: &[Value; ARGUMENTS],
+        note: Option<Value>,
+    ) -> Option<Result<Value>> {
         let is_last = self.name == DESTROY;
         let is_direct = matches!(self.kind, MethodKind::Direct | MethodKind::Counts);
         if (is_direct && !is_last) || !store.puts_off(is_last) {
             return None;
         }
-        let kept = match keep(env, arguments) {
+        let keep_all = || Ok((keep(env, arguments)?, note.map(|note| env.keep(note)).transpose()?));
+        let (kept, note) = match keep_all() {
             Ok(kept) => kept,
             Err(failure) => return Some(Err(failure)),
         };
@@ -191,8 +220,9 @@ impl<S: Class> Method<S> {
         let counted = self.counted(env, &arguments[2..]);
         let make = move |env: Env, ready: CoreResult<()>| -> Result<Value> {
             let [handle, now, values @ ..] = take(env, kept)?;
+            let note = note.and_then(|note| env.take(note));
             let answer = handle::with(env, handle, |Instance(store): &Instance<S>| {
-                let call = Arguments::new(env, counted, false, now, store.store().ahead_ms(), &values);
+                let call = Arguments::new(env, counted, false, now, store.store().ahead_ms(), &values, note);
                 match ready {
                     Err(error) if !ends => {
                         let failure = error.into();

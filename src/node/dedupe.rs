@@ -109,6 +109,9 @@ impl Class for DedupeStore {
                 orphaned: Cell::new(false),
             }
         });
+        if reader.ignores_errors()? {
+            inner.waiters.borrow_mut().end_regardless();
+        }
         inner.store.start_cleaning(env, options.cleanup_interval_ms)?;
         Ok(DedupeStore(inner))
     }
@@ -347,8 +350,7 @@ impl Inner {
     ) -> Result<Value> {
         let env = call.env;
         self.store.backend()?;
-        let refused = |failure: &Failure| self.store.metrics().failed(env, call.note(), failure, false);
-        let make = make().inspect_err(refused)?;
+        let make = make().map_err(|failure| self.store.refused(call, failure))?;
         let now = self.now(call)?;
         // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
         self.store.backend()?;

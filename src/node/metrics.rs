@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::napi::env::{Env, Failure, Persistent, Result, Type, Value};
+use super::napi::env::{Env, Failure, Persistent, Result, Value};
 use super::realm::Realm;
 use crate::core::error::{Error, StoreKind};
 use crate::core::operation::{Answer, Field};
@@ -78,13 +78,34 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    #[inline]
     fn add(&self, count: Count, number: u64) {
         let cell = &self.counts[count as usize];
         cell.set(cell.get() + number);
     }
 
     /// Takes note of a call's answer, and of whether it was waited for.
+    #[inline]
     pub fn answered(
+        &self,
+        env: Env,
+        counted: Counted,
+        note: Option<Value>,
+        answer: &Result<Answer>,
+        has_waited: bool,
+    ) {
+        match (note, counted, answer) {
+            // What calls mostly come to.
+            (_, Counted::Failures, Ok(_)) => {}
+            (None, Counted::Lookups, Ok(Answer::Undefined)) => self.add(Count::Misses, 1),
+            (None, Counted::Sets, Ok(Answer::Undefined)) => self.add(Count::Sets, 1),
+            (None, Counted::Admissions, Ok(Answer::Bool(true))) => self.add(Count::Allowed, 1),
+            _ => self.answered_otherwise(env, counted, note, answer, has_waited),
+        }
+    }
+
+    #[inline(never)]
+    fn answered_otherwise(
         &self,
         env: Env,
         counted: Counted,
@@ -140,6 +161,7 @@ impl Metrics {
     }
 
     /// A call has found an entry.
+    #[inline]
     pub fn found(&self, env: Env, note: Option<Value>) {
         self.add(Count::Hits, 1);
         tell(env, note, "hit", None);
@@ -221,6 +243,7 @@ fn is_owner(answer: &Answer) -> bool {
 }
 
 /// Says in a call's note, if it has one, what became of the call.
+#[inline]
 fn tell(env: Env, note: Option<Value>, told: &str, result: Option<&str>) {
     if let Some(note) = note {
         // One that cannot be written tells nothing.
@@ -244,9 +267,4 @@ fn tell_evicted(env: Env, note: Value, hashes: &[String]) -> Result<()> {
         env.set_element(evicted, index, env.string(hash)?)?;
     }
     env.set(note, "evicted", evicted)
-}
-
-/// The note that a call was given, if any.
-pub fn note_of(env: Env, value: Value) -> Option<Value> {
-    (env.type_of(value) != Type::Undefined).then_some(value)
 }

@@ -264,8 +264,10 @@ impl Store {
         if self.handle.borrow().is_none() {
             return Err(Error::Destroyed(self.kind).into());
         }
-        let refused = |failure: &Failure| self.metrics.failed(call.env, call.note(), failure, false);
-        let operation = make().inspect_err(refused)?;
+        let operation = match make() {
+            Ok(operation) => operation,
+            Err(failure) => return Err(self.refused(call, failure)),
+        };
         // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
         let backend = self.backend()?;
         match operation {
@@ -275,6 +277,13 @@ impl Store {
                 Ok(call.env.undefined())
             }
         }
+    }
+
+    /// Takes note of why a call is refused at once.
+    #[cold]
+    pub fn refused(&self, call: &Arguments, failure: Failure) -> Failure {
+        self.metrics.failed(call.env, call.note(), &failure, false);
+        failure
     }
 
     fn submit(&self, call: &Arguments, backend: &Backend, operation: Operation) -> Result<Value> {
@@ -309,17 +318,17 @@ impl Store {
                 }
                 env.string(&text)
             }
-            // JavaScript could not parse what it was answered, which has been counted.
-            Some(answer @ Ok(Answer::Json { .. })) if call.counted == Counted::Lookups => {
+            Some(answer) => {
+                // One that JavaScript could not parse has been counted when it was answered.
+                let is_again = call.counted == Counted::Lookups && matches!(answer, Ok(Answer::Json { .. }));
+                if !is_again {
+                    self.metrics.answered(env, call.counted, call.note(), &answer, false);
+                }
                 let value = self.to_value(env, answer);
-                if is_undefined(env, &value) {
+                if is_again && is_undefined(env, &value) {
                     self.metrics.unreadable(env, call.note());
                 }
                 value
-            }
-            Some(answer) => {
-                self.metrics.answered(env, call.counted, call.note(), &answer, false);
-                self.to_value(env, answer)
             }
             None => Ok(promise.unwrap_or_else(|| env.undefined())),
         };

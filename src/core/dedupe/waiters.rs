@@ -170,6 +170,8 @@ pub struct Waiters<W> {
     has_claimed: bool,
     /// How many jobs that were waited for have passed their time.
     timed_out: u64,
+    /// Whether a job counts as ended here that could not be ended.
+    ends_regardless: bool,
     closed: bool,
 }
 
@@ -192,6 +194,7 @@ impl<W> Waiters<W> {
             registrations: 0,
             has_claimed: false,
             timed_out: 0,
+            ends_regardless: false,
             closed: false,
         }
     }
@@ -260,6 +263,12 @@ impl<W> Waiters<W> {
         {
             Arc::make_mut(&mut self.owners).insert(owner.clone());
         }
+    }
+
+    /// Has a job count as ended that could not be ended: those who wait in this store get what it came to, and elsewhere one takes
+    /// over when its lease has run out. Otherwise it goes on, until it is ended.
+    pub fn end_regardless(&mut self) {
+        self.ends_regardless = true;
     }
 
     /// How many jobs that were waited for have passed their time.
@@ -733,11 +742,12 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
 
     fn ended(&mut self, hash: String, owned: Option<Owned>, ending: Ending<V>, answer: Result<Answer, E>) {
         let changed = matches!(answer, Ok(Answer::Ended { changed: true }));
+        let is_over = changed || (self.state.ends_regardless && answer.is_err());
         match ending {
-            Ending::Completed(text) if changed => self.settle_group(&hash, &Ok(rules::completed_with(text))),
+            Ending::Completed(text) if is_over => self.settle_group(&hash, &Ok(rules::completed_with(text))),
             Ending::Failed { name, error: Some(error), .. } => {
                 // Those who wait for what was called off poll, and one of them makes the request.
-                let is_theirs = changed && !rules::is_abort(name.as_deref());
+                let is_theirs = is_over && !rules::is_abort(name.as_deref());
                 let waiters = if is_theirs { self.take_group(&hash) } else { Vec::new() };
                 self.actions.push(Action::RejectAll { waiters, error });
             }
@@ -749,7 +759,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             }
             // Those who are left, if any: the job was another's.
             self.poll(hash);
-        } else if let Some(owned) = owned {
+        } else if let Some(owned) = owned.filter(|_| !is_over) {
             // It was not ended: it still is what it was.
             if let Owned::Job(job_id) = &owned
                 && !self.state.claims.contains_key(&hash)
