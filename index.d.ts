@@ -483,7 +483,7 @@ interface ErrorMessage {
 }
 
 /** What the channel `comic-vine:sqlite-store:cache` tells. */
-export type CacheMessage = StoreMessage<SQLiteCacheStore<any>> &
+export type CacheMessage = StoreMessage<SQLiteCacheStore> &
   (
     | { /** An entry was found. */ type: 'hit' }
     | {
@@ -499,7 +499,7 @@ export type CacheMessage = StoreMessage<SQLiteCacheStore<any>> &
   );
 
 /** What the channel `comic-vine:sqlite-store:dedupe` tells. */
-export type DedupeMessage = StoreMessage<SQLiteDedupeStore<any>> &
+export type DedupeMessage = StoreMessage<SQLiteDedupeStore> &
   (
     | { /** `waitFor` had the result of another at once. */ type: 'hit' }
     | { /** `waitFor` had nothing to wait for, and no claim was to be had. */ type: 'miss' }
@@ -603,7 +603,7 @@ export type RateLimitMetrics = {
 export interface CacheEntriesOptions {
   /** Those whose hashes begin with it, by their bytes. Default: `''`, all. */
   prefix?: string | undefined;
-  /** Those that have the tag. Default: any, or none. */
+  /** Those that have the tag. Default: none. */
   tag?: string | undefined;
   /** Whether those count that have expired and are not removed yet. Default: `false`. */
   expired?: boolean | undefined;

@@ -177,14 +177,13 @@ impl<S: Class> Method<S> {
         let [handle, now, values @ ..] = arguments;
         let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
             let shared = store.store();
-            let answer = match self.put_off(env, shared, arguments, note) {
-                Some(answer) => answer,
-                None => {
-                    let takes_text = self.kind == MethodKind::Parsed && env.type_of(values[1]) == Type::Undefined;
-                    let counted = self.counted(env, values);
-                    let call = Arguments::new(env, counted, takes_text, *now, shared.ahead_ms(), values, note);
-                    (self.run)(store, &call)
-                }
+            let answer = if self.is_put_off(shared) {
+                self.put_off(env, shared, arguments, note)
+            } else {
+                let takes_text = self.kind == MethodKind::Parsed && env.type_of(values[1]) == Type::Undefined;
+                let counted = self.counted(env, values);
+                let call = Arguments::new(env, counted, takes_text, *now, shared.ahead_ms(), values, note);
+                (self.run)(store, &call)
             };
             answer.map_err(|failure| shared.realm().error(env, failure))
         });
@@ -198,24 +197,27 @@ impl<S: Class> Method<S> {
         if is_attempt { Counted::Failures } else { self.counted }
     }
 
-    /// Puts a call off that the store's connection is not ready for; answers the promise of what it answers then.
+    /// Whether the store's connection is not ready for a call.
+    #[inline(always)]
+    fn is_put_off(&self, store: &Store) -> bool {
+        let is_last = self.name == DESTROY;
+        let is_direct = matches!(self.kind, MethodKind::Direct | MethodKind::Counts);
+        store.is_remote() && (!is_direct || is_last) && store.puts_off(is_last)
+    }
+
+    /// Puts a call off; answers the promise of what it answers then. Apart, so that other calls do not pay for it.
+    #[cold]
+    #[inline(never)]
     fn put_off(
         &self,
         env: Env,
         store: &Store,
         arguments: &[Value; ARGUMENTS],
         note: Option<Value>,
-    ) -> Option<Result<Value>> {
+    ) -> Result<Value> {
         let is_last = self.name == DESTROY;
-        let is_direct = matches!(self.kind, MethodKind::Direct | MethodKind::Counts);
-        if (is_direct && !is_last) || !store.puts_off(is_last) {
-            return None;
-        }
-        let keep_all = || Ok((keep(env, arguments)?, note.map(|note| env.keep(note)).transpose()?));
-        let (kept, note) = match keep_all() {
-            Ok(kept) => kept,
-            Err(failure) => return Some(Err(failure)),
-        };
+        let kept = keep(env, arguments)?;
+        let note = note.map(|note| env.keep(note)).transpose()?;
         let (run, ends) = (self.run, is_last || self.name == CLOSE);
         let counted = self.counted(env, &arguments[2..]);
         let make = move |env: Env, ready: CoreResult<()>| -> Result<Value> {
@@ -234,7 +236,7 @@ impl<S: Class> Method<S> {
             });
             answer.unwrap_or_else(|| Err(Error::Internal("the store is gone".to_owned()).into()))
         };
-        Some(store.put_off(env, is_last, Box::new(make)))
+        store.put_off(env, is_last, Box::new(make))
     }
 }
 
