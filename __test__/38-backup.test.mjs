@@ -190,11 +190,11 @@ describe('the end of the store', () => {
     const cache = new SQLiteCacheStore({ database: path('stores.db') });
     for (let n = 0; n < 100; n++) cache.set(`key ${n}`, 'x'.repeat(400_000), 60);
     await cache.get('key 0');
-    /** @type {Promise<unknown>} */
-    let closed = Promise.resolve();
+    /** @type {Promise<unknown> | undefined} */
+    let closed;
     const backup = cache.backup(path('copy.db'), {
       onProgress() {
-        closed = cache.close();
+        closed ??= cache.close();
       },
     });
     const outcome = await backup.then(
