@@ -243,6 +243,7 @@ describe('beside writers', () => {
       database,
       journalMode: /** @type {'wal'} */ (journalMode),
       busyTimeoutMs: 60_000,
+      rateLimit: { defaultConfig: { limit: 60, windowMs: 1e9 } },
     });
     const counts = () =>
       Promise.all(

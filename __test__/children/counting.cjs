@@ -8,7 +8,9 @@ const { createSQLiteStores } = require('../..');
 const { database, name, journalMode } = JSON.parse(process.argv[2]);
 
 async function main() {
-  const stores = createSQLiteStores({ database, journalMode, busyTimeoutMs: 60_000 });
+  // Requests stay as long as the test runs.
+  const rateLimit = { defaultConfig: { limit: 60, windowMs: 1e9 } };
+  const stores = createSQLiteStores({ database, journalMode, busyTimeoutMs: 60_000, rateLimit });
   let n = 0;
   let goes_on = true;
   const lines = createInterface({ input: process.stdin });
