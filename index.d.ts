@@ -10,7 +10,8 @@
  *   message of an error given to `fail`, other processes read U+FFFD for them.
  * - After `close()` or `destroy()` they reject with an `Error`: `Cache store has been destroyed`, `Dedupe store has been
  *   destroyed` or `Rate limit store has been destroyed`.
- * - A failure of SQLite rejects with a {@link SqliteError}.
+ * - A failure of SQLite rejects with a {@link SqliteError}. With `onError: 'ignore'` the calls that clients make do not: see
+ *   {@link SQLiteDatabaseOptions.onError}.
  * - What must not run on the JavaScript thread (a flush, a wait for a lock, clean-up, statistics) runs on another one. While
  *   the system refuses the process a thread, such a call rejects with an `Error` whose `code` is
  *   `'SQLITE_STORE_NO_THREAD'`; the next call tries again.
@@ -202,6 +203,25 @@ export interface SQLiteDatabaseOptions {
    * flush per commit. If one store on a file asks for it, all in the process have it. Default: `'normal'`.
    */
   synchronous?: 'normal' | 'full' | undefined;
+  /**
+   * What calls do when the store fails: its file, connection or server. Default: `'reject'`.
+   *
+   * With `'ignore'` a broken store breaks no request. The calls that clients make answer what lets their caller go on:
+   *
+   * - `get`, `waitFor`, `getResult`, `getCooldown`: `undefined`; `isInProgress`: `false`;
+   * - `set`, `setWithTags`, `delete`, `clear`, `complete`, `fail`, `record`, `reset`, `setCooldown`, `clearCooldown`: nothing, which is
+   *   also what they have done; `invalidateByTag`, `invalidateByTags`: 0;
+   * - `canProceed`, `acquire`: `true`; `getWaitTime`: 0; `getStatus`: the limit, all of which remains;
+   * - `register`: an id; `registerOrJoin`: that the caller is the owner.
+   *
+   * Each error that is ignored is told by the store's channel (`'error'`: {@link SQLiteStoreChannels}) and counted by
+   * `getMetrics()`. A constructor that cannot open the database does not throw: the store answers as above, and tries
+   * again with a call, at most once a second. Until it is open, arguments are not looked at.
+   *
+   * Wrong options and arguments, values without a JSON form, a job that has failed, signals, and calls after the end of the
+   * store are errors all the same. So are those of other methods: what they are asked for are facts.
+   */
+  onError?: 'reject' | 'ignore' | undefined;
 }
 
 export interface SQLiteCacheStoreOptions extends SQLiteDatabaseOptions {
@@ -456,6 +476,205 @@ export interface SqliteError extends Error {
   code: string;
 }
 
+// What a program can see ---------------------------------------------------------------------------------------------
+
+/** What all messages have. */
+interface StoreMessage<Store> {
+  /** The `hash`, resource, scope, tag or key of the call; `undefined` if it has none. Of `'evict'`, the entry that had to go. */
+  key: string | undefined;
+  /** The store that was called. */
+  store: Store;
+  /** The method that was called. */
+  method: string;
+  /** How long the call took until it was answered, in milliseconds. */
+  durationMs: number;
+}
+
+/** A call has failed, and not because of its caller. */
+interface ErrorMessage {
+  type: 'error';
+  /** What the call rejected with, or would have. */
+  error: unknown;
+  /** Whether it was answered all the same: see `onError`. */
+  ignored: boolean;
+}
+
+/** What the channel `comic-vine:sqlite-store:cache` tells. */
+export type CacheMessage = StoreMessage<SQLiteCacheStore> &
+  (
+    | { /** An entry was found. */ type: 'hit' }
+    | {
+        /** None was found. */
+        type: 'miss';
+        /** Whether there was one that had expired. */
+        expired?: true;
+      }
+    | { /** A value was stored. */ type: 'set' }
+    | { /** A value was not stored, since it is too large. */ type: 'skip' }
+    | { /** An entry had to go, so that the cache keeps its bounds. */ type: 'evict' }
+    | ErrorMessage
+  );
+
+/** What the channel `comic-vine:sqlite-store:dedupe` tells. */
+export type DedupeMessage = StoreMessage<SQLiteDedupeStore> &
+  (
+    | { /** `waitFor` had the result of another at once. */ type: 'hit' }
+    | { /** `waitFor` had nothing to wait for, and no claim was to be had. */ type: 'miss' }
+    | {
+        /**
+         * The caller is to do the work: it has a claim (`waitFor`), or a job is its own (`register`, `registerOrJoin`). Who claims
+         * and then registers is told twice, with another `method`.
+         */
+        type: 'claim';
+      }
+    | {
+        /** `waitFor` has waited for another. */
+        type: 'wait';
+        /** What it got: a value, the failure of the job, or nothing. */
+        result: 'value' | 'failure' | 'none';
+      }
+    | {
+        /** `waitFor` has waited for another, who has died, given up or timed out; the caller is to do the work. */
+        type: 'take-over';
+      }
+    | ErrorMessage
+  );
+
+/** What the channel `comic-vine:sqlite-store:rate-limit` tells. */
+export type RateLimitMessage = StoreMessage<SQLiteRateLimitStore | SqliteAdaptiveRateLimitStore> &
+  (
+    | {
+        /** Whether `canProceed` or `acquire` said yes. */
+        type: 'allow' | 'deny';
+        /** As it was given. */
+        priority: RequestPriority | undefined;
+      }
+    | {
+        /** A cooldown was set. */
+        type: 'cooldown';
+        /** Until when, in milliseconds since 1970. */
+        until: number;
+      }
+    | ErrorMessage
+  );
+
+/**
+ * The channels of `node:diagnostics_channel`, and what they tell. Subscribe to them by name. A message is published when its call
+ * is answered, in the async context of the caller. Calls cost nothing while nobody subscribes to their channel. (A type only.)
+ */
+export interface SQLiteStoreChannels {
+  'comic-vine:sqlite-store:cache': CacheMessage;
+  'comic-vine:sqlite-store:dedupe': DedupeMessage;
+  'comic-vine:sqlite-store:rate-limit': RateLimitMessage;
+}
+
+/** What a cache store has counted since it was made. */
+export type CacheMetrics = {
+  /** `get` that found an entry. */
+  hits: number;
+  /** `get` that found none. */
+  misses: number;
+  /** Those of them that found one that had expired. */
+  expired: number;
+  /** Values that were stored. */
+  sets: number;
+  /** Values that were not, since they are too large. */
+  skipped: number;
+  /** Entries that had to go, so that the cache keeps its bounds. */
+  evictions: number;
+  /** Calls that have failed, ignored or not, and not because of their callers. */
+  errors: number;
+};
+
+/** What a dedupe store has counted since it was made. */
+export type DedupeMetrics = {
+  /** Jobs that were registered, and were the caller's own. */
+  owned: number;
+  /** `waitFor` that got what another has come to: a value or a failure. */
+  shared: number;
+  /** `waitFor` that had to wait. */
+  waited: number;
+  /** Those of them that were then to do the work, since the other has died, given up or timed out. */
+  takenOver: number;
+  /** Jobs that somebody here waited for until `jobTimeoutMs` were over. */
+  timedOut: number;
+  /** Calls that have failed, ignored or not, and not because of their callers. */
+  errors: number;
+};
+
+/** What a limiter has counted since it was made. */
+export type RateLimitMetrics = {
+  /** `canProceed` and `acquire` that said yes. */
+  allowed: number;
+  /** Those that said no. */
+  denied: number;
+  /** `acquire` that had to wait, and have come to an answer. */
+  waited: number;
+  /** Cooldowns that were set. */
+  cooldowns: number;
+  /** Calls that have failed, ignored or not, and not because of their callers. */
+  errors: number;
+};
+
+/** Which entries {@link SQLiteCacheStore.entries} goes through. */
+export interface CacheEntriesOptions {
+  /** Those whose hashes begin with it, by their bytes. Default: `''`, all. */
+  prefix?: string | undefined;
+  /** Those that have the tag. Default: none. */
+  tag?: string | undefined;
+  /** Whether those count that have expired and are not removed yet. Default: `false`. */
+  expired?: boolean | undefined;
+}
+
+/** How far a backup is. */
+export type BackupProgress = {
+  totalPages: number;
+  remainingPages: number;
+};
+
+/** The options of `backup`. */
+export interface BackupOptions {
+  /**
+   * Is called now and then with how far it is, the last time at its end. What it throws ends the backup, which rejects with that.
+   * Is not called on your own connection. Default: none.
+   */
+  onProgress?: ((progress: BackupProgress) => void) | undefined;
+}
+
+/** What every store can do with the whole of its database. */
+interface WholeDatabase {
+  /**
+   * Copies the whole database, what all stores and your own tables have in it, to a file, while others go on reading and writing.
+   * The copy is of one state, which has what was called before. It has its name once it is complete and flushed; until then there
+   * is a `.tmp` beside it. Resolves when that is done.
+   *
+   * It runs on another thread, in one read transaction: in WAL mode that holds nobody up, but the log grows meanwhile. With
+   * `journalMode: 'delete'` others wait with their writes. The end of the last store on the database ends it: it rejects with
+   * the `code` `'SQLITE_STORE_CLOSED'`, and there is no copy.
+   *
+   * On your own connection it is `VACUUM INTO`, on the JavaScript thread; within a transaction it rejects
+   * (`'SQLITE_STORE_IN_TRANSACTION'`). On a server it rejects (`'SQLITE_STORE_ON_SERVER'`).
+   *
+   * Rejects if there is anything at `path` (`'SQLITE_STORE_TARGET_EXISTS'`), with a `TypeError` if its directory does not exist, and
+   * if the copy cannot be written (`'SQLITE_STORE_COPY_FAILED'`, or a {@link SqliteError}).
+   */
+  backup(path: string, options?: BackupOptions): Promise<void>;
+
+  /**
+   * Rebuilds the database, which gives the file system back what deleted entries leave free in the file. Resolves to how many
+   * bytes that is. Where others read from the log at that moment, the file is cut by a later checkpoint.
+   *
+   * It is one exclusive transaction, on another thread: writes of this and other processes wait for it, and reject with
+   * `SQLITE_BUSY` after their own `busyTimeoutMs`; it waits for theirs for as long as this store's. It needs twice the bytes that
+   * are used in the file free on its volume, and rejects otherwise (`'SQLITE_STORE_NO_ROOM'`). The end of the last store on the database ends
+   * it (`'SQLITE_STORE_CLOSED'`).
+   *
+   * On your own connection it runs on the JavaScript thread; within a transaction it rejects
+   * (`'SQLITE_STORE_IN_TRANSACTION'`). On a server it rejects (`'SQLITE_STORE_ON_SERVER'`).
+   */
+  vacuum(): Promise<{ freedBytes: number }>;
+}
+
 // Stores -----------------------------------------------------------------------------------------------------------
 
 // `[Symbol.asyncDispose]` exists for those whose `lib` (or @types/node) knows the symbol; for others this is `{}`, so
@@ -541,8 +760,18 @@ export declare class SQLiteCacheStore<T = unknown> implements CacheStore<T> {
    */
   listEntries(offset?: number, limit?: number): Promise<Array<CacheEntryInfo>>;
 
+  /**
+   * Goes through the entries in the order of the bytes of their hashes, some at a time, in the background. It holds no snapshot
+   * and nobody up: an entry that is there all the while is told once, one that is stored or removed meanwhile may be told or not.
+   * The first step rejects with a `TypeError` if an option is wrong. `onError` does not count.
+   */
+  entries(options?: CacheEntriesOptions): AsyncIterableIterator<CacheEntryInfo>;
+
   /** Resolves to figures about the cache. */
   getStats(): Promise<CacheStats>;
+
+  /** Returns what this store has counted since it was made, in this process. Also after its end. */
+  getMetrics(): CacheMetrics;
 
   /**
    * Removes expired entries now, those that a clock that was ahead has stored, unless they never expire, and tags of entries that
@@ -560,7 +789,7 @@ export declare class SQLiteCacheStore<T = unknown> implements CacheStore<T> {
   /** The same as {@link close}, done when it returns. */
   destroy(): void;
 }
-export interface SQLiteCacheStore<T = unknown> extends AsyncClosable {}
+export interface SQLiteCacheStore<T = unknown> extends AsyncClosable, WholeDatabase {}
 
 /**
  * Makes one request of several identical ones, in any number of processes, through the table `dedupe_jobs`.
@@ -633,6 +862,9 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
   /** Resolves to figures about the jobs. */
   getStats(): Promise<DedupeStats>;
 
+  /** Returns what this store has counted since it was made, in this process. Also after its end. */
+  getMetrics(): DedupeMetrics;
+
   /**
    * Removes jobs older than `jobTimeoutMs`, whatever their status. If that is 0 it removes those that have ended and are
    * no longer served (`resultTtlMs`). Resolves when that is committed.
@@ -661,7 +893,7 @@ export declare class SQLiteDedupeStore<T = unknown> implements DedupeStore<T> {
   /** The same as {@link close}, done when it returns. */
   destroy(): void;
 }
-export interface SQLiteDedupeStore<T = unknown> extends AsyncClosable {}
+export interface SQLiteDedupeStore<T = unknown> extends AsyncClosable, WholeDatabase {}
 
 /** Counts requests per resource in a sliding window, in the table `rate_limits`. */
 export declare class SQLiteRateLimitStore implements RateLimitStore {
@@ -743,6 +975,9 @@ export declare class SQLiteRateLimitStore implements RateLimitStore {
   /** Resolves to figures over all resources. Resources count as limited by their windows alone. */
   getStats(): Promise<RateLimitStats>;
 
+  /** Returns what this store has counted since it was made, in this process. Also after its end. */
+  getMetrics(): RateLimitMetrics;
+
   /** Forgets the requests of all resources, and all cooldowns. Resolves when that is committed. */
   clear(): Promise<void>;
 
@@ -761,7 +996,7 @@ export declare class SQLiteRateLimitStore implements RateLimitStore {
   /** The same as {@link close}, done when it returns. */
   destroy(): void;
 }
-export interface SQLiteRateLimitStore extends AsyncClosable {}
+export interface SQLiteRateLimitStore extends AsyncClosable, WholeDatabase {}
 
 /**
  * Counts requests per resource and priority in a sliding window, in the table `rate_limits`, and divides the limit
@@ -853,6 +1088,9 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
   /** Resolves to figures over all resources, with those about users and background work. Spacing does not count. */
   getStats(): Promise<AdaptiveRateLimitStats>;
 
+  /** Returns what this store has counted since it was made, in this process. Also after its end. */
+  getMetrics(): RateLimitMetrics;
+
   /** Forgets the requests and activity of all resources, and all cooldowns. Resolves when that is committed. */
   clear(): Promise<void>;
 
@@ -871,7 +1109,7 @@ export declare class SqliteAdaptiveRateLimitStore implements AdaptiveRateLimitSt
   /** The same as {@link close}, done when it returns. */
   destroy(): void;
 }
-export interface SqliteAdaptiveRateLimitStore extends AsyncClosable {}
+export interface SqliteAdaptiveRateLimitStore extends AsyncClosable, WholeDatabase {}
 
 /** The options of a limiter for Comic Vine's own rules. */
 export interface ComicVineLimits {
@@ -894,23 +1132,52 @@ export declare function comicVineLimits(options?: {
 
 // All four ---------------------------------------------------------------------------------------------------------
 
+/** The options of a database, which its stores have together. */
+type OfDatabase = Exclude<keyof SQLiteDatabaseOptions, 'onError'>;
+
 /** The options of {@link createSQLiteStores}: those of every store, and of each what is its own. */
 export type SQLiteStoresOptions = SQLiteDatabaseOptions & {
   /** Of these, `zeroTtl` is `'forever'` if it is left out. */
-  cache?: Omit<SQLiteCacheStoreOptions, keyof SQLiteDatabaseOptions> | undefined;
-  dedupe?: Omit<SQLiteDedupeStoreOptions, keyof SQLiteDatabaseOptions> | undefined;
-  rateLimit?: Omit<SQLiteRateLimitStoreOptions, keyof SQLiteDatabaseOptions> | undefined;
-  adaptiveRateLimit?:
-    | Omit<SqliteAdaptiveRateLimitStoreOptions, keyof SQLiteDatabaseOptions>
-    | undefined;
+  cache?: Omit<SQLiteCacheStoreOptions, OfDatabase> | undefined;
+  dedupe?: Omit<SQLiteDedupeStoreOptions, OfDatabase> | undefined;
+  rateLimit?: Omit<SQLiteRateLimitStoreOptions, OfDatabase> | undefined;
+  adaptiveRateLimit?: Omit<SqliteAdaptiveRateLimitStoreOptions, OfDatabase> | undefined;
 };
 
+/** For how long {@link SQLiteStores.once} keeps a result, and with which tags. */
+export interface OnceOptions {
+  /** As in {@link SQLiteCacheStore.set}. */
+  ttlSeconds: number;
+  /** As in {@link SQLiteCacheStore.setWithTags}. Default: those that the entry has. */
+  tags?: ReadonlyArray<string> | undefined;
+}
+
 /** The four stores on one database. Use one of the two limiters for a resource. */
-export interface SQLiteStores<T = unknown> extends AsyncClosable {
+export interface SQLiteStores<T = unknown> extends AsyncClosable, WholeDatabase {
   readonly cache: SQLiteCacheStore<T>;
   readonly dedupe: SQLiteDedupeStore<T>;
   readonly rateLimit: SQLiteRateLimitStore;
   readonly adaptiveRateLimit: SqliteAdaptiveRateLimitStore;
+
+  /**
+   * Resolves to what is cached under `hash` or, if there is nothing, to what `work` comes to, which is then cached. Of all callers
+   * that ask for the same hash at a time, in all processes, one does its work; the others wait for that. If it throws, or its
+   * promise rejects, all of them reject with that (in other processes with an `Error` of the same message and name), nothing is
+   * cached, and the next caller does its own. If the process dies, or the error is an `AbortError` or `CanceledError`, one of those
+   * who wait does the work.
+   *
+   * Who does the work gets its result as it is, the others what JSON makes of it. `undefined` is no result: those who wait do
+   * the work themselves, one after the other.
+   *
+   * Rejects with a `TypeError` before any work is done if an argument is wrong. If the result cannot be stored it rejects with
+   * that; those who wait get the result.
+   */
+  once<R extends T = T>(
+    hash: string,
+    work: () => R | PromiseLike<R>,
+    options: OnceOptions,
+  ): Promise<R>;
+
   /** Closes all four. Resolves when that is done; may be called again. Your own connection stays open. */
   close(): Promise<void>;
 }
@@ -918,6 +1185,8 @@ export interface SQLiteStores<T = unknown> extends AsyncClosable {
 /**
  * Makes the four stores on one database: a path, your open connection or, unlike with the classes, one database in memory for
  * all four (`':memory:'`, the default). An option of a database in a store's own options does not count.
+ *
+ * `onError` is that of all stores which have none in their own options. `backup` and `vacuum` are those of the cache.
  *
  * Throws what the constructors throw, and a `TypeError` if an options object is none. If one store cannot be made, none is left
  * open.

@@ -19,11 +19,19 @@ const classes = /** @type {const} */ ([
 
 /** What is ours alone: on every store, and by store, with the lengths. */
 const dispose = Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose');
-const LIMITERS = { listResources: 0, setCooldown: 2, getCooldown: 1, clearCooldown: 1 };
+const SHARED = { getMetrics: 0, backup: 1, vacuum: 0 };
+const LIMITERS = { ...SHARED, listResources: 0, setCooldown: 2, getCooldown: 1, clearCooldown: 1 };
 /** @type {Record<string, Record<string, number>>} */
 const additions = {
-  SQLiteCacheStore: { setWithTags: 4, invalidateByTag: 1, invalidateByTags: 1, listEntries: 0 },
-  SQLiteDedupeStore: { registerOrJoin: 1, listJobs: 0 },
+  SQLiteCacheStore: {
+    ...SHARED,
+    setWithTags: 4,
+    invalidateByTag: 1,
+    invalidateByTags: 1,
+    listEntries: 0,
+    entries: 0,
+  },
+  SQLiteDedupeStore: { ...SHARED, registerOrJoin: 1, listJobs: 0 },
   SQLiteRateLimitStore: { acquire: 1, ...LIMITERS },
   SqliteAdaptiveRateLimitStore: { acquire: 1, ...LIMITERS },
 };
@@ -131,7 +139,15 @@ describe.each([
     });
 
     test('rejects what is called on something else', async () => {
-      const synchronous = ['constructor', 'destroy', 'getResourceConfig', 'setResourceConfig'];
+      const synchronous = [
+        'constructor',
+        'destroy',
+        'getMetrics',
+        'getResourceConfig',
+        'setResourceConfig',
+        // An iterator, whose first step rejects.
+        'entries',
+      ];
       const names = Object.getOwnPropertyNames(Mine.prototype);
       for (const method of names.filter((each) => !synchronous.includes(each))) {
         for (const receiver of [undefined, null, 5, {}]) {

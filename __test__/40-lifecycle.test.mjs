@@ -456,12 +456,19 @@ describe('close() and destroy()', () => {
       const store = open(Store);
       const ended = end(store);
       const methods = Object.getOwnPropertyNames(Store.prototype).filter(
-        (name) => !['constructor', 'close', 'destroy'].includes(name) && !/Config$/.test(name),
+        (name) =>
+          !['constructor', 'close', 'destroy', 'getMetrics', 'entries'].includes(name) &&
+          !/Config$/.test(name),
       );
       expect(methods.length).toBeGreaterThan(5);
       for (const method of methods) {
         await expect(soon(store[method]('key', 'user', 1)), method).rejects.toThrow(
           new Error(`${words[index]} store has been destroyed`),
+        );
+      }
+      if (Store === SQLiteCacheStore) {
+        await expect(soon(store.entries().next())).rejects.toThrow(
+          'Cache store has been destroyed',
         );
       }
       await ended;

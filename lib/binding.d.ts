@@ -14,6 +14,8 @@ export interface ClassTable {
     /** Which of the wrappers in `methods.js`. */
     wrapper:
       | 'direct'
+      | 'counts'
+      | 'pages'
       | 'promised'
       | 'changing'
       | 'handled'

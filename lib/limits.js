@@ -1,7 +1,7 @@
 'use strict';
 
-// The configuration of limits by resource, live: what is in the given `Map` and objects counts when a call is made, as
-// in 0.2.0. Native code checks it, and sets its members when a store is made.
+// What a store's object keeps in JavaScript. Of a limiter, the configuration of limits by resource, live: what is in the given
+// `Map` and objects counts when a call is made, as in 0.2.0. Native code checks it, and sets its members when a store is made.
 
 /** @typedef {{ limit: number, windowMs: number, minIntervalMs?: number }} Config */
 
@@ -15,10 +15,24 @@ module.exports = class Limits {
   config = undefined;
   /** The option `bookWaits`. @type {boolean | undefined} */
   booksWaits = undefined;
+  /** The option `onError`. @type {boolean | undefined} */
+  ignoresErrors = undefined;
+  /** Whether it was the database that refused to be opened. @type {boolean | undefined} */
+  isBroken = undefined;
+  /** How it is opened, as long as it could not be. @type {import('./opening.js') | undefined} */
+  opening = undefined;
+  /** What JavaScript counts. @type {Record<string, number> | undefined} */
+  counts = undefined;
   /** Who asks, where waits are booked. @type {import('./tickets.js') | undefined} */
   tickets = undefined;
   /** Who waits for a slot, once somebody has. @type {import('./line.js') | undefined} */
   line = undefined;
+
+  /** @param {string} name */
+  count(name) {
+    this.counts ??= {};
+    this.counts[name] = (this.counts[name] ?? 0) + 1;
+  }
 
   /** @param {string} resource @returns its configuration */
   of(resource) {
@@ -29,12 +43,16 @@ module.exports = class Limits {
    * Calls a native function on a resource. It is told the limit of a window alone; where there is more, or less, it reads the
    * whole configuration.
    * @param {import('./binding.js').Native} run @param {unknown} store @param {number} now
-   * @param {string} resource @param {unknown} priority @param {unknown} [caller]
+   * @param {string} resource @param {unknown} priority @param {unknown} [caller] @param {unknown} [note]
    */
-  call(run, store, now, resource, priority, caller) {
+  call(run, store, now, resource, priority, caller, note) {
     const config = this.of(resource);
     const limit = config?.minIntervalMs === undefined ? config?.limit : undefined;
-    return run(store, now, resource, priority, limit, config?.windowMs, config, caller);
+    const windowMs = config?.windowMs;
+    if (note === undefined) {
+      return run(store, now, resource, priority, limit, windowMs, config, caller);
+    }
+    return run(store, now, resource, priority, limit, windowMs, config, caller, note);
   }
 
   /** @returns the default, and the resources with a configuration of their own, each followed by that */

@@ -12,6 +12,9 @@ const LONGEST_PAUSE_MS = 1_000;
 /** Has the native function give back what was acquired for somebody who has stopped waiting. */
 const GIVE_BACK = true;
 
+/** Tells the native function that this is one attempt of several: what they come to is counted here. */
+const ATTEMPT = false;
+
 /** In the order in which they are served. */
 const PRIORITIES = /** @type {const} */ (['user', 'background']);
 
@@ -19,6 +22,8 @@ const PRIORITIES = /** @type {const} */ (['user', 'background']);
  * @typedef {object} Waiter
  * @property {(hasSlot: boolean) => void} resolve
  * @property {(error: unknown) => void} reject
+ * @property {object | undefined} note  where native code says why an attempt failed
+ * @property {boolean} hasFailed  an attempt has not got a slot for it
  * @property {boolean} isTrying  an attempt is made for it that has not ended
  * @property {boolean} isAborted
  * @property {boolean} isLate  its time is over
@@ -62,9 +67,10 @@ class Line {
    * @param {string} resource
    * @param {unknown} priority
    * @param {object} options
+   * @param {object} [note]
    * @returns {Promise<boolean>}
    */
-  acquire(resource, priority, options) {
+  acquire(resource, priority, options, note) {
     const ending = checked(options);
     if (typeof resource !== 'string') refuse('resource', 'a string', resource);
     const given = priority ?? 'background';
@@ -81,14 +87,19 @@ class Line {
     return new Promise((resolve, reject) => {
       /** @type {Waiter} */
       const waiter = {
-        resolve(hasSlot) {
+        resolve: (hasSlot) => {
           leave();
+          this.#limits.count(hasSlot ? 'allowed' : 'denied');
+          if (waiter.hasFailed) this.#limits.count('waited');
+          if (note) Object.assign(note, { type: hasSlot ? 'allow' : 'deny' });
           resolve(hasSlot);
         },
         reject(error) {
           leave();
           reject(error);
         },
+        note,
+        hasFailed: false,
         isTrying: false,
         isAborted: false,
         isLate: false,
@@ -174,7 +185,17 @@ class Line {
     const attempts = heads.map(async ([priority, waiter]) => {
       waiter.isTrying = true;
       try {
-        return await this.#limits.call(this.#acquire, this.#store, now, resource, priority);
+        const hasSlot = await this.#limits.call(
+          this.#acquire,
+          this.#store,
+          now,
+          resource,
+          priority,
+          ATTEMPT,
+          waiter.note,
+        );
+        if (!hasSlot) waiter.hasFailed = true;
+        return hasSlot;
       } catch (error) {
         waiter.reject(error);
         return undefined;

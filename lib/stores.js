@@ -3,6 +3,7 @@
 // The four stores on one database, as one object that closes them.
 
 const { createMemoryDatabase, describe } = require('./binding.js');
+const once = require('./once.js');
 /** @type {any} */
 const stores = require('./realm.js');
 
@@ -40,6 +41,21 @@ function shared(database) {
 }
 
 class Stores {
+  /** @param {string} hash @param {() => unknown} work @param {unknown} options */
+  once(hash, work, options) {
+    return once(this, hash, work, options);
+  }
+
+  /** @this {any} @param {string} path @param {unknown} [options] */
+  backup(path, options = undefined) {
+    return this.cache.backup(path, options);
+  }
+
+  /** @this {any} */
+  vacuum() {
+    return this.cache.vacuum();
+  }
+
   close() {
     return Promise.all(Object.keys(CLASSES).map((name) => this[name].close())).then(() => {});
   }
@@ -67,6 +83,7 @@ exports.createSQLiteStores = function createSQLiteStores(options = undefined) {
     for (const [name, Store] of Object.entries(CLASSES)) {
       const own = { ...parts[name], database };
       for (const option of SHARED) own[option] = given[option];
+      own.onError ??= given.onError;
       for (const [option, value] of Object.entries(DEFAULTS[name] ?? {}))
         if (own[option] === undefined) own[option] = value;
       made[name] = new Store(own);

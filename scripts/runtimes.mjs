@@ -83,7 +83,8 @@ function scoped(scope, program) {
 }
 
 // None of the packages needs its scripts, and some refuse an older Node than the one they are run with.
-for (const packages of [folder, join(root, '__test__/servers')])
+const more = ['servers', 'observability'].map((name) => join(root, '__test__', name));
+for (const packages of [folder, ...more])
   install(packages, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error');
 if (process.argv[2] !== 'install') {
   const node = newerNode();

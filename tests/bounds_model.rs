@@ -6,6 +6,7 @@
 mod common;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use comic_vine_sqlite_store::core::bounds::{self, NOTED_FOR_MS, Uses};
 use comic_vine_sqlite_store::core::error::StoreKind;
@@ -193,7 +194,7 @@ impl World {
                 cache::set_with_tags(HASHES[hash], text, ttl, tags, self.now)
             }
         };
-        self.run(bounds::within(self.bounds, operation, used, self.now));
+        self.run(bounds::within(self.bounds, operation, used, self.now, Arc::new(|_| ())));
         self.store(hash, false);
         let after = self.rows();
         assert!(after.contains_key(HASHES[hash]), "it was just stored");
@@ -280,7 +281,8 @@ impl World {
             }
             Act::Cleanup => {
                 let finds_others = self.totals() != self.counted();
-                let cleanup = bounds::after_cleanup(cache::cleanup(self.now), Some(self.bounds), self.now);
+                let cleanup =
+                    bounds::after_cleanup(cache::cleanup(self.now), Some(self.bounds), self.now, Arc::new(|_| ()));
                 self.run(cleanup);
                 self.is_unsure = false;
                 if finds_others {

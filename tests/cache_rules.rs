@@ -21,7 +21,7 @@ fn memory() -> Db {
 /// What a `get` answers, after its parse: a text that is no JSON makes way as the binding has it.
 fn get(db: &Db, hash: &str, now: f64) -> Option<String> {
     match db.run(cache::get(hash, now)) {
-        Answer::Undefined => None,
+        Answer::Undefined | Answer::Expired => None,
         Answer::Json { text, .. } if serde_json::from_str::<serde_json::Value>(&text).is_ok() => {
             Some(text.to_string())
         }
@@ -252,7 +252,7 @@ impl<'db> Model<'db> {
                 never_serves_what_has_expired(&before, hash, now, answer.as_deref());
             }
             Act::Look => match (db.step(cache::get(hash, now)), self.map.get(hash)) {
-                (Outcome::AnswerThen(Answer::Undefined, removal), Some(entry)) => {
+                (Outcome::AnswerThen(Answer::Undefined | Answer::Expired, removal), Some(entry)) => {
                     assert!(!entry.is_served(now), "{entry:?}");
                     self.found[store] = Some((hash, entry.until, removal));
                 }

@@ -167,7 +167,7 @@ impl World {
         for action in store.waiters.on_event(event, self.now) {
             match action {
                 Action::Run { operation, context } => store.running.push_back(Running { operation, context }),
-                Action::Settle { waiter, answer } => {
+                Action::Settle { waiter, answer, .. } => {
                     let answer = answer.map(|answer| match answer {
                         Answer::Json { text, .. } => text.to_string(),
                         Answer::Claimed | Answer::Undefined | Answer::Ended { .. } => String::new(),

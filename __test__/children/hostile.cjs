@@ -234,6 +234,7 @@ const databaseOptions = {
   requestTimeoutMs: positive,
   journalMode: oneOf(undefined, 'wal', 'delete'),
   synchronous: oneOf(undefined, 'normal', 'full'),
+  onError: oneOf(undefined, 'reject', 'ignore'),
 };
 
 /** @type {Record<string, Accepts>} */

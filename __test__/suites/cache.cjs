@@ -499,6 +499,103 @@ module.exports = function cacheContract(harness) {
     }
   });
 
+  describe('all entries, by pages', () => {
+    /** @param {any} store @param {any} [options] */
+    const gather = async (store, options) => {
+      const found = [];
+      for await (const entry of store.entries(options)) found.push(entry);
+      return found;
+    };
+    /** @param {any} store @param {any} [options] */
+    const hashes = async (store, options) => (await gather(store, options)).map(({ hash }) => hash);
+
+    ours('are told in the order of their hashes, as a list tells them', async () => {
+      const store = open({ cleanupIntervalMs: 0 });
+      expect(await gather(store)).toStrictEqual([]);
+      await store.set('b', 'x'.repeat(10), 60);
+      await store.setWithTags('a', 'é', Number.POSITIVE_INFINITY, ['t', 's']);
+      await store.set('A', 1, 60);
+      await store.setWithTags('stale', 1, 1, ['t']);
+      clock.set(START + 2_000);
+      const entry = {
+        hash: 'b',
+        expiresAt: START + 60_000,
+        createdAt: START,
+        sizeBytes: 16,
+        tags: [],
+      };
+      const tagged = { ...entry, hash: 'a', expiresAt: 0, sizeBytes: 8, tags: ['s', 't'] };
+      const upper = { ...entry, hash: 'A', sizeBytes: 3 };
+      const stale = { ...upper, hash: 'stale', expiresAt: START + 1_000, tags: ['t'] };
+      expect(await gather(store)).toStrictEqual([upper, tagged, entry]);
+      expect(await gather(store, { expired: true })).toStrictEqual([upper, tagged, entry, stale]);
+      expect(await gather(store, { tag: 't' })).toStrictEqual([tagged]);
+      expect(await gather(store, { tag: 't', expired: true })).toStrictEqual([tagged, stale]);
+      expect(await gather(store, { tag: 'nobody has' })).toStrictEqual([]);
+      expect(await gather(store, { tag: 't', prefix: 's' })).toStrictEqual([]);
+    });
+
+    ours('come each once, however many they are, while others are stored and removed', async () => {
+      const store = open({ cleanupIntervalMs: 0 });
+      const name = (/** @type {number} */ n) => `key:${String(n).padStart(4, '0')}`;
+      const all = Array.from({ length: 350 }, (_, n) => name(n));
+      await Promise.all(all.map((hash) => store.setWithTags(hash, 1, 60, ['all'])));
+      await store.set('kez', 1, 60);
+      await store.set('Key:', 1, 60);
+      for (const options of [{ prefix: 'key:' }, { tag: 'all' }, { tag: 'all', prefix: 'key' }]) {
+        expect(await hashes(store, options)).toStrictEqual(all);
+      }
+      expect(await hashes(store)).toHaveLength(352);
+      expect(await hashes(store, { prefix: 'key:01' })).toStrictEqual(all.slice(100, 200));
+      const found = [];
+      for await (const { hash } of store.entries({ prefix: 'key:' })) {
+        found.push(hash);
+        if (found.length % 50 === 0) await store.delete(hash);
+        if (hash === name(10)) await store.set('key:0010 and more', 1, 60);
+      }
+      expect(found.filter((hash) => !hash.includes('more'))).toStrictEqual(all);
+      expect(new Set(found).size).toBe(found.length);
+    });
+
+    ours('of which none is left on a page are passed over', async () => {
+      const store = open({ cleanupIntervalMs: 0 });
+      const stale = Array.from({ length: 250 }, (_, n) => store.set(`a ${n}`, 1, 1));
+      await Promise.all([...stale, store.set('b', 1, 60)]);
+      clock.set(START + 2_000);
+      expect(await hashes(store)).toStrictEqual(['b']);
+    });
+
+    ours('may be left', async () => {
+      const store = open();
+      await Promise.all(['a', 'b'].map((hash) => store.set(hash, 1, 60)));
+      for await (const { hash } of store.entries()) {
+        expect(hash).toBe('a');
+        break;
+      }
+      const iterator = store.entries();
+      expect(iterator[Symbol.asyncIterator]()).toBe(iterator);
+      await store.close();
+      await expect(iterator.next()).rejects.toThrow(destroyed);
+    });
+
+    for (const [options, message] of /** @type {[any, RegExp][]} */ ([
+      [5, /^options must be an object, got 5$/],
+      [null, /^options must be an object, got null$/],
+      [{ prefix: 5 }, /^options.prefix must be a string, got 5$/],
+      [{ tag: null }, /^options.tag must be a string, got null$/],
+      [{ expired: 1 }, /^options.expired must be a boolean, got 1$/],
+    ])) {
+      ours(`are not told with ${inspect(options)}`, async () => {
+        const error = await open()
+          .entries(options)
+          .next()
+          .catch((/** @type {unknown} */ e) => e);
+        expect(error).toBeInstanceOf(TypeError);
+        expect(error.message).toMatch(message);
+      });
+    }
+  });
+
   describe('a list', () => {
     ours('has what lives, the newest first', async () => {
       const store = open({ cleanupIntervalMs: 0 });

@@ -533,7 +533,8 @@ module.exports = function sharing(runner, driver, stores) {
       const use = async (store) => {
         const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(store));
         for (const method of methods.filter(
-          (each) => !/constructor|close|destroy|ResourceConfig/.test(each),
+          (each) =>
+            !/constructor|close|destroy|ResourceConfig|getMetrics|entries|backup|vacuum/.test(each),
         ))
           await store[method](...argumentsOf(method));
       };

@@ -8,6 +8,9 @@ const own = {
   listEntries: [],
   listJobs: [],
   setCooldown: ['name', 1],
+  // Refused, so that nothing is written.
+  backup: ['/'],
+  entries: [],
 };
 
 /** @param {string} method @returns {unknown[]} */

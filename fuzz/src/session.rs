@@ -238,7 +238,7 @@ impl Session {
                         let answer = self.run(operation, timed.waited);
                         events.push_back(Event::Answered { context, answer });
                     }
-                    Action::Settle { waiter, answer } => {
+                    Action::Settle { waiter, answer, .. } => {
                         match &answer {
                             Ok(answer) => check(answer),
                             Err(error) => check_error(error),

@@ -7,6 +7,7 @@
 //! - When entries are used is gathered in memory: see [`Uses`].
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -32,6 +33,12 @@ const WITH_SET: AtMost = AtMost { expired: 16.0, rows: 100.0, bytes: (1 << 20) a
 
 /// With a large entry, and where nothing is stored.
 const IN_STEP: AtMost = AtMost { expired: 50.0, rows: STEP_ROWS as f64, bytes: (4 << 20) as f64 };
+
+/// How many entries an answer names at most that had to go.
+const NAMED_AT_MOST: usize = 1_000;
+
+/// Is told how many entries had to go, each time that has been committed.
+pub type OnEvicted = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// From how many bytes on an entry may take the place of many.
 const LARGE_BYTES: usize = 64 << 10;
@@ -104,7 +111,13 @@ fn stored_bytes(value: &Value) -> usize {
 
 /// Has an operation that stores an entry keep the bounds: whatever goes past them is evicted in its transaction, as far as that
 /// is a handful of pages. The rest follows in steps, before the call is answered. Before it, `used` entries are noted to be.
-pub fn within(bounds: Bounds, operation: Operation, used: Vec<(String, Millis)>, now: Millis) -> Operation {
+pub fn within(
+    bounds: Bounds,
+    operation: Operation,
+    used: Vec<(String, Millis)>,
+    now: Millis,
+    on_evicted: OnEvicted,
+) -> Operation {
     let entry = operation.statements.iter().find(|bound| bound.statement == Statement::CacheSet);
     let (hash, bytes) = match entry.map(|bound| bound.values.as_slice()) {
         Some([hash, value, ..]) => (hash.clone(), value.payload_bytes()),
@@ -116,9 +129,12 @@ pub fn within(bounds: Bounds, operation: Operation, used: Vec<(String, Millis)>,
     let mut statements: Statements = used.into_iter().chain(operation.statements).collect();
     let own = statements.len();
     statements.extend(eviction(bounds, &hash, at_most, now));
-    let completion = move |rows: Results, _| match outcome_of(bounds, rows.get(own..)) {
-        Some(Eviction { is_done: false, .. }) => Outcome::Continue(evict_in_steps(bounds, hash, now, true)),
-        _ => Outcome::Answer(Answer::Undefined),
+    let completion = move |rows: Results, _| {
+        let mut evicting = Evicting { bounds, hash, now, may_reconcile: true, named: Vec::new(), on_evicted };
+        match evicting.outcome_of(rows.get(own..).unwrap_or_default()) {
+            Some(Eviction { is_done: false, .. }) => Outcome::Continue(evicting.step()),
+            _ => evicting.end(),
+        }
     };
     Operation { statements, completion: Box::new(completion), ..operation }
 }
@@ -152,39 +168,60 @@ struct Eviction {
     has_marked: bool,
 }
 
-fn outcome_of(bounds: Bounds, results: Option<&[StatementResult]>) -> Option<Eviction> {
-    let [expired, oldest, .., totals] = results? else { return None };
-    let is_done = totals.number(0) <= bounds.max_entries && totals.number(1) <= bounds.max_size_bytes;
-    Some(Eviction { is_done, has_marked: expired.changes + oldest.changes > 0 })
-}
-
 /// Evicts what goes past the bounds.
-pub fn evict(bounds: Bounds, now: Millis) -> Operation {
-    evict_in_steps(bounds, Value::Null, now, true)
+pub fn evict(bounds: Bounds, now: Millis, on_evicted: OnEvicted) -> Operation {
+    Evicting { bounds, hash: Value::Null, now, may_reconcile: true, named: Vec::new(), on_evicted }.step()
 }
 
 /// Evicts what goes past the bounds, except the entry under a hash: in steps, between which others have their turn. Where nothing is
 /// found to be evicted, the totals are wrong, or somebody else's entries are not known yet: then they are first made right.
-fn evict_in_steps(bounds: Bounds, hash: Value, now: Millis, may_reconcile: bool) -> Operation {
-    let statements = eviction(bounds, &hash, IN_STEP, now);
-    Operation::write(statements, move |rows| match outcome_of(bounds, Some(&rows)) {
-        Some(Eviction { is_done: false, has_marked: true }) => {
-            Outcome::Continue(evict_in_steps(bounds, hash, now, may_reconcile))
+struct Evicting {
+    bounds: Bounds,
+    hash: Value,
+    now: Millis,
+    may_reconcile: bool,
+    /// Some of those that had to go.
+    named: Vec<String>,
+    on_evicted: OnEvicted,
+}
+
+impl Evicting {
+    fn step(mut self) -> Operation {
+        let statements = eviction(self.bounds, &self.hash, IN_STEP, self.now);
+        Operation::write(statements, move |rows| match self.outcome_of(&rows) {
+            Some(Eviction { is_done: false, has_marked: true }) => Outcome::Continue(self.step()),
+            Some(Eviction { is_done: false, .. }) if self.may_reconcile => {
+                self.may_reconcile = false;
+                Outcome::Continue(reconcile(Box::new(move || Outcome::Continue(self.step()))))
+            }
+            _ => self.end(),
+        })
+        .unbounded()
+    }
+
+    /// Takes note of what [`eviction`] has come to.
+    fn outcome_of(&mut self, results: &[StatementResult]) -> Option<Eviction> {
+        let [expired, oldest, _, marked, .., totals] = results else { return None };
+        if !marked.rows.is_empty() {
+            (self.on_evicted)(marked.rows.len());
+            let hashes = marked.rows.iter().filter_map(|row| row.first()).map(Value::display);
+            self.named.extend(hashes.take(NAMED_AT_MOST - self.named.len()));
         }
-        Some(Eviction { is_done: false, .. }) if may_reconcile => {
-            let next = move || Outcome::Continue(evict_in_steps(bounds, hash, now, false));
-            Outcome::Continue(reconcile(Box::new(next)))
-        }
-        _ => Outcome::Answer(Answer::Undefined),
-    })
-    .unbounded()
+        let Bounds { max_entries, max_size_bytes, .. } = self.bounds;
+        let is_done = totals.number(0) <= max_entries && totals.number(1) <= max_size_bytes;
+        Some(Eviction { is_done, has_marked: expired.changes + oldest.changes > 0 })
+    }
+
+    fn end(self) -> Outcome {
+        Outcome::Answer(if self.named.is_empty() { Answer::Undefined } else { Answer::Evicted(self.named) })
+    }
 }
 
 /// Does housekeeping, and then makes the totals right, and evicts.
-pub fn after_cleanup(cleanup: Operation, bounds: Option<Bounds>, now: Millis) -> Operation {
+pub fn after_cleanup(cleanup: Operation, bounds: Option<Bounds>, now: Millis, on_evicted: OnEvicted) -> Operation {
     then(counted(cleanup), move || {
         reconcile(match bounds {
-            Some(bounds) => Box::new(move || Outcome::Continue(evict(bounds, now))),
+            Some(bounds) => Box::new(move || Outcome::Continue(evict(bounds, now, on_evicted))),
             None => housekeeping::done(),
         })
     })

@@ -6,9 +6,9 @@ use super::bounds;
 use super::codec;
 use super::error::Error;
 use super::housekeeping::{self, Removal, Selection, Then};
-use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, StatementResult};
+use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
 use super::stamps;
-use super::statements::{STEP_ROWS, Statement};
+use super::statements::{PAGE_ENTRIES, STEP_ROWS, Statement};
 use super::value::{Millis, Value};
 
 /// From how many bytes on an entry is more than a handful of pages to remove.
@@ -51,7 +51,7 @@ pub fn get_counted(hash: impl Into<Value>, now: Millis, counts: bool) -> Operati
         if expired {
             let is_large = value.payload_bytes() > LARGE_BYTES;
             let removal = remove(removal);
-            return Outcome::AnswerThen(Answer::Undefined, if is_large { removal.unbounded() } else { removal });
+            return Outcome::AnswerThen(Answer::Expired, if is_large { removal.unbounded() } else { removal });
         }
         match codec::text(value) {
             Some(text) if *text == *codec::UNDEFINED => Outcome::Answer(Answer::Undefined),
@@ -225,25 +225,87 @@ pub fn list(offset: f64, limit: f64, now: Millis) -> Operation {
     let page = [now, limit, offset].map(Value::from);
     let statements = [Statement::CacheList, Statement::CacheListTags];
     let statements = statements.map(|statement| BoundStatement::new(statement, page.clone()));
-    Operation::read(statements, |mut rows| {
-        // In the same order.
-        let mut tags = rows.pop().unwrap_or_default().rows.into_iter().peekable();
-        let entries = rows.pop().unwrap_or_default().rows.into_iter().filter_map(|entry| {
-            let [hash, expires_at, created_at, bytes] = <[Value; 4]>::try_from(entry).ok()?;
-            let of_entry = std::iter::from_fn(|| tags.next_if(|tag| tag.first() == Some(&hash)));
-            let of_entry = of_entry.filter_map(|tag| tag.last().map(Value::display)).collect();
-            let number = |value: Value| value.number().filter(|number| number.is_finite()).unwrap_or(0.0);
-            Some(vec![
-                ("hash", Field::Text(hash.display())),
-                ("expiresAt", Field::Stamp(number(expires_at))),
-                ("createdAt", Field::Stamp(number(created_at))),
-                ("sizeBytes", Field::Number(number(bytes))),
-                ("tags", Field::List(of_entry)),
-            ])
-        });
-        Outcome::Answer(Answer::Records(entries.collect()))
+    Operation::read(statements, |rows| {
+        Outcome::Answer(Answer::Records(entries_of(rows).into_iter().map(|(_, entry)| entry).collect()))
     })
     .unbounded()
+}
+
+type Entry = Vec<(&'static str, Field)>;
+
+/// Entries, and what is told of them, of the rows of entries and those of their tags, in the same order.
+fn entries_of(mut rows: Results) -> Vec<([Value; 4], Entry)> {
+    let mut tags = rows.pop().unwrap_or_default().rows.into_iter().peekable();
+    let entries = rows.pop().unwrap_or_default().rows.into_iter().filter_map(|entry| {
+        let entry = <[Value; 4]>::try_from(entry).ok()?;
+        let [hash, expires_at, created_at, bytes] = &entry;
+        let of_entry = std::iter::from_fn(|| tags.next_if(|tag| tag.first() == Some(hash)));
+        let of_entry = of_entry.filter_map(|tag| tag.last().map(Value::display)).collect();
+        let number = |value: &Value| value.number().filter(|number| number.is_finite()).unwrap_or(0.0);
+        let told = vec![
+            ("hash", Field::Text(hash.display())),
+            ("expiresAt", Field::Stamp(number(expires_at))),
+            ("createdAt", Field::Stamp(number(created_at))),
+            ("sizeBytes", Field::Number(number(bytes))),
+            ("tags", Field::List(of_entry)),
+        ];
+        Some((entry, told))
+    });
+    entries.collect()
+}
+
+/// Which entries are gone through.
+#[derive(Clone, Debug, Default)]
+pub struct EntryFilter {
+    /// What their hashes begin with.
+    pub prefix: String,
+    /// A tag that they have.
+    pub tag: Option<String>,
+    /// Whether those count that have expired.
+    pub has_expired: bool,
+}
+
+/// Answers the next entries, in the order of their hashes, after one; none at the end.
+pub fn entries(filter: EntryFilter, after: Option<String>, now: Millis) -> Operation {
+    let after = after.filter(|after| *after >= filter.prefix);
+    let from = after.map_or_else(|| filter.prefix.as_str().into(), |after| housekeeping::next_text(after.into()));
+    entries_from(filter, from, now)
+}
+
+fn entries_from(filter: EntryFilter, from: Value, now: Millis) -> Operation {
+    let statements = match filter.tag {
+        None => [Statement::CacheEntriesFrom, Statement::CacheEntriesFromTags],
+        Some(_) => [Statement::CacheEntriesTagged, Statement::CacheEntriesTaggedTags],
+    };
+    let values: Vec<Value> =
+        [from.clone()].into_iter().chain(filter.tag.iter().map(|tag| tag.as_str().into())).collect();
+    Operation::read(statements.map(|statement| BoundStatement::new(statement, values.clone())), move |rows| {
+        let found = entries_of(rows);
+        let is_last = found.len() < PAGE_ENTRIES;
+        let last = found.last().map(|([hash, ..], _)| hash.clone());
+        let is_of_prefix = |hash: &Value| hash.begins_with(&filter.prefix);
+        let goes_on = !is_last && last.as_ref().is_some_and(is_of_prefix);
+        let is_told = |hash: &Value, expires_at: &Value| {
+            // What has another hash than text has no name.
+            let has_expired = |expires_at| has_expired(expires_at, now);
+            hash.text().is_some()
+                && is_of_prefix(hash)
+                && (filter.has_expired || expires_at.number().is_some_and(|expires_at| !has_expired(expires_at)))
+        };
+        let told = found.into_iter().filter(|([hash, expires_at, ..], _)| is_told(hash, expires_at));
+        let told: Vec<Entry> = told.map(|(_, entry)| entry).collect();
+        match last {
+            Some(last) if told.is_empty() && goes_on => {
+                match housekeeping::going_on(housekeeping::next_text(last), &from) {
+                    Ok(next) => Outcome::Continue(entries_from(filter, next, now)),
+                    Err(error) => Outcome::Answer(Answer::Rejection(error)),
+                }
+            }
+            _ => Outcome::Answer(Answer::Records(told)),
+        }
+    })
+    .unbounded()
+    .continuing()
 }
 
 /// Answers how many entries there are, how many have expired, and the size of the database.

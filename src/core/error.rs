@@ -83,6 +83,8 @@ pub enum Error {
     },
     /// The work must not run on the JavaScript thread, and the system refused another one.
     NoThread,
+    /// What was asked for cannot be done there.
+    Refused { code: &'static str, message: String },
     /// A fault of this package.
     Internal(String),
 }
@@ -153,6 +155,25 @@ impl Error {
         }
     }
 
+    /// Whether it is the store that failed: the database, its medium, or its server. Not whoever called it.
+    pub fn is_of_store(&self) -> bool {
+        match self {
+            Error::MissingDirectory(_)
+            | Error::OpenInOtherCopy { .. }
+            | Error::Sqlite { .. }
+            | Error::Remote { .. }
+            | Error::Timeout { .. }
+            | Error::NoThread
+            | Error::Internal(_) => true,
+            Error::Argument { .. }
+            | Error::Contradiction(_)
+            | Error::Destroyed(_)
+            | Error::Unserializable { .. }
+            | Error::Refused { .. }
+            | Error::JobFailed { .. } => false,
+        }
+    }
+
     /// Whether SQLite stopped a statement.
     pub fn is_interrupt(&self) -> bool {
         matches!(self, Error::Sqlite { code: INTERRUPT, .. })
@@ -186,6 +207,7 @@ impl fmt::Display for Error {
                  '{own}'. Two copies on one file can corrupt it: install one version, or have each copy use a file of its own"
             ),
             Error::Contradiction(message) => formatter.write_str(message),
+            Error::Refused { message, .. } => formatter.write_str(message),
             Error::Destroyed(kind) => {
                 let store = match kind {
                     StoreKind::Cache

@@ -293,6 +293,10 @@ pub enum Outcome {
 pub enum Answer {
     /// `undefined`.
     Undefined,
+    /// `undefined`: what was stored has expired.
+    Expired,
+    /// `undefined`: entries had to go, for one that was stored or to keep bounds; some of their hashes.
+    Evicted(Vec<String>),
     /// `null`.
     Null,
     /// A boolean.

@@ -101,6 +101,16 @@ macro_rules! marked_entries {
     };
 }
 
+/// How many entries are gone through at a time.
+macro_rules! page_entries {
+    () => {
+        "100"
+    };
+}
+
+/// The same.
+pub const PAGE_ENTRIES: usize = 100;
+
 /// The entries that a list has: its page.
 macro_rules! listed {
     () => {
@@ -506,6 +516,10 @@ macro_rules! statements {
                         | Statement::CacheTagsFrom
                         | Statement::CacheList
                         | Statement::CacheListTags
+                        | Statement::CacheEntriesFrom
+                        | Statement::CacheEntriesFromTags
+                        | Statement::CacheEntriesTagged
+                        | Statement::CacheEntriesTaggedTags
                         | Statement::CacheDanglingAfter
                         | Statement::CacheMarked
                         | Statement::CacheUnlistedFrom
@@ -535,6 +549,9 @@ macro_rules! statements {
                         | Statement::CacheLastTag
                         | Statement::CacheTagsFrom
                         | Statement::CacheListTags
+                        | Statement::CacheEntriesFromTags
+                        | Statement::CacheEntriesTagged
+                        | Statement::CacheEntriesTaggedTags
                         | Statement::CacheDanglingAfter
                 )
             }
@@ -596,6 +613,24 @@ statements! {
     CacheListTags(2, Cache Reads all) = concat!("WITH page AS MATERIALIZED (", listed!(), ")
         SELECT t.hash AS c0, t.tag AS c1 FROM page CROSS JOIN cache c ON c.rowid = page.key
         CROSS JOIN cache_tags t ON t.hash = c.hash ORDER BY newest DESC, c.hash, t.tag");
+    /// The next entries, from a hash on. Parameters: hash.
+    CacheEntriesFrom(4, Cache Reads all) = concat!("SELECT hash AS c0, expires_at AS c1, created_at AS c2,
+          length(CAST(value AS BLOB)) AS c3
+        FROM cache WHERE hash >= ?1 ORDER BY hash LIMIT ", page_entries!());
+    /// Their tags, each with the hash. Parameters: as above.
+    CacheEntriesFromTags(2, Cache Reads all) = concat!("SELECT t.hash AS c0, t.tag AS c1
+        FROM (SELECT hash FROM cache WHERE hash >= ?1 ORDER BY hash LIMIT ", page_entries!(), ") page
+        CROSS JOIN cache_tags t ON t.hash = page.hash ORDER BY t.hash, t.tag");
+    /// The next entries that have a tag, from a hash on. Parameters: hash, tag.
+    CacheEntriesTagged(4, Cache Reads all) = concat!("SELECT c.hash AS c0, c.expires_at AS c1, c.created_at AS c2,
+          length(CAST(c.value AS BLOB)) AS c3
+        FROM cache_tags t CROSS JOIN cache c ON c.hash = t.hash
+        WHERE t.tag = ?2 AND t.hash >= ?1 ORDER BY t.hash LIMIT ", page_entries!());
+    /// Their tags, each with the hash. Parameters: as above.
+    CacheEntriesTaggedTags(2, Cache Reads all) = concat!("SELECT o.hash AS c0, o.tag AS c1
+        FROM (SELECT t.hash FROM cache_tags t CROSS JOIN cache c ON c.hash = t.hash
+          WHERE t.tag = ?2 AND t.hash >= ?1 ORDER BY t.hash LIMIT ", page_entries!(), ") page
+        CROSS JOIN cache_tags o ON o.hash = page.hash ORDER BY o.hash, o.tag");
     /// Entries, expired entries, size of the database. Parameters: now. `COUNT(*)` of a whole table would go through it as one
     /// step of SQLite's, however long that takes.
     CacheStats(4, Cache Reads all) = "SELECT
@@ -1174,7 +1209,7 @@ statements! {
 #[cfg(test)]
 mod tests {
     use super::super::stamps::TOLERANCE_MS;
-    use super::{PAGE_RESOURCES, ROWS_AT_ONCE, STEP_ROWS, Statement};
+    use super::{PAGE_ENTRIES, PAGE_RESOURCES, ROWS_AT_ONCE, STEP_ROWS, Statement};
 
     #[test]
     fn statements_of_many_rows_take_the_values_of_as_many_of_one() {
@@ -1211,6 +1246,9 @@ mod tests {
         ];
         for (statement, rows) in limited {
             assert!(statement.sql().contains(&format!("LIMIT {rows}")), "{statement:?}");
+        }
+        for statement in [S::CacheEntriesFrom, S::CacheEntriesTagged] {
+            assert!(statement.sql().ends_with(&format!("LIMIT {PAGE_ENTRIES}")), "{statement:?}");
         }
         assert!(S::RateResourcesFrom.sql().contains(&format!("LIMIT {PAGE_RESOURCES}")));
         assert!(S::RateDropWrongBookings.sql().contains(&format!("> ?2 + {TOLERANCE_MS})")));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::arguments::Arguments;
 use super::class::{Class, Method, MethodKind};
 use super::limiter::Limiter;
+use super::metrics::Counted;
 use super::napi::env::{Env, Result, Value};
 use super::options::{self, OptionsReader};
 use super::realm::Realm;
@@ -27,7 +28,7 @@ impl Class for AdaptiveStore {
     const NAME: &'static str = "SqliteAdaptiveRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
         // The client passes a priority only to functions of at least two parameters.
-        Method::new(MethodKind::Asking, "canProceed", 2, |store, call| {
+        Method::counting(Counted::Admissions, MethodKind::Asking, "canProceed", 2, |store, call| {
             let limiter = &store.limiter;
             store.call_on_resource(call, |rule_call| {
                 let priority = options::priority(call.env, call.get(1))?;
@@ -35,7 +36,7 @@ impl Class for AdaptiveStore {
                 limiter.can_proceed(call, operation)
             })
         }),
-        Method::new(MethodKind::Acquiring, "acquire", 1, |store, call| {
+        Method::counting(Counted::Admissions, MethodKind::Acquiring, "acquire", 1, |store, call| {
             if call.gives_back() {
                 return store.limiter.on_name(call, |resource| {
                     let priority = options::priority(call.env, call.get(1))?;
@@ -86,7 +87,9 @@ impl Class for AdaptiveStore {
         Method::new(MethodKind::Promised, "listResources", 0, |store, call| {
             store.on_all(call, adaptive::list_resources)
         }),
-        Method::new(MethodKind::Handled, "setCooldown", 2, |store, call| store.limiter.set_cooldown(call)),
+        Method::counting(Counted::Cooldowns, MethodKind::Handled, "setCooldown", 2, |store, call| {
+            store.limiter.set_cooldown(call)
+        }),
         Method::new(MethodKind::Promised, "getCooldown", 1, |store, call| store.limiter.cooldown(call)),
         Method::new(MethodKind::Changing, "clearCooldown", 1, |store, call| store.limiter.clear_cooldown(call)),
         Method::new(MethodKind::Promised, "getStats", 0, |store, call| store.on_all(call, adaptive::stats)),

@@ -1,5 +1,6 @@
 //! The arguments of a call.
 
+use super::metrics::Counted;
 use super::napi::env::{Env, Result, Value};
 use super::realm;
 use crate::core::value::Millis;
@@ -8,18 +9,29 @@ use crate::core::value::Millis;
 pub struct Arguments<'call> {
     /// Access to JavaScript.
     pub env: Env,
+    /// What is counted of it.
+    pub counted: Counted,
     /// Whether a JSON text may be answered as text, to be parsed there.
     pub takes_text: bool,
     now: Value,
     /// How far the clock that counts is ahead of the caller's.
     ahead: Millis,
     values: &'call [Value],
+    note: Option<Value>,
 }
 
 impl<'call> Arguments<'call> {
     /// Those of the running call.
-    pub fn new(env: Env, takes_text: bool, now: Value, ahead: Millis, values: &'call [Value]) -> Self {
-        Arguments { env, takes_text, now, ahead, values }
+    pub fn new(
+        env: Env,
+        counted: Counted,
+        takes_text: bool,
+        now: Value,
+        ahead: Millis,
+        values: &'call [Value],
+        note: Option<Value>,
+    ) -> Self {
+        Arguments { env, counted, takes_text, now, ahead, values, note }
     }
 
     /// The argument at a position.
@@ -53,6 +65,11 @@ impl<'call> Arguments<'call> {
     /// Whether the call gives back what an earlier one has acquired.
     pub fn gives_back(&self) -> bool {
         self.env.as_boolean(self.get(5)) == Some(true)
+    }
+
+    /// Where it is to be noted what becomes of the call, if anywhere.
+    pub fn note(&self) -> Option<Value> {
+        self.note
     }
 
     /// The JSON text of the second argument, of a method that stores it; `undefined` if there is

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use super::arguments::Arguments;
 use super::class::{Class, Method, MethodKind};
 use super::environment::{Environment, StoreEvents};
+use super::metrics::Counted;
 use super::napi::env::{Env, Reference, Result, Type, Value};
 use super::options::{self, OptionsReader};
 use super::realm::Realm;
@@ -39,10 +40,12 @@ struct Inner {
 impl Class for CacheStore {
     const NAME: &'static str = "SQLiteCacheStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::new(MethodKind::Parsed, "get", 1, |store, call| store.0.get(call)),
-        Method::new(MethodKind::Stringified, "set", 3, |store, call| store.0.set(call, false)),
+        Method::counting(Counted::Lookups, MethodKind::Parsed, "get", 1, |store, call| store.0.get(call)),
+        Method::counting(Counted::Sets, MethodKind::Stringified, "set", 3, |store, call| store.0.set(call, false)),
         Method::new(MethodKind::Promised, "delete", 1, |store, call| store.0.delete(call)),
-        Method::new(MethodKind::Stringified, "setWithTags", 4, |store, call| store.0.set(call, true)),
+        Method::counting(Counted::Sets, MethodKind::Stringified, "setWithTags", 4, |store, call| {
+            store.0.set(call, true)
+        }),
         Method::new(MethodKind::Promised, "invalidateByTag", 1, |store, call| {
             store.0.run(call, || Ok(cache::invalidate([options::name(call.env, call.get(0), "tag")?], call.now()?)))
         }),
@@ -55,13 +58,19 @@ impl Class for CacheStore {
                 Ok(cache::list(offset, limit, call.now()?))
             })
         }),
+        Method::new(MethodKind::Pages, "entries", 0, |store, call| {
+            store.0.run(call, || {
+                let (filter, after) = options::entries(call)?;
+                Ok(cache::entries(filter, after, call.now()?))
+            })
+        }),
         Method::new(MethodKind::Promised, "clear", 0, |store, call| {
             store.0.run(call, || Ok(cache::clear_scope(&options::scope(call.env, call.get(0))?)))
         }),
         Method::new(MethodKind::Promised, "getStats", 0, |store, call| {
             store.0.run(call, || Ok(cache::stats(call.now()?)))
         }),
-        Method::new(MethodKind::Promised, "cleanup", 0, |store, call| {
+        Method::counting(Counted::Cleanups, MethodKind::Promised, "cleanup", 0, |store, call| {
             store.0.run_counted(call, || {
                 let now = call.now()?;
                 Ok(store.0.with_bounds(call.env, cache::cleanup(now), now))
@@ -232,7 +241,8 @@ impl Inner {
     fn with_bounds(&self, env: Env, cleanup: Operation, now: Millis) -> Operation {
         let Some(counts) = self.store.counts_entries() else { return cleanup };
         if counts.load(Ordering::Relaxed) {
-            return bounds::after_cleanup(cleanup, self.options.bounds, now);
+            let on_evicted = self.store.metrics().on_evicted();
+            return bounds::after_cleanup(cleanup, self.options.bounds, now, on_evicted);
         }
         if !self.store.is_remote() {
             // Another process may have begun to. What is written until that is known counts from its next clean-up.
@@ -248,7 +258,7 @@ impl Inner {
         let reconcile = bounds::reconcile(housekeeping::done());
         self.store.run(env, self.store.on_one_host(StoreKind::CacheBounds, reconcile));
         if let Ok(now) = self.store.now(env) {
-            self.store.run(env, bounds::evict(bounds, now));
+            self.store.run(env, bounds::evict(bounds, now, self.store.metrics().on_evicted()));
         }
     }
 
@@ -278,7 +288,10 @@ impl Inner {
                 Some(tags) => cache::set_with_tags(hash, text, ttl_seconds, tags, now),
             };
             Ok(Some(match bounds {
-                Some(bounds) => bounds::within(bounds, operation, self.uses.borrow_mut().take_some(now), now),
+                Some(bounds) => {
+                    let used = self.uses.borrow_mut().take_some(now);
+                    bounds::within(bounds, operation, used, now, self.store.metrics().on_evicted())
+                }
                 None => self.store.counted(operation),
             }))
         })

@@ -4,11 +4,14 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use super::arguments::Arguments;
-use super::napi::env::{Env, Persistent, Result, Type, Value};
+use super::metrics::Counted;
+use super::napi::env::{Env, Failure, Persistent, Result, Type, Value};
 use super::napi::function::{ARGUMENTS, Callable};
 use super::napi::handle::{self, Handled};
+use super::options::OptionsReader;
 use super::realm::Realm;
 use super::store::Store;
+use super::whole;
 use crate::core::error::{Error, Result as CoreResult};
 
 /// What of a method is done in JavaScript.
@@ -35,6 +38,10 @@ pub enum MethodKind {
     Changing,
     /// It promises, and its rejection counts as handled.
     Handled,
+    /// It promises a page of a list; JavaScript goes through them. See [`options::entries`](super::options::entries).
+    Pages,
+    /// It answers counts at once, to which JavaScript adds its own.
+    Counts,
     /// It has one argument and promises a value stored as JSON; see [`Arguments::takes_text`].
     Parsed,
     /// It promises, and its second argument is stored as JSON; see [`Arguments::text`].
@@ -55,6 +62,8 @@ impl MethodKind {
             MethodKind::Recording => "recording",
             MethodKind::Changing => "changing",
             MethodKind::Handled => "handled",
+            MethodKind::Pages => "pages",
+            MethodKind::Counts => "counts",
             MethodKind::Parsed => "parsed",
             MethodKind::Stringified => "stringified",
         }
@@ -65,6 +74,7 @@ pub struct Method<S: 'static> {
     name: &'static str,
     length: u32,
     kind: MethodKind,
+    counted: Counted,
     run: fn(&S, &Arguments) -> Result<Value>,
 }
 
@@ -76,7 +86,18 @@ impl<S: 'static> Method<S> {
         length: u32,
         run: fn(&S, &Arguments) -> Result<Value>,
     ) -> Self {
-        Method { name, length, kind, run }
+        Self::counting(Counted::Failures, kind, name, length, run)
+    }
+
+    /// The same, and what its calls come to is counted.
+    pub const fn counting(
+        counted: Counted,
+        kind: MethodKind,
+        name: &'static str,
+        length: u32,
+        run: fn(&S, &Arguments) -> Result<Value>,
+    ) -> Self {
+        Method { name, length, kind, counted, run }
     }
 }
 
@@ -84,7 +105,7 @@ impl<S: 'static> Method<S> {
 pub trait Class: Sized + 'static {
     /// The class's name.
     const NAME: &'static str;
-    /// Its methods, except `close` and `destroy`.
+    /// Its methods, except those of [any store](SharedMethods).
     const METHODS: &'static [Method<Self>];
 
     /// Makes a store. `limits` keeps the configurations of a limiter: see `lib/limits.js`.
@@ -126,20 +147,17 @@ impl<S: Class> Handled for Instance<S> {
 
 impl<S: Class> Callable for Method<S> {
     fn call(&self, env: Env, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
-        let [handle, now, values @ ..] = arguments;
-        let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
-            let shared = store.store();
-            let answer = match self.put_off(env, shared, arguments) {
-                Some(answer) => answer,
-                None => {
-                    let takes_text = self.kind == MethodKind::Parsed && env.type_of(values[1]) == Type::Undefined;
-                    (self.run)(store, &Arguments::new(env, takes_text, *now, shared.ahead_ms(), values))
-                }
-            };
-            answer.map_err(|failure| shared.realm().error(env, failure))
-        });
-        // Only the package's own JavaScript calls it, which finds the handle in a store.
-        answer.unwrap_or_else(|| Err(env.undefined()))
+        self.call_noted(env, arguments, None)
+    }
+
+    fn call_with(
+        &self,
+        env: Env,
+        arguments: &[Value; ARGUMENTS],
+        note: Value,
+    ) -> std::result::Result<Value, Value> {
+        let note = (env.type_of(note) == Type::Object).then_some(note);
+        self.call_noted(env, arguments, note)
     }
 }
 
@@ -148,28 +166,77 @@ const CLOSE: &str = "close";
 const DESTROY: &str = "destroy";
 
 impl<S: Class> Method<S> {
-    /// Puts a call off that the store's connection is not ready for; answers the promise of what it answers then.
-    fn put_off(&self, env: Env, store: &Store, arguments: &[Value; ARGUMENTS]) -> Option<Result<Value>> {
+    /// A call; what becomes of it is noted, if that is asked for.
+    #[inline(always)]
+    fn call_noted(
+        &self,
+        env: Env,
+        arguments: &[Value; ARGUMENTS],
+        note: Option<Value>,
+    ) -> std::result::Result<Value, Value> {
+        let [handle, now, values @ ..] = arguments;
+        let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
+            let shared = store.store();
+            let answer = if self.is_put_off(shared) {
+                self.put_off(env, shared, arguments, note)
+            } else {
+                let takes_text = self.kind == MethodKind::Parsed && env.type_of(values[1]) == Type::Undefined;
+                let counted = self.counted(env, values);
+                let call = Arguments::new(env, counted, takes_text, *now, shared.ahead_ms(), values, note);
+                (self.run)(store, &call)
+            };
+            answer.map_err(|failure| shared.realm().error(env, failure))
+        });
+        // Only the package's own JavaScript calls it, which finds the handle in a store.
+        answer.unwrap_or_else(|| Err(env.undefined()))
+    }
+
+    /// What is counted of a call. Of one that makes several attempts, JavaScript counts what they come to.
+    fn counted(&self, env: Env, values: &[Value]) -> Counted {
+        let is_attempt = self.kind == MethodKind::Acquiring && env.as_boolean(values[5]) == Some(false);
+        if is_attempt { Counted::Failures } else { self.counted }
+    }
+
+    /// Whether the store's connection is not ready for a call.
+    #[inline(always)]
+    fn is_put_off(&self, store: &Store) -> bool {
         let is_last = self.name == DESTROY;
-        if (self.kind == MethodKind::Direct && !is_last) || !store.puts_off(is_last) {
-            return None;
-        }
-        let kept = match keep(env, arguments) {
-            Ok(kept) => kept,
-            Err(failure) => return Some(Err(failure)),
-        };
+        let is_direct = matches!(self.kind, MethodKind::Direct | MethodKind::Counts);
+        store.is_remote() && (!is_direct || is_last) && store.puts_off(is_last)
+    }
+
+    /// Puts a call off; answers the promise of what it answers then. Apart, so that other calls do not pay for it.
+    #[cold]
+    #[inline(never)]
+    fn put_off(
+        &self,
+        env: Env,
+        store: &Store,
+        arguments: &[Value; ARGUMENTS],
+        note: Option<Value>,
+    ) -> Result<Value> {
+        let is_last = self.name == DESTROY;
+        let kept = keep(env, arguments)?;
+        let note = note.map(|note| env.keep(note)).transpose()?;
         let (run, ends) = (self.run, is_last || self.name == CLOSE);
+        let counted = self.counted(env, &arguments[2..]);
         let make = move |env: Env, ready: CoreResult<()>| -> Result<Value> {
             let [handle, now, values @ ..] = take(env, kept)?;
-            if !ends {
-                ready?;
-            }
+            let note = note.and_then(|note| env.take(note));
             let answer = handle::with(env, handle, |Instance(store): &Instance<S>| {
-                run(store, &Arguments::new(env, false, now, store.store().ahead_ms(), &values))
+                let call = Arguments::new(env, counted, false, now, store.store().ahead_ms(), &values, note);
+                match ready {
+                    Err(error) if !ends => {
+                        let failure = error.into();
+                        store.store().metrics().failed(env, call.note(), &failure, true);
+                        Err(failure)
+                    }
+                    _ => run(store, &call),
+                }
             });
             answer.unwrap_or_else(|| Err(Error::Internal("the store is gone".to_owned()).into()))
         };
-        Some(store.put_off(env, is_last, Box::new(make)))
+        store.put_off(env, is_last, Box::new(make))
     }
 }
 
@@ -201,17 +268,32 @@ impl<S: Class> Callable for Open<S> {
         [realm, options, limits, ..]: &[Value; ARGUMENTS],
     ) -> std::result::Result<Value, Value> {
         let realm = handle::with(env, *realm, Rc::<Realm>::clone).ok_or_else(|| env.undefined())?;
-        let opened = S::open(env, Rc::clone(&realm), *options, *limits);
-        let handle = opened.and_then(|store| handle::create(env, Instance(store)));
-        handle.map_err(|failure| realm.error(env, failure))
+        let open = || {
+            let ignores_errors = OptionsReader::of_options(env, *options)?.ignores_errors()?;
+            env.set(*limits, "ignoresErrors", env.boolean(ignores_errors))?;
+            handle::create(env, Instance(S::open(env, Rc::clone(&realm), *options, *limits)?))
+        };
+        open().map_err(|failure| {
+            // What is thrown here is the driver's, as far as can be told.
+            let is_of_store = match &failure {
+                Failure::Error(error) => error.is_of_store(),
+                Failure::Thrown(_) => true,
+            };
+            // One that cannot be set leaves the failure to the caller.
+            let _ = env.set(*limits, "isBroken", env.boolean(is_of_store));
+            realm.error(env, failure)
+        })
     }
 }
 
-/// What ends any store.
-struct EndMethods<S>(PhantomData<S>);
+/// The methods of any store.
+struct SharedMethods<S>(PhantomData<S>);
 
-impl<S: Class> EndMethods<S> {
+impl<S: Class> SharedMethods<S> {
     const METHODS: &'static [Method<S>] = &[
+        Method::new(MethodKind::Counts, "getMetrics", 0, |store, call| store.store().get_metrics(call.env)),
+        Method::new(MethodKind::Promised, "backup", 1, |store, call| whole::back_up(store.store(), call)),
+        Method::new(MethodKind::Promised, "vacuum", 0, |store, call| whole::vacuum(store.store(), call)),
         Method::new(MethodKind::Changing, CLOSE, 0, |store, call| store.close(call.env)),
         Method::new(MethodKind::Direct, DESTROY, 0, |store, call| {
             store.destroy(call.env);
@@ -223,7 +305,7 @@ impl<S: Class> EndMethods<S> {
 /// What a class is made of in each realm: `{ name, open, methods: [{ name, length, wrapper, run }] }`.
 pub fn table<S: Class>(env: Env) -> Result<Value> {
     let methods = env.array()?;
-    for (index, method) in (0..).zip(S::METHODS.iter().chain(EndMethods::<S>::METHODS)) {
+    for (index, method) in (0..).zip(S::METHODS.iter().chain(SharedMethods::<S>::METHODS)) {
         let object = env.object()?;
         env.set(object, "name", env.string(method.name)?)?;
         env.set(object, "length", env.number(f64::from(method.length)))?;

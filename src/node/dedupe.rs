@@ -10,6 +10,7 @@ use super::arguments::Arguments;
 use super::backend::Backend;
 use super::class::{Class, Method, MethodKind};
 use super::environment::{Environment, StoreEvents};
+use super::metrics::Counted;
 use super::napi::env::{Env, Failure, Persistent, Reference, Result, Type, Value};
 use super::options::{self, OptionsReader};
 use super::realm::Realm;
@@ -46,9 +47,13 @@ struct Inner {
 impl Class for DedupeStore {
     const NAME: &'static str = "SQLiteDedupeStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::new(MethodKind::Waiting, "waitFor", 1, |store, call| store.0.wait_for(call)),
-        Method::new(MethodKind::Promised, "register", 1, |store, call| store.0.register(call, false)),
-        Method::new(MethodKind::Promised, "registerOrJoin", 1, |store, call| store.0.register(call, true)),
+        Method::counting(Counted::Waits, MethodKind::Waiting, "waitFor", 1, |store, call| store.0.wait_for(call)),
+        Method::counting(Counted::Registrations, MethodKind::Promised, "register", 1, |store, call| {
+            store.0.register(call, false)
+        }),
+        Method::counting(Counted::Registrations, MethodKind::Promised, "registerOrJoin", 1, |store, call| {
+            store.0.register(call, true)
+        }),
         Method::new(MethodKind::Stringified, "complete", 2, |store, call| store.0.complete(call)),
         Method::new(MethodKind::Promised, "fail", 2, |store, call| store.0.fail(call)),
         Method::new(MethodKind::Promised, "isInProgress", 1, |store, call| {
@@ -104,6 +109,9 @@ impl Class for DedupeStore {
                 orphaned: Cell::new(false),
             }
         });
+        if reader.ignores_errors()? {
+            inner.waiters.borrow_mut().end_regardless();
+        }
         inner.store.start_cleaning(env, options.cleanup_interval_ms)?;
         Ok(DedupeStore(inner))
     }
@@ -189,6 +197,7 @@ impl StoreEvents for Inner {
             env.drop_reference(timer);
         }
         self.dispatch(env, Event::Deadline);
+        self.store.metrics().timed_out.set(self.waiters.borrow().timed_out());
     }
 }
 
@@ -217,13 +226,17 @@ impl Inner {
                         inner.dispatch(env, Event::Answered { context, answer });
                     });
                 }
-                Action::Settle { waiter, answer } => {
+                Action::Settle { mut waiter, answer, has_waited } => {
+                    let (counted, note) = (waiter.observed.counted, waiter.observed.take_note(env));
+                    self.store.metrics().answered(env, counted, note, &answer, has_waited);
                     let value = self.store.to_value(env, answer);
                     waiter.settle(env, value);
                 }
                 Action::RejectAll { waiters, error } => {
                     let error = env.take(error).unwrap_or_else(|| env.undefined());
-                    for waiter in waiters {
+                    for mut waiter in waiters {
+                        let note = waiter.observed.take_note(env);
+                        self.store.metrics().failed_with_job(env, note);
                         waiter.settle(env, Err(Failure::Thrown(error)));
                     }
                 }
@@ -337,11 +350,11 @@ impl Inner {
     ) -> Result<Value> {
         let env = call.env;
         self.store.backend()?;
-        let make = make()?;
+        let make = make().map_err(|failure| self.store.refused(call, failure))?;
         let now = self.now(call)?;
         // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
         self.store.backend()?;
-        let (pending, promise) = Pending::new(env, self.store.environment(), self.store.realm())?;
+        let (pending, promise) = Pending::of_call(call, self.store.environment(), self.store.realm())?;
         self.dispatch_at(env, make(pending), now);
         Ok(promise)
     }

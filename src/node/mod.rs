@@ -13,6 +13,7 @@ pub mod exports;
 pub mod faults;
 pub mod limiter;
 pub mod limits;
+pub mod metrics;
 #[allow(unsafe_code)]
 pub mod napi;
 pub mod options;
@@ -21,3 +22,4 @@ pub mod realm;
 pub mod remote;
 pub mod store;
 pub mod user_connection;
+pub mod whole;

@@ -9,6 +9,7 @@ use super::napi::env::{Env, Result, Type, Value};
 use super::napi::handle::{self, Handled};
 use super::realm::{Realm, property};
 use crate::core::adaptive::Priority;
+use crate::core::cache::EntryFilter;
 use crate::core::error::Error;
 use crate::core::options::{
     AdaptiveConfig, Bounds, CacheOptions, DatabaseOptions, DedupeOptions, JournalMode, OWN_THREAD_LEASE_MS,
@@ -99,6 +100,16 @@ impl<'a> OptionsReader<'a> {
         self.span(name, default).map(|span| if span.is_infinite() { 0.0 } else { span })
     }
 
+    /// A function, if there is one.
+    pub fn function(&self, name: &CStr) -> Result<Option<Value>> {
+        match self.get(name)? {
+            Some(value) if self.env.type_of(value) != Type::Function => {
+                Err(self.wrong(name, "a function", value).into())
+            }
+            value => Ok(value),
+        }
+    }
+
     fn choice<T: Copy>(&self, name: &CStr, expected: &'static str, choices: &[(&str, T)]) -> Result<Option<T>> {
         let Some(value) = self.get(name)? else {
             return Ok(None);
@@ -128,6 +139,12 @@ impl<'a> OptionsReader<'a> {
             None if self.env.has_methods(value, &[c"prepare", c"exec"]) => Ok(DatabaseOption::Connection(value)),
             _ => Err(self.wrong(c"database", EXPECTED, value).into()),
         }
+    }
+
+    /// Whether a store answers, where it fails, what lets its caller go on.
+    pub fn ignores_errors(&self) -> Result<bool> {
+        let choices = [("reject", false), ("ignore", true)];
+        Ok(self.choice(c"onError", "'reject' or 'ignore'", &choices)?.unwrap_or(false))
     }
 
     /// What concerns a database opened by path.
@@ -309,9 +326,38 @@ pub fn name(env: Env, value: Value, argument: &str) -> Result<String> {
     Err(Error::argument(argument, "a string without lone surrogates", env.describe(value)).into())
 }
 
+/// An argument that is the path of a file.
+pub fn path(env: Env, value: Value, argument: &str) -> Result<String> {
+    const EXPECTED: &str = "a file path without NUL characters and lone surrogates";
+    match env.as_string(value) {
+        Some(path) if !path.is_empty() && !path.contains('\0') && env.is_well_formed(value, &path)? => Ok(path),
+        _ => Err(Error::argument(argument, EXPECTED, env.describe(value)).into()),
+    }
+}
+
 /// The `scope` argument: what names begin with, `""` where it is `undefined`.
 pub fn scope(env: Env, value: Value) -> Result<String> {
     if env.type_of(value) == Type::Undefined { Ok(String::new()) } else { name(env, value, "scope") }
+}
+
+/// The arguments of `entries`: its options, and the hash that was told last.
+pub fn entries(call: &Arguments) -> Result<(EntryFilter, Option<String>)> {
+    let env = call.env;
+    let is_given = |value: Value| env.type_of(value) != Type::Undefined;
+    let given = is_given(call.get(0)).then_some(call.get(0));
+    let reader = OptionsReader::of(env, given, format_args!("options"))?;
+    let text = |member: &CStr, named: &str| reader.get(member)?.map(|value| name(env, value, named)).transpose();
+    let has_expired = match reader.get(c"expired")? {
+        None => false,
+        Some(value) => env.as_boolean(value).ok_or_else(|| reader.wrong(c"expired", "a boolean", value))?,
+    };
+    let filter = EntryFilter {
+        prefix: text(c"prefix", "options.prefix")?.unwrap_or_default(),
+        tag: text(c"tag", "options.tag")?,
+        has_expired,
+    };
+    let after = is_given(call.get(1)).then(|| name(env, call.get(1), "after")).transpose()?;
+    Ok((filter, after))
 }
 
 /// The `tags` argument.

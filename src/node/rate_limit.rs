@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::arguments::Arguments;
 use super::class::{Class, Method, MethodKind};
 use super::limiter::Limiter;
+use super::metrics::Counted;
 use super::napi::env::{Env, Result, Value};
 use super::options::OptionsReader;
 use super::realm::Realm;
@@ -19,13 +20,13 @@ pub struct RateLimitStore(Rc<Limiter>);
 impl Class for RateLimitStore {
     const NAME: &'static str = "SQLiteRateLimitStore";
     const METHODS: &'static [Method<Self>] = &[
-        Method::new(MethodKind::Asking, "canProceed", 1, |store, call| {
+        Method::counting(Counted::Admissions, MethodKind::Asking, "canProceed", 1, |store, call| {
             let limiter = &store.0;
             store.call_on_resource(call, |rule_call| {
                 limiter.can_proceed(call, rate_limit::can_proceed(rule_call, limiter.reservations.as_ref()))
             })
         }),
-        Method::new(MethodKind::Acquiring, "acquire", 1, |store, call| {
+        Method::counting(Counted::Admissions, MethodKind::Acquiring, "acquire", 1, |store, call| {
             if call.gives_back() {
                 return store.0.on_name(call, |resource| Ok(rate_limit::give_back(&resource, call.now()?)));
             }
@@ -66,7 +67,9 @@ impl Class for RateLimitStore {
         Method::new(MethodKind::Promised, "listResources", 0, |store, call| {
             store.0.on_all(call, rate_limit::list_resources)
         }),
-        Method::new(MethodKind::Handled, "setCooldown", 2, |store, call| store.0.set_cooldown(call)),
+        Method::counting(Counted::Cooldowns, MethodKind::Handled, "setCooldown", 2, |store, call| {
+            store.0.set_cooldown(call)
+        }),
         Method::new(MethodKind::Promised, "getCooldown", 1, |store, call| store.0.cooldown(call)),
         Method::new(MethodKind::Changing, "clearCooldown", 1, |store, call| store.0.clear_cooldown(call)),
         Method::new(MethodKind::Promised, "getStats", 0, |store, call| store.0.on_all(call, rate_limit::stats)),

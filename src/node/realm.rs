@@ -236,6 +236,7 @@ impl Realm {
             Error::Timeout { outcome_unknown: true, .. } => Some("SQLITE_STORE_OUTCOME_UNKNOWN"),
             Error::Timeout { .. } => Some("SQLITE_STORE_TIMEOUT"),
             Error::NoThread => Some("SQLITE_STORE_NO_THREAD"),
+            Error::Refused { code, .. } => Some(*code),
             Error::OpenInOtherCopy { .. } => Some("SQLITE_STORE_OTHER_COPY"),
             _ => None,
         };

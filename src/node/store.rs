@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::arguments::Arguments;
 use super::backend::{Backend, BackendHandle, Remote};
 use super::environment::{self, Environment, StoreEvents};
-use super::napi::env::{Env, Failure, Reference, Result, Value};
+use super::metrics::{Counted, Metrics, Observed};
+use super::napi::env::{Env, Failure, Reference, Result, Type, Value};
 use super::napi::loop_time;
 use super::options::{DatabaseOption, OptionsReader};
 use super::realm::{Realm, Resolver};
@@ -45,6 +46,7 @@ pub struct Store {
     /// Who does the housekeeping of a server.
     host: String,
     clean_every: Cell<Millis>,
+    metrics: Rc<Metrics>,
 }
 
 /// Makes a call that was put off, or refuses it; answers what it answers.
@@ -55,6 +57,8 @@ pub struct Pending {
     resolver: Resolver,
     environment: Rc<Environment>,
     realm: Rc<Realm>,
+    /// What is to be noted of the call.
+    pub observed: Observed,
 }
 
 impl Pending {
@@ -63,7 +67,15 @@ impl Pending {
         let (resolver, promise) = realm.promise(env)?;
         environment.hold(env);
         realm.hold(env);
-        Ok((Pending { resolver, environment: Rc::clone(environment), realm: Rc::clone(realm) }, promise))
+        let (environment, realm) = (Rc::clone(environment), Rc::clone(realm));
+        Ok((Pending { resolver, environment, realm, observed: Observed::NOTHING }, promise))
+    }
+
+    /// The same, of a user's call.
+    pub fn of_call(call: &Arguments, environment: &Rc<Environment>, realm: &Rc<Realm>) -> Result<(Self, Value)> {
+        let observed = Observed::later(call.env, call.counted, call.note())?;
+        let (pending, promise) = Self::new(call.env, environment, realm)?;
+        Ok((Pending { observed, ..pending }, promise))
     }
 
     pub fn settle(self, env: Env, result: Result<Value>) {
@@ -120,6 +132,7 @@ impl Store {
             is_remote,
             host: if is_remote { Uuid::new_v4().to_string() } else { String::new() },
             clean_every: Cell::new(0.0),
+            metrics: Rc::default(),
         })
     }
 
@@ -241,6 +254,21 @@ impl Store {
         &self.environment
     }
 
+    /// What has become of its calls.
+    pub fn metrics(&self) -> &Rc<Metrics> {
+        &self.metrics
+    }
+
+    /// The method `getMetrics`.
+    pub fn get_metrics(&self, env: Env) -> Result<Value> {
+        self.metrics.to_value(env, &self.realm, self.kind)
+    }
+
+    /// How long a call may wait for a lock.
+    pub fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
+    }
+
     /// The store's number in its environment.
     pub fn id(&self) -> usize {
         self.id.get()
@@ -264,23 +292,46 @@ impl Store {
         if self.handle.borrow().is_none() {
             return Err(Error::Destroyed(self.kind).into());
         }
-        let operation = make()?;
+        let operation = match make() {
+            Ok(operation) => operation,
+            Err(failure) => return Err(self.refused(call, failure)),
+        };
         // Again: JavaScript of the user's (`toJSON`, a getter) may have ended the store meanwhile.
         let backend = self.backend()?;
-        operation.map_or_else(|| Ok(call.env.undefined()), |operation| self.submit(call, &backend, operation))
+        match operation {
+            Some(operation) => self.submit(call, &backend, operation),
+            None => {
+                self.metrics.skipped(call.env, call.note());
+                Ok(call.env.undefined())
+            }
+        }
+    }
+
+    /// Takes note of why a call is refused at once.
+    #[cold]
+    pub fn refused(&self, call: &Arguments, failure: Failure) -> Failure {
+        self.metrics.failed(call.env, call.note(), &failure, false);
+        failure
     }
 
     fn submit(&self, call: &Arguments, backend: &Backend, operation: Operation) -> Result<Value> {
         let env = call.env;
         let mut promise = None;
         let answer = backend.submit(&self.environment, operation, self.busy_timeout, || {
-            match Pending::new(env, &self.environment, &self.realm) {
-                Ok((pending, value)) => {
+            match Pending::of_call(call, &self.environment, &self.realm) {
+                Ok((mut pending, value)) => {
                     promise = Some(value);
-                    let (backend, ahead) = (backend.clone(), self.ahead_ms());
+                    let (backend, ahead, metrics) = (backend.clone(), self.ahead_ms(), Rc::clone(&self.metrics));
                     Box::new(move |env, answer| {
+                        let (counted, note) = (pending.observed.counted, pending.observed.take_note(env));
+                        metrics.answered(env, counted, note, &answer, false);
+                        let may_be_unreadable =
+                            counted == Counted::Lookups && matches!(answer, Ok(Answer::Json { .. }));
                         let value =
                             to_value(env, &pending.realm, &pending.environment, Some(&backend), ahead, answer);
+                        if may_be_unreadable && is_undefined(env, &value) {
+                            metrics.unreadable(env, note);
+                        }
                         pending.settle(env, value);
                     })
                 }
@@ -289,8 +340,24 @@ impl Store {
             }
         });
         let value = match answer {
-            Some(Ok(Answer::Json { text, .. })) if call.takes_text => env.string(&text),
-            Some(answer) => self.to_value(env, answer),
+            Some(Ok(Answer::Json { text, .. })) if call.takes_text => {
+                if call.counted == Counted::Lookups {
+                    self.metrics.found(env, call.note());
+                }
+                env.string(&text)
+            }
+            Some(answer) => {
+                // One that JavaScript could not parse has been counted when it was answered.
+                let is_again = call.counted == Counted::Lookups && matches!(answer, Ok(Answer::Json { .. }));
+                if !is_again {
+                    self.metrics.answered(env, call.counted, call.note(), &answer, false);
+                }
+                let value = self.to_value(env, answer);
+                if is_again && is_undefined(env, &value) {
+                    self.metrics.unreadable(env, call.note());
+                }
+                value
+            }
             None => Ok(promise.unwrap_or_else(|| env.undefined())),
         };
         if backend.needs_flush() {
@@ -484,6 +551,10 @@ fn two_copies(path: &str) -> String {
     )
 }
 
+fn is_undefined(env: Env, value: &Result<Value>) -> bool {
+    value.as_ref().is_ok_and(|value| env.type_of(*value) == Type::Undefined)
+}
+
 /// A value that does not parse reads as absent, and its row is removed.
 fn to_value(
     env: Env,
@@ -495,6 +566,8 @@ fn to_value(
 ) -> Result<Value> {
     Ok(match answer? {
         Answer::Undefined
+        | Answer::Expired
+        | Answer::Evicted(_)
         | Answer::Claimed
         | Answer::Ended { .. }
         | Answer::Renewed { .. }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +29,10 @@ use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult}
 use crate::engine::grouping::{alone, group, ungroup};
 use crate::engine::parameters::anonymous_parameters;
 use crate::engine::scheduler::Scheduler;
+use crate::sqlite::backup::Draft;
 use crate::sqlite::clock::now;
+use crate::sqlite::connection::no_room;
+use crate::sqlite::os::volume;
 use crate::sqlite::watch::WatchEvent;
 
 /// How many statements are handed over at a time.
@@ -180,6 +184,51 @@ impl UserConnection {
     fn query(&self, sql: &str, columns: usize) -> Result<Vec<Vec<SqlValue>>> {
         let rows = self.invoke(c"query", &[self.env.string(sql)?, self.env.number(columns as f64)])?;
         self.read_rows(rows, columns)
+    }
+
+    /// Copies the database to a file, on this thread.
+    ///
+    /// # Errors
+    /// What the driver throws or the system refuses; while the user holds a transaction open.
+    pub fn back_up(&self, target: &Path) -> Result<()> {
+        self.refuse_in_transaction("backup()")?;
+        let draft = Draft::new(target)?;
+        let path = draft.path().to_string_lossy().replace('\'', "''");
+        self.exec(&format!("VACUUM INTO '{path}'"))?;
+        Ok(draft.publish()?)
+    }
+
+    /// Rebuilds the database, on this thread; answers how many bytes are free then.
+    ///
+    /// # Errors
+    /// As [`back_up`](Self::back_up), and if there is no room.
+    pub fn vacuum(&self) -> Result<f64> {
+        self.refuse_in_transaction("vacuum()")?;
+        let first = |sql: &str| -> Result<Option<SqlValue>> {
+            Ok(self.query(sql, 1)?.into_iter().next().and_then(|row| row.into_iter().next()))
+        };
+        let number = |sql: &str| Ok::<f64, Failure>(first(sql)?.and_then(|value| value.number()).unwrap_or(0.0));
+        const PAGES: &str = "SELECT page_count AS c0 FROM pragma_page_count";
+        let page_size = number("SELECT page_size AS c0 FROM pragma_page_size")?;
+        let pages = number(PAGES)?;
+        let free = number("SELECT freelist_count AS c0 FROM pragma_freelist_count")?;
+        let file = first("SELECT file AS c0 FROM pragma_database_list WHERE name = 'main'")?;
+        let used = ((pages - free) * page_size).max(0.0) as u64;
+        if let Some(file) = file.as_ref().and_then(SqlValue::text).filter(|file| !file.is_empty())
+            && !volume::has_free(Path::new(file), used.saturating_mul(2))
+        {
+            return Err(no_room(Path::new(file), used).into());
+        }
+        self.exec("VACUUM")?;
+        Ok((pages - number(PAGES)?).max(0.0) * page_size)
+    }
+
+    fn refuse_in_transaction(&self, method: &str) -> Result<()> {
+        if !self.is_in_transaction() {
+            return Ok(());
+        }
+        let message = format!("{method} must not be called while a transaction is open on the connection");
+        Err(Error::Refused { code: "SQLITE_STORE_IN_TRANSACTION", message }.into())
     }
 
     fn argument(&self, value: &SqlValue) -> Result<Value> {

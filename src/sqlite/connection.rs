@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
-use rusqlite::{Connection as Sqlite, ErrorCode, OpenFlags, StatementStatus, ToSql};
+use rusqlite::{Connection as Sqlite, ErrorCode, InterruptHandle, OpenFlags, StatementStatus, ToSql};
 use smallvec::smallvec;
 
 use super::hardening::harden;
 use super::os::budget::Budget;
 use super::os::sidecars::{DatabaseFiles, LogState};
+use super::os::volume;
 use super::wal::wal_index::{State, WalConnection};
 use super::wal::{self, shm_locks, wal_file};
 use crate::core::codec;
@@ -47,6 +48,16 @@ pub struct Connection {
     cached_version: Cell<Option<Version>>,
     /// The state in which `PRAGMA data_version` was last asked for, and what it answered.
     data_version: Cell<Option<(State, i64)>>,
+}
+
+/// Why a database is not rebuilt.
+#[cold]
+pub fn no_room(path: &Path, used: u64) -> Error {
+    let message = format!(
+        "vacuum() needs twice the {used} bytes that are used in '{}' free on its volume, and there are less",
+        path.display()
+    );
+    Error::Refused { code: "SQLITE_STORE_NO_ROOM", message }
 }
 
 /// What begins and ends a transaction.
@@ -144,6 +155,13 @@ impl Connection {
         Ok(reader)
     }
 
+    /// Opens a database that is open already, to read the whole of it. Waits for locks for so long.
+    pub fn open_to_copy(location: &Location, busy_timeout: Duration) -> Result<Self> {
+        let reader = Self::open_as(location, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        reader.wait_for_locks(busy_timeout);
+        Ok(reader)
+    }
+
     fn open_as(location: &Location, access: OpenFlags) -> Result<Self> {
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let sqlite = match location {
@@ -164,14 +182,67 @@ impl Connection {
         // rusqlite's own default is 5 s; here only a background thread may wait, and it says how long.
         sqlite.busy_timeout(Duration::ZERO)?;
         harden(&sqlite)?;
-        Ok(Connection {
+        Ok(Self::of(sqlite, location))
+    }
+
+    fn of(sqlite: Sqlite, location: &Location) -> Self {
+        Connection {
             sqlite: sqlite.into(),
             is_private: !matches!(location, Location::File(_)),
             files: None,
             query_cache: RefCell::default(),
             cached_version: Cell::new(None),
             data_version: Cell::new(None),
-        })
+        }
+    }
+
+    /// Runs `work`, which only reads, in a transaction of its own.
+    pub fn on_one_state<T>(&self, work: impl FnOnce(&Sqlite) -> Result<T>) -> Result<T> {
+        self.sqlite.execute_batch("BEGIN")?;
+        // Only now it has a state.
+        let begun = self.sqlite.query_row("PRAGMA schema_version", [], |_| Ok(())).map_err(Error::from);
+        let result = begun.and_then(|()| work(&self.sqlite));
+        let ended = self.sqlite.execute_batch("ROLLBACK").map_err(Error::from);
+        result.and_then(|value| ended.map(|()| value))
+    }
+
+    /// Rebuilds the database, so that what is free in it is given back. Answers how many bytes that was.
+    ///
+    /// # Errors
+    /// `SQLITE_BUSY` while others read or write, and that there is no room for what is written meanwhile.
+    pub fn vacuum(&self, path: Option<&Path>) -> Result<u64> {
+        let number = |sql: &str| -> Result<u64> {
+            let number: i64 = self.sqlite.query_row(sql, [], |row| row.get(0))?;
+            Ok(u64::try_from(number).unwrap_or(0))
+        };
+        let page_size = number("PRAGMA page_size")?;
+        let pages = number("PRAGMA page_count")?;
+        let used = pages.saturating_sub(number("PRAGMA freelist_count")?) * page_size;
+        if let Some(path) = path.filter(|path| !volume::has_free(path, used * 2)) {
+            return Err(no_room(path, used));
+        }
+        let budget = self.sqlite.meter().set(Budget::of_schema(u64::MAX));
+        let vacuumed = self.sqlite.execute_batch("VACUUM");
+        self.sqlite.meter().set(budget);
+        vacuumed?;
+        // The file is cut when the log has been copied; where others read from that, by a later checkpoint.
+        let _ = self.sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        Ok(pages.saturating_sub(number("PRAGMA page_count")?) * page_size)
+    }
+
+    /// Stops, from any thread, what the connection runs.
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        self.sqlite.get_interrupt_handle()
+    }
+
+    /// Opens a database that is open already, to rebuild it. As SQLite has connections by default: what is to be written has any
+    /// size, and lies in a file rather than in memory.
+    pub fn open_to_vacuum(path: &Path, busy_timeout: Duration) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let sqlite = Sqlite::open_with_flags(path, flags)?;
+        sqlite.busy_timeout(busy_timeout)?;
+        harden(&sqlite)?;
+        Ok(Self::of(sqlite, &Location::File(path.to_owned())))
     }
 
     /// Opens a file that exists, reads from it, and closes it: the last to do so tidies up.

@@ -10,16 +10,18 @@
 //!   `destroy()` and the end of the process.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use file_id::{FileId, get_file_id};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rusqlite::InterruptHandle;
 use smallvec::smallvec;
 
 use super::background;
+use super::backup::{self, CopyProgress};
 use super::checkpoints::{self, Checkpoints, Due};
 use super::clock::now;
 use super::connection::{Connection, Location, refused};
@@ -28,7 +30,9 @@ use super::os::copies::{Claim, Copies};
 use super::os::sidecars::LogState;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
-use crate::core::operation::{Answer, BoundStatement, Changed, Cost, Operation, Results, StatementResult, Target};
+use crate::core::operation::{
+    Answer, BoundStatement, Changed, Cost, Field, Operation, Outcome, Results, StatementResult, Target,
+};
 use crate::core::options::{JournalMode, Synchronous};
 use crate::core::schema;
 use crate::core::statements::{Effect, Table};
@@ -160,6 +164,55 @@ pub struct Database {
     listeners: Mutex<Vec<Weak<dyn LogLossListener>>>,
     checkpoints: Checkpoints,
     change_listeners: Mutex<Vec<Weak<dyn ChangeListener>>>,
+    /// What is done on connections of its own, and somebody has ended.
+    tasks: Mutex<Tasks>,
+    task_ended: Condvar,
+}
+
+/// What is done with a database beside calls: see [`Database::begin_task`].
+#[derive(Default)]
+struct Tasks {
+    running: usize,
+    is_closing: bool,
+    interrupts: Vec<InterruptHandle>,
+}
+
+/// What is done with the whole of a database.
+pub enum Task {
+    /// A copy at this path. It is told again and again how far it is, and answers whether to go on.
+    BackUp(PathBuf, Box<dyn Fn(CopyProgress) -> bool + Send + Sync>),
+    Vacuum,
+}
+
+/// Begins a task when what was called before has been carried out.
+struct AfterCalls {
+    database: Arc<Database>,
+    task: Mutex<Option<Task>>,
+    reply: Mutex<Option<Reply>>,
+    busy_timeout: Duration,
+}
+
+impl Recipient for AfterCalls {
+    fn deliver(&self, _: usize, called: Result<Answer>) {
+        let (Some(task), Some(reply)) = (self.task.lock().take(), self.reply.lock().take()) else { return };
+        if let Err(error) = called {
+            return reply.deliver(Err(error));
+        }
+        let (database, busy_timeout) = (Arc::clone(&self.database), self.busy_timeout);
+        let reply = Arc::new(Mutex::new(Some(reply)));
+        let reply_of_task = Arc::clone(&reply);
+        let begun = background::run(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| database.run_task(task, busy_timeout)));
+            if let Some(reply) = reply_of_task.lock().take() {
+                reply.deliver(result.unwrap_or_else(|_| Err(Error::panic())));
+            }
+        });
+        if begun.is_err()
+            && let Some(reply) = reply.lock().take()
+        {
+            reply.deliver(Err(Error::NoThread));
+        }
+    }
 }
 
 impl Database {
@@ -193,6 +246,8 @@ impl Database {
             listeners: Mutex::default(),
             checkpoints: Checkpoints::default(),
             change_listeners: Mutex::default(),
+            tasks: Mutex::default(),
+            task_ended: Condvar::new(),
         };
         Ok(Arc::new(database))
     }
@@ -823,6 +878,7 @@ impl Database {
     /// Carries out everything queued and closes the connection. SQLite checkpoints then, and removes `-wal` and
     /// `-shm` if nobody else has the file open.
     pub fn close(self: &Arc<Self>) {
+        self.end_tasks();
         self.drain();
         self.queue.lock().closed = true;
         self.drain();
@@ -831,6 +887,86 @@ impl Database {
         let Some(connection) = self.connection.lock().take() else { return };
         if self.has_lost_log(&connection, Duration::ZERO) {
             self.abandon(connection);
+        }
+    }
+
+    /// Has something done with the whole database, when what was called before has been carried out.
+    pub fn begin_task(self: &Arc<Self>, task: Task, reply: Reply, busy_timeout: Duration) {
+        let (task, reply) = (Mutex::new(Some(task)), Mutex::new(Some(reply)));
+        let after = AfterCalls { database: Arc::clone(self), task, reply, busy_timeout };
+        let nothing = Operation::read([], |_| Outcome::Answer(Answer::Undefined));
+        self.enqueue(nothing, Some(Reply::new(Arc::new(after), 0)), busy_timeout);
+    }
+
+    fn run_task(&self, task: Task, busy_timeout: Duration) -> Result<Answer> {
+        {
+            let mut tasks = self.tasks.lock();
+            if tasks.is_closing {
+                return Err(backup::closed());
+            }
+            tasks.running += 1;
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| match &self.location {
+            Location::File(path) => self.run_beside(path, task, busy_timeout),
+            _ => match self.connection.lock().as_ref() {
+                Some(connection) => self.run_on(connection, task),
+                None => Err(closed()),
+            },
+        }));
+        let mut tasks = self.tasks.lock();
+        tasks.running -= 1;
+        if tasks.running == 0 {
+            tasks.interrupts.clear();
+        }
+        let is_closing = tasks.is_closing;
+        drop(tasks);
+        self.task_ended.notify_all();
+        match result.unwrap_or_else(|_| Err(Error::panic())) {
+            Err(_) if is_closing => Err(backup::closed()),
+            result => result,
+        }
+    }
+
+    /// On a connection of its own.
+    fn run_beside(&self, path: &Path, task: Task, busy_timeout: Duration) -> Result<Answer> {
+        let connection = match task {
+            Task::BackUp(..) => Connection::open_to_copy(&self.location, busy_timeout)?,
+            Task::Vacuum => Connection::open_to_vacuum(path, busy_timeout)?,
+        };
+        {
+            let mut tasks = self.tasks.lock();
+            if tasks.is_closing {
+                return Err(backup::closed());
+            }
+            tasks.interrupts.push(connection.interrupt_handle());
+        }
+        self.run_on(&connection, task)
+    }
+
+    fn run_on(&self, connection: &Connection, task: Task) -> Result<Answer> {
+        match task {
+            Task::BackUp(target, goes_on) => {
+                let goes_on = |progress| !self.tasks.lock().is_closing && goes_on(progress);
+                backup::copy(connection, &target, goes_on)?;
+                Ok(Answer::Undefined)
+            }
+            Task::Vacuum => {
+                let path = if let Location::File(path) = &self.location { Some(path.as_path()) } else { None };
+                let freed = connection.vacuum(path)?;
+                Ok(Answer::Record(vec![("freedBytes", Field::Number(freed as f64))]))
+            }
+        }
+    }
+
+    /// Stops what is done on connections of its own, and waits until it has come to its end.
+    fn end_tasks(&self) {
+        let mut tasks = self.tasks.lock();
+        tasks.is_closing = true;
+        for interrupt in tasks.interrupts.drain(..) {
+            interrupt.interrupt();
+        }
+        while tasks.running > 0 {
+            self.task_ended.wait(&mut tasks);
         }
     }
 

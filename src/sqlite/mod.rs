@@ -2,6 +2,7 @@
 //! commits, checkpoints, and watching for other processes' changes. Knows no Node.
 
 pub mod background;
+pub mod backup;
 pub mod checkpoints;
 pub mod clock;
 pub mod codes;

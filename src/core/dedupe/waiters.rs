@@ -66,8 +66,8 @@ pub enum Ending<V> {
 pub enum Action<W, V, E> {
     /// Carry out an operation, and tell what it [answered](Event::Answered).
     Run { operation: Operation, context: OperationContext<W, V> },
-    /// Settle a promise.
-    Settle { waiter: W, answer: Result<Answer, E> },
+    /// Settle a promise, of a call that may have waited for a job.
+    Settle { waiter: W, answer: Result<Answer, E>, has_waited: bool },
     /// Reject promises, if any, with the error that a job failed with. It is needed no longer.
     RejectAll { waiters: Vec<W>, error: V },
     /// Poll whether something has changed while any hash is waited for; see [`Waiters::watched`].
@@ -168,6 +168,10 @@ pub struct Waiters<W> {
     registrations: u64,
     /// Whether the store may have claims or leases, which it gives up when it ends.
     has_claimed: bool,
+    /// How many jobs that were waited for have passed their time.
+    timed_out: u64,
+    /// Whether a job counts as ended here that could not be ended.
+    ends_regardless: bool,
     closed: bool,
 }
 
@@ -189,6 +193,8 @@ impl<W> Waiters<W> {
             claims: HashMap::new(),
             registrations: 0,
             has_claimed: false,
+            timed_out: 0,
+            ends_regardless: false,
             closed: false,
         }
     }
@@ -257,6 +263,17 @@ impl<W> Waiters<W> {
         {
             Arc::make_mut(&mut self.owners).insert(owner.clone());
         }
+    }
+
+    /// Has a job count as ended that could not be ended: those who wait in this store get what it came to, and elsewhere one takes
+    /// over when its lease has run out. Otherwise it goes on, until it is ended.
+    pub fn end_regardless(&mut self) {
+        self.ends_regardless = true;
+    }
+
+    /// How many jobs that were waited for have passed their time.
+    pub fn timed_out(&self) -> u64 {
+        self.timed_out
     }
 
     /// The store ends: nobody polls any more, and no lease is renewed. What was called before may still be answered, until
@@ -328,7 +345,12 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
     }
 
     fn settle(&mut self, waiter: W, answer: Result<Answer, E>) {
-        self.actions.push(Action::Settle { waiter, answer });
+        self.actions.push(Action::Settle { waiter, answer, has_waited: false });
+    }
+
+    /// Settles the promise of a call that has waited.
+    fn settle_waited(&mut self, waiter: W, answer: Result<Answer, E>) {
+        self.actions.push(Action::Settle { waiter, answer, has_waited: true });
     }
 
     fn wait_for(&mut self, hash: String, at_once: bool, waiter: Waiter<W>) {
@@ -360,7 +382,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             if group.waiters.is_empty() {
                 self.take_group(&hash);
             }
-            self.settle(waiter.promise, Ok(Answer::Undefined));
+            self.settle_waited(waiter.promise, Ok(Answer::Undefined));
         }
     }
 
@@ -431,7 +453,10 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                         self.wait(&hash, since, UNKNOWN, [waiter]);
                         self.give_up_claim(hash);
                     }
-                    Ok(Answer::Claimed) => self.grant(hash, waiter),
+                    Ok(Answer::Claimed) => {
+                        let promise = self.grant(hash, waiter);
+                        self.settle(promise, Ok(Answer::Claimed));
+                    }
                     answer => self.settle(waiter.promise, answer),
                 }
             }
@@ -483,11 +508,11 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.now.system - asked_at > self.state.options.lease_ms / 2.0
     }
 
-    /// Tells a waiter to make the request.
-    fn grant(&mut self, hash: String, waiter: Waiter<W>) {
+    /// Has a waiter make the request; answers its promise, to be settled with that.
+    fn grant(&mut self, hash: String, waiter: Waiter<W>) -> W {
         self.renew(&hash, None);
         self.state.claims.insert(hash, waiter.number);
-        self.settle(waiter.promise, Ok(Answer::Undefined));
+        waiter.promise
     }
 
     /// Gives up a claim. Those who wait take over.
@@ -595,7 +620,8 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 } else {
                     self.poll(hash.clone());
                 }
-                self.grant(hash, first);
+                let promise = self.grant(hash, first);
+                self.settle_waited(promise, Ok(Answer::Claimed));
             }
             // A lock held elsewhere: it polls again with the next change.
             Err(error) if error.is_busy() => {}
@@ -630,7 +656,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 Ok(_) => Ok(Answer::Undefined),
                 Err(error) => Err(error.clone()),
             };
-            self.settle(waiter, answer);
+            self.settle_waited(waiter, answer);
         }
     }
 
@@ -657,6 +683,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
                 hash.clone()
             })
             .collect();
+        self.state.timed_out += late.len() as u64;
         self.state.find_first();
         self.actions.push(Action::Watch);
         for hash in late {
@@ -694,7 +721,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         if tells_owner {
             Answer::Record(vec![("jobId", Field::Text(job_id)), ("isOwner", Field::Bool(created))])
         } else {
-            Answer::Text(job_id)
+            Answer::Registered { job_id, created }
         }
     }
 
@@ -715,11 +742,12 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
 
     fn ended(&mut self, hash: String, owned: Option<Owned>, ending: Ending<V>, answer: Result<Answer, E>) {
         let changed = matches!(answer, Ok(Answer::Ended { changed: true }));
+        let is_over = changed || (self.state.ends_regardless && answer.is_err());
         match ending {
-            Ending::Completed(text) if changed => self.settle_group(&hash, &Ok(rules::completed_with(text))),
+            Ending::Completed(text) if is_over => self.settle_group(&hash, &Ok(rules::completed_with(text))),
             Ending::Failed { name, error: Some(error), .. } => {
                 // Those who wait for what was called off poll, and one of them makes the request.
-                let is_theirs = changed && !rules::is_abort(name.as_deref());
+                let is_theirs = is_over && !rules::is_abort(name.as_deref());
                 let waiters = if is_theirs { self.take_group(&hash) } else { Vec::new() };
                 self.actions.push(Action::RejectAll { waiters, error });
             }
@@ -731,7 +759,7 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
             }
             // Those who are left, if any: the job was another's.
             self.poll(hash);
-        } else if let Some(owned) = owned {
+        } else if let Some(owned) = owned.filter(|_| !is_over) {
             // It was not ended: it still is what it was.
             if let Owned::Job(job_id) = &owned
                 && !self.state.claims.contains_key(&hash)

@@ -19,6 +19,19 @@ pub trait Callable: 'static {
     /// # Errors
     /// What is thrown.
     fn call(&self, env: Env, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value>;
+
+    /// The same with one argument more than that.
+    ///
+    /// # Errors
+    /// What is thrown.
+    fn call_with(
+        &self,
+        env: Env,
+        arguments: &[Value; ARGUMENTS],
+        _last: Value,
+    ) -> std::result::Result<Value, Value> {
+        self.call(env, arguments)
+    }
 }
 
 impl Env {
@@ -49,10 +62,28 @@ unsafe extern "C" fn call<C: Callable>(raw_env: sys::napi_env, info: sys::napi_c
     }
     // SAFETY: `function` put a `&'static C` there; the values are this callback's.
     let (callable, arguments) = unsafe { (&*data.cast::<C>(), values.map(|value| Value::from_raw(value))) };
-    match catch_unwind(AssertUnwindSafe(|| callable.call(env, &arguments))) {
+    let call = || match (count > ARGUMENTS).then(|| last_argument(raw_env, info)).flatten() {
+        None => callable.call(env, &arguments),
+        Some(last) => callable.call_with(env, &arguments, last),
+    };
+    match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => return value.raw(),
         Ok(Err(thrown)) => env.throw(thrown),
         Err(_) => env.throw_error(&Error::panic().to_string()),
     }
     ptr::null_mut()
+}
+
+/// The argument after those that every function is given. Of few calls: so that the others do not pay for it.
+#[cold]
+fn last_argument(raw_env: sys::napi_env, info: sys::napi_callback_info) -> Option<Value> {
+    const MORE: usize = ARGUMENTS + 1;
+    let mut values = [ptr::null_mut(); MORE];
+    let mut count = MORE;
+    // SAFETY: this callback's own; room for as many values as are asked for.
+    let status = unsafe {
+        sys::napi_get_cb_info(raw_env, info, &mut count, values.as_mut_ptr(), ptr::null_mut(), ptr::null_mut())
+    };
+    // SAFETY: one of this callback's.
+    (status == sys::Status::napi_ok).then(|| unsafe { Value::from_raw(values[ARGUMENTS]) })
 }

@@ -28,6 +28,11 @@ pub fn room_for_commit(database: &Path, log: &Path, log_bytes: u64, database_byt
     Some((spare / 4).min(free / 8).min(may_grow / 4).min(MOST_UNSEEN_BYTES))
 }
 
+/// Whether a volume has so many bytes left. What cannot be told is taken for enough.
+pub fn has_free(file: &Path, bytes: u64) -> bool {
+    free_bytes(file).is_none_or(|free| free >= bytes)
+}
+
 /// Whether a database may grow by so much, without a log.
 pub fn room_to_grow(database: &Path, by: u64) -> bool {
     free_bytes(database).is_none_or(|free| free >= by + RESERVE_BYTES)
