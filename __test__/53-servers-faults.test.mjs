@@ -5,7 +5,8 @@ import { createSQLiteStores, SQLiteCacheStore, SQLiteRateLimitStore } from '../i
 import { randomSource } from './support/seed.mjs';
 
 const require = createRequire(import.meta.url);
-const { connect, freePort, pause, program, reset, Server } = require('./support/servers.cjs');
+const { connect, pause, program, reset, Server } = require('./support/servers.cjs');
+const freePort = require('./support/ports.cjs');
 const { HttpProxy } = require('./support/http-proxy.cjs');
 
 const random = randomSource('servers');

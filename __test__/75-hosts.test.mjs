@@ -7,7 +7,8 @@ import { startFakeApi } from '../examples/demo/fake-api.mjs';
 import { Remote } from './support/remote.mjs';
 
 const require = createRequire(import.meta.url);
-const { connect, freePort, program, reset, Server } = require('./support/servers.cjs');
+const { connect, program, reset, Server } = require('./support/servers.cjs');
+const freePort = require('./support/ports.cjs');
 
 const ROUNDS = process.env.ROUNDS === undefined ? undefined : Number(process.env.ROUNDS);
 const HOUR = 3_600_000;

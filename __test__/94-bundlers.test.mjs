@@ -16,7 +16,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -25,6 +24,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = join(root, '__test__/bundlers');
 const manifest = createRequire(import.meta.url)('../package.json');
+const freePort = createRequire(import.meta.url)('./support/ports.cjs');
 const of = createRequire(join(folder, 'package.json'));
 const more = createRequire(join(folder, 'more/package.json'));
 const all = Boolean(process.env.ALL_BUNDLERS);
@@ -134,16 +134,6 @@ describe('Next.js', () => {
     rmSync(join(folder, '.next'), { recursive: true, force: true });
     rmSync(join(folder, 'node_modules/@comic-vine'), { recursive: true, force: true });
   });
-
-  /** @returns {Promise<number>} a port that is free */
-  async function freePort() {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
 
   /** @param {Record<string, string>} env @param {string[]} options */
   function build(env, ...options) {

@@ -20,13 +20,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { install } from './npm.mjs';
 
+const freePort = createRequire(import.meta.url)('../__test__/support/ports.cjs');
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tools = join(root, '__test__/release');
 const folder = join(root, 'target/rehearsal');
@@ -58,14 +58,6 @@ function run(cwd, env, program, ...args) {
   throw new Error(
     `${program} ${args.join(' ')} in ${cwd}: ${error ?? `exit code ${status}`}\n${stdout}\n${stderr}`,
   );
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Starts a registry that is empty but for what it fetches. */

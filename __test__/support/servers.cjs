@@ -4,10 +4,10 @@
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const { existsSync, mkdtempSync, rmSync } = require('node:fs');
-const { createServer } = require('node:net');
 const { createRequire } = require('node:module');
 const { tmpdir } = require('node:os');
 const { join } = require('node:path');
+const freePort = require('./ports.cjs');
 
 // Taken before a test fakes them.
 const startTimer = setTimeout;
@@ -25,16 +25,6 @@ const program = (() => {
 /** @param {string} url @param {object} [options] @returns {any} a client */
 function connect(url, options = {}) {
   return elsewhere('@libsql/client').createClient({ url, ...options });
-}
-
-/** @returns {Promise<number>} a port of the loopback interface that nobody uses */
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** @param {number} ms */
@@ -130,4 +120,4 @@ async function reset(client) {
   if (drops.length > 0) await client.batch(drops, 'write');
 }
 
-module.exports = { connect, freePort, pause, program, reset, Server };
+module.exports = { connect, pause, program, reset, Server };

@@ -232,15 +232,10 @@ impl UserConnection {
     }
 
     fn argument(&self, value: &SqlValue) -> Result<Value> {
-        let env = self.env;
         match value {
-            SqlValue::Null => Ok(env.null()),
-            SqlValue::Integer(integer) => Ok(env.number(*integer as f64)),
-            SqlValue::Real(real) => Ok(env.number(*real)),
-            SqlValue::Text(text) => env.string(text),
-            SqlValue::Blob(bytes) => env.buffer(bytes),
             // The driver makes bytes of it.
-            SqlValue::Json(text) => env.string(&String::from_utf8_lossy(&codec::encode(text))),
+            SqlValue::Json(text) => self.env.string(&String::from_utf8_lossy(&codec::encode(text))),
+            value => self.env.parameter(value),
         }
     }
 

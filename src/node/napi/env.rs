@@ -6,6 +6,7 @@ use std::ptr;
 use napi::JsValue;
 use napi_sys as sys;
 
+use crate::core::codec;
 use crate::core::error::{Error, IsBusy};
 use crate::core::value::Value as SqlValue;
 
@@ -198,11 +199,24 @@ impl Env {
             Type::BigInt => {
                 let (mut integer, mut lossless) = (0, false);
                 // SAFETY: as in `type_of`.
-                unsafe { sys::napi_get_value_bigint_int64(self.raw, value.0, &mut integer, &mut lossless) };
-                SqlValue::Integer(integer)
+                let status =
+                    unsafe { sys::napi_get_value_bigint_int64(self.raw, value.0, &mut integer, &mut lossless) };
+                if status == sys::Status::napi_ok { SqlValue::Integer(integer) } else { SqlValue::Null }
             }
             Type::Object => self.bytes(value).into(),
             _ => SqlValue::Null,
+        }
+    }
+
+    /// What a driver is given for a parameter.
+    pub fn parameter(self, value: &SqlValue) -> Result<Value> {
+        match value {
+            SqlValue::Null => Ok(self.null()),
+            SqlValue::Integer(integer) => Ok(self.number(*integer as f64)),
+            SqlValue::Real(real) => Ok(self.number(*real)),
+            SqlValue::Text(text) => self.string(text),
+            SqlValue::Blob(bytes) => self.buffer(bytes),
+            SqlValue::Json(text) => self.buffer(&codec::encode(text)),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 
-use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult};
 use crate::core::operation::StatementResult;
 use crate::core::value::{Millis, Value as SqlValue};
@@ -84,7 +83,7 @@ impl Wire {
             let arguments = env.array()?;
             for (place, parameter) in (0..).zip(&step.text.parameters) {
                 let value = match parameter.and_then(|index| step.values.get(index)) {
-                    Some(value) => argument(env, value)?,
+                    Some(value) => env.parameter(value)?,
                     None => env.number(step.bound),
                 };
                 env.set_element(arguments, place, value)?;
@@ -187,17 +186,6 @@ fn read_refusal(env: Env, failure: Value) -> Refused {
     };
     let index = env.get(failure, c"index").ok().and_then(|index| env.as_number(index)).map(|index| index as usize);
     Refused { kind, code: text(c"code"), message: text(c"message").unwrap_or_default(), index }
-}
-
-fn argument(env: Env, value: &SqlValue) -> Result<Value> {
-    match value {
-        SqlValue::Null => Ok(env.null()),
-        SqlValue::Integer(integer) => Ok(env.number(*integer as f64)),
-        SqlValue::Real(real) => Ok(env.number(*real)),
-        SqlValue::Text(text) => env.string(text),
-        SqlValue::Blob(bytes) => env.buffer(bytes),
-        SqlValue::Json(text) => env.buffer(&codec::encode(text)),
-    }
 }
 
 /// What JavaScript threw, as an error that outlives the callback.
