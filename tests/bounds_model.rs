@@ -262,7 +262,7 @@ impl World {
             Act::Set { store, hash, size, ttl, tags } => self.set(store, hash, size, ttl, tags),
             Act::Get { store, hash } => {
                 let answer = self.run(bounds::counted(cache::get(HASHES[hash], self.now)));
-                if !matches!(answer, Answer::Undefined) && self.bounds.by_use {
+                if !matches!(answer, Answer::Undefined | Answer::Expired) && self.bounds.by_use {
                     let (uses, timer) = &mut self.stores[store];
                     uses.record(HASHES[hash].to_owned(), self.now);
                     timer.get_or_insert(self.now + NOTED_FOR_MS);

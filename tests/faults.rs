@@ -160,7 +160,7 @@ fn job_number(id: &str) -> u64 {
 
 fn said(answer: Answer) -> Said {
     match answer {
-        Answer::Undefined => Said::Nothing,
+        Answer::Undefined | Answer::Expired => Said::Nothing,
         Answer::Bool(boolean) => Said::Bool(boolean),
         Answer::Json { text, .. } => Said::Value(Some(number(&text))),
         Answer::Registered { job_id, created } => Said::Registered { job: job_number(&job_id), created },

@@ -102,7 +102,7 @@ fn read(database: &Arc<Database>, operation: Operation) -> std::result::Result<A
 fn text(answer: Answer) -> Option<String> {
     match answer {
         Answer::Json { text, .. } => Some(text.to_string()),
-        Answer::Undefined => None,
+        Answer::Undefined | Answer::Expired => None,
         other => panic!("{other:?}"),
     }
 }
