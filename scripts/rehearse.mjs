@@ -168,7 +168,7 @@ const { SQLiteCacheStore, SQLiteDedupeStore, SQLiteRateLimitStore } = require('$
 (async () => {
   const options = { database: './store.db' };
   const cache = new SQLiteCacheStore(options);
-  const limiter = new SQLiteRateLimitStore(options);
+  const limiter = new SQLiteRateLimitStore({ ...options, defaultConfig: { limit: 100, windowMs: 3600000 } });
   const dedupe = new SQLiteDedupeStore(options);
   const runs = (await cache.get('runs')) ?? [];
   runs.push('createSQLiteStores' in require('${NAME}') ? 'new' : 'old');
