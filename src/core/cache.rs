@@ -32,7 +32,8 @@ pub fn get(hash: impl Into<Value>, now: Millis) -> Operation {
     get_counted(hash, now, false)
 }
 
-/// The same, where what is removed is also taken out of the totals if entries are counted.
+/// The same, where what is removed is also taken out of the totals if entries are counted. [`bounds::counted`] would do that, but
+/// take a hit a tenth more instructions.
 pub fn get_counted(hash: impl Into<Value>, now: Millis, counts: bool) -> Operation {
     let hash = hash.into();
     let remove = move |removal| {

@@ -10,7 +10,7 @@ use super::options::{RateLimitConfig, Reservations, ResourceConfigs, SharedLimit
 use super::spacing::{self, Found, Spacing, nth_newest_offset};
 use super::stamps;
 use super::statements::{STEP_ROWS, Statement};
-use super::value::{Millis, Value};
+use super::value::{LAST_TIME, Millis, Value};
 
 /// One call on a resource.
 #[derive(Clone, Debug)]
@@ -21,9 +21,6 @@ pub struct Call {
     /// The time of the call.
     pub now: Millis,
 }
-
-/// The last time that a `Date` of JavaScript's can be; the first is as far from 1970.
-const LAST_TIME: Millis = 8.64e15;
 
 /// The longest that a timer of JavaScript's can wait: one set for longer would fire at once.
 const LONGEST_WAIT: Millis = 2_147_483_647.0;

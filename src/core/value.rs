@@ -5,6 +5,9 @@ use std::sync::Arc;
 /// A point in time or a span, in milliseconds. Fractions are kept: a cache entry's expiry may have one.
 pub type Millis = f64;
 
+/// The last time that a `Date` of JavaScript's can be; the first is as far from 1970.
+pub const LAST_TIME: Millis = 8.64e15;
+
 /// A value bound to a statement or read from a row: SQLite's five storage classes, and a form of BLOB.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {

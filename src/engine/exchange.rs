@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use super::server_clock::TIME;
 use super::server_text::{Text, Texts, received};
 use crate::core::operation::{BoundStatement, Results, StatementResult};
 use crate::core::statements::Statement;
@@ -29,7 +30,6 @@ const LOG_DONE: &str = "INSERT INTO request_log (id, at) SELECT ?, ? WHERE chang
 const DONE: &str = "SELECT id AS c0 FROM request_log WHERE id > ? || ':' AND id < ? || ';'";
 const FORGET: &str = "DELETE FROM request_log WHERE rowid IN (
     SELECT rowid FROM request_log WHERE at < ? ORDER BY rowid LIMIT ?)";
-const TIME: &str = "SELECT unixepoch('subsec') * 1000 AS c0";
 
 /// What a statement that was sent is there for.
 #[derive(Clone, Copy, Debug, PartialEq)]

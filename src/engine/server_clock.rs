@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::call::Time;
 use crate::core::value::Millis;
 
+/// The query that asks a server for its time, in ms.
+pub const TIME: &str = "SELECT unixepoch('subsec') * 1000 AS c0";
+
 /// How often the server's clock is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 

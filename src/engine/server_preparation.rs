@@ -4,16 +4,12 @@ use std::rc::Rc;
 
 use super::call::Time;
 use super::exchange::Step;
-use super::server_clock::ServerClock;
+use super::server_clock::{ServerClock, TIME};
 use super::server_text::Text;
 use crate::core::error::{Error, Result, StoreKind};
 use crate::core::operation::StatementResult;
 use crate::core::schema;
 use crate::core::value::{Millis, Value};
-
-/// The server's time, and an integer.
-const PROBE: &str = "SELECT unixepoch('subsec') * 1000 AS c0, 1 AS c1";
-const PROBE_COLUMNS: usize = 2;
 
 /// How often it is tried to make tables that somebody else makes at the same time.
 const ROUNDS: u32 = 5;
@@ -52,9 +48,12 @@ impl Preparation {
     /// What is to be sent next.
     pub fn steps(&self) -> Vec<Step<'static>> {
         match &self.phase {
-            Phase::Look => vec![step(schema::SNAPSHOT, schema::SNAPSHOT_COLUMNS), step(PROBE, PROBE_COLUMNS)],
+            // With an integer, to see how the client answers one.
+            Phase::Look => {
+                vec![step(schema::SNAPSHOT, schema::SNAPSHOT_COLUMNS), step(&format!("{TIME}, 1 AS c1"), 2)]
+            }
             Phase::Make(statements) => statements.iter().map(|sql| step(sql, 0)).collect(),
-            Phase::AskTime => vec![step(PROBE, PROBE_COLUMNS)],
+            Phase::AskTime => vec![step(TIME, 1)],
         }
     }
 

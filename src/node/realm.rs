@@ -12,7 +12,7 @@ use super::napi::handle::Handled;
 use crate::core::error::Error;
 use crate::core::operation::Field;
 use crate::core::options::RateLimitConfig;
-use crate::core::value::Millis;
+use crate::core::value::{LAST_TIME, Millis};
 use crate::sqlite::codes;
 
 macro_rules! intrinsics {
@@ -68,9 +68,6 @@ intrinsics! {
     /// `(client, settle) => run`: see `lib/remote-driver.js`.
     remote_driver = c"remoteDriver";
 }
-
-/// The last time that a `Date` can tell.
-const LAST_TIME: Millis = 8.64e15;
 
 /// A promise's other end, in whichever realm.
 pub enum Resolver {

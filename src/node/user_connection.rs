@@ -31,8 +31,7 @@ use crate::engine::parameters::anonymous_parameters;
 use crate::engine::scheduler::Scheduler;
 use crate::sqlite::backup::Draft;
 use crate::sqlite::clock::now;
-use crate::sqlite::connection::no_room;
-use crate::sqlite::os::volume;
+use crate::sqlite::connection::check_room;
 use crate::sqlite::watch::WatchEvent;
 
 /// How many statements are handed over at a time.
@@ -214,10 +213,8 @@ impl UserConnection {
         let free = number("SELECT freelist_count AS c0 FROM pragma_freelist_count")?;
         let file = first("SELECT file AS c0 FROM pragma_database_list WHERE name = 'main'")?;
         let used = ((pages - free) * page_size).max(0.0) as u64;
-        if let Some(file) = file.as_ref().and_then(SqlValue::text).filter(|file| !file.is_empty())
-            && !volume::has_free(Path::new(file), used.saturating_mul(2))
-        {
-            return Err(no_room(Path::new(file), used).into());
+        if let Some(file) = file.as_ref().and_then(SqlValue::text).filter(|file| !file.is_empty()) {
+            check_room(Path::new(file), used)?;
         }
         self.exec("VACUUM")?;
         Ok((pages - number(PAGES)?).max(0.0) * page_size)

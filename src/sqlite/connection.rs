@@ -50,14 +50,16 @@ pub struct Connection {
     data_version: Cell<Option<(State, i64)>>,
 }
 
-/// Why a database is not rebuilt.
-#[cold]
-pub fn no_room(path: &Path, used: u64) -> Error {
+/// Refuses to rebuild a database of which so many bytes are used if there is no room for what is written meanwhile.
+pub fn check_room(path: &Path, used: u64) -> Result<()> {
+    if volume::has_free(path, used.saturating_mul(2)) {
+        return Ok(());
+    }
     let message = format!(
         "vacuum() needs twice the {used} bytes that are used in '{}' free on its volume, and there are less",
         path.display()
     );
-    Error::Refused { code: "SQLITE_STORE_NO_ROOM", message }
+    Err(Error::Refused { code: "SQLITE_STORE_NO_ROOM", message })
 }
 
 /// What begins and ends a transaction.
@@ -218,8 +220,8 @@ impl Connection {
         let page_size = number("PRAGMA page_size")?;
         let pages = number("PRAGMA page_count")?;
         let used = pages.saturating_sub(number("PRAGMA freelist_count")?) * page_size;
-        if let Some(path) = path.filter(|path| !volume::has_free(path, used * 2)) {
-            return Err(no_room(path, used));
+        if let Some(path) = path {
+            check_room(path, used)?;
         }
         let budget = self.sqlite.meter().set(Budget::of_schema(u64::MAX));
         let vacuumed = self.sqlite.execute_batch("VACUUM");

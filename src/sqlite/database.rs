@@ -164,7 +164,7 @@ pub struct Database {
     listeners: Mutex<Vec<Weak<dyn LogLossListener>>>,
     checkpoints: Checkpoints,
     change_listeners: Mutex<Vec<Weak<dyn ChangeListener>>>,
-    /// What is done on connections of its own, and somebody has ended.
+    /// What is done with the whole of it, and that something of that has ended.
     tasks: Mutex<Tasks>,
     task_ended: Condvar,
 }
