@@ -18,8 +18,11 @@ const MIB = 1024 * 1024;
  * call.
  */
 const MEMORY_TOLERANCE = 4 * MIB;
-/** The database itself is 1 MiB; the log is checkpointed after some 8 MiB of writes. */
-const LONGEST_LOG = 64 * MIB;
+/**
+ * Writers wait for a checkpoint once the log has grown by 32 MiB since the last, and for readers once it has more than
+ * 64 MiB. On a loaded machine one of those waits may end too early. A log that is never begun anew has gigabytes in the end.
+ */
+const LONGEST_LOG = 128 * MIB;
 
 /**
  * @typedef {{ calls: number, perSecond: number, rss: number, heapUsed: number, descriptors: string[], threads: number,

@@ -17,7 +17,7 @@ use comic_vine_sqlite_store::core::options::{
     AdaptiveConfig, DedupeOptions, JournalMode, RateLimitConfig, ResourceConfigs, SharedLimits, Synchronous,
 };
 use comic_vine_sqlite_store::core::statements::{PAGE_RESOURCES, STEP_ROWS, Statement};
-use comic_vine_sqlite_store::core::{cache, rate_limit};
+use comic_vine_sqlite_store::core::{cache, housekeeping, rate_limit};
 use comic_vine_sqlite_store::sqlite::connection::Location;
 use comic_vine_sqlite_store::sqlite::database::{Database, Recipient, Reply};
 use common::{Db, Divisions, TempFile, Value};
@@ -337,4 +337,22 @@ fn a_large_entry_that_has_expired_is_removed_there_too() {
         };
         assert_eq!(removal.cost == Cost::Unbounded, is_heavy);
     }
+}
+
+#[test]
+fn one_host_does_it_until_its_lease_has_ended() {
+    let db = Db::memory(StoreKind::Server);
+    let does = |host: &str, now: f64| {
+        let lease = [now, now + 30_000.0];
+        let then = Operation::write([], |_| Outcome::Answer(Answer::Bool(true)));
+        matches!(db.run(housekeeping::on_one_host("cache", host, lease, then)), Answer::Bool(true))
+    };
+    assert!(does("first", NOW));
+    assert!(!does("second", NOW + 100.0));
+    assert!(!does("second", NOW - 100.0), "its request was made before the first one's, and arrived later");
+    assert!(does("first", NOW + 200.0));
+    assert!(!does("second", NOW + 30_100.0));
+    assert!(does("second", NOW + 30_200.0), "the lease has ended");
+    assert!(!does("first", NOW + 30_300.0));
+    assert!(does("first", NOW - 3_600_000.0), "the clock that it was made by has been set back");
 }

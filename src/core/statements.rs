@@ -1199,10 +1199,11 @@ statements! {
     /// Forget what counts of resources that are gone.
     AdaptiveForgetTotals(0, Requests Writes all) = "DELETE FROM adaptive_totals";
 
-    /// Take, or keep, a lease among hosts; answers a row if it did. Parameters: its name, the store, until when, now.
+    /// Take, or keep, a lease among hosts; answers a row if it did. One that ends later than any can was made by a clock that
+    /// has been set back since. Parameters: its name, the store, until when, now, the latest that one can end.
     HostLease(1, Hosts Writes 0) = "INSERT INTO host_leases (name, owner, expires_at) VALUES (?1, ?2, ?3)
         ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at
-          WHERE host_leases.owner = excluded.owner OR host_leases.expires_at <= ?4 OR host_leases.expires_at > ?3
+          WHERE host_leases.owner = excluded.owner OR host_leases.expires_at <= ?4 OR host_leases.expires_at > ?5
         RETURNING 1 AS c0";
 }
 
