@@ -39,6 +39,41 @@ export function createRealm(intrinsics: object): unknown;
 /** A handle of a database in memory, which stores take as `database`: they share it. */
 export function createMemoryDatabase(): unknown;
 
+/** A value of a row, or a parameter: other numbers than doubles are rounded, and blobs are `Buffer`s. */
+export type Cell = null | number | string | Uint8Array;
+
+/** A file looked at from outside: see `src/node/inspection.rs`. What fails throws an error with a `code`. */
+export class Inspection {
+  constructor(path: string);
+  /** Absolute, without links. */
+  readonly path: string;
+  /** Begins to read one state of it. */
+  begin(): 'shared' | 'alone' | 'copy';
+  /** Runs a query on that. */
+  query(sql: string, parameters: Cell[]): { columns: string[]; rows: Cell[][] };
+  /** What a limiter of these options would answer of a resource. */
+  limit(isAdaptive: boolean, resource: string, options: object, now: number): InspectedLimit;
+  /** Ends reading. Answers whether what was read is of one state. */
+  end(): boolean;
+  /** What differs once somebody has committed. */
+  version(): string;
+}
+
+/** What remains of a limit. */
+export interface InspectedLimit {
+  remaining: number;
+  resetTime: number;
+  limit: number;
+  nextAt: number;
+  adaptive?: {
+    userReserved: number;
+    backgroundMax: number;
+    backgroundPaused: boolean;
+    recentUserActivity: number;
+    reason: string;
+  };
+}
+
 /** What a value is, in words. */
 export function describe(value: unknown): string;
 

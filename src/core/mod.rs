@@ -22,6 +22,7 @@ pub mod options;
 pub mod query_cache;
 pub mod rate_limit;
 pub mod schema;
+pub mod settings;
 pub mod spacing;
 pub mod stamps;
 pub mod statements;

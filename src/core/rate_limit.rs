@@ -7,6 +7,7 @@ use super::cooldowns;
 use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then, answer_then};
 use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult, Statements};
 use super::options::{RateLimitConfig, Reservations, ResourceConfigs, SharedLimits};
+use super::settings;
 use super::spacing::{self, Found, Spacing, nth_newest_offset};
 use super::stamps;
 use super::statements::{STEP_ROWS, Statement};
@@ -447,10 +448,11 @@ pub(super) fn cleanup_old(
     now: Millis,
     then: Then,
 ) -> Operation {
-    let (wrong, needed_from) = (spacing::drop_wrong_bookings(now), spacing::needed_from(configs, now));
+    let needed_from = spacing::needed_from(configs, now);
+    let few = [spacing::drop_wrong_bookings(now), settings::forget_unused(now)];
     let then: Then = Box::new(move || Outcome::Continue(cooldowns::expire(now, then)));
     let then: Then = Box::new(move || Outcome::Continue(expire_all_reservations(needed_from, now, then)));
-    let then: Then = Box::new(move || Outcome::Continue(Operation::write([wrong], |_| then()).unbounded()));
+    let then: Then = Box::new(move || Outcome::Continue(Operation::write(few, |_| then()).unbounded()));
     let remove_old = move || Outcome::Continue(housekeeping::remove_all_old(Value::from(""), old, then));
     correct_all(now, Box::new(remove_old))
 }

@@ -134,6 +134,18 @@ CREATE INDEX IF NOT EXISTS idx_rate_limit_reservations_resource
 CREATE TABLE IF NOT EXISTS server_cooldowns (origin TEXT PRIMARY KEY, cooldown_until INTEGER NOT NULL);
 ";
 
+// Written by the limiters, and read by who looks from outside.
+const STORE_SETTINGS_DDL: &str = "
+CREATE TABLE IF NOT EXISTS store_settings (
+  kind TEXT,
+  resource TEXT,
+  settings TEXT NOT NULL,
+  version TEXT NOT NULL,
+  written_at INTEGER NOT NULL,
+  PRIMARY KEY (kind, resource)
+) WITHOUT ROWID;
+";
+
 // `adaptive_state` is ours. It keeps what deleting old rows of `rate_limits` would lose: when each class was last
 // active, whether the resource is in high-activity mode, and how often it entered it. `adaptive_totals` keeps how often resources
 // did that are gone.
@@ -220,6 +232,7 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
             "rate_limit_reservations",
             "idx_rate_limit_reservations_resource",
             "server_cooldowns",
+            "store_settings",
         ],
         StoreKind::Adaptive => &[
             "rate_limits",
@@ -229,6 +242,7 @@ fn expected_names(kind: StoreKind) -> &'static [&'static str] {
             "rate_limit_reservations",
             "idx_rate_limit_reservations_resource",
             "server_cooldowns",
+            "store_settings",
             "idx_rate_limit_resource_priority_timestamp",
             "adaptive_state",
             "adaptive_totals",
@@ -328,17 +342,62 @@ pub fn create(connection: &mut dyn SchemaConnection, kind: StoreKind) -> Result<
         StoreKind::RateLimit => {
             connection.execute_script(RATE_LIMIT_TABLE_PLAIN)?;
             connection.execute_script(RATE_LIMIT_INDEXES)?;
+            connection.execute_script(STORE_SETTINGS_DDL)?;
             RESERVED_AT.add(connection)
         }
         StoreKind::Adaptive => {
             connection.execute_script(RATE_LIMIT_TABLE_ADAPTIVE)?;
             PRIORITY.add(connection)?;
             connection.execute_script(RATE_LIMIT_INDEXES)?;
+            connection.execute_script(STORE_SETTINGS_DDL)?;
             RESERVED_AT.add(connection)?;
             connection.execute_script(ADAPTIVE_DDL)
         }
         StoreKind::Server => connection.execute_script(SERVER_DDL),
     }
+}
+
+/// The statements that make, as temporary ones and empty, the tables and columns that a database lacks: so that queries may name
+/// all of them, whichever version made it.
+///
+/// # Errors
+/// What SQLite refuses.
+pub fn stand_ins(connection: &mut dyn SchemaConnection) -> Result<String> {
+    const CREATE: &str = "CREATE TABLE IF NOT EXISTS ";
+    let scripts = [
+        CACHE_DDL,
+        CACHE_TAGS_DDL,
+        CACHE_BOUNDS_DDL,
+        DEDUPE_DDL,
+        RATE_LIMIT_TABLE_ADAPTIVE,
+        RATE_LIMIT_INDEXES,
+        STORE_SETTINGS_DDL,
+        ADAPTIVE_DDL,
+    ];
+    let mut there = connection.names()?;
+    there.extend(connection.names_of_others()?);
+    let is_there = |name: &str| there.iter().any(|other| other.eq_ignore_ascii_case(name));
+    let mut script = String::new();
+    for table in scripts.iter().flat_map(|script| script.split(';')) {
+        let Some(definition) = table.trim().strip_prefix(CREATE) else { continue };
+        if definition.split([' ', '(']).next().is_some_and(|name| !is_there(name)) {
+            script.push_str(&format!("CREATE TEMP TABLE {definition};\n"));
+        }
+    }
+    for column in [PRIORITY, RESERVED_AT, ERROR_NAME] {
+        let AddedColumn { table, name, definition } = column;
+        if !is_there(table) {
+            if !script.contains(&format!("  {name} ")) {
+                script.push_str(&format!("ALTER TABLE temp.{table} ADD COLUMN {name} {definition};\n"));
+            }
+        } else if !column.is_there(connection)? {
+            let default = definition.split_once("DEFAULT ").map_or("NULL", |(_, default)| default);
+            script.push_str(&format!(
+                "CREATE TEMP VIEW {table} AS SELECT *, {default} AS {name} FROM main.{table};\n"
+            ));
+        }
+    }
+    Ok(script)
 }
 
 /// The query that answers all that [`plan`] is to know, in its [`COLUMNS`](SNAPSHOT_COLUMNS): the type, name and first page of

@@ -1070,6 +1070,17 @@ statements! {
     RateOldest(2, Requests Tidies all) = "SELECT resource AS c0, MIN(timestamp) AS c1 FROM (
           SELECT resource, timestamp FROM rate_limits ORDER BY timestamp LIMIT 50) GROUP BY resource";
 
+    /// Write down what limits a resource, where it differs from what is there, or that is old. Parameters: kind of limiter,
+    /// resource, settings, version, now, before when it is old.
+    SettingsTell(0, Requests Tidies 1) = "INSERT INTO store_settings (kind, resource, settings, version, written_at)
+        VALUES (?1, ?2, ?3, ?4, ?5)
+        ON CONFLICT (kind, resource) DO UPDATE SET
+          settings = excluded.settings, version = excluded.version, written_at = excluded.written_at
+        WHERE settings <> excluded.settings OR version <> excluded.version OR written_at < ?6 OR written_at > ?5";
+    /// Forget some that were written down before a time. Parameters: that time.
+    SettingsForget(0, Requests Tidies all) = "DELETE FROM store_settings WHERE (kind, resource) IN (
+          SELECT kind, resource FROM store_settings WHERE written_at < ?1 LIMIT 500)";
+
     /// Set a cooldown. Parameters: key, until when.
     CooldownSet(0, Requests Writes 0) = "INSERT INTO server_cooldowns (origin, cooldown_until) VALUES (?1, ?2)
         ON CONFLICT (origin) DO UPDATE SET cooldown_until = excluded.cooldown_until";

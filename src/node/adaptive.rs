@@ -46,6 +46,7 @@ impl Class for AdaptiveStore {
             let answer = store.call_on_resource(call, |rule_call| {
                 let priority = options::priority(call.env, call.get(1))?;
                 let resource = rule_call.resource.clone();
+                store.limiter.on_recorded(call, &resource)?;
                 let operation = adaptive::acquire(rule_call, priority);
                 store.limiter.acquire(call, &resource, Some(priority.as_str()), operation)
             });
@@ -55,9 +56,10 @@ impl Class for AdaptiveStore {
             let limiter = &store.limiter;
             let answer = limiter.on_name(call, |resource| {
                 let priority = options::priority(call.env, call.get(1))?;
+                let now = limiter.on_recorded(call, &resource)?;
                 match limiter.record_spaced(call, &resource, Some(priority.as_str()))? {
                     Some(operation) => Ok(operation),
-                    None => Ok(adaptive::record(&resource, priority, call.now()?, limiter.reservations.as_ref())),
+                    None => Ok(adaptive::record(&resource, priority, now, limiter.reservations.as_ref())),
                 }
             });
             store.recording(call, answer)
@@ -79,7 +81,7 @@ impl Class for AdaptiveStore {
             })
         }),
         Method::new(MethodKind::Direct, "setResourceConfig", 2, |store, call| {
-            Ok(store.limiter.limits.set_resource_config(call))
+            Ok(store.limiter.set_resource_config(call))
         }),
         Method::new(MethodKind::Direct, "getResourceConfig", 1, |store, call| {
             Ok(store.limiter.limits.get_resource_config(call))
@@ -133,6 +135,8 @@ impl AdaptiveStore {
     }
 
     fn recording(&self, call: &Arguments, answer: Result<Value>) -> Result<Value> {
-        self.limiter.recording(call, answer, |configs, now| adaptive::remove_oldest(self.all(configs, now)))
+        self.limiter.recording(call, answer, Some(self.config), |configs, now| {
+            adaptive::remove_oldest(self.all(configs, now))
+        })
     }
 }

@@ -1,8 +1,10 @@
 //! What both rate limiters are made of.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
+use foldhash::fast::RandomState;
 use uuid::Uuid;
 
 use super::arguments::Arguments;
@@ -17,8 +19,8 @@ use crate::core::bookings::{self, Ticket};
 use crate::core::cooldowns;
 use crate::core::error::StoreKind;
 use crate::core::operation::Operation;
-use crate::core::options::Reservations;
-use crate::core::options::{RateLimitConfig, ResourceConfigs};
+use crate::core::options::{AdaptiveConfig, RateLimitConfig, Reservations, ResourceConfigs};
+use crate::core::settings::{self, Settings};
 use crate::core::value::Millis;
 
 /// A rate limiter.
@@ -34,6 +36,34 @@ pub struct Limiter {
     is_spaced: Cell<bool>,
     /// How often it was to record.
     recorded: Cell<u32>,
+    told: ToldSettings,
+}
+
+/// When it was written down last what limits resources.
+#[derive(Default)]
+struct ToldSettings {
+    by_resource: RefCell<HashMap<String, Millis, RandomState>>,
+    /// Whether it is due, of the resource of the call.
+    is_due: Cell<bool>,
+}
+
+/// Of how many resources is kept when it was.
+const MOST_TOLD: usize = 10_000;
+
+impl ToldSettings {
+    /// A request of the resource is recorded.
+    fn look(&self, resource: &str, now: Millis) {
+        let told_at = self.by_resource.borrow().get(resource).copied();
+        self.is_due.set(told_at.is_none_or(|at| now < at || now >= at + settings::TELL_EVERY_MS));
+    }
+
+    fn told(&self, resource: &str, now: Millis) {
+        let mut by_resource = self.by_resource.borrow_mut();
+        if by_resource.len() >= MOST_TOLD {
+            by_resource.clear();
+        }
+        by_resource.insert(resource.to_owned(), now);
+    }
 }
 
 /// After how many requests it removes some that are old, of whatever resource.
@@ -55,8 +85,15 @@ impl Limiter {
         let store = Store::open(env, kind, realm, reader).inspect_err(|_| limits.collected(env))?;
         let bookings = limits.shared.books_waits.then(Bookings::default);
         let is_spaced = Cell::new(bookings.is_some() || limits.shared.config != RateLimitConfig::NONE);
-        let limiter =
-            Rc::new(Limiter { store, limits, reservations, bookings, is_spaced, recorded: Cell::default() });
+        let limiter = Rc::new(Limiter {
+            store,
+            limits,
+            reservations,
+            bookings,
+            is_spaced,
+            recorded: Cell::default(),
+            told: ToldSettings::default(),
+        });
         let events: Weak<dyn StoreEvents> = Rc::downgrade(&limiter) as Weak<dyn StoreEvents>;
         limiter.store.join(env, events, 0.0)?;
         Ok(limiter)
@@ -170,13 +207,44 @@ impl Limiter {
         self.store.call(call, || make(options::name(call.env, call.get(0), "resource")?).map(Some))
     }
 
-    /// A call that records, and now and then the removal of what is old: names that are not met again would be kept for ever.
+    /// A call that records a request of a resource.
+    pub fn on_recorded(&self, call: &Arguments, resource: &str) -> Result<Millis> {
+        let now = call.now()?;
+        self.told.look(resource, now);
+        Ok(now)
+    }
+
+    /// The method `setResourceConfig`.
+    pub fn set_resource_config(&self, call: &Arguments) -> Value {
+        self.told.by_resource.borrow_mut().clear();
+        self.limits.set_resource_config(call)
+    }
+
+    /// Writes down what limits the resource of a call.
+    fn tell_settings(&self, call: &Arguments, adaptive: Option<AdaptiveConfig>) -> Result<()> {
+        let (env, now) = (call.env, call.now()?);
+        let resource = options::name(env, call.get(0), "resource")?;
+        let kind = if adaptive.is_some() { "adaptive" } else { "rate-limit" };
+        let limit = self.limits.of(env, &resource)?;
+        let settings = Settings { kind, limit, shared: self.limits.shared, adaptive };
+        self.told.told(&resource, now);
+        self.store.run(env, settings::tell(&resource, &settings, env!("CARGO_PKG_VERSION"), now));
+        Ok(())
+    }
+
+    /// A call that records. What limits its resource is written down where that is due. Now and then, what is old is removed: names
+    /// that are not met again would be kept for ever.
     pub fn recording(
         &self,
         call: &Arguments,
         answer: Result<Value>,
+        adaptive: Option<AdaptiveConfig>,
         remove_oldest: impl FnOnce(ResourceConfigs, Millis) -> Operation,
     ) -> Result<Value> {
+        if self.told.is_due.take() {
+            // What is wrong with a configuration is told by the calls that use it.
+            let _ = self.tell_settings(call, adaptive);
+        }
         self.recorded.set(self.recorded.get().wrapping_add(1));
         if self.recorded.get().is_multiple_of(REMOVES_EVERY)
             && let (Ok(limits), Ok(now)) = (self.limits.all(call.env), call.now())

@@ -67,6 +67,13 @@ impl Limits {
         Ok((name, limit))
     }
 
+    /// The limit of a resource, as it is configured now.
+    pub fn of(&self, env: Env, resource: &str) -> Result<RateLimitConfig> {
+        let limits = self.value(env)?;
+        let config = env.call(limits, env.get(limits, c"of")?, &[env.string(resource)?])?;
+        read_entry(env, resource, config)
+    }
+
     /// The configuration of every resource.
     pub fn all(&self, env: Env) -> Result<ResourceConfigs> {
         let limits = self.value(env)?;

@@ -11,6 +11,7 @@ pub mod environment;
 pub mod exports;
 #[cfg(feature = "faults")]
 pub mod faults;
+pub mod inspection;
 pub mod limiter;
 pub mod limits;
 pub mod metrics;

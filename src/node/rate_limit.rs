@@ -32,16 +32,20 @@ impl Class for RateLimitStore {
             }
             let answer = store.call_on_resource(call, |rule_call| {
                 let resource = rule_call.resource.clone();
+                store.0.on_recorded(call, &resource)?;
                 store.0.acquire(call, &resource, None, rate_limit::acquire(rule_call))
             });
-            store.0.recording(call, answer, rate_limit::remove_oldest)
+            store.0.recording(call, answer, None, rate_limit::remove_oldest)
         }),
         Method::new(MethodKind::Recording, "record", 1, |store, call| {
-            let answer = store.0.on_name(call, |resource| match store.0.record_spaced(call, &resource, None)? {
-                Some(operation) => Ok(operation),
-                None => Ok(rate_limit::record(resource, call.now()?, store.0.reservations.as_ref())),
+            let answer = store.0.on_name(call, |resource| {
+                let now = store.0.on_recorded(call, &resource)?;
+                match store.0.record_spaced(call, &resource, None)? {
+                    Some(operation) => Ok(operation),
+                    None => Ok(rate_limit::record(resource, now, store.0.reservations.as_ref())),
+                }
             });
-            store.0.recording(call, answer, rate_limit::remove_oldest)
+            store.0.recording(call, answer, None, rate_limit::remove_oldest)
         }),
         Method::new(MethodKind::Limited, "getStatus", 1, |store, call| {
             store.call_on_resource(call, |rule_call| Ok(rate_limit::status(rule_call)))
@@ -59,7 +63,7 @@ impl Class for RateLimitStore {
             })
         }),
         Method::new(MethodKind::Direct, "setResourceConfig", 2, |store, call| {
-            Ok(store.0.limits.set_resource_config(call))
+            Ok(store.0.set_resource_config(call))
         }),
         Method::new(MethodKind::Direct, "getResourceConfig", 1, |store, call| {
             Ok(store.0.limits.get_resource_config(call))

@@ -227,17 +227,7 @@ impl Realm {
         if let Some(name) = name {
             env.set(object, "name", env.string(name)?)?;
         }
-        let code = match error {
-            Error::Sqlite { code, .. } => Some(codes::name(*code)),
-            Error::Remote { code, .. } => code.as_deref(),
-            Error::Timeout { outcome_unknown: true, .. } => Some("SQLITE_STORE_OUTCOME_UNKNOWN"),
-            Error::Timeout { .. } => Some("SQLITE_STORE_TIMEOUT"),
-            Error::NoThread => Some("SQLITE_STORE_NO_THREAD"),
-            Error::Refused { code, .. } => Some(*code),
-            Error::OpenInOtherCopy { .. } => Some("SQLITE_STORE_OTHER_COPY"),
-            _ => None,
-        };
-        if let Some(code) = code {
+        if let Some(code) = code_of(error) {
             env.set(object, "code", env.string(code)?)?;
         }
         Ok(object)
@@ -316,6 +306,20 @@ impl Drop for Realm {
 
 impl Handled for Rc<Realm> {
     fn collected(self, _env: Env) {}
+}
+
+/// The `code` of the JavaScript error that stands for an error, if it has one.
+pub fn code_of(error: &Error) -> Option<&str> {
+    match error {
+        Error::Sqlite { code, .. } => Some(codes::name(*code)),
+        Error::Remote { code, .. } => code.as_deref(),
+        Error::Timeout { outcome_unknown: true, .. } => Some("SQLITE_STORE_OUTCOME_UNKNOWN"),
+        Error::Timeout { .. } => Some("SQLITE_STORE_TIMEOUT"),
+        Error::NoThread => Some("SQLITE_STORE_NO_THREAD"),
+        Error::Refused { code, .. } => Some(*code),
+        Error::OpenInOtherCopy { .. } => Some("SQLITE_STORE_OTHER_COPY"),
+        _ => None,
+    }
 }
 
 /// A time, as the clock gave it.

@@ -1,12 +1,15 @@
 //! One SQLite connection: opening it, its schema, and running statements on it.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
-use rusqlite::{Connection as Sqlite, ErrorCode, InterruptHandle, OpenFlags, StatementStatus, ToSql};
+use rusqlite::{
+    Connection as Sqlite, ErrorCode, InterruptHandle, OpenFlags, StatementStatus, ToSql, params_from_iter,
+};
 use smallvec::smallvec;
 
 use super::hardening::harden;
@@ -245,6 +248,55 @@ impl Connection {
         sqlite.busy_timeout(busy_timeout)?;
         harden(&sqlite)?;
         Ok(Self::of(sqlite, &Location::File(path.to_owned())))
+    }
+
+    /// Opens a file that others may have open, to be looked at; `parameters` say how (sqlite.org/uri.html). Temporary tables are
+    /// kept in memory.
+    pub fn open_to_inspect(path: &Path, parameters: &str, vfs: Option<&CStr>) -> Result<Self> {
+        let access = match vfs {
+            Some(_) => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            None => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        };
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let uri = format!("{}?{parameters}", uri_of(path));
+        let sqlite = match vfs {
+            Some(name) => Sqlite::open_with_flags_and_vfs(uri, flags, name)?,
+            None => Sqlite::open_with_flags(uri, flags)?,
+        };
+        harden(&sqlite)?;
+        // The log is whose it is.
+        sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        sqlite.execute_batch("PRAGMA temp_store = MEMORY")?;
+        Ok(Self::of(sqlite, &Location::File(path.to_owned())))
+    }
+
+    /// Begins a transaction that reads one state, from now on.
+    pub fn begin_reading(&self) -> Result<()> {
+        self.control(Control::Begin)?;
+        Ok(self.sqlite.query_row("PRAGMA schema_version", [], |_| Ok(()))?)
+    }
+
+    /// Runs any query; answers the names of its columns, and its rows.
+    ///
+    /// # Errors
+    /// What SQLite refuses, and what would write.
+    pub fn query_any(&self, sql: &str, parameters: &[Value]) -> Result<(Vec<String>, Vec<Vec<Value>>)> {
+        let mut statement = self.sqlite.prepare_cached(sql)?;
+        if !statement.readonly() {
+            return Err(Error::Internal("the statement writes".to_owned()));
+        }
+        self.sqlite.meter().begin();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+        let rows = statement.query_map(params_from_iter(parameters), |row| {
+            (0..columns.len()).map(|column| Ok(row.get_ref(column)?.into())).collect()
+        })?;
+        let rows = rows.collect::<rusqlite::Result<_>>()?;
+        Ok((columns, rows))
+    }
+
+    /// Runs statements in order, in the transaction that is open.
+    pub fn run_open(&self, statements: &[BoundStatement]) -> Result<Results> {
+        Ok(self.run(&[statements])?.pop().unwrap_or_default())
     }
 
     /// Opens a file that exists, reads from it, and closes it: the last to do so tidies up.
@@ -638,6 +690,25 @@ impl Connection {
             self.files = self.sqlite.path().map(|path| DatabaseFiles::of(Path::new(path)));
         }
     }
+}
+
+/// A path as a URI of SQLite's (sqlite.org/uri.html).
+fn uri_of(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    #[cfg(windows)]
+    let path = {
+        uri.push('/');
+        PathBuf::from(path.to_string_lossy().trim_start_matches(r"\\?\").replace('\\', "/"))
+    };
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'/' | b':' | b'-' | b'_' | b'.' | b'~' => {
+                uri.push(char::from(*byte))
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri
 }
 
 /// A refusal for want of a lock, which left nothing, or another.

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod database;
 pub mod divisions;
 mod hardening;
+pub mod inspection;
 #[allow(unsafe_code)]
 pub mod os;
 mod reader;

@@ -5,5 +5,6 @@ pub mod copies;
 pub mod descriptors;
 mod exclusive;
 pub mod processes;
+pub mod read_only;
 pub mod sidecars;
 pub mod volume;

@@ -1,0 +1,111 @@
+'use strict';
+
+// A database's file, looked at from outside, beside whoever has it open and without a trace. The process is not to have the
+// file open otherwise: no store, and not in another thread.
+
+const { Inspection } = require('../../lib/binding.js');
+
+/** How often one state is tried to be read of a file that somebody else opens and closes meanwhile. */
+const ATTEMPTS = 10;
+
+/**
+ * What a limiter's settings are, as `store_settings` has them: see docs/schema.md.
+ * @typedef {{ limit: number, windowMs: number, minIntervalMs?: number, sharedConfig?: object, honourCooldowns?: boolean,
+ *   adaptiveConfig?: object }} Settings
+ */
+
+class InspectedFile {
+  #inspection;
+  /** How deep within `snapshot`. */
+  #depth = 0;
+  /** @type {'shared' | 'alone' | 'copy' | undefined} */
+  #access;
+
+  /** @param {string} path */
+  constructor(path) {
+    this.#inspection = new Inspection(path);
+  }
+
+  /** Where the file is: absolute, without links. @returns {string} */
+  get path() {
+    return this.#inspection.path;
+  }
+
+  /**
+   * How it was read last: beside processes that may write, without locks since nobody had it open, or from a private copy
+   * since a crash has left what would first have to be carried out.
+   */
+  get access() {
+    return this.#access ?? this.snapshot(() => this.#access);
+  }
+
+  /**
+   * Everything `work` reads is of one state. It may be called more than once.
+   * @template T @param {() => T} work @returns {T}
+   */
+  snapshot(work) {
+    if (this.#depth > 0) return work();
+    for (let attempt = 1; ; attempt++) {
+      this.#access = this.#inspection.begin();
+      let [isOfOneState, failure, result] = [false, undefined, /** @type {any} */ (undefined)];
+      this.#depth++;
+      try {
+        result = work();
+      } catch (error) {
+        failure = { error };
+      } finally {
+        this.#depth--;
+        isOfOneState = this.#inspection.end();
+      }
+      if (isOfOneState || attempt === ATTEMPTS) {
+        if (failure) throw failure.error;
+        return result;
+      }
+    }
+  }
+
+  /** The rows of a query. @param {string} sql @param {import('../../lib/binding.js').Cell[]} parameters @returns {Record<string, any>[]} */
+  all(sql, ...parameters) {
+    return this.snapshot(() => {
+      const { columns, rows } = this.#inspection.query(sql, parameters);
+      return rows.map((/** @type {unknown[]} */ row) =>
+        Object.fromEntries(row.map((value, index) => [columns[index], value])),
+      );
+    });
+  }
+
+  /** The first of them. @param {string} sql @param {import('../../lib/binding.js').Cell[]} parameters @returns {Record<string, any> | undefined} */
+  get(sql, ...parameters) {
+    return this.all(sql, ...parameters)[0];
+  }
+
+  /**
+   * What a limiter with these settings would answer, by the stores' own rules.
+   * @param {'rate-limit' | 'adaptive'} kind @param {string} resource @param {Settings} settings @param {number} now  in ms
+   * @returns {import('../../lib/binding.js').InspectedLimit}
+   */
+  limit(kind, resource, settings, now) {
+    const { limit, windowMs, minIntervalMs, ...others } = settings;
+    const options = { ...others, defaultConfig: { limit, windowMs, minIntervalMs } };
+    return this.snapshot(() => this.#inspection.limit(kind === 'adaptive', resource, options, now));
+  }
+
+  /** What differs once somebody has committed. */
+  version() {
+    return this.#inspection.version();
+  }
+
+  /** Nothing is open between two calls: here for those who would look for it. */
+  close() {}
+}
+
+/**
+ * @param {string} path
+ * @returns an object that reads the file; nothing is open between its calls
+ * @throws an error with a `code`: `ENOENT`, `EACCES`, `EISDIR`, and with the first thing that is read, those of SQLite
+ */
+function openFile(path) {
+  return new InspectedFile(path);
+}
+
+module.exports = { openFile };
