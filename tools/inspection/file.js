@@ -47,20 +47,23 @@ class InspectedFile {
     if (this.#depth > 0) return work();
     for (let attempt = 1; ; attempt++) {
       this.#access = this.#inspection.begin();
-      let [isOfOneState, failure, result] = [false, undefined, /** @type {any} */ (undefined)];
-      this.#depth++;
-      try {
-        result = work();
-      } catch (error) {
-        failure = { error };
-      } finally {
-        this.#depth--;
-        isOfOneState = this.#inspection.end();
-      }
-      if (isOfOneState || attempt === ATTEMPTS) {
-        if (failure) throw failure.error;
-        return result;
-      }
+      const outcome = this.#run(work);
+      if (this.#inspection.end() || attempt === ATTEMPTS) return outcome();
+    }
+  }
+
+  /** @template T @param {() => T} work @returns {() => T} what answers, or throws, what it did */
+  #run(work) {
+    this.#depth++;
+    try {
+      const result = work();
+      return () => result;
+    } catch (error) {
+      return () => {
+        throw error;
+      };
+    } finally {
+      this.#depth--;
     }
   }
 
