@@ -56,6 +56,7 @@ fn table_of(name: &str) -> Table {
         "rate_limits" | "rate_limit_reservations" | "adaptive_state" | "adaptive_totals" | "server_cooldowns" => {
             Table::Requests
         }
+        "store_settings" => Table::Settings,
         "request_log" | "host_leases" => Table::Hosts,
         other => panic!("{other}"),
     }

@@ -299,7 +299,7 @@ impl QueryCache {
             _ => match access.table {
                 Table::Cache => self.entries.clear(),
                 Table::Requests => self.clear_windows(),
-                Table::Jobs | Table::Hosts => {}
+                Table::Jobs | Table::Settings | Table::Hosts => {}
             },
         }
     }

@@ -421,13 +421,15 @@ pub enum Table {
     Jobs,
     /// The rate limiters': requests, reservations, and what the adaptive one keeps.
     Requests,
+    /// What the rate limiters write down, and do not read.
+    Settings,
     /// What stores on a server share.
     Hosts,
 }
 
 impl Table {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 
     /// That of a kind of store.
     pub fn of(kind: StoreKind) -> Self {
@@ -1072,13 +1074,13 @@ statements! {
 
     /// Write down what limits a resource, where it differs from what is there, or that is old. Parameters: kind of limiter,
     /// resource, settings, version, now, before when it is old.
-    SettingsTell(0, Requests Tidies 1) = "INSERT INTO store_settings (kind, resource, settings, version, written_at)
+    SettingsTell(0, Settings Writes all) = "INSERT INTO store_settings (kind, resource, settings, version, written_at)
         VALUES (?1, ?2, ?3, ?4, ?5)
         ON CONFLICT (kind, resource) DO UPDATE SET
           settings = excluded.settings, version = excluded.version, written_at = excluded.written_at
         WHERE settings <> excluded.settings OR version <> excluded.version OR written_at < ?6 OR written_at > ?5";
     /// Forget some that were written down before a time. Parameters: that time.
-    SettingsForget(0, Requests Tidies all) = "DELETE FROM store_settings WHERE (kind, resource) IN (
+    SettingsForget(0, Settings Writes all) = "DELETE FROM store_settings WHERE (kind, resource) IN (
           SELECT kind, resource FROM store_settings WHERE written_at < ?1 LIMIT 500)";
 
     /// Set a cooldown. Parameters: key, until when.
