@@ -75,6 +75,8 @@ async function main() {
     const group = [];
     /** What a group touches once. */
     const touched = new Set();
+    /** How many jobs there are for certain: in 0.2.0 what is not awaited may come later. */
+    const registered = jobs.size;
     for (let left = next() < 0.2 ? 10 : 1; left > 0 && n < calls; left--, n++) {
       const kind = next();
       const key = `${id} ${below(40)}`;
@@ -160,7 +162,7 @@ async function main() {
         );
       } else {
         group.push(
-          checkThat('getStats', dedupe.getStats(), ({ totalJobs }) => totalJobs >= jobs.size),
+          checkThat('getStats', dedupe.getStats(), ({ totalJobs }) => totalJobs >= registered),
         );
       }
     }
