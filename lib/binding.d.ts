@@ -53,6 +53,8 @@ export class Inspection {
   query(sql: string, parameters: Cell[]): { columns: string[]; rows: Cell[][] };
   /** What a limiter of these options would answer of a resource. */
   limit(isAdaptive: boolean, resource: string, options: object, now: number): InspectedLimit;
+  /** Whether the process of a lease's owner lives; `null` where that cannot be seen from here. */
+  isOwnerAlive(owner: string): boolean | null;
   /** Ends reading. Answers whether what was read is of one state. */
   end(): boolean;
   /** What differs once somebody has committed. */

@@ -10,6 +10,7 @@ use super::napi::env::{self, Failure};
 use super::options::OptionsReader;
 use super::realm::code_of;
 use crate::core::adaptive::{self, Priority};
+use crate::core::dedupe::owner;
 use crate::core::error::Error;
 use crate::core::operation::{Answer, Field};
 use crate::core::options::RateLimitConfig;
@@ -17,6 +18,7 @@ use crate::core::rate_limit;
 use crate::core::value::{Millis, Value};
 use crate::sqlite::divisions::SharedDivisions;
 use crate::sqlite::inspection;
+use crate::sqlite::os::processes;
 
 /// A value of a row, or a parameter.
 type Cell = Either4<Null, f64, String, Buffer>;
@@ -112,6 +114,13 @@ impl Inspection {
         let status = self.0.answer(status).map_err(refused)?;
         let wait = self.0.answer(wait).map_err(refused)?;
         Ok(told(status, wait, limit, now))
+    }
+
+    /// Whether the process of a lease's owner lives; `None` where that cannot be seen from here.
+    #[napi(catch_unwind)]
+    pub fn is_owner_alive(&self, owner: String) -> Option<bool> {
+        let own = format!("inspection {}", processes::this()?);
+        owner::are_neighbours(&own, &owner).then(|| !owner::has_ended(&owner, processes::look))
     }
 
     /// Ends reading. Answers whether what was read is of one state.

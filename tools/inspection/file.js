@@ -93,13 +93,15 @@ class InspectedFile {
     return this.snapshot(() => this.#inspection.limit(kind === 'adaptive', resource, options, now));
   }
 
+  /** Whether the process of a lease's owner lives: `null` where that cannot be told. @param {string} owner */
+  isOwnerAlive(owner) {
+    return this.#inspection.isOwnerAlive(owner);
+  }
+
   /** What differs once somebody has committed. */
   version() {
     return this.#inspection.version();
   }
-
-  /** Nothing is open between two calls: here for those who would look for it. */
-  close() {}
 }
 
 /**
@@ -110,5 +112,7 @@ class InspectedFile {
 function openFile(path) {
   return new InspectedFile(path);
 }
+
+/** @typedef {InspectedFile} File */
 
 module.exports = { openFile };

@@ -1,0 +1,61 @@
+'use strict';
+
+// How much a file holds, and of what.
+
+const { existsSync, statSync } = require('node:fs');
+
+/** @param {string} path @returns {number} its size in bytes; 0 if it is not there */
+function size(path) {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/**
+ * @param {import('./file.js').File} file
+ * @param {number} now  in ms
+ */
+function stats(file, now) {
+  return file.snapshot(() => {
+    const pragma = (/** @type {string} */ name) =>
+      Object.values(file.get(`PRAGMA ${name}`) ?? {})[0];
+    const number = (/** @type {string} */ sql, /** @type {any[]} */ ...parameters) =>
+      Number(Object.values(file.get(sql, ...parameters) ?? {})[0] ?? 0);
+    const jobs = (/** @type {string} */ status) =>
+      number('SELECT COUNT(*) FROM dedupe_jobs WHERE status = ?', status);
+    const bounds = file.get('SELECT entries, bytes FROM cache_totals WHERE id = 1');
+    return {
+      file: {
+        path: file.path,
+        bytes: size(file.path),
+        logBytes: size(`${file.path}-wal`),
+        pageSize: Number(pragma('page_size')),
+        pageCount: Number(pragma('page_count')),
+        freePages: Number(pragma('freelist_count')),
+        // Without locks, only what had a log is read. A rollback journal leaves no trace in the file, whatever its mode.
+        journalMode: file.access === 'alone' || existsSync(`${file.path}-wal`) ? 'wal' : 'delete',
+        access: file.access,
+      },
+      versions: file
+        .all('SELECT DISTINCT version FROM store_settings ORDER BY version')
+        .map(({ version }) => String(version)),
+      cache: {
+        entries: number('SELECT COUNT(*) FROM cache'),
+        bytes: number('SELECT SUM(length(value)) FROM cache'),
+        expired: number(
+          'SELECT COUNT(*) FROM cache WHERE expires_at <> 0 AND expires_at <= ?',
+          now,
+        ),
+        tags: number('SELECT COUNT(DISTINCT tag) FROM cache_tags'),
+        /** What a store with bounds has counted, if one was ever given some. */
+        counted: bounds ? { entries: Number(bounds.entries), bytes: Number(bounds.bytes) } : null,
+      },
+      jobs: { pending: jobs('pending'), completed: jobs('completed'), failed: jobs('failed') },
+      requests: {
+        total: number('SELECT COUNT(*) FROM rate_limits'),
+        resources: number('SELECT COUNT(DISTINCT resource) FROM rate_limits'),
+      },
+      cooldowns: number('SELECT COUNT(*) FROM server_cooldowns WHERE cooldown_until > ?', now),
+    };
+  });
+}
+
+module.exports = { stats };
