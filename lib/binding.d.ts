@@ -51,6 +51,10 @@ export class Inspection {
   begin(): 'shared' | 'alone' | 'copy';
   /** Runs a query on that. */
   query(sql: string, parameters: Cell[]): { columns: string[]; rows: Cell[][] };
+  /** Runs a query on an empty database that has the tables and indexes of all stores. */
+  queryExpected(sql: string): { columns: string[]; rows: Cell[][] };
+  /** Copies that to a file that is not there yet; tells which part of it is copied. */
+  backUp(target: string, onProgress: (part: number) => void): void;
   /** What a limiter of these options would answer of a resource. */
   limit(isAdaptive: boolean, resource: string, options: object, now: number): InspectedLimit;
   /** Whether the process of a lease's owner lives; `null` where that cannot be seen from here. */

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Buffer, Either4, Null, Object};
+use napi::bindgen_prelude::{Buffer, Either4, Function, Null, Object};
 use napi_derive::napi;
 
 use super::napi::env::{self, Failure};
@@ -16,6 +16,7 @@ use crate::core::operation::{Answer, Field};
 use crate::core::options::RateLimitConfig;
 use crate::core::rate_limit;
 use crate::core::value::{Millis, Value};
+use crate::sqlite::backup::CopyProgress;
 use crate::sqlite::divisions::SharedDivisions;
 use crate::sqlite::inspection;
 use crate::sqlite::os::processes;
@@ -82,9 +83,25 @@ impl Inspection {
     #[napi(catch_unwind)]
     pub fn query(&self, sql: String, parameters: Vec<Cell>) -> Result<InspectedRows> {
         let parameters: Vec<Value> = parameters.into_iter().map(to_value).collect();
-        let found = self.0.query(&sql, &parameters).map_err(refused)?;
-        let rows = found.rows.into_iter().map(|row| row.into_iter().map(to_cell).collect()).collect();
-        Ok(InspectedRows { columns: found.columns, rows })
+        self.0.query(&sql, &parameters).map(to_rows).map_err(refused)
+    }
+
+    /// Runs a query on an empty database that has the tables and indexes of all stores.
+    #[napi(catch_unwind)]
+    pub fn query_expected(&self, sql: String) -> Result<InspectedRows> {
+        inspection::query_expected(&sql).map(to_rows).map_err(refused)
+    }
+
+    /// Copies the state that is read to a file that is not there yet. The function is told which part of it is copied.
+    #[napi(catch_unwind)]
+    pub fn back_up(&self, target: String, on_progress: Function<'_, f64, ()>) -> Result<()> {
+        let tell = |progress: CopyProgress| {
+            let CopyProgress { total_pages, remaining_pages } = progress;
+            let part = 1.0 - remaining_pages as f64 / total_pages.max(1) as f64;
+            // What it throws is nothing that the copy has to do with.
+            let _ = on_progress.call(part);
+        };
+        self.0.back_up(Path::new(&target), tell).map_err(refused)
     }
 
     /// What remains of a resource's limit: of one with these options, which are those of a limiter.
@@ -176,6 +193,11 @@ fn division(fields: Vec<(&'static str, Field)>) -> InspectedDivision {
         }
     }
     division
+}
+
+fn to_rows(found: inspection::Rows) -> InspectedRows {
+    let rows = found.rows.into_iter().map(|row| row.into_iter().map(to_cell).collect()).collect();
+    InspectedRows { columns: found.columns, rows }
 }
 
 fn to_value(cell: Cell) -> Value {

@@ -201,8 +201,11 @@ impl Connection {
         }
     }
 
-    /// Runs `work`, which only reads, in a transaction of its own.
+    /// Runs `work`, which only reads, in the transaction that is open, or one of its own.
     pub fn on_one_state<T>(&self, work: impl FnOnce(&Sqlite) -> Result<T>) -> Result<T> {
+        if !self.sqlite.is_autocommit() {
+            return work(&self.sqlite);
+        }
         self.sqlite.execute_batch("BEGIN")?;
         // Only now it has a state.
         let begun = self.sqlite.query_row("PRAGMA schema_version", [], |_| Ok(())).map_err(Error::from);

@@ -12,11 +12,12 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::connection::Connection;
+use super::backup::{self, CopyProgress};
+use super::connection::{Connection, Location};
 use super::os::budget::Budget;
 use super::os::read_only;
 use super::os::sidecars::sidecar_paths;
-use crate::core::error::{Error, IsBusy, Result};
+use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::operation::{Answer, Operation, Outcome};
 use crate::core::schema::{self, SchemaConnection};
 use crate::core::value::Value;
@@ -225,6 +226,19 @@ impl Inspection {
         }
     }
 
+    /// Copies the state that is read to a file that is not there yet; tells how far that is.
+    ///
+    /// # Errors
+    /// As [`backup::copy`], and that somebody has opened the file that was read alone.
+    pub fn back_up(&self, target: &Path, tell: impl Fn(CopyProgress)) -> Result<()> {
+        let state = self.state()?;
+        let copied = backup::copy(&state.connection, target, |progress| {
+            tell(progress);
+            state.is_of_one_state(&self.path)
+        });
+        if state.is_of_one_state(&self.path) { copied } else { Err(unsteady(&self.path)) }
+    }
+
     fn state(&self) -> Result<&OpenState> {
         self.open.as_ref().ok_or_else(|| Error::Internal("no state of the file is being read".to_owned()))
     }
@@ -281,6 +295,26 @@ impl FileStamp {
     fn without_time(self) -> Self {
         FileStamp { modified: None, ..self }
     }
+}
+
+/// Runs a query on an empty database that has the tables and indexes of all stores.
+///
+/// # Errors
+/// What SQLite refuses.
+pub fn query_expected(sql: &str) -> Result<Rows> {
+    let mut connection = Connection::open(&Location::Memory)?;
+    for kind in [
+        StoreKind::Cache,
+        StoreKind::CacheTags,
+        StoreKind::CacheBounds,
+        StoreKind::Dedupe,
+        StoreKind::RateLimit,
+        StoreKind::Adaptive,
+    ] {
+        connection.prepare_store(kind, true)?;
+    }
+    let (columns, rows) = connection.query_any(sql, &[])?;
+    Ok(Rows { columns, rows })
 }
 
 /// Begins a transaction on a connection to a file of so many bytes, and makes what the database lacks.

@@ -14,6 +14,11 @@ const ATTEMPTS = 10;
  *   adaptiveConfig?: object }} Settings
  */
 
+/** @param {{ columns: string[], rows: unknown[][] }} answer @returns {Record<string, any>[]} */
+function objects({ columns, rows }) {
+  return rows.map((row) => Object.fromEntries(row.map((value, index) => [columns[index], value])));
+}
+
 class InspectedFile {
   #inspection;
   /** How deep within `snapshot`. */
@@ -67,14 +72,24 @@ class InspectedFile {
     }
   }
 
+  /**
+   * Copies it to a file that is not there yet, which has its name once it is complete.
+   * @param {string} target @param {(part: number) => void} onProgress  from 0 to 1
+   */
+  backUp(target, onProgress) {
+    this.snapshot(() => this.#inspection.backUp(target, onProgress));
+  }
+
   /** The rows of a query. @param {string} sql @param {import('../../lib/binding.js').Cell[]} parameters @returns {Record<string, any>[]} */
   all(sql, ...parameters) {
     return this.snapshot(() => {
-      const { columns, rows } = this.#inspection.query(sql, parameters);
-      return rows.map((/** @type {unknown[]} */ row) =>
-        Object.fromEntries(row.map((value, index) => [columns[index], value])),
-      );
+      return objects(this.#inspection.query(sql, parameters));
     });
+  }
+
+  /** What a query would answer on an empty database with the tables of all stores. @param {string} sql */
+  allExpected(sql) {
+    return objects(this.#inspection.queryExpected(sql));
   }
 
   /** The first of them. @param {string} sql @param {import('../../lib/binding.js').Cell[]} parameters @returns {Record<string, any> | undefined} */

@@ -31,7 +31,9 @@ function stats(file, now) {
         pageCount: Number(pragma('page_count')),
         freePages: Number(pragma('freelist_count')),
         // Without locks, only what had a log is read. A rollback journal leaves no trace in the file, whatever its mode.
-        journalMode: file.access === 'alone' || existsSync(`${file.path}-wal`) ? 'wal' : 'delete',
+        journalMode: /** @type {'wal' | 'delete'} */ (
+          file.access === 'alone' || existsSync(`${file.path}-wal`) ? 'wal' : 'delete'
+        ),
         access: file.access,
       },
       versions: file
