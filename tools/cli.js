@@ -3,7 +3,10 @@
 
 // The command line: what was written is read, the command is run, and what it has to say is written. See docs/tools.md.
 
+const { readdirSync } = require('node:fs');
+const path = require('node:path');
 const { EXIT, PROGRAM, UsageError, columns, help, nearest, parse } = require('./command.js');
+const { printable } = require('./inspection/values.js');
 const { Screen, shorten } = require('./terminal/screen.js');
 const { Progress } = require('./terminal/progress.js');
 
@@ -53,8 +56,19 @@ const REMEDIES = {
   SQLITE_READONLY: 'Its permissions, or those of its directory, do not let it be changed.',
 };
 
-/** @param {any} error */
-function explain(error) {
+/** The file beside a missing one that was meant, if one is near. @param {string} file */
+function neighbour(file) {
+  try {
+    return nearest(path.basename(file), readdirSync(path.dirname(file)));
+  } catch {
+    return '';
+  }
+}
+
+/** @param {any} error @param {string | undefined} file */
+function explain(error, file) {
+  if (error.code === 'ENOENT' && file !== undefined)
+    return `There is no file '${file}'.${neighbour(file)}`;
   const remedy = Object.entries(REMEDIES).find(([code]) =>
     String(error.code).startsWith(code),
   )?.[1];
@@ -66,6 +80,8 @@ async function main(words) {
   const screen = new Screen(process.stdout, process.env);
   const wantsJson = words.includes('--json');
   const print = (/** @type {string[]} */ lines) => process.stdout.write(`${lines.join('\n')}\n`);
+  /** @type {string | undefined} */
+  let given;
   try {
     const [name, ...others] = words;
     if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
@@ -81,18 +97,19 @@ async function main(words) {
     if (!NAMES.includes(name)) throw unknown(name);
     const command = load(name);
     const { file, rest, options } = parse(command, others);
-    const { json, help: wantsHelp, ...given } = options;
+    const { json, help: wantsHelp, ...chosen } = options;
+    given = file;
     if (wantsHelp) {
       print(help(command));
       return EXIT.fine;
     }
     const progress = new Progress(process.stderr, new Screen(process.stderr, process.env));
-    const call = { path: String(file), rest, options: given, screen, progress, now: Date.now() };
+    const call = { path: String(file), rest, options: chosen, screen, progress, now: Date.now() };
     const told = await command.run(call);
     print(json ? [JSON.stringify(told.json, null, 2)] : told.lines);
     return told.code ?? EXIT.fine;
   } catch (error) {
-    const told = explain(error);
+    const told = printable(explain(error, given));
     process.stderr.write(
       wantsJson
         ? `${JSON.stringify({ error: { code: error.code ?? null, message: told } })}\n`

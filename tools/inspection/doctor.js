@@ -455,6 +455,23 @@ const NETWORK = {
   1635083891: 'AUFS',
 };
 
+/** What is looked at of a file that cannot be read. */
+const OUTSIDE = ['locks', 'files', 'volume'];
+
+/** What is to be done about one, by the beginning of the error's code. */
+const UNREADABLE = [
+  {
+    code: 'SQLITE_BUSY',
+    remedy:
+      'Another process has it to itself: see "locks". Have it end its transaction, or stop it.',
+  },
+  {
+    code: 'SQLITE_NOTADB',
+    remedy:
+      'It is no database of SQLite, or its beginning is damaged. Look whether it is the right file.',
+  },
+];
+
 /**
  * Examines a file.
  * @param {import('./file.js').File} file
@@ -464,14 +481,26 @@ const NETWORK = {
 function doctor(file, { now, name = file.path }) {
   /** @type {Finding[]} */
   const findings = [];
-  for (const [check, look] of Object.entries(CHECKS)) {
-    /** @type {Tell} */
-    const tell = (level, what, remedy = '') => void findings.push({ check, level, what, remedy });
+  /** @param {string} check @param {() => void} look */
+  const run = (check, look) => {
     try {
-      file.snapshot(() => look({ file, now, name }, tell));
+      look();
     } catch (error) {
-      tell('error', `It cannot be told: ${error.message}.`, 'See what "integrity" says.');
+      const { remedy } = UNREADABLE.find(({ code }) => String(error.code).startsWith(code)) ?? {};
+      findings.push({ check, level: 'error', what: `${error.message}.`, remedy: remedy ?? BACKUP });
     }
+  };
+  /** @param {string} check */
+  const examine = (check) => {
+    const tell = (/** @type {Finding['level']} */ level, /** @type {string} */ what, remedy = '') =>
+      void findings.push({ check, level, what, remedy });
+    CHECKS[check]({ file, now, name }, tell);
+  };
+  run('file', () => file.snapshot(() => {}));
+  const canRead = findings.length === 0;
+  for (const check of Object.keys(CHECKS)) {
+    if (canRead) run(check, () => file.snapshot(() => examine(check)));
+    else if (OUTSIDE.includes(check)) run(check, () => examine(check));
   }
   return { findings };
 }

@@ -100,7 +100,7 @@ function table(screen, columns, rows) {
     const isLast = column === shown.at(-1) && column.side !== 'right';
     return pad(shorten(text, column.width), isLast ? 0 : column.width, column.side);
   };
-  const line = (/** @type {string[]} */ cells) => cells.join('  ');
+  const line = (/** @type {string[]} */ cells) => cells.join('  ').trimEnd();
   return [
     line(shown.map((column) => screen.style(cell(column.name, column), 'bold'))),
     ...rows.map((row, index) =>

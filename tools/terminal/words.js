@@ -29,14 +29,19 @@ function bytes(number) {
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
-/** A span in its largest unit: `42 s`, `3 min`, `5 h`, `2 d`. @param {number} ms */
+/** A span in one unit, of which it has two or more, or a whole number: `42 s`, `1 h`, `90 min`, `2 d`. @param {number} ms */
 function span(ms) {
-  const size = Math.abs(ms);
-  if (size < SECOND) return `${Math.round(ms)} ms`;
-  if (size < 2 * MINUTE) return `${Math.round(ms / SECOND)} s`;
-  if (size < 2 * HOUR) return `${Math.round(ms / MINUTE)} min`;
-  if (size < 2 * DAY) return `${Math.round(ms / HOUR)} h`;
-  return `${Math.round(ms / DAY)} d`;
+  for (const [unit, size] of /** @type {const} */ ([
+    ['d', DAY],
+    ['h', HOUR],
+    ['min', MINUTE],
+    ['s', SECOND],
+  ])) {
+    const number = ms / size;
+    if (Math.abs(number) >= 2 || (number !== 0 && Number.isInteger(number)))
+      return `${Math.round(number)} ${unit}`;
+  }
+  return ms >= SECOND ? '1 s' : `${Math.round(ms)} ms`;
 }
 
 /** A span as a clock shows it: `0:42`, `1:02:03`. @param {number} ms */
