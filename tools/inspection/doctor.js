@@ -263,7 +263,7 @@ const CHECKS = {
   values({ file }, tell) {
     // SQLite's own parser is stricter about depth: what it refuses is looked at again.
     const rows =
-      file.all(`SELECT hash, value FROM (SELECT hash, value, CAST(value AS TEXT) AS text FROM main.cache)
+      file.all(`SELECT hash, value FROM (SELECT hash, value, CAST(value AS TEXT) AS text FROM cache)
       WHERE NOT json_valid(text) OR (json_type(text) = 'text' AND NOT json_valid(json_extract(text, '$'))) LIMIT 1000`);
     const wrong = rows
       .filter(({ value }) => decode(value).problem !== null)
