@@ -23,7 +23,7 @@ export function Plot({
   const place = useRef<HTMLDivElement>(null);
   const theme = useTheme();
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the options follow from the theme and the data
+  // The options follow from the theme and the data.
   useEffect(() => {
     const element = place.current as HTMLDivElement;
     const width = () => Math.max(120, element.clientWidth);

@@ -34,7 +34,7 @@ function selectionOf(way: Way, tag: string, prefix: string): Selection | undefin
 function useCount(selection: Selection | undefined) {
   const [state, setState] = useState<{ key?: string; counted?: number; error?: Failure }>({});
   const key = JSON.stringify(selection);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the key is the selection
+  // The key is the selection.
   useEffect(() => {
     if (selection === undefined) return;
     const ending = new AbortController();
