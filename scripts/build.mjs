@@ -1,5 +1,6 @@
 /**
- * npm run build: builds the addon for this machine into lib/. Uses nothing but what comes with Node and Rust.
+ * npm run build: builds the addon for this machine into lib/, with nothing but what comes with Node and Rust, and the
+ * dashboard's page, with what is installed.
  *
  *   npm run build -- --target <triple> …   for a platform, with `napi build`, which can compile for others, and its options
  */
@@ -8,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildLibrary, environment } from './cargo.mjs';
+import { buildDashboard } from './dashboard.mjs';
 import { changed, sourcesChanged } from './sources.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -39,6 +41,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const options = process.argv.slice(2);
   if (options.length === 0) {
     build(true);
+    buildDashboard(true);
   } else {
     const napi = join(root, 'node_modules/@napi-rs/cli/dist/cli.js');
     const args = ['build', '--platform', '--release', '--output-dir', 'lib', '--no-js'];

@@ -1,6 +1,6 @@
 /**
- * Makes the working copy ready to run: installs the development dependencies and builds the addon, each only if it is
- * missing or outdated. Runs before `npm test`, `npm run demo` and `npm run bench`, so it may be the first command on a
+ * Makes the working copy ready to run: installs the development dependencies, builds the addon and the dashboard's
+ * page, each only if it is missing or outdated. Runs before `npm test`, `npm run demo` and `npm run bench`, so it may be the first command on a
  * fresh clone and uses nothing but what comes with Node.
  *
  *   node scripts/prepare.mjs        for all of it
@@ -12,6 +12,7 @@ import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from './build.mjs';
+import { buildDashboard } from './dashboard.mjs';
 import { install, isInstalled } from './npm.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -38,3 +39,5 @@ if (part !== 'demo' && part !== 'cluster') {
   }
 }
 build();
+// Of the packages that the demo installs, none builds it.
+if (isInstalled(root)) buildDashboard();

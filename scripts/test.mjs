@@ -30,7 +30,7 @@ function script(name, ...args) {
 /** @type {Record<string, Part>} */
 const parts = {
   'install and build': {
-    about: 'packages, the addon, other runtimes; only what is missing or outdated',
+    about: 'packages, the addon, other runtimes, a browser; only what is missing or outdated',
     seconds: 420,
     run() {
       // Beside what npm compiles on one core. Whatever comes of it, the part `rust` says.
@@ -43,6 +43,7 @@ const parts = {
       script('prepare.mjs');
       script('runtimes.mjs', 'install');
       script('bundlers.mjs');
+      script('chromium.mjs');
     },
   },
   lint: {
