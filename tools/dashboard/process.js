@@ -72,10 +72,13 @@ const reads = {
   entry: (file, { key }, now) => ({ now, entry: entry(file, key, now) }),
   tags: (file, wanted) => ({ tags: inspection.tags(file, wanted) }),
   sizes: (file, _, now) => ({ now, ...inspection.sizes(file, { now }) }),
-  jobs: (file, _, now) => ({ now, jobs: inspection.jobs(file, { now }) }),
+  jobs: (file, _, now) => ({ now, jobs: inspection.jobs(file) }),
   doctor: (file, _, now) => ({ now, ...inspection.doctor(file, { now }) }),
   count: (file, selection, now) => ({ count: inspection.count(file, selection, now) }),
 };
+
+/** What looks at the files, too, and begins to read by itself. */
+const OF_FILES = ['version', 'doctor'];
 
 /** @param {string} path @param {string} name @param {any} wanted */
 async function answer(path, name, wanted) {
@@ -84,11 +87,8 @@ async function answer(path, name, wanted) {
     return { removed: await require('../changes.js').purge(path, wanted, { now }) };
   }
   const file = openFile(path);
-  try {
-    return file.snapshot(() => reads[name](file, wanted, now));
-  } finally {
-    file.close();
-  }
+  const read = () => reads[name](file, wanted, now);
+  return OF_FILES.includes(name) ? read() : file.snapshot(read);
 }
 
 /** @param {{ id: number, path: string, name: string, wanted: unknown }} question */
