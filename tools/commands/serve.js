@@ -1,6 +1,7 @@
 'use strict';
 
 const { UsageError } = require('../command.js');
+const { openFile } = require('../inspection/index.js');
 
 /** @type {import('../command.js').Command} */
 module.exports = {
@@ -31,6 +32,8 @@ module.exports = {
   async run({ path, options }) {
     const { port = 4150, host = '127.0.0.1', token, write = false } = options;
     if (port > 65_535) throw new UsageError(`--port must be at most 65535, and is ${port}`);
+    // What cannot be read is told here rather than in a browser.
+    openFile(path).snapshot(() => {});
     const { url } = await require('../dashboard/server.js').serve({
       path,
       port,
