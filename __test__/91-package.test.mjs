@@ -1,129 +1,31 @@
 // What is published: packed, installed without network, scripts and compiler into an empty project, and used there.
-import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, realpathSync } from 'node:fs';
-import {
-  copyFile,
-  cp,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { homedir, tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-
-const execute = promisify(execFile);
-
-/**
- * Like `promisify(execFile)`, with all output in the error.
- * @param {string} file
- * @param {string[]} args
- * @param {import('node:child_process').ExecFileOptions} options
- */
-const run = (file, args, options) =>
-  execute(file, args, { ...options, encoding: 'utf8' }).catch((error) => {
-    error.message += `\n${error.stdout}`;
-    throw error;
-  });
+import { binary, install, native, npmScript } from './support/installed.mjs';
 
 const require = createRequire(import.meta.url);
 const root = fileURLToPath(new URL('..', import.meta.url));
 const manifest = require('../package.json');
+const main = manifest.name;
 
-const { platform, arch } = process;
-const report = /** @type {any} */ (process.report?.getReport());
-const abi = { linux: report.header.glibcVersionRuntime ? '-gnu' : '-musl', win32: '-msvc' }[
-  platform
-];
-const target = `${platform}-${arch}${abi ?? ''}`;
-const binary = `sqlite-store.${target}.node`;
-
-/** npm's script, to be run with Node itself, for the children have no PATH to find npm by. */
-function npmScript() {
-  if (process.env.npm_execpath?.endsWith('.js')) return process.env.npm_execpath;
-  for (const directory of (process.env.PATH ?? '').split(delimiter)) {
-    const script = join(directory, 'node_modules/npm/bin/npm-cli.js');
-    if (existsSync(script)) return script;
-    const link = join(directory, 'npm');
-    if (existsSync(link) && realpathSync(link).endsWith('.js')) return realpathSync(link);
-  }
-  throw new Error('npm is not on PATH');
-}
-
-/** @type {string} */
-let directory;
-/** @type {string} */
+/** @type {Awaited<ReturnType<typeof install>>} */
 let project;
-/** @type {NodeJS.ProcessEnv} */
-let env;
-
-/**
- * @param {string} cwd
- * @param {string[]} args
- */
-const npm = (cwd, ...args) => run(process.execPath, [npmScript(), ...args], { cwd, env });
-
-/**
- * Runs a script in the project the packages are installed in.
- * @param {string} name
- * @param {string} source
- */
-async function script(name, source) {
-  await writeFile(join(project, name), source);
-  const { stdout } = await run(process.execPath, [name], { cwd: project, env });
-  return stdout.trim();
-}
-
-/**
- * The main package and this platform's, as the release makes them.
- * @returns {Promise<string[]>} the tarballs
- */
-async function pack() {
-  const stage = join(directory, 'stage');
-  for (const file of ['package.json', 'LICENSE', 'README.md', 'npm', ...manifest.files]) {
-    await cp(join(root, file), join(stage, file), { recursive: true });
-  }
-  for (const name of await readdir(join(stage, 'npm'))) {
-    // The tool insists on all binaries; only this platform's is looked at.
-    const placeholder = join(stage, 'npm', name, `sqlite-store.${name}.node`);
-    await writeFile(placeholder, '');
-  }
-  await copyFile(join(root, 'lib', binary), join(stage, 'npm', target, binary));
-  await run(process.execPath, [join(root, 'scripts/notices.mjs'), join(stage, 'npm')], {
-    cwd: root,
-  });
-  await run(
-    process.execPath,
-    [
-      require.resolve('@napi-rs/cli/package.json').replace('package.json', 'dist/cli.js'),
-      'pre-publish',
-      ...['--cwd', stage, '--npm-dir', 'npm', '--tag-style', 'npm'],
-      '--no-gh-release',
-      '--skip-optional-publish',
-    ],
-    { cwd: stage },
-  );
-  const tarballs = [];
-  for (const folder of [stage, join(stage, 'npm', target)]) {
-    const { stdout } = await npm(folder, 'pack', '--json', '--pack-destination', directory);
-    tarballs.push(join(directory, JSON.parse(stdout)[0].filename));
-  }
-  return tarballs;
-}
+beforeAll(async () => {
+  project = await install();
+}, 120_000);
+afterAll(() => project.remove());
 
 /** @returns {Promise<{ names: string[], bytes: number }>} the packages in the project, and all their bytes */
 async function installed() {
   const names = [];
   let bytes = 0;
-  const modules = join(project, 'node_modules');
+  const modules = join(project.path, 'node_modules');
   for (const path of await readdir(modules, { recursive: true })) {
     const { size } = await stat(join(modules, path));
     bytes += size;
@@ -134,31 +36,7 @@ async function installed() {
 
 /** @param {string} name */
 const read = async (name) =>
-  JSON.parse(await readFile(join(project, 'node_modules', name, 'package.json'), 'utf8'));
-
-beforeAll(async () => {
-  directory = realpathSync(await mkdtemp(join(tmpdir(), 'package-')));
-  const bin = join(directory, 'bin');
-  await mkdir(bin);
-  if (platform !== 'win32') await symlink(process.execPath, join(bin, 'node'));
-  const { HOME, USERPROFILE, SystemRoot, TEMP, TMPDIR } = process.env;
-  env = {
-    ...{ HOME, USERPROFILE, SystemRoot, TEMP, TMPDIR },
-    PATH: bin,
-    npm_config_cache: join(directory, 'cache'),
-    npm_config_update_notifier: 'false',
-  };
-  project = join(directory, 'project');
-  await mkdir(project);
-  await writeFile(join(project, 'package.json'), '{ "private": true }');
-  const tarballs = await pack();
-  await npm(project, 'install', '--offline', '--ignore-scripts', ...tarballs);
-}, 120_000);
-
-afterAll(() => rm(directory, { recursive: true, force: true }));
-
-const main = manifest.name;
-const native = `${main}-${target}`;
+  JSON.parse(await readFile(join(project.path, 'node_modules', name, 'package.json'), 'utf8'));
 
 describe('the published packages', () => {
   test('are two, and small', async () => {
@@ -203,17 +81,23 @@ describe('the published packages', () => {
         expect(scripts).not.toHaveProperty(hook);
       }
       // npm compiles where it finds one.
-      expect(existsSync(join(project, 'node_modules', name, 'binding.gyp'))).toBe(false);
+      expect(existsSync(join(project.path, 'node_modules', name, 'binding.gyp'))).toBe(false);
     }
-    expect(spawnSync('cargo', ['--version'], { env }).error).toMatchObject({ code: 'ENOENT' });
+    expect(spawnSync('cargo', ['--version'], { env: project.env }).error).toMatchObject({
+      code: 'ENOENT',
+    });
   });
 
   test('hold what they need and no more', async () => {
-    const files = await readdir(join(project, 'node_modules', main), { recursive: true });
-    expect(files.map((file) => file.replaceAll('\\', '/')).sort()).toEqual(
-      ['LICENSE', 'README.md', 'lib', 'package.json', ...manifest.files].sort(),
-    );
-    expect((await readdir(join(project, 'node_modules', native))).sort()).toEqual(
+    const files = await readdir(join(project.path, 'node_modules', main), { recursive: true });
+    const expected = ['LICENSE', 'README.md', 'lib', 'package.json', ...manifest.files];
+    for (const name of manifest.files) {
+      if (!(await stat(join(root, name))).isDirectory()) continue;
+      const within = await readdir(join(root, name), { recursive: true });
+      expected.push(...within.map((file) => `${name}/${file.replaceAll('\\', '/')}`));
+    }
+    expect(files.map((file) => file.replaceAll('\\', '/')).sort()).toEqual(expected.sort());
+    expect((await readdir(join(project.path, 'node_modules', native))).sort()).toEqual(
       ['LICENSE', 'README.md', 'THIRD-PARTY-NOTICES.md', 'package.json', binary].sort(),
     );
   });
@@ -225,13 +109,13 @@ describe('licences and paths', () => {
     const notices = await readFile(join(root, 'THIRD-PARTY-NOTICES.md'), 'utf8');
     for (const name of [main, native]) {
       const file = (/** @type {string} */ path) =>
-        readFile(join(project, 'node_modules', name, path), 'utf8');
+        readFile(join(project.path, 'node_modules', name, path), 'utf8');
       expect(await file('LICENSE')).toBe(licence);
       expect(await file('THIRD-PARTY-NOTICES.md')).toBe(notices);
       expect(await read(name)).toMatchObject({ license: 'MIT' });
     }
-    for (const name of await readdir(join(directory, 'stage/npm'))) {
-      expect(await readFile(join(directory, 'stage/npm', name, 'LICENSE'), 'utf8')).toBe(licence);
+    for (const name of await readdir(join(project.stage, 'npm'))) {
+      expect(await readFile(join(project.stage, 'npm', name, 'LICENSE'), 'utf8')).toBe(licence);
     }
     const release = await readFile(join(root, '.github/workflows/release.yml'), 'utf8');
     expect(release).toMatch(/notices\.mjs npm[\s\S]*napi pre-publish/);
@@ -283,7 +167,7 @@ describe('installed', () => {
   `;
 
   test('it works from ESM and from CommonJS, on one file', async () => {
-    const esm = await script(
+    const esm = await project.script(
       'use.mjs',
       `import { readdirSync } from 'node:fs';
        import { SQLiteCacheStore } from '${main}';
@@ -291,7 +175,7 @@ describe('installed', () => {
        ${use}`,
     );
     expect(JSON.parse(esm)).toEqual({ value: { from: 'import' }, files: ['stores.db'] });
-    const cjs = await script(
+    const cjs = await project.script(
       'use.cjs',
       `const { readdirSync } = require('node:fs');
        const { SQLiteCacheStore } = require('${main}');
@@ -306,7 +190,7 @@ describe('installed', () => {
   });
 
   test('the classes are the same from both', async () => {
-    const answer = await script(
+    const answer = await project.script(
       'same.mjs',
       `import { createRequire } from 'node:module';
        import * as esm from '${main}';
@@ -317,7 +201,7 @@ describe('installed', () => {
   });
 
   test('a table says what to install', async () => {
-    const answer = await script(
+    const answer = await project.script(
       'table.cjs',
       `try { require('${main}').cacheTable.hash } catch (error) { console.log(error.message) }`,
     );
@@ -345,7 +229,7 @@ describe('installed', () => {
 
   test('require loads nothing but files of its own', async () => {
     // How long it takes: npm run bench.
-    const answer = await script(
+    const answer = await project.script(
       'loads.cjs',
       `require('${main}');
        // With the package of the platform's binary, which has its name in front.
