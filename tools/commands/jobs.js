@@ -15,6 +15,7 @@ function owner({ status, owner: of, leaseUntil }) {
 /** @param {import('../inspection/jobs.js').Job} job @param {number} now */
 function lease({ leaseUntil }, now) {
   if (leaseUntil === null) return '';
+  if (leaseUntil === 0) return 'given up';
   return leaseUntil > now ? `${span(leaseUntil - now)} left` : `over for ${span(now - leaseUntil)}`;
 }
 

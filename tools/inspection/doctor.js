@@ -5,6 +5,7 @@
 const { accessSync, constants, existsSync, lstatSync, statSync, statfsSync } = require('node:fs');
 const path = require('node:path');
 const { lastingLockersOf, usersOf } = require('./processes.js');
+const { journalMode } = require('./stats.js');
 const { decode } = require('./values.js');
 
 const MIB = 1024 * 1024;
@@ -145,7 +146,7 @@ const CHECKS = {
         'The next to open the file carries it out. Never remove the -wal, and copy files with the command backup.',
       );
     }
-    if (file.access === 'alone' || hasLog) return tell('ok', 'The journal mode is WAL.');
+    if (journalMode(file) === 'wal') return tell('ok', 'The journal mode is WAL.');
     tell(
       'note',
       'The journal mode is delete: readers and writers wait for each other.',
@@ -342,7 +343,7 @@ const CHECKS = {
     const found = number(
       file,
       `SELECT COUNT(*) FROM dedupe_leases l WHERE l.expires_at < ? AND NOT EXISTS
-        (SELECT 1 FROM dedupe_jobs j WHERE j.hash = l.hash AND j.status = 'pending')`,
+        (SELECT 1 FROM dedupe_jobs j WHERE j.hash = l.hash AND j.job_id = l.job_id)`,
       now - MINUTE,
     );
     if (found > 0)

@@ -13,7 +13,7 @@ const { printable } = require('./values.js');
  * @property {number} updatedAt  in ms
  * @property {{ alive: boolean | null, pid: number | null } | null} owner  of a pending job; `alive` is `null` where that
  *   cannot be seen from here
- * @property {number | null} leaseUntil  in ms
+ * @property {number | null} leaseUntil  in ms; 0: its owner has given it up
  * @property {string | null} message  of the error it failed with
  * @property {string | null} errorName
  */

@@ -10,6 +10,15 @@ function size(path) {
 }
 
 /**
+ * Without locks, only what had a log is read: a rollback journal leaves no trace in the file. A file without a page has none.
+ * @param {import('./file.js').File} file @returns {'wal' | 'delete'}
+ */
+function journalMode(file) {
+  if (existsSync(`${file.path}-wal`)) return 'wal';
+  return file.access === 'alone' && size(file.path) > 0 ? 'wal' : 'delete';
+}
+
+/**
  * @param {import('./file.js').File} file
  * @param {number} now  in ms
  */
@@ -30,10 +39,7 @@ function stats(file, now) {
         pageSize: Number(pragma('page_size')),
         pageCount: Number(pragma('page_count')),
         freePages: Number(pragma('freelist_count')),
-        // Without locks, only what had a log is read. A rollback journal leaves no trace in the file, whatever its mode.
-        journalMode: /** @type {'wal' | 'delete'} */ (
-          file.access === 'alone' || existsSync(`${file.path}-wal`) ? 'wal' : 'delete'
-        ),
+        journalMode: journalMode(file),
         access: file.access,
       },
       versions: file
@@ -60,4 +66,4 @@ function stats(file, now) {
   });
 }
 
-module.exports = { stats };
+module.exports = { journalMode, stats };
