@@ -256,7 +256,7 @@ const CHECKS = {
       return tell('ok', `${things(free, 'page is', 'pages are')} free in the file.`);
     tell(
       'warning',
-      `${Math.round((100 * free) / all)} % of the file are free: ${Math.round((free * size) / MIB)} MiB.`,
+      `${Math.floor((100 * free) / all)} % of the file are free: ${Math.round((free * size) / MIB)} MiB.`,
       'The command vacuum gives them back.',
     );
   },
@@ -456,7 +456,7 @@ const NETWORK = {
   1635083891: 'AUFS',
 };
 
-/** What is looked at of a file that cannot be read. */
+/** What is looked at without reading the file as a database: of one that cannot be read, too. */
 const OUTSIDE = ['locks', 'files', 'volume'];
 
 /** What is to be done about one, by the beginning of the error's code. */
@@ -500,8 +500,8 @@ function doctor(file, { now, name = file.path }) {
   run('file', () => file.snapshot(() => {}));
   const canRead = findings.length === 0;
   for (const check of Object.keys(CHECKS)) {
-    if (canRead) run(check, () => file.snapshot(() => examine(check)));
-    else if (OUTSIDE.includes(check)) run(check, () => examine(check));
+    if (OUTSIDE.includes(check)) run(check, () => examine(check));
+    else if (canRead) run(check, () => file.snapshot(() => examine(check)));
   }
   return { findings };
 }
