@@ -6,7 +6,7 @@
 const { readdirSync } = require('node:fs');
 const path = require('node:path');
 const { EXIT, PROGRAM, UsageError, columns, help, nearest, parse } = require('./command.js');
-const { printable } = require('./inspection/values.js');
+const { printable, printableJson } = require('./inspection/values.js');
 const { Screen, shorten } = require('./terminal/screen.js');
 const { Progress } = require('./terminal/progress.js');
 
@@ -106,7 +106,7 @@ async function main(words) {
     const progress = new Progress(process.stderr, new Screen(process.stderr, process.env));
     const call = { path: String(file), rest, options: chosen, screen, progress, now: Date.now() };
     const told = await command.run(call);
-    print(json ? [JSON.stringify(told.json, null, 2)] : told.lines);
+    print(json ? [printableJson(JSON.stringify(told.json, null, 2))] : told.lines);
     return told.code ?? EXIT.fine;
   } catch (error) {
     const told = printable(explain(error, given));

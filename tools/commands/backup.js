@@ -1,6 +1,7 @@
 'use strict';
 
 const { openFile } = require('../inspection/index.js');
+const { printable } = require('../inspection/values.js');
 const { bytes } = require('../terminal/words.js');
 const { statSync } = require('node:fs');
 
@@ -16,6 +17,9 @@ module.exports = {
     openFile(path).backUp(to, (part) => progress.show('copying', part));
     progress.end();
     const size = statSync(to).size;
-    return { json: { path: to, bytes: size }, lines: [`${bytes(size)} copied to ${to}.`] };
+    return {
+      json: { path: to, bytes: size },
+      lines: [`${bytes(size)} copied to ${printable(to)}.`],
+    };
   },
 };

@@ -2,16 +2,9 @@
 
 const { EXIT } = require('../command.js');
 const { entry, openFile } = require('../inspection/index.js');
+const { printable, printableJson } = require('../inspection/values.js');
 const { list } = require('../terminal/screen.js');
 const { bytes, time } = require('../terminal/words.js');
-
-/** JSON, indented, without a character that a terminal would obey: those are escaped. @param {string} text */
-function pretty(text) {
-  return JSON.stringify(JSON.parse(text), null, 2).replace(
-    /[\p{Cf}\p{Zl}\p{Zp}\u007f-\u009f]/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
-}
 
 /** @type {import('../command.js').Command} */
 module.exports = {
@@ -23,7 +16,8 @@ module.exports = {
   more: 'Expired entries are shown, too. The exit code is 1 if there is no such entry, or its value cannot be read.',
   run({ path, rest: [key], options, screen, now }) {
     const found = entry(openFile(path), key, { now });
-    if (!found) return { json: null, lines: [`There is no entry '${key}'.`], code: EXIT.found };
+    if (!found)
+      return { json: null, lines: [`There is no entry '${printable(key)}'.`], code: EXIT.found };
     const code = found.problem ? EXIT.found : EXIT.fine;
     if (options.raw) return { json: found, lines: [found.text], code };
     const isJson = !found.problem && !found.text.startsWith('__');
@@ -41,7 +35,9 @@ module.exports = {
       ['tags', found.tags.join(', ') || '-'],
     ];
     if (found.problem) facts.push(['problem', found.problem]);
-    const value = isJson ? pretty(found.text).split('\n') : list(screen, [['value', found.text]]);
+    const value = isJson
+      ? printableJson(JSON.stringify(JSON.parse(found.text), null, 2)).split('\n')
+      : list(screen, [['value', found.text]]);
     return { json: found, lines: [...list(screen, facts), '', ...value], code };
   },
 };

@@ -28,9 +28,21 @@ function decode(stored) {
   }
 }
 
-/** What is shown of a text of anybody's: on one line, and without what moves a cursor or hides what follows. @param {string} text */
+/** What moves a cursor or hides what follows. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+
+/** What is shown of a text of anybody's: on one line, and harmless. @param {string} text */
 function printable(text) {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, '\u{fffd}');
+  return text.replace(UNPRINTABLE, '\u{fffd}');
+}
+
+/** A JSON text in which such characters are escaped: only lines' ends stay, which are between values. @param {string} text */
+function printableJson(text) {
+  const escaped = (/** @type {string} */ unit) =>
+    `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return text.replace(UNPRINTABLE, (character) =>
+    character === '\n' ? character : character.split('').map(escaped).join(''),
+  );
 }
 
 /**
@@ -89,4 +101,4 @@ function label(beginning, bytes) {
     : characters.join('');
 }
 
-module.exports = { LABEL_BYTES, decode, label, printable };
+module.exports = { LABEL_BYTES, decode, label, printable, printableJson };
