@@ -3,6 +3,7 @@
 const { EXIT } = require('../command.js');
 const { doctor, openFile } = require('../inspection/index.js');
 const { printable } = require('../inspection/values.js');
+const { wrap } = require('../terminal/screen.js');
 
 /** @type {Record<string, { mark: string, style: 'green' | 'cyan' | 'yellow' | 'red' }>} */
 const LEVELS = {
@@ -11,17 +12,6 @@ const LEVELS = {
   note: { mark: 'note', style: 'cyan' },
   ok: { mark: 'ok', style: 'green' },
 };
-
-/** A text in lines of so many columns. @param {string} text @param {number} columns @returns {string[]} */
-function wrap(text, columns) {
-  const lines = [''];
-  for (const word of text.split(' ')) {
-    const line = lines[lines.length - 1];
-    if (line !== '' && line.length + 1 + word.length > columns) lines.push(word);
-    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
-  }
-  return lines;
-}
 
 /** @type {import('../command.js').Command} */
 module.exports = {

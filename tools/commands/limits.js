@@ -3,11 +3,14 @@
 const { UsageError, nearest } = require('../command.js');
 const { limits, openFile } = require('../inspection/index.js');
 const { printable } = require('../inspection/values.js');
-const { shorten, pad, width } = require('../terminal/screen.js');
+const { shorten, pad, width, wrap } = require('../terminal/screen.js');
 const { clock, count, span } = require('../terminal/words.js');
 
 /** How many columns a bar has at most, and at least: otherwise there is none. */
 const BAR = { most: 24, least: 6 };
+
+/** How many columns are the least for a name beside what is left: otherwise it has a line of its own. */
+const NAME = 8;
 
 /** @param {import('../inspection/limits.js').Limit} limit @param {number} now */
 function next({ nextFreeAt, cooldownUntil }, now) {
@@ -53,19 +56,28 @@ function draw(found, screen, now) {
     widest(texts.map((text) => text.next)),
   ];
   const room = screen.columns - left - after - 4;
-  const names = Math.max(4, Math.min(widest(texts.map(({ name }) => name)), 32, room));
+  const longest = widest(texts.map(({ name }) => name));
+  const names = Math.min(longest, 32, room);
+  const isNarrow = room < Math.min(longest, NAME);
   const bar = Math.min(BAR.most, room - names - 2);
   return texts.flatMap(({ limit, name, ...text }) => {
     const part = limit.limit > 0 ? limit.remaining / limit.limit : 0;
     const style = colour(Number.isNaN(part) ? 1 : part);
+    const more = [use(limit), limit.reason ?? ''].filter(Boolean);
+    const below = more.map((line) =>
+      screen.style(shorten(`  ${printable(line)}`, screen.columns), 'dim'),
+    );
+    if (isNarrow) {
+      return [
+        screen.style(shorten(name, screen.columns), 'bold'),
+        screen.style(shorten(`  ${text.left}, ${text.next}`, screen.columns), style),
+        ...below,
+      ];
+    }
     const first = [screen.style(pad(shorten(name, names), names), 'bold')];
     if (bar >= BAR.least) first.push(screen.bar(Number.isNaN(part) ? 1 : part, bar, style));
     first.push(pad(text.left, left, 'right'), screen.style(text.next, style));
-    const more = [use(limit), limit.reason ?? ''].filter(Boolean);
-    return [
-      first.join('  '),
-      ...more.map((line) => screen.style(shorten(`  ${printable(line)}`, screen.columns), 'dim')),
-    ];
+    return [first.join('  '), ...below];
   });
 }
 
@@ -102,7 +114,7 @@ shares of a SqliteAdaptiveRateLimitStore, with the reason why the limit is divid
     }
     const notes = Object.entries(SOURCES)
       .filter(([from, note]) => note && found.some(({ settingsFrom }) => settingsFrom === from))
-      .map(([, note]) => note);
+      .flatMap(([, note]) => wrap(note, screen.columns));
     const lines = found.length > 0 ? draw(found, screen, now) : ['No requests are recorded.'];
     return { json: found, lines: [...lines, ...notes] };
   },

@@ -7,9 +7,9 @@ const { printable } = require('../inspection/values.js');
 /** @typedef {keyof typeof STYLES} Style */
 const STYLES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 };
 
-/** Characters that take two columns (unicode.org/reports/tr11), and those that take none. */
+/** Characters that take two columns (unicode.org/reports/tr11), and those that take none. Two letters make a flag. */
 const WIDE =
-  /[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1f64f}\u{1f680}-\u{1faff}\u{20000}-\u{3fffd}]/u;
+  /[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|(?![\u{1f1e6}-\u{1f1ff}])\p{Emoji_Presentation}/u;
 const NARROW = /\p{Mn}|\p{Me}|\u200b/u;
 
 /** How many columns a text takes. @param {string} text */
@@ -36,6 +36,17 @@ function shorten(text, columns) {
 function pad(text, columns, side = 'left') {
   const blanks = ' '.repeat(Math.max(0, columns - width(text)));
   return side === 'left' ? text + blanks : blanks + text;
+}
+
+/** A text in lines of so many columns: only what has no blank may be wider. @param {string} text @param {number} columns @returns {string[]} */
+function wrap(text, columns) {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const line = lines[lines.length - 1];
+    if (line !== '' && width(line) + 1 + width(word) > columns) lines.push(word);
+    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
+  }
+  return lines;
 }
 
 class Screen {
@@ -125,4 +136,4 @@ function list(screen, facts) {
 
 /** @typedef {Screen} ScreenType */
 
-module.exports = { Screen, shorten, list, pad, table, width };
+module.exports = { Screen, shorten, list, pad, table, width, wrap };
