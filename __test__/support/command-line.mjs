@@ -28,10 +28,11 @@ export const NOW = Date.now();
 
 /**
  * Runs a command, or what it is part of.
- * @param {string[]} command @param {import('node:child_process').SpawnOptions & { input?: string }} [options]
+ * @param {string[]} command @param {import('node:child_process').SpawnOptions & { onText?: (soFar: string) => void }} [options]  `onText`: is told what
+ *   has been written to stdout
  * @returns {Promise<Ended>}
  */
-export function run([file, ...args], { env, ...options } = {}) {
+export function run([file, ...args], { env, onText, ...options } = {}) {
   const child = spawn(file, args, {
     ...options,
     env: { PATH: process.env.PATH, NOW: String(NOW), ...env },
@@ -41,6 +42,7 @@ export function run([file, ...args], { env, ...options } = {}) {
   for (const name of /** @type {const} */ (['stdout', 'stderr']))
     child[name]?.setEncoding('utf8').on('data', (text) => {
       written[name] += text;
+      if (name === 'stdout') onText?.(written.stdout);
     });
   return new Promise((resolve, reject) => {
     child.on('error', reject);
