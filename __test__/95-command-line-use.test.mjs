@@ -62,13 +62,15 @@ describe('what is written wrong', () => {
     [['help', 'stat'], 'Did you mean stats?'],
     [['st\u001b[31m\nats'], "There is no command 'st\ufffd[31m\ufffdats'."],
   ])('%j is explained', async (words, message) => {
-    const { code, stdout, stderr } = await cli(words);
+    const [name, ...rest] = words;
+    const [{ code, stdout, stderr }, told] = await Promise.all([
+      cli(words),
+      cli(name === 'help' ? [...words, '--json'] : [name, '--json', ...rest]),
+    ]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-    expect(stderr).toContain(`error: `);
+    expect(stderr).toContain('error: ');
     expect(stderr).toContain(message);
     expect(stderr.split('\n')).toHaveLength(2);
-    const [name, ...rest] = words;
-    const told = await cli(name === 'help' ? [...words, '--json'] : [name, '--json', ...rest]);
     expect({ ...told, stderr: JSON.parse(told.stderr) }).toMatchObject({
       code: 2,
       stdout: '',
@@ -83,8 +85,8 @@ describe('what is written wrong', () => {
     expect(names).toHaveLength(10);
     expect(await printed(['--help'])).toBe(stdout);
     for (const name of names) {
-      const help = await printed([name, '--help']);
-      expect(await printed(['help', name])).toBe(help);
+      const [help, same] = await Promise.all([printed([name, '--help']), printed(['help', name])]);
+      expect(same).toBe(help);
       expect(help).toMatch(/Examples:\n {2}npx @comic-vine\/sqlite-store/);
       for (const line of help.split('\n')) expect(width(line)).toBeLessThanOrEqual(130);
     }
@@ -163,8 +165,8 @@ describe('what anybody has written', () => {
       ['ls', path, '--\u001b[1m'],
     ];
     for (const words of commands) {
-      for (const more of [[], ['--json']]) {
-        const { stdout, stderr } = await cli([...words, ...more]);
+      const both = await Promise.all([cli(words), cli([...words, '--json'])]);
+      for (const { stdout, stderr } of both) {
         expect([words, stdout + stderr]).not.toEqual([words, '']);
         expect(stdout + stderr).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
       }
@@ -347,8 +349,10 @@ describe.skipIf(!hasScript)('on a terminal', () => {
         ['doctor'],
         ['purge', '--all', '--dry-run'],
       ]) {
-        const inColour = await onTerminal([name, path, ...more], columns);
-        const without = await onTerminal([name, path, ...more], columns, { NO_COLOR: '1' });
+        const [inColour, without] = await Promise.all([
+          onTerminal([name, path, ...more], columns),
+          onTerminal([name, path, ...more], columns, { NO_COLOR: '1' }),
+        ]);
         expect([name, inColour.includes(`${ESC}[`)]).toEqual([name, name !== 'purge']);
         expect([name, without.includes(ESC)]).toEqual([name, false]);
         expect(plain(inColour)).toBe(plain(without));

@@ -141,4 +141,5 @@ const WAYS = {
   },
 };
 
+ago(0);
 WAYS[as]();

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
+  copyFileSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -57,6 +58,8 @@ export const at = (program, ...words) => [process.execPath, '--require', clock, 
 export class Files {
   path = realpathSync(mkdtempSync(join(tmpdir(), 'command-line-')));
   #count = 0;
+  /** By kind. @type {Map<string, Promise<string>>} */
+  #made = new Map();
   /** @type {InstanceType<typeof Program>[]} */
   #programs = [];
 
@@ -89,8 +92,18 @@ export class Files {
     return new Program('inspected.cjs', { path, as, ...more }, { env });
   }
 
-  /** A file that is made and left. @param {'closed' | 'older'} as @param {object} [options] */
+  /** A file that was made and left. @param {'closed' | 'older'} as @param {object} [options] of the stores */
   async make(as, options) {
+    const kind = JSON.stringify([as, options]);
+    const made = this.#made.get(kind) ?? this.#make(as, options);
+    this.#made.set(kind, made);
+    const path = this.fresh();
+    copyFileSync(await made, path);
+    return path;
+  }
+
+  /** @param {string} as @param {object} [options] */
+  async #make(as, options) {
     const path = this.fresh();
     const program = this.#program(as, path, { options });
     program.end();
