@@ -29,6 +29,9 @@ function use({ windowMs, used, reserved, users, background, minIntervalMs }) {
   return parts.join(', ');
 }
 
+/** What is said where a request may be made at once. */
+const FREE = 'next now';
+
 /** What is said of a limit that leaves this part of it. @param {number} part @returns {'green' | 'yellow' | 'red'} */
 function colour(part) {
   if (part <= 0) return 'red';
@@ -60,7 +63,10 @@ function draw(found, screen, now) {
     const style = colour(Number.isNaN(part) ? 1 : part);
     const first = [screen.style(pad(shorten(name, names), names), 'bold')];
     if (bar >= BAR.least) first.push(screen.bar(Number.isNaN(part) ? 1 : part, bar, style));
-    first.push(pad(text.left, left, 'right'), screen.style(text.next, style));
+    first.push(
+      pad(text.left, left, 'right'),
+      screen.style(text.next, text.next === FREE ? 'green' : style === 'red' ? 'red' : 'yellow'),
+    );
     const more = [use(limit), limit.reason ?? ''].filter(Boolean);
     return [
       first.join('  '),
