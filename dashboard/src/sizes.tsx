@@ -90,13 +90,13 @@ export function SizesAndAges() {
   const columns = useMemo(
     () => ({
       bySize: (data?.bySize ?? []).map(({ from, to, entries }) => ({
-        name: `<${bytes(to).replace(' ', '\u2009')}`,
-        title: `${bytes(from)} to ${bytes(to)}`,
+        name: to === null ? `≥${bytes(from)}` : `<${bytes(to)}`,
+        title: to === null ? `${bytes(from)} and more` : `${bytes(from)} to ${bytes(to)}`,
         entries,
       })),
       byAge: (data?.byAge ?? []).map(({ from, to, entries }) => ({
-        name: to > 1e14 ? `>${span(from)}` : `<${span(to)}`,
-        title: `${span(from)} and more`,
+        name: to === null ? `≥${span(from)}` : `<${span(to)}`,
+        title: to === null ? `${span(from)} and more` : `${span(from)} to ${span(to)}`,
         entries,
       })),
     }),
