@@ -1,5 +1,5 @@
 /**
- * What is said of the licences of others whose code is in the binaries: THIRD-PARTY-NOTICES.md.
+ * What is said of the licences of others whose code is in the binaries and in the dashboard's page: THIRD-PARTY-NOTICES.md.
  *
  *   node scripts/notices.mjs            writes it
  *   node scripts/notices.mjs <folder>   copies it and LICENSE into each package in the folder, before they are published
@@ -15,7 +15,7 @@ const FILE = join(root, 'THIRD-PARTY-NOTICES.md');
 
 const HEAD = `# Third-party notices
 
-The binaries of this package contain code of others, under the licences below. Written by \`node scripts/notices.mjs\`; do not edit.
+The binaries of this package, and the page of its dashboard, contain code of others, under the licences below. Written by \`node scripts/notices.mjs\`; do not edit.
 
 ## SQLite
 
@@ -85,6 +85,18 @@ function textOf({ name, license, authors, manifest_path }) {
     .replace(/[ \t]+$/gm, '');
 }
 
+/** What Vite puts into the dashboard's page. */
+const IN_PAGE = ['preact', 'uplot'];
+
+/** @param {string} name  of a package from npm @returns {{ title: string, text: string }} */
+function ofPage(name) {
+  const folder = join(root, 'node_modules', name);
+  const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  const [file] = choose(readdirSync(folder));
+  const text = readFileSync(join(folder, file), 'utf8').replaceAll('\r', '').trim();
+  return { title: `${name} ${version} (${license}), in the page`, text };
+}
+
 /** @returns {string} */
 export function notices() {
   const { targets } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).napi;
@@ -96,6 +108,9 @@ export function notices() {
   for (const each of packages.values()) {
     const text = textOf(each);
     const title = `${each.name} ${each.version} (${each.license})`;
+    users.set(text, [...(users.get(text) ?? []), title]);
+  }
+  for (const { title, text } of IN_PAGE.map(ofPage)) {
     users.set(text, [...(users.get(text) ?? []), title]);
   }
   const sections = [...users]

@@ -107,7 +107,7 @@ export interface Job {
 
 export interface Finding {
   check: string;
-  level: 'ok' | 'warning' | 'error';
+  level: 'ok' | 'note' | 'warning' | 'error';
   what: string;
   remedy: string | null;
 }

@@ -102,7 +102,16 @@ export function SizesAndAges() {
     }),
     [data],
   );
-  if (data === undefined || data.bySize.length === 0) return null;
+  if (data?.bySize.length === 0) return null;
+  if (data === undefined) {
+    // So that nothing moves when they come.
+    return (
+      <div class="histograms">
+        <div class="histogram" />
+        <div class="histogram" />
+      </div>
+    );
+  }
   return (
     <div class="histograms">
       <Histogram title="Entries by size" columns={columns.bySize} />
