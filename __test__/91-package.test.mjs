@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { IN_THE_PAGE } from '../scripts/notices.mjs';
 import {
   binary,
   installPackage,
@@ -114,15 +115,19 @@ describe('the published packages', () => {
   });
 
   test('hold what they need and no more', async () => {
-    const files = await readdir(join(project, 'node_modules', main), { recursive: true });
-    // The tools are one folder: what is in it is built, and all of it.
-    const tools = await readdir(join(root, 'tools'), { recursive: true });
-    expect(files.map((file) => file.replaceAll('\\', '/')).sort()).toEqual(
+    const list = async (/** @type {string} */ folder) => {
+      const files = await readdir(folder, { recursive: true });
+      return files.map((file) => file.replaceAll('\\', '/')).sort();
+    };
+    const files = await list(join(project, 'node_modules', main));
+    const tools = await list(join(root, 'tools'));
+    expect(files).toEqual(
       [
         ...['LICENSE', 'README.md', 'lib', 'package.json', ...manifest.files],
-        ...tools.map((file) => `tools/${file.replaceAll('\\', '/')}`),
+        ...tools.map((file) => `tools/${file}`),
       ].sort(),
     );
+    expect(tools.filter((file) => !/^[^.]+$|\.(?:js|css|html|svg)$/.test(file))).toEqual([]);
     expect((await readdir(join(project, 'node_modules', native))).sort()).toEqual(
       ['LICENSE', 'README.md', 'THIRD-PARTY-NOTICES.md', 'package.json', binary].sort(),
     );
@@ -130,6 +135,16 @@ describe('the published packages', () => {
 });
 
 describe('licences and paths', () => {
+  test('what the page of the dashboard is built with is named', async () => {
+    const folder = join(root, 'dashboard/src');
+    const sources = await Promise.all(
+      (await readdir(folder)).map((name) => readFile(join(folder, name), 'utf8')),
+    );
+    const imports = [...sources.join('\n').matchAll(/(?:from|import) '([^'.][^']*)'/g)];
+    const packages = new Set(imports.map(([, name]) => name.split('/')[0]));
+    expect([...packages].sort()).toEqual(IN_THE_PAGE);
+  });
+
   test('each package has the licence, and the notices of those whose code is in it', async () => {
     const licence = await readFile(join(root, 'LICENSE'), 'utf8');
     const notices = await readFile(join(root, 'THIRD-PARTY-NOTICES.md'), 'utf8');
