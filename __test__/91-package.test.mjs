@@ -1,75 +1,32 @@
 // What is published: packed, installed without network, scripts and compiler into an empty project, and used there.
-import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, realpathSync } from 'node:fs';
-import {
-  copyFile,
-  cp,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { homedir, tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-
-const execute = promisify(execFile);
-
-/**
- * Like `promisify(execFile)`, with all output in the error.
- * @param {string} file
- * @param {string[]} args
- * @param {import('node:child_process').ExecFileOptions} options
- */
-const run = (file, args, options) =>
-  execute(file, args, { ...options, encoding: 'utf8' }).catch((error) => {
-    error.message += `\n${error.stdout}`;
-    throw error;
-  });
+import { IN_THE_PAGE } from '../scripts/notices.mjs';
+import {
+  binary,
+  installPackage,
+  manifest,
+  npmScript,
+  root,
+  run,
+  target,
+} from './support/installed.mjs';
 
 const require = createRequire(import.meta.url);
-const root = fileURLToPath(new URL('..', import.meta.url));
-const manifest = require('../package.json');
 
-const { platform, arch } = process;
-const report = /** @type {any} */ (process.report?.getReport());
-const abi = { linux: report.header.glibcVersionRuntime ? '-gnu' : '-musl', win32: '-msvc' }[
-  platform
-];
-const target = `${platform}-${arch}${abi ?? ''}`;
-const binary = `sqlite-store.${target}.node`;
-
-/** npm's script, to be run with Node itself, for the children have no PATH to find npm by. */
-function npmScript() {
-  if (process.env.npm_execpath?.endsWith('.js')) return process.env.npm_execpath;
-  for (const directory of (process.env.PATH ?? '').split(delimiter)) {
-    const script = join(directory, 'node_modules/npm/bin/npm-cli.js');
-    if (existsSync(script)) return script;
-    const link = join(directory, 'npm');
-    if (existsSync(link) && realpathSync(link).endsWith('.js')) return realpathSync(link);
-  }
-  throw new Error('npm is not on PATH');
-}
-
+/** @type {Awaited<ReturnType<typeof installPackage>>} */
+let installation;
 /** @type {string} */
 let directory;
 /** @type {string} */
 let project;
 /** @type {NodeJS.ProcessEnv} */
 let env;
-
-/**
- * @param {string} cwd
- * @param {string[]} args
- */
-const npm = (cwd, ...args) => run(process.execPath, [npmScript(), ...args], { cwd, env });
 
 /**
  * Runs a script in the project the packages are installed in.
@@ -80,43 +37,6 @@ async function script(name, source) {
   await writeFile(join(project, name), source);
   const { stdout } = await run(process.execPath, [name], { cwd: project, env });
   return stdout.trim();
-}
-
-/**
- * The main package and this platform's, as the release makes them.
- * @returns {Promise<string[]>} the tarballs
- */
-async function pack() {
-  const stage = join(directory, 'stage');
-  for (const file of ['package.json', 'LICENSE', 'README.md', 'npm', ...manifest.files]) {
-    await cp(join(root, file), join(stage, file), { recursive: true });
-  }
-  for (const name of await readdir(join(stage, 'npm'))) {
-    // The tool insists on all binaries; only this platform's is looked at.
-    const placeholder = join(stage, 'npm', name, `sqlite-store.${name}.node`);
-    await writeFile(placeholder, '');
-  }
-  await copyFile(join(root, 'lib', binary), join(stage, 'npm', target, binary));
-  await run(process.execPath, [join(root, 'scripts/notices.mjs'), join(stage, 'npm')], {
-    cwd: root,
-  });
-  await run(
-    process.execPath,
-    [
-      require.resolve('@napi-rs/cli/package.json').replace('package.json', 'dist/cli.js'),
-      'pre-publish',
-      ...['--cwd', stage, '--npm-dir', 'npm', '--tag-style', 'npm'],
-      '--no-gh-release',
-      '--skip-optional-publish',
-    ],
-    { cwd: stage },
-  );
-  const tarballs = [];
-  for (const folder of [stage, join(stage, 'npm', target)]) {
-    const { stdout } = await npm(folder, 'pack', '--json', '--pack-destination', directory);
-    tarballs.push(join(directory, JSON.parse(stdout)[0].filename));
-  }
-  return tarballs;
 }
 
 /** @returns {Promise<{ names: string[], bytes: number }>} the packages in the project, and all their bytes */
@@ -137,25 +57,11 @@ const read = async (name) =>
   JSON.parse(await readFile(join(project, 'node_modules', name, 'package.json'), 'utf8'));
 
 beforeAll(async () => {
-  directory = realpathSync(await mkdtemp(join(tmpdir(), 'package-')));
-  const bin = join(directory, 'bin');
-  await mkdir(bin);
-  if (platform !== 'win32') await symlink(process.execPath, join(bin, 'node'));
-  const { HOME, USERPROFILE, SystemRoot, TEMP, TMPDIR } = process.env;
-  env = {
-    ...{ HOME, USERPROFILE, SystemRoot, TEMP, TMPDIR },
-    PATH: bin,
-    npm_config_cache: join(directory, 'cache'),
-    npm_config_update_notifier: 'false',
-  };
-  project = join(directory, 'project');
-  await mkdir(project);
-  await writeFile(join(project, 'package.json'), '{ "private": true }');
-  const tarballs = await pack();
-  await npm(project, 'install', '--offline', '--ignore-scripts', ...tarballs);
+  installation = await installPackage();
+  ({ directory, project, env } = installation);
 }, 120_000);
 
-afterAll(() => rm(directory, { recursive: true, force: true }));
+afterAll(() => installation?.remove());
 
 const main = manifest.name;
 const native = `${main}-${target}`;
@@ -209,10 +115,19 @@ describe('the published packages', () => {
   });
 
   test('hold what they need and no more', async () => {
-    const files = await readdir(join(project, 'node_modules', main), { recursive: true });
-    expect(files.map((file) => file.replaceAll('\\', '/')).sort()).toEqual(
-      ['LICENSE', 'README.md', 'lib', 'package.json', ...manifest.files].sort(),
+    const list = async (/** @type {string} */ folder) => {
+      const files = await readdir(folder, { recursive: true });
+      return files.map((file) => file.replaceAll('\\', '/')).sort();
+    };
+    const files = await list(join(project, 'node_modules', main));
+    const tools = await list(join(root, 'tools'));
+    expect(files).toEqual(
+      [
+        ...['LICENSE', 'README.md', 'lib', 'package.json', ...manifest.files],
+        ...tools.map((file) => `tools/${file}`),
+      ].sort(),
     );
+    expect(tools.filter((file) => !/^[^.]+$|\.(?:js|css|html|svg)$/.test(file))).toEqual([]);
     expect((await readdir(join(project, 'node_modules', native))).sort()).toEqual(
       ['LICENSE', 'README.md', 'THIRD-PARTY-NOTICES.md', 'package.json', binary].sort(),
     );
@@ -220,6 +135,16 @@ describe('the published packages', () => {
 });
 
 describe('licences and paths', () => {
+  test('what the page of the dashboard is built with is named', async () => {
+    const folder = join(root, 'dashboard/src');
+    const sources = await Promise.all(
+      (await readdir(folder)).map((name) => readFile(join(folder, name), 'utf8')),
+    );
+    const imports = [...sources.join('\n').matchAll(/(?:from|import) '([^'.][^']*)'/g)];
+    const packages = new Set(imports.map(([, name]) => name.split('/')[0]));
+    expect([...packages].sort()).toEqual(IN_THE_PAGE);
+  });
+
   test('each package has the licence, and the notices of those whose code is in it', async () => {
     const licence = await readFile(join(root, 'LICENSE'), 'utf8');
     const notices = await readFile(join(root, 'THIRD-PARTY-NOTICES.md'), 'utf8');

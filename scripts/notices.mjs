@@ -1,5 +1,5 @@
 /**
- * What is said of the licences of others whose code is in the binaries and in the dashboard's page: THIRD-PARTY-NOTICES.md.
+ * What is said of the licences of others whose code is in the binaries, or in the dashboard's page: THIRD-PARTY-NOTICES.md.
  *
  *   node scripts/notices.mjs            writes it
  *   node scripts/notices.mjs <folder>   copies it and LICENSE into each package in the folder, before they are published
@@ -85,32 +85,27 @@ function textOf({ name, license, authors, manifest_path }) {
     .replace(/[ \t]+$/gm, '');
 }
 
-/** What Vite puts into the dashboard's page. */
-const IN_PAGE = ['preact', 'uplot'];
+/** What the dashboard's page is built with, of npm's packages. */
+export const IN_THE_PAGE = ['preact', 'uplot'];
 
-/** @param {string} name  of a package from npm @returns {{ title: string, text: string }} */
-function ofPage(name) {
-  const folder = join(root, 'node_modules', name);
-  const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-  const [file] = choose(readdirSync(folder));
-  const text = readFileSync(join(folder, file), 'utf8').replaceAll('\r', '').trim();
-  return { title: `${name} ${version} (${license}), in the page`, text };
+/** @param {string} name @returns a package of npm's, as cargo describes one */
+function installed(name) {
+  const manifest_path = join(root, 'node_modules', name, 'package.json');
+  const { version, license, author } = JSON.parse(readFileSync(manifest_path, 'utf8'));
+  return { id: `npm ${name}`, name, version, license, authors: [author].flat(), manifest_path };
 }
 
 /** @returns {string} */
 export function notices() {
   const { targets } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).napi;
   const packages = new Map(
-    targets.flatMap(linkedFor).map((/** @type {any} */ each) => [each.id, each]),
+    [...targets.flatMap(linkedFor), ...IN_THE_PAGE.map(installed)].map((each) => [each.id, each]),
   );
   /** Packages by the text of their licences. @type {Map<string, string[]>} */
   const users = new Map();
   for (const each of packages.values()) {
     const text = textOf(each);
     const title = `${each.name} ${each.version} (${each.license})`;
-    users.set(text, [...(users.get(text) ?? []), title]);
-  }
-  for (const { title, text } of IN_PAGE.map(ofPage)) {
     users.set(text, [...(users.get(text) ?? []), title]);
   }
   const sections = [...users]
