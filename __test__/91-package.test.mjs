@@ -1,76 +1,32 @@
 // What is published: packed, installed without network, scripts and compiler into an empty project, and used there.
-import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, realpathSync } from 'node:fs';
-import {
-  copyFile,
-  cp,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { homedir, tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { IN_THE_PAGE } from '../scripts/notices.mjs';
-
-const execute = promisify(execFile);
-
-/**
- * Like `promisify(execFile)`, with all output in the error.
- * @param {string} file
- * @param {string[]} args
- * @param {import('node:child_process').ExecFileOptions} options
- */
-const run = (file, args, options) =>
-  execute(file, args, { ...options, encoding: 'utf8' }).catch((error) => {
-    error.message += `\n${error.stdout}`;
-    throw error;
-  });
+import {
+  binary,
+  installPackage,
+  manifest,
+  npmScript,
+  root,
+  run,
+  target,
+} from './support/installed.mjs';
 
 const require = createRequire(import.meta.url);
-const root = fileURLToPath(new URL('..', import.meta.url));
-const manifest = require('../package.json');
 
-const { platform, arch } = process;
-const report = /** @type {any} */ (process.report?.getReport());
-const abi = { linux: report.header.glibcVersionRuntime ? '-gnu' : '-musl', win32: '-msvc' }[
-  platform
-];
-const target = `${platform}-${arch}${abi ?? ''}`;
-const binary = `sqlite-store.${target}.node`;
-
-/** npm's script, to be run with Node itself, for the children have no PATH to find npm by. */
-function npmScript() {
-  if (process.env.npm_execpath?.endsWith('.js')) return process.env.npm_execpath;
-  for (const directory of (process.env.PATH ?? '').split(delimiter)) {
-    const script = join(directory, 'node_modules/npm/bin/npm-cli.js');
-    if (existsSync(script)) return script;
-    const link = join(directory, 'npm');
-    if (existsSync(link) && realpathSync(link).endsWith('.js')) return realpathSync(link);
-  }
-  throw new Error('npm is not on PATH');
-}
-
+/** @type {Awaited<ReturnType<typeof installPackage>>} */
+let installation;
 /** @type {string} */
 let directory;
 /** @type {string} */
 let project;
 /** @type {NodeJS.ProcessEnv} */
 let env;
-
-/**
- * @param {string} cwd
- * @param {string[]} args
- */
-const npm = (cwd, ...args) => run(process.execPath, [npmScript(), ...args], { cwd, env });
 
 /**
  * Runs a script in the project the packages are installed in.
@@ -81,45 +37,6 @@ async function script(name, source) {
   await writeFile(join(project, name), source);
   const { stdout } = await run(process.execPath, [name], { cwd: project, env });
   return stdout.trim();
-}
-
-/**
- * The main package and this platform's, as the release makes them.
- * @returns {Promise<string[]>} the tarballs
- */
-async function pack() {
-  const stage = join(directory, 'stage');
-  for (const file of ['package.json', 'LICENSE', 'README.md', 'npm', ...manifest.files]) {
-    await cp(join(root, file), join(stage, file), { recursive: true });
-  }
-  for (const name of await readdir(join(stage, 'npm'))) {
-    // The tool insists on all binaries; only this platform's is looked at.
-    const placeholder = join(stage, 'npm', name, `sqlite-store.${name}.node`);
-    await writeFile(placeholder, '');
-  }
-  await copyFile(join(root, 'lib', binary), join(stage, 'npm', target, binary));
-  await run(process.execPath, [join(root, 'scripts/notices.mjs'), join(stage, 'npm')], {
-    cwd: root,
-  });
-  await run(
-    process.execPath,
-    [
-      require.resolve('@napi-rs/cli/package.json').replace('package.json', 'dist/cli.js'),
-      'pre-publish',
-      ...['--cwd', stage, '--npm-dir', 'npm', '--tag-style', 'npm'],
-      '--no-gh-release',
-      '--skip-optional-publish',
-    ],
-    { cwd: stage },
-  );
-  const tarballs = [];
-  for (const folder of [stage, join(stage, 'npm', target)]) {
-    // The dashboard's page, which a script of the package builds, is there.
-    const options = ['--json', '--ignore-scripts', '--pack-destination', directory];
-    const { stdout } = await npm(folder, 'pack', ...options);
-    tarballs.push(join(directory, JSON.parse(stdout)[0].filename));
-  }
-  return tarballs;
 }
 
 /** @returns {Promise<{ names: string[], bytes: number }>} the packages in the project, and all their bytes */
@@ -140,25 +57,11 @@ const read = async (name) =>
   JSON.parse(await readFile(join(project, 'node_modules', name, 'package.json'), 'utf8'));
 
 beforeAll(async () => {
-  directory = realpathSync(await mkdtemp(join(tmpdir(), 'package-')));
-  const bin = join(directory, 'bin');
-  await mkdir(bin);
-  if (platform !== 'win32') await symlink(process.execPath, join(bin, 'node'));
-  const { HOME, USERPROFILE, SystemRoot, TEMP, TMPDIR } = process.env;
-  env = {
-    ...{ HOME, USERPROFILE, SystemRoot, TEMP, TMPDIR },
-    PATH: bin,
-    npm_config_cache: join(directory, 'cache'),
-    npm_config_update_notifier: 'false',
-  };
-  project = join(directory, 'project');
-  await mkdir(project);
-  await writeFile(join(project, 'package.json'), '{ "private": true }');
-  const tarballs = await pack();
-  await npm(project, 'install', '--offline', '--ignore-scripts', ...tarballs);
+  installation = await installPackage();
+  ({ directory, project, env } = installation);
 }, 120_000);
 
-afterAll(() => rm(directory, { recursive: true, force: true }));
+afterAll(() => installation?.remove());
 
 const main = manifest.name;
 const native = `${main}-${target}`;

@@ -29,6 +29,13 @@ export function takeToken() {
 
 export const keepToken = (token: string) => sessionStorage.setItem(TOKEN, token);
 
+/** Forgets the token. @returns whether there was one */
+export function forgetToken(): boolean {
+  const hadToken = sessionStorage.getItem(TOKEN) !== null;
+  sessionStorage.removeItem(TOKEN);
+  return hadToken;
+}
+
 const headers = (): Record<string, string> => {
   const token = sessionStorage.getItem(TOKEN);
   return token === null ? {} : { authorization: `Bearer ${token}` };
@@ -140,6 +147,8 @@ export function useConnection(): Connection {
   useEffect(() => {
     const listener = () => redraw(connection);
     connectionListeners.add(listener);
+    // It may have changed since this was drawn.
+    listener();
     return () => {
       connectionListeners.delete(listener);
     };

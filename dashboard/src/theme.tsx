@@ -34,6 +34,7 @@ export function useTheme(): string {
   useEffect(() => {
     const changed = () => setTheme(document.documentElement.dataset.theme ?? '');
     addEventListener('theme', changed);
+    changed();
     return () => removeEventListener('theme', changed);
   }, []);
   return theme;
