@@ -1,31 +1,49 @@
 // What is published: packed, installed without network, scripts and compiler into an empty project, and used there.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { binary, install, native, npmScript } from './support/installed.mjs';
+import { IN_THE_PAGE } from '../scripts/notices.mjs';
+import {
+  binary,
+  installPackage,
+  manifest,
+  npmScript,
+  root,
+  run,
+  target,
+} from './support/installed.mjs';
 
 const require = createRequire(import.meta.url);
-const root = fileURLToPath(new URL('..', import.meta.url));
-const manifest = require('../package.json');
-const main = manifest.name;
 
-/** @type {Awaited<ReturnType<typeof install>>} */
+/** @type {Awaited<ReturnType<typeof installPackage>>} */
+let installation;
+/** @type {string} */
+let directory;
+/** @type {string} */
 let project;
-beforeAll(async () => {
-  project = await install();
-}, 120_000);
-afterAll(() => project.remove());
+/** @type {NodeJS.ProcessEnv} */
+let env;
+
+/**
+ * Runs a script in the project the packages are installed in.
+ * @param {string} name
+ * @param {string} source
+ */
+async function script(name, source) {
+  await writeFile(join(project, name), source);
+  const { stdout } = await run(process.execPath, [name], { cwd: project, env });
+  return stdout.trim();
+}
 
 /** @returns {Promise<{ names: string[], bytes: number }>} the packages in the project, and all their bytes */
 async function installed() {
   const names = [];
   let bytes = 0;
-  const modules = join(project.path, 'node_modules');
+  const modules = join(project, 'node_modules');
   for (const path of await readdir(modules, { recursive: true })) {
     const { size } = await stat(join(modules, path));
     bytes += size;
@@ -36,7 +54,17 @@ async function installed() {
 
 /** @param {string} name */
 const read = async (name) =>
-  JSON.parse(await readFile(join(project.path, 'node_modules', name, 'package.json'), 'utf8'));
+  JSON.parse(await readFile(join(project, 'node_modules', name, 'package.json'), 'utf8'));
+
+beforeAll(async () => {
+  installation = await installPackage();
+  ({ directory, project, env } = installation);
+}, 120_000);
+
+afterAll(() => installation?.remove());
+
+const main = manifest.name;
+const native = `${main}-${target}`;
 
 describe('the published packages', () => {
   test('are two, and small', async () => {
@@ -81,41 +109,54 @@ describe('the published packages', () => {
         expect(scripts).not.toHaveProperty(hook);
       }
       // npm compiles where it finds one.
-      expect(existsSync(join(project.path, 'node_modules', name, 'binding.gyp'))).toBe(false);
+      expect(existsSync(join(project, 'node_modules', name, 'binding.gyp'))).toBe(false);
     }
-    expect(spawnSync('cargo', ['--version'], { env: project.env }).error).toMatchObject({
-      code: 'ENOENT',
-    });
+    expect(spawnSync('cargo', ['--version'], { env }).error).toMatchObject({ code: 'ENOENT' });
   });
 
   test('hold what they need and no more', async () => {
-    const files = await readdir(join(project.path, 'node_modules', main), { recursive: true });
-    const expected = ['LICENSE', 'README.md', 'lib', 'package.json', ...manifest.files];
-    for (const name of manifest.files) {
-      if (!(await stat(join(root, name))).isDirectory()) continue;
-      const within = await readdir(join(root, name), { recursive: true });
-      expected.push(...within.map((file) => `${name}/${file.replaceAll('\\', '/')}`));
-    }
-    expect(files.map((file) => file.replaceAll('\\', '/')).sort()).toEqual(expected.sort());
-    expect((await readdir(join(project.path, 'node_modules', native))).sort()).toEqual(
+    const list = async (/** @type {string} */ folder) => {
+      const files = await readdir(folder, { recursive: true });
+      return files.map((file) => file.replaceAll('\\', '/')).sort();
+    };
+    const files = await list(join(project, 'node_modules', main));
+    const tools = await list(join(root, 'tools'));
+    expect(files).toEqual(
+      [
+        ...['LICENSE', 'README.md', 'lib', 'package.json', ...manifest.files],
+        ...tools.map((file) => `tools/${file}`),
+      ].sort(),
+    );
+    expect(tools.filter((file) => !/^[^.]+$|\.(?:js|css|html|svg)$/.test(file))).toEqual([]);
+    expect((await readdir(join(project, 'node_modules', native))).sort()).toEqual(
       ['LICENSE', 'README.md', 'THIRD-PARTY-NOTICES.md', 'package.json', binary].sort(),
     );
   });
 });
 
 describe('licences and paths', () => {
+  test('what the page of the dashboard is built with is named', async () => {
+    const folder = join(root, 'dashboard/src');
+    const sources = await Promise.all(
+      (await readdir(folder)).map((name) => readFile(join(folder, name), 'utf8')),
+    );
+    const imports = [...sources.join('\n').matchAll(/(?:from|import) '([^'.][^']*)'/g)];
+    const packages = new Set(imports.map(([, name]) => name.split('/')[0]));
+    expect([...packages].sort()).toEqual(IN_THE_PAGE);
+  });
+
   test('each package has the licence, and the notices of those whose code is in it', async () => {
     const licence = await readFile(join(root, 'LICENSE'), 'utf8');
     const notices = await readFile(join(root, 'THIRD-PARTY-NOTICES.md'), 'utf8');
     for (const name of [main, native]) {
       const file = (/** @type {string} */ path) =>
-        readFile(join(project.path, 'node_modules', name, path), 'utf8');
+        readFile(join(project, 'node_modules', name, path), 'utf8');
       expect(await file('LICENSE')).toBe(licence);
       expect(await file('THIRD-PARTY-NOTICES.md')).toBe(notices);
       expect(await read(name)).toMatchObject({ license: 'MIT' });
     }
-    for (const name of await readdir(join(project.stage, 'npm'))) {
-      expect(await readFile(join(project.stage, 'npm', name, 'LICENSE'), 'utf8')).toBe(licence);
+    for (const name of await readdir(join(directory, 'stage/npm'))) {
+      expect(await readFile(join(directory, 'stage/npm', name, 'LICENSE'), 'utf8')).toBe(licence);
     }
     const release = await readFile(join(root, '.github/workflows/release.yml'), 'utf8');
     expect(release).toMatch(/notices\.mjs npm[\s\S]*napi pre-publish/);
@@ -167,7 +208,7 @@ describe('installed', () => {
   `;
 
   test('it works from ESM and from CommonJS, on one file', async () => {
-    const esm = await project.script(
+    const esm = await script(
       'use.mjs',
       `import { readdirSync } from 'node:fs';
        import { SQLiteCacheStore } from '${main}';
@@ -175,7 +216,7 @@ describe('installed', () => {
        ${use}`,
     );
     expect(JSON.parse(esm)).toEqual({ value: { from: 'import' }, files: ['stores.db'] });
-    const cjs = await project.script(
+    const cjs = await script(
       'use.cjs',
       `const { readdirSync } = require('node:fs');
        const { SQLiteCacheStore } = require('${main}');
@@ -190,7 +231,7 @@ describe('installed', () => {
   });
 
   test('the classes are the same from both', async () => {
-    const answer = await project.script(
+    const answer = await script(
       'same.mjs',
       `import { createRequire } from 'node:module';
        import * as esm from '${main}';
@@ -201,7 +242,7 @@ describe('installed', () => {
   });
 
   test('a table says what to install', async () => {
-    const answer = await project.script(
+    const answer = await script(
       'table.cjs',
       `try { require('${main}').cacheTable.hash } catch (error) { console.log(error.message) }`,
     );
@@ -229,7 +270,7 @@ describe('installed', () => {
 
   test('require loads nothing but files of its own', async () => {
     // How long it takes: npm run bench.
-    const answer = await project.script(
+    const answer = await script(
       'loads.cjs',
       `require('${main}');
        // With the package of the platform's binary, which has its name in front.

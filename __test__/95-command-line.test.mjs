@@ -4,23 +4,23 @@ import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { at, Files, run, trace, transcript } from './support/command-line.mjs';
-import { install } from './support/installed.mjs';
+import { installPackage } from './support/installed.mjs';
 
 const isLinux = process.platform === 'linux';
 
-/** @type {Awaited<ReturnType<typeof install>>} */
-let project;
+/** @type {Awaited<ReturnType<typeof installPackage>>} */
+let installed;
 /** @type {string} */
 let program;
 const files = new Files();
 beforeAll(async () => {
-  project = await install();
-  chmodSync(project.directory, 0o755);
-  program = join(project.path, 'node_modules/@comic-vine/sqlite-store/tools/cli.js');
+  installed = await installPackage();
+  chmodSync(installed.directory, 0o755);
+  program = join(installed.project, 'node_modules/@comic-vine/sqlite-store/tools/cli.js');
 }, 120_000);
 afterAll(async () => {
   await files.remove();
-  await project.remove();
+  await installed.remove();
 });
 
 /** @param {string[]} words @param {object} [options] */

@@ -1,5 +1,5 @@
 /**
- * What is said of the licences of others whose code is in the binaries: THIRD-PARTY-NOTICES.md.
+ * What is said of the licences of others whose code is in the binaries, or in the dashboard's page: THIRD-PARTY-NOTICES.md.
  *
  *   node scripts/notices.mjs            writes it
  *   node scripts/notices.mjs <folder>   copies it and LICENSE into each package in the folder, before they are published
@@ -15,7 +15,7 @@ const FILE = join(root, 'THIRD-PARTY-NOTICES.md');
 
 const HEAD = `# Third-party notices
 
-The binaries of this package contain code of others, under the licences below. Written by \`node scripts/notices.mjs\`; do not edit.
+The binaries of this package, and the page of its dashboard, contain code of others, under the licences below. Written by \`node scripts/notices.mjs\`; do not edit.
 
 ## SQLite
 
@@ -85,11 +85,21 @@ function textOf({ name, license, authors, manifest_path }) {
     .replace(/[ \t]+$/gm, '');
 }
 
+/** What the dashboard's page is built with, of npm's packages. */
+export const IN_THE_PAGE = ['preact', 'uplot'];
+
+/** @param {string} name @returns a package of npm's, as cargo describes one */
+function installed(name) {
+  const manifest_path = join(root, 'node_modules', name, 'package.json');
+  const { version, license, author } = JSON.parse(readFileSync(manifest_path, 'utf8'));
+  return { id: `npm ${name}`, name, version, license, authors: [author].flat(), manifest_path };
+}
+
 /** @returns {string} */
 export function notices() {
   const { targets } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).napi;
   const packages = new Map(
-    targets.flatMap(linkedFor).map((/** @type {any} */ each) => [each.id, each]),
+    [...targets.flatMap(linkedFor), ...IN_THE_PAGE.map(installed)].map((each) => [each.id, each]),
   );
   /** Packages by the text of their licences. @type {Map<string, string[]>} */
   const users = new Map();

@@ -53,6 +53,8 @@ const REMEDIES = {
     'Another process has the file to itself. Try again; doctor tells which one has a lock.',
   SQLITE_NOTADB: 'It is no database of SQLite, or its beginning is damaged.',
   SQLITE_CORRUPT: 'doctor tells how much is damaged.',
+  EADDRINUSE:
+    'Another program listens there: say another --port, or --port 0 for any that is free.',
   SQLITE_READONLY: 'Its permissions, or those of its directory, do not let it be changed.',
 };
 

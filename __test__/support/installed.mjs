@@ -1,5 +1,4 @@
-// The published packages: packed as the release makes them, and installed without network, scripts and compiler into an
-// empty project.
+// The package as it is published: packed, and installed without network, scripts and compiler into an empty project.
 import { execFile } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { copyFile, cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
@@ -17,26 +16,24 @@ const execute = promisify(execFile);
  * @param {string[]} args
  * @param {import('node:child_process').ExecFileOptions} options
  */
-const run = (file, args, options) =>
+export const run = (file, args, options) =>
   execute(file, args, { ...options, encoding: 'utf8' }).catch((error) => {
     error.message += `\n${error.stdout}`;
     throw error;
   });
 
 const require = createRequire(import.meta.url);
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const manifest = require('../../package.json');
+export const root = fileURLToPath(new URL('../..', import.meta.url));
+/** @type {any} */
+export const manifest = require('../../package.json');
 
 const { platform, arch } = process;
 const report = /** @type {any} */ (process.report?.getReport());
 const abi = { linux: report.header.glibcVersionRuntime ? '-gnu' : '-musl', win32: '-msvc' }[
   platform
 ];
-const target = `${platform}-${arch}${abi ?? ''}`;
-
-/** This platform's addon: a file in `lib`, and the package that has it. */
+export const target = `${platform}-${arch}${abi ?? ''}`;
 export const binary = `sqlite-store.${target}.node`;
-export const native = `${manifest.name}-${target}`;
 
 /** npm's script, to be run with Node itself, for the children have no PATH to find npm by. */
 export function npmScript() {
@@ -50,49 +47,14 @@ export function npmScript() {
   throw new Error('npm is not on PATH');
 }
 
-/** A project that has nothing but the packages. */
-class Project {
-  /** @param {string} directory */
-  constructor(directory) {
-    /** Whatever belongs to it. */
-    this.directory = directory;
-    this.path = join(directory, 'project');
-    /** What the packages were packed from, before they had their binaries' names. */
-    this.stage = join(directory, 'stage');
-    const { HOME, USERPROFILE, SystemRoot, TEMP, TMPDIR } = process.env;
-    /** @type {NodeJS.ProcessEnv} */
-    this.env = {
-      ...{ HOME, USERPROFILE, SystemRoot, TEMP, TMPDIR },
-      PATH: join(directory, 'bin'),
-      npm_config_cache: join(directory, 'cache'),
-      npm_config_update_notifier: 'false',
-    };
-  }
-
-  /** @param {string} cwd @param {string[]} args */
-  npm(cwd, ...args) {
-    return run(process.execPath, [npmScript(), ...args], { cwd, env: this.env });
-  }
-
-  /** Runs a script in it, and answers what it has written. @param {string} name @param {string} source */
-  async script(name, source) {
-    await writeFile(join(this.path, name), source);
-    const { stdout } = await run(process.execPath, [name], { cwd: this.path, env: this.env });
-    return stdout.trim();
-  }
-
-  remove() {
-    return rm(this.directory, { recursive: true, force: true });
-  }
-}
-
 /**
  * The main package and this platform's, as the release makes them.
- * @param {Project} project
+ * @param {string} directory
+ * @param {(cwd: string, ...args: string[]) => Promise<{ stdout: string }>} npm
  * @returns {Promise<string[]>} the tarballs
  */
-async function pack(project) {
-  const { stage, directory } = project;
+async function pack(directory, npm) {
+  const stage = join(directory, 'stage');
   for (const file of ['package.json', 'LICENSE', 'README.md', 'npm', ...manifest.files]) {
     await cp(join(root, file), join(stage, file), { recursive: true });
   }
@@ -118,27 +80,35 @@ async function pack(project) {
   );
   const tarballs = [];
   for (const folder of [stage, join(stage, 'npm', target)]) {
-    // What is built is there: what builds it before a release is not among what is packed.
-    const options = ['--json', '--ignore-scripts', '--pack-destination', directory];
-    const { stdout } = await project.npm(folder, 'pack', ...options);
+    // The page of the dashboard is built before the tests run: what is staged has no scripts to build it again.
+    const options = ['--ignore-scripts', '--json', '--pack-destination', directory];
+    const { stdout } = await npm(folder, 'pack', ...options);
     tarballs.push(join(directory, JSON.parse(stdout)[0].filename));
   }
   return tarballs;
 }
 
-/** Packs and installs them. */
-export async function install() {
-  const project = new Project(realpathSync(await mkdtemp(join(tmpdir(), 'package-'))));
-  await mkdir(join(project.directory, 'bin'));
-  if (platform !== 'win32') await symlink(process.execPath, join(project.directory, 'bin', 'node'));
-  await mkdir(project.path);
-  await writeFile(join(project.path, 'package.json'), '{ "private": true }');
-  await project.npm(
-    project.path,
-    'install',
-    '--offline',
-    '--ignore-scripts',
-    ...(await pack(project)),
-  );
-  return project;
+/** Installs it. `env` has Node on its path, and nothing else. */
+export async function installPackage() {
+  const directory = realpathSync(await mkdtemp(join(tmpdir(), 'package-')));
+  const bin = join(directory, 'bin');
+  await mkdir(bin);
+  if (platform !== 'win32') await symlink(process.execPath, join(bin, 'node'));
+  const { HOME, USERPROFILE, SystemRoot, TEMP, TMPDIR } = process.env;
+  /** @type {NodeJS.ProcessEnv} */
+  const env = {
+    ...{ HOME, USERPROFILE, SystemRoot, TEMP, TMPDIR },
+    PATH: bin,
+    npm_config_cache: join(directory, 'cache'),
+    npm_config_update_notifier: 'false',
+  };
+  const project = join(directory, 'project');
+  await mkdir(project);
+  await writeFile(join(project, 'package.json'), '{ "private": true }');
+  /** @param {string} cwd @param {string[]} args */
+  const npm = (cwd, ...args) => run(process.execPath, [npmScript(), ...args], { cwd, env });
+  const tarballs = await pack(directory, npm);
+  await npm(project, 'install', '--offline', '--ignore-scripts', ...tarballs);
+  const remove = () => rm(directory, { recursive: true, force: true });
+  return { directory, project, env, remove };
 }

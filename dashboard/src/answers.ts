@@ -24,7 +24,7 @@ export interface Stats {
     bytes: number;
     expired: number;
     tags: number;
-    bounds: { entries: number | null; bytes: number | null } | null;
+    counted: { entries: number; bytes: number } | null;
   };
   jobs: { pending: number; completed: number; failed: number };
   requests: { total: number; resources: number };
@@ -34,12 +34,13 @@ export interface Stats {
 export interface Limit {
   resource: string;
   kind: 'rate-limit' | 'adaptive';
-  limit: number;
+  /** `null`: there is none. */
+  limit: number | null;
   windowMs: number;
   minIntervalMs: number;
-  shared: { limit: number; windowMs: number } | null;
+  shared: { limit: number | null; windowMs: number } | null;
   used: number;
-  remaining: number;
+  remaining: number | null;
   nextFreeAt: number;
   cooldownUntil: number | null;
   settingsFrom: 'file' | 'arguments' | 'default';
@@ -88,8 +89,8 @@ export type Entry = EntryInfo & { text: string; problem: string | null; isCut: b
 
 export interface Sizes {
   now: number;
-  bySize: { from: number; to: number; entries: number; bytes: number }[];
-  byAge: { from: number; to: number; entries: number }[];
+  bySize: { from: number; to: number | null; entries: number; bytes: number }[];
+  byAge: { from: number; to: number | null; entries: number }[];
 }
 
 export interface Job {
@@ -106,7 +107,7 @@ export interface Job {
 
 export interface Finding {
   check: string;
-  level: 'ok' | 'warning' | 'error';
+  level: 'ok' | 'note' | 'warning' | 'error';
   what: string;
   remedy: string | null;
 }

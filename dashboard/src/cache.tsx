@@ -309,22 +309,20 @@ function Filters({
   };
   return (
     <search class="filters">
-      <label>
-        <span class="hidden">Search by</span>
-        <select
-          value={search}
-          onChange={({ currentTarget }) => {
-            setSearch(currentTarget.value as Search);
-            if (text !== '') ask(currentTarget.value as Search, text);
-          }}
-        >
-          {Object.entries(SEARCHES).map(([name, title]) => (
-            <option key={name} value={name}>
-              {title}
-            </option>
-          ))}
-        </select>
-      </label>
+      <select
+        aria-label="Search by"
+        value={search}
+        onChange={({ currentTarget }) => {
+          setSearch(currentTarget.value as Search);
+          if (text !== '') ask(currentTarget.value as Search, text);
+        }}
+      >
+        {Object.entries(SEARCHES).map(([name, title]) => (
+          <option key={name} value={name}>
+            {title}
+          </option>
+        ))}
+      </select>
       <input
         type="search"
         aria-label={`Search by ${SEARCHES[search].toLowerCase()}`}

@@ -5,8 +5,8 @@ import { Ago, Loading, Problem } from './parts.tsx';
 import { type Data, useData } from './server.ts';
 import { bytes, count, counted, plain } from './words.ts';
 
-const ORDER = { error: 0, warning: 1, ok: 2 };
-const LEVELS = { error: 'Error', warning: 'Warning', ok: 'OK' };
+const ORDER = { error: 0, warning: 1, note: 2, ok: 3 };
+const LEVELS = { error: 'Error', warning: 'Warning', note: 'Note', ok: 'OK' };
 
 const ACCESS = {
   shared: 'beside processes that use it',
@@ -58,7 +58,7 @@ export function Health({ stats }: { stats: Data<Stats> }) {
   const findings = [...(data?.findings ?? [])].sort(
     (one, other) => ORDER[one.level] - ORDER[other.level],
   );
-  const wrong = findings.filter(({ level }) => level !== 'ok').length;
+  const wrong = findings.filter(({ level }) => level === 'error' || level === 'warning').length;
   return (
     <>
       <div class="head">

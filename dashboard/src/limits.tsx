@@ -4,7 +4,7 @@ import type { Limit, Stats } from './answers.ts';
 import { Ago, Countdown, Empty, Loading, Problem } from './parts.tsx';
 import { type Data, useClock, useData } from './server.ts';
 import { Timeline } from './timeline.tsx';
-import { count, counted, windowName } from './words.ts';
+import { count, counted, plain, windowName } from './words.ts';
 
 /** When an answer about the limits is out of date: something that was waited for has come. */
 const dueAt = ({ now, limits }: { now: number; limits: Limit[] }) =>
@@ -83,51 +83,59 @@ const SOURCES = {
 
 function Resource({ limit, now }: { limit: Limit; now: number }) {
   const { resource, users, background, reason, reserved, minIntervalMs, shared } = limit;
-  const id = `resource-${encodeURIComponent(resource)}`;
+  const id = `${limit.kind}-${encodeURIComponent(resource)}`;
   const notes = [
     reserved > 0 && `${counted(reserved, 'slot')} reserved`,
     minIntervalMs > 0 && `at least ${count(minIntervalMs)} ms between two requests`,
-    shared && `all resources together: ${count(shared.limit)} per ${windowName(shared.windowMs)}`,
+    shared &&
+      `all resources together: ${count(shared.limit ?? Number.POSITIVE_INFINITY)} per ${windowName(shared.windowMs)}`,
     SOURCES[limit.settingsFrom],
   ].filter(Boolean);
   return (
     <section class="resource" aria-labelledby={id}>
       <div class="left">
-        <h2 id={id}>{resource}</h2>
-        <p class={limit.remaining === 0 ? 'remaining none' : 'remaining'}>
-          <strong class="number">{count(limit.remaining)}</strong> of{' '}
-          <span class="number">{count(limit.limit)}</span> left
-        </p>
+        <h2 id={id}>{plain(resource)}</h2>
+        {limit.limit === null ? (
+          <p class="remaining">No limit</p>
+        ) : (
+          <p class={limit.remaining === 0 ? 'remaining none' : 'remaining'}>
+            <strong class="number">{count(limit.remaining ?? 0)}</strong> of{' '}
+            <span class="number">{count(limit.limit)}</span> left
+          </p>
+        )}
         <Next limit={limit} />
         <p class="quiet">
-          {count(limit.limit)} per {windowName(limit.windowMs)}
+          {limit.limit === null ? counted(limit.used, 'request') : count(limit.limit)} per{' '}
+          {windowName(limit.windowMs)}
           {limit.kind === 'adaptive' ? ', shared by activity' : ''}
         </p>
       </div>
       <div class="right">
         <Timeline limit={limit} now={now} />
-        <div class="shares">
-          {users && background ? (
-            <>
-              <Share name="Users" kind="user" {...users} limit={limit.limit} />
+        {limit.limit !== null && (
+          <div class="shares">
+            {users && background ? (
+              <>
+                <Share name="Users" kind="user" {...users} limit={limit.limit} />
+                <Share
+                  name="Background"
+                  kind="background"
+                  {...background}
+                  limit={limit.limit}
+                  note={background.isPaused ? 'paused' : undefined}
+                />
+              </>
+            ) : (
               <Share
-                name="Background"
-                kind="background"
-                {...background}
+                name="Used"
+                kind="user"
+                used={limit.used}
+                share={limit.limit}
                 limit={limit.limit}
-                note={background.isPaused ? 'paused' : undefined}
               />
-            </>
-          ) : (
-            <Share
-              name="Used"
-              kind="user"
-              used={limit.used}
-              share={limit.limit}
-              limit={limit.limit}
-            />
-          )}
-        </div>
+            )}
+          </div>
+        )}
         {reason && <p class="reason">{reason}</p>}
         {notes.length > 0 && <p class="quiet">{notes.join(' · ')}</p>}
       </div>
@@ -154,7 +162,9 @@ export function Limits({ stats }: { stats: Data<Stats> }) {
           <p class="quiet">They appear here as soon as a limiter records one.</p>
         </Empty>
       ) : (
-        limits.map((limit) => <Resource key={limit.resource} limit={limit} now={now} />)
+        limits.map((limit) => (
+          <Resource key={`${limit.kind} ${limit.resource}`} limit={limit} now={now} />
+        ))
       )}
       <p class="quiet foot">
         As of <Ago at={now} /> ago

@@ -9,7 +9,15 @@ import { Jobs } from './jobs.tsx';
 import { Limits } from './limits.tsx';
 import { Loading, Problem } from './parts.tsx';
 import { address, type Route, useRoute } from './route.ts';
-import { type Data, keepToken, listen, takeToken, useConnection, useData } from './server.ts';
+import {
+  type Data,
+  forgetToken,
+  keepToken,
+  listen,
+  takeToken,
+  useConnection,
+  useData,
+} from './server.ts';
 import './style.css';
 import { startTheme, ThemeSwitch } from './theme.tsx';
 import { count, plain } from './words.ts';
@@ -141,15 +149,21 @@ function TokenForm({ isWrong }: { isWrong: boolean }) {
 
 function Dashboard() {
   const about = useData<About>('about', {}, { isLive: false });
+  const [isWrong, setWrong] = useState(false);
+  const { data, error, reload } = about;
+  const isThere = data !== undefined;
   useEffect(() => {
-    if (about.data !== undefined) listen();
-  }, [about.data === undefined]);
-  if (about.data) return <Page about={about.data} />;
-  if (about.error?.status === 401)
-    return <TokenForm isWrong={sessionStorage.getItem('token') !== null} />;
-  return (
-    <main>{about.error ? <Problem error={about.error} retry={about.reload} /> : <Loading />}</main>
-  );
+    if (isThere) listen();
+  }, [isThere]);
+  useEffect(() => {
+    // One of a dashboard that was here before, perhaps: this one may need none.
+    if (error?.status !== 401 || !forgetToken()) return;
+    setWrong(true);
+    reload();
+  }, [error]);
+  if (data) return <Page about={data} />;
+  if (error?.status === 401) return <TokenForm isWrong={isWrong} />;
+  return <main>{error ? <Problem error={error} retry={reload} /> : <Loading />}</main>;
 }
 
 takeToken();

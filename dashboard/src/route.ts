@@ -35,6 +35,8 @@ export function useRoute(): Route {
   useEffect(() => {
     const moved = () => setHash(location.hash);
     addEventListener('hashchange', moved);
+    // It may have changed since this was drawn.
+    moved();
     return () => removeEventListener('hashchange', moved);
   }, []);
   return routeOf(hash);

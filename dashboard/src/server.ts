@@ -29,6 +29,13 @@ export function takeToken() {
 
 export const keepToken = (token: string) => sessionStorage.setItem(TOKEN, token);
 
+/** Forgets the token. @returns whether there was one */
+export function forgetToken(): boolean {
+  const hadToken = sessionStorage.getItem(TOKEN) !== null;
+  sessionStorage.removeItem(TOKEN);
+  return hadToken;
+}
+
 const headers = (): Record<string, string> => {
   const token = sessionStorage.getItem(TOKEN);
   return token === null ? {} : { authorization: `Bearer ${token}` };
@@ -140,6 +147,8 @@ export function useConnection(): Connection {
   useEffect(() => {
     const listener = () => redraw(connection);
     connectionListeners.add(listener);
+    // It may have changed since this was drawn.
+    listener();
     return () => {
       connectionListeners.delete(listener);
     };
@@ -155,12 +164,26 @@ let ahead = 0;
 /** What time it is for the server. */
 export const serverNow = () => Date.now() + ahead;
 
-/** What time it is, again each second. */
+const clockListeners = new Set<Listener>();
+let ticking: ReturnType<typeof setInterval> | undefined;
+
+function tick() {
+  for (const listener of clockListeners) listener();
+}
+
+/** What time it is, again each second, with one timer for all who want to know. */
 export function useClock(): number {
   const [now, setNow] = useState(serverNow);
   useEffect(() => {
-    const timer = setInterval(() => setNow(serverNow()), 1_000);
-    return () => clearInterval(timer);
+    const listener = () => setNow(serverNow());
+    clockListeners.add(listener);
+    ticking ??= setInterval(tick, 1_000);
+    return () => {
+      clockListeners.delete(listener);
+      if (clockListeners.size > 0) return;
+      clearInterval(ticking);
+      ticking = undefined;
+    };
   }, []);
   return now;
 }

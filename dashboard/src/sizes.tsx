@@ -90,19 +90,28 @@ export function SizesAndAges() {
   const columns = useMemo(
     () => ({
       bySize: (data?.bySize ?? []).map(({ from, to, entries }) => ({
-        name: `<${bytes(to).replace(' ', '\u2009')}`,
-        title: `${bytes(from)} to ${bytes(to)}`,
+        name: to === null ? `≥${bytes(from)}` : `<${bytes(to)}`,
+        title: to === null ? `${bytes(from)} and more` : `${bytes(from)} to ${bytes(to)}`,
         entries,
       })),
       byAge: (data?.byAge ?? []).map(({ from, to, entries }) => ({
-        name: to > 1e14 ? `>${span(from)}` : `<${span(to)}`,
-        title: `${span(from)} and more`,
+        name: to === null ? `≥${span(from)}` : `<${span(to)}`,
+        title: to === null ? `${span(from)} and more` : `${span(from)} to ${span(to)}`,
         entries,
       })),
     }),
     [data],
   );
-  if (data === undefined || data.bySize.length === 0) return null;
+  if (data?.bySize.length === 0) return null;
+  if (data === undefined) {
+    // So that nothing moves when they come.
+    return (
+      <div class="histograms">
+        <div class="histogram" />
+        <div class="histogram" />
+      </div>
+    );
+  }
   return (
     <div class="histograms">
       <Histogram title="Entries by size" columns={columns.bySize} />

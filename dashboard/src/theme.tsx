@@ -34,6 +34,7 @@ export function useTheme(): string {
   useEffect(() => {
     const changed = () => setTheme(document.documentElement.dataset.theme ?? '');
     addEventListener('theme', changed);
+    changed();
     return () => removeEventListener('theme', changed);
   }, []);
   return theme;
@@ -42,9 +43,9 @@ export function useTheme(): string {
 export function ThemeSwitch() {
   const [choice, setChoice] = useState(chosen);
   return (
-    <label class="theme">
-      <span class="hidden">Colours</span>
+    <div class="theme">
       <select
+        aria-label="Colours"
         value={choice}
         onChange={({ currentTarget: { value } }) => {
           localStorage.setItem(KEY, value);
@@ -56,6 +57,6 @@ export function ThemeSwitch() {
         <option value="light">Light</option>
         <option value="dark">Dark</option>
       </select>
-    </label>
+    </div>
   );
 }

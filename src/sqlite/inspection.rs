@@ -17,7 +17,7 @@ use super::connection::{Connection, Location};
 use super::os::budget::Budget;
 use super::os::read_only;
 use super::os::sidecars::sidecar_paths;
-use crate::core::error::{Error, IsBusy, Result, StoreKind};
+use crate::core::error::{Error, Result, StoreKind};
 use crate::core::operation::{Answer, Operation, Outcome};
 use crate::core::schema::{self, SchemaConnection};
 use crate::core::value::Value;
@@ -122,18 +122,12 @@ impl Inspection {
                     self.open = Some(open);
                     return Ok(access);
                 }
-                Err(error) if attempt == ATTEMPTS || !self.may_pass(&error) => return Err(error),
+                Err(error) if attempt == ATTEMPTS || !cannot_be_opened(&error) => return Err(error),
                 Ok(None) if attempt == ATTEMPTS => return Err(unsteady(&self.path)),
                 // Somebody opens or closes it just now.
                 Ok(None) | Err(_) => std::thread::sleep(Duration::from_millis(10)),
             }
         }
-    }
-
-    /// Whether an error may be of files that come and go.
-    fn may_pass(&self, error: &Error) -> bool {
-        const CANTOPEN: i32 = 14;
-        error.is_busy() || matches!(error, Error::Sqlite { code, .. } if code & 0xff == CANTOPEN)
     }
 
     /// `None`: the files have changed meanwhile.
@@ -325,6 +319,11 @@ fn begin(mut connection: Connection, bytes: u64) -> Result<Connection> {
     let stand_ins = schema::stand_ins(&mut connection)?;
     connection.execute_script(&stand_ins)?;
     Ok(connection)
+}
+
+/// `SQLITE_CANTOPEN`: a file beside the database may just have gone.
+fn cannot_be_opened(error: &Error) -> bool {
+    matches!(error, Error::Sqlite { code, .. } if code & 0xff == 14)
 }
 
 /// `SQLITE_READONLY_ROLLBACK`, and `SQLITE_READONLY_RECOVERY`: only who may write carries out what a crash has left.

@@ -32,6 +32,9 @@ function use({ windowMs, used, reserved, users, background, minIntervalMs }) {
   return parts.join(', ');
 }
 
+/** What is said where a request may be made at once. */
+const FREE = 'next now';
+
 /** What is said of a limit that leaves this part of it. @param {number} part @returns {'green' | 'yellow' | 'red'} */
 function colour(part) {
   if (part <= 0) return 'red';
@@ -63,6 +66,7 @@ function draw(found, screen, now) {
   return texts.flatMap(({ limit, name, ...text }) => {
     const part = limit.limit > 0 ? limit.remaining / limit.limit : 0;
     const style = colour(Number.isNaN(part) ? 1 : part);
+    const nextStyle = text.next === FREE ? 'green' : style === 'red' ? 'red' : 'yellow';
     const more = [use(limit), limit.reason ?? ''].filter(Boolean);
     const below = more.map((line) =>
       screen.style(shorten(`  ${printable(line)}`, screen.columns), 'dim'),
@@ -70,13 +74,13 @@ function draw(found, screen, now) {
     if (isNarrow) {
       return [
         screen.style(shorten(name, screen.columns), 'bold'),
-        screen.style(shorten(`  ${text.left}, ${text.next}`, screen.columns), style),
+        screen.style(shorten(`  ${text.left}, ${text.next}`, screen.columns), nextStyle),
         ...below,
       ];
     }
     const first = [screen.style(pad(shorten(name, names), names), 'bold')];
     if (bar >= BAR.least) first.push(screen.bar(Number.isNaN(part) ? 1 : part, bar, style));
-    first.push(pad(text.left, left, 'right'), screen.style(text.next, style));
+    first.push(pad(text.left, left, 'right'), screen.style(text.next, nextStyle));
     return [first.join('  '), ...below];
   });
 }

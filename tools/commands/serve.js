@@ -31,6 +31,8 @@ module.exports = {
 --host exposes.`,
   async run({ path, options }) {
     const { port = 4150, host = '127.0.0.1', token, write = false } = options;
+    if (token !== undefined && !/^[\x21-\x7e]{16,512}$/.test(token))
+      throw new UsageError('--token must be 16 to 512 printable ASCII characters without blanks');
     if (port > 65_535) throw new UsageError(`--port must be at most 65535, and is ${port}`);
     // What cannot be read is told here rather than in a browser.
     openFile(path).snapshot(() => {});

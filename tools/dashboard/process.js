@@ -4,6 +4,7 @@
 // file. A system forgets a process's locks on a file with the first handle that is closed, so that reading beside a store in
 // one process would take the store's; and a read that is under way cannot be ended, but its process can.
 
+const { rmSync } = require('node:fs');
 const { openFile } = require('../inspection/file.js');
 const inspection = require('../inspection/index.js');
 
@@ -41,7 +42,7 @@ function limits(file, wanted, now) {
   const all = inspection.limits(file, { ...wanted, now });
   const oldest = (/** @type {{ resource: string, windowMs: number }} */ { resource, windowMs }) =>
     file.get(
-      'SELECT min(timestamp) AS at FROM rate_limits WHERE resource = ? AND timestamp > ?',
+      'SELECT min(timestamp) AS at FROM rate_limits WHERE resource = ? AND timestamp >= ?',
       resource,
       now - windowMs,
     )?.at ?? null;
@@ -49,7 +50,7 @@ function limits(file, wanted, now) {
     now,
     limits: all.map((/** @type {any} */ limit) => {
       const at = oldest(limit);
-      return { ...limit, changesAt: at === null ? null : at + limit.windowMs };
+      return { ...limit, changesAt: at === null ? null : at + limit.windowMs + 1 };
     }),
   };
 }
@@ -106,5 +107,9 @@ async function reply({ id, path, name, wanted }) {
 
 // A signal from the keyboard goes to all processes of a terminal: the server says when these end.
 process.on('SIGINT', () => {});
-process.on('disconnect', () => process.exit());
+// The server has ended, perhaps without a word: what it gave for copies goes, too.
+process.on('disconnect', () => {
+  rmSync(process.argv[2], { recursive: true, force: true });
+  process.exit();
+});
 process.on('message', reply);

@@ -39,7 +39,7 @@ class Worker {
     // A copy that reading needs is put there, and goes with the process, however that ends.
     this.#directory = mkdtempSync(join(tmpdir(), 'comic-vine-dashboard-'));
     const [TMPDIR, TMP, TEMP] = Array(3).fill(this.#directory);
-    this.#child = fork(join(__dirname, 'process.js'), [], {
+    this.#child = fork(join(__dirname, 'process.js'), [this.#directory], {
       execArgv: [],
       env: { ...process.env, TMPDIR, TMP, TEMP },
       serialization: 'advanced',
