@@ -1,8 +1,9 @@
 // The command line in use: what is written wrong, what is not to reach a terminal, how it looks there, and what it changes.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
@@ -302,6 +303,23 @@ describe('what is changed', () => {
     expect(trace(target)).toEqual(before);
     writer.end();
     await writer.done();
+  });
+
+  test('a backup that is interrupted leaves nothing', async () => {
+    const path = files.fresh();
+    const database = new Database(path);
+    database.exec('CREATE TABLE filler (bytes BLOB)');
+    for (let n = 0; n < 300; n++) database.exec('INSERT INTO filler VALUES (zeroblob(1000000))');
+    database.close();
+    const target = files.fresh('copy.db');
+    const child = spawn(process.execPath, [program, 'backup', path, target]);
+    const ended = new Promise((resolve) =>
+      child.on('close', (code, signal) => resolve({ code, signal })),
+    );
+    while (readdirSync(dirname(target)).length === 0 && child.exitCode === null) await sleep(1);
+    child.kill('SIGINT');
+    expect(await ended).toEqual({ code: 130, signal: null });
+    expect(readdirSync(dirname(target))).toEqual([]);
   });
 });
 

@@ -92,16 +92,17 @@ impl Inspection {
         inspection::query_expected(&sql).map(to_rows).map_err(refused)
     }
 
-    /// Copies the state that is read to a file that is not there yet. The function is told which part of it is copied.
+    /// Copies the state that is read to a file that is not there yet. The function is told which part of it is copied; where it fails, the
+    /// copy ends, and nothing is left of it.
     #[napi(catch_unwind)]
     pub fn back_up(&self, target: String, on_progress: Function<'_, f64, ()>) -> Result<()> {
-        let tell = |progress: CopyProgress| {
+        let goes_on = |progress: CopyProgress| {
             let CopyProgress { total_pages, remaining_pages } = progress;
             let part = 1.0 - remaining_pages as f64 / total_pages.max(1) as f64;
-            // What it throws is nothing that the copy has to do with.
-            let _ = on_progress.call(part);
+            // It cannot be called in a worker that is to end.
+            on_progress.call(part).is_ok()
         };
-        self.0.back_up(Path::new(&target), tell).map_err(refused)
+        self.0.back_up(Path::new(&target), goes_on).map_err(refused)
     }
 
     /// What remains of a resource's limit: of one with these options, which are those of a limiter.

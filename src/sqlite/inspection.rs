@@ -220,15 +220,14 @@ impl Inspection {
         }
     }
 
-    /// Copies the state that is read to a file that is not there yet; tells how far that is.
+    /// Copies the state that is read to a file that is not there yet. `goes_on` is asked again and again, and told how far that is.
     ///
     /// # Errors
     /// As [`backup::copy`], and that somebody has opened the file that was read alone.
-    pub fn back_up(&self, target: &Path, tell: impl Fn(CopyProgress)) -> Result<()> {
+    pub fn back_up(&self, target: &Path, goes_on: impl Fn(CopyProgress) -> bool) -> Result<()> {
         let state = self.state()?;
         let copied = backup::copy(&state.connection, target, |progress| {
-            tell(progress);
-            state.is_of_one_state(&self.path)
+            goes_on(progress) && state.is_of_one_state(&self.path)
         });
         if state.is_of_one_state(&self.path) { copied } else { Err(unsteady(&self.path)) }
     }

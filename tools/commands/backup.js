@@ -1,9 +1,12 @@
 'use strict';
 
-const { openFile } = require('../inspection/index.js');
+const { statSync } = require('node:fs');
+const { backUp } = require('../inspection/backup.js');
 const { printable } = require('../inspection/values.js');
 const { bytes } = require('../terminal/words.js');
-const { statSync } = require('node:fs');
+
+/** What a process ends with that a signal has ended: 128 and its number. */
+const INTERRUPTED = 130;
 
 /** @type {import('../command.js').Command} */
 module.exports = {
@@ -12,10 +15,22 @@ module.exports = {
   takes: ['TO'],
   options: {},
   examples: ['backup cache.db cache-backup.db'],
-  more: `What is copied is one file, without a log. It has its name once it is complete and on the medium. TO must not exist yet.`,
-  run({ path, rest: [to], progress }) {
-    openFile(path).backUp(to, (part) => progress.show('copying', part));
-    progress.end();
+  more: `What is copied is one file, without a log. It has its name once it is complete and on the medium. TO must not exist yet.
+Ctrl-C ends it, and leaves nothing.`,
+  async run({ path, rest: [to], progress }) {
+    const copy = backUp(path, to, (part) => progress.show('copying', part));
+    const interrupt = async () => {
+      await copy.end();
+      progress.end();
+      process.exit(INTERRUPTED);
+    };
+    process.once('SIGINT', interrupt);
+    try {
+      await copy.done;
+    } finally {
+      process.off('SIGINT', interrupt);
+      progress.end();
+    }
     const size = statSync(to).size;
     return {
       json: { path: to, bytes: size },
