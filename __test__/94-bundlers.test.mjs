@@ -34,7 +34,7 @@ function lay(modules) {
   const store = join(modules, '@comic-vine/sqlite-store');
   rmSync(join(modules, '@comic-vine'), { recursive: true, force: true });
   for (const file of ['package.json', ...manifest.files])
-    cpSync(join(root, file), join(store, file));
+    cpSync(join(root, file), join(store, file), { recursive: true });
   for (const file of readdirSync(join(root, 'lib'))) {
     const [, target, extension] = file.split('.');
     if (extension !== 'node') continue;
