@@ -323,6 +323,17 @@ describe('what is changed', () => {
   });
 });
 
+test('the stores load nothing of the tools', () => {
+  const entry = fileURLToPath(new URL('../index.js', import.meta.url));
+  const code = `require(${JSON.stringify(entry)});
+    console.log(Object.keys(require.cache).map((path) => path.split(/[\\\\/]/).at(-2)).join(' '))`;
+  const { stdout } = spawnSync(process.execPath, ['-e', code], { encoding: 'utf8' });
+  const folders = new Set(stdout.trim().split(' '));
+  expect(folders).toContain('lib');
+  for (const name of ['tools', 'commands', 'inspection', 'terminal', 'dashboard'])
+    expect(folders).not.toContain(name);
+});
+
 const hasScript = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0;
 if (!hasScript)
   process.stderr.write('SKIPPED: without script of util-linux nothing is tried on a terminal\n');
