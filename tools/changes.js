@@ -3,15 +3,16 @@
 // What changes a file: through the package's own stores, so that other processes notice, and see all or nothing of a step.
 
 const { SQLiteCacheStore } = require('../index.js');
-const { count, openFile, stats } = require('./inspection/index.js');
+const { count, openFile } = require('./inspection/index.js');
+const { journalMode } = require('./inspection/stats.js');
 
 /**
  * Opens a store, has it work, and closes it. The file keeps its journal mode.
  * @template T @param {string} path @param {(store: SQLiteCacheStore) => Promise<T>} work @returns {Promise<T>}
  */
 async function withStore(path, work) {
-  const { journalMode } = stats(openFile(path), 0).file;
-  const store = new SQLiteCacheStore({ database: path, cleanupIntervalMs: 0, journalMode });
+  const options = { cleanupIntervalMs: 0, journalMode: journalMode(openFile(path)) };
+  const store = new SQLiteCacheStore({ database: path, ...options });
   try {
     return await work(store);
   } finally {

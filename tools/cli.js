@@ -80,6 +80,7 @@ function explain(error, file) {
 /** @param {string[]} words @returns {Promise<number>} the exit code */
 async function main(words) {
   const screen = new Screen(process.stdout, process.env);
+  const errors = new Screen(process.stderr, process.env);
   const wantsJson = words.includes('--json');
   const print = (/** @type {string[]} */ lines) => process.stdout.write(`${lines.join('\n')}\n`);
   /** @type {string | undefined} */
@@ -105,7 +106,7 @@ async function main(words) {
       print(help(command));
       return EXIT.fine;
     }
-    const progress = new Progress(process.stderr, new Screen(process.stderr, process.env));
+    const progress = new Progress(process.stderr, errors);
     const call = { path: String(file), rest, options: chosen, screen, progress, now: Date.now() };
     const told = await command.run(call);
     print(json ? [printableJson(JSON.stringify(told.json, null, 2))] : told.lines);
@@ -115,7 +116,7 @@ async function main(words) {
     process.stderr.write(
       wantsJson
         ? `${JSON.stringify({ error: { code: error.code ?? null, message: told } })}\n`
-        : `${new Screen(process.stderr, process.env).style('error', 'red', 'bold')}: ${told}\n`,
+        : `${errors.style('error', 'red', 'bold')}: ${told}\n`,
     );
     if (!(error instanceof UsageError) && error.code === undefined) throw error;
     return error instanceof UsageError ? EXIT.usage : EXIT.file;

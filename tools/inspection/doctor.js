@@ -5,7 +5,7 @@
 const { accessSync, constants, existsSync, lstatSync, statSync, statfsSync } = require('node:fs');
 const path = require('node:path');
 const { lastingLockersOf, usersOf } = require('./processes.js');
-const { journalMode } = require('./stats.js');
+const { journalMode, size } = require('./stats.js');
 const { decode } = require('./values.js');
 
 const MIB = 1024 * 1024;
@@ -22,10 +22,6 @@ const DAY = 24 * 60 * MINUTE;
 
 /** @param {number} number @param {string} one @param {string} [many] */
 const things = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
-
-/** @param {import('./file.js').File} file @param {string} sql @param {any[]} values */
-const number = (file, sql, ...values) =>
-  Number(Object.values(file.get(sql, ...values) ?? {})[0] ?? 0);
 
 /** The tables and indexes of a database, with their columns. */
 const SCHEMA = `SELECT type, name, tbl_name AS of, CASE type
@@ -155,7 +151,6 @@ const CHECKS = {
   },
 
   log({ file, name }, tell) {
-    const size = (/** @type {string} */ of) => statSync(of, { throwIfNoEntry: false })?.size ?? 0;
     const [log, database] = [size(`${file.path}-wal`), size(file.path)];
     if (log <= Math.max(128 * MIB, database))
       return tell('ok', `The write-ahead log has ${(log / MIB).toFixed(1)} MiB.`);
@@ -226,21 +221,20 @@ const CHECKS = {
 
   volume({ file }, tell) {
     const { type, bavail, bsize } = statfsSync(file.path);
-    const [network, free] = [NETWORK[type], bavail * bsize];
+    const [network, free] = [NETWORK.get(type), bavail * bsize];
     if (network)
       tell(
         'error',
         `The file lies on a network file system (${network}): locks and shared memory do not work between machines there.`,
         'Move it to a local disk. Several machines share a server: docs/scale-out.md.',
       );
-    const { size } = statSync(file.path);
     if (free < 16 * MIB)
       tell(
         'error',
         `${Math.floor(free / MIB)} MiB are free on the volume.`,
         'Make room: writes fail without.',
       );
-    else if (free < size)
+    else if (free < size(file.path))
       tell(
         'warning',
         `${Math.floor(free / MIB)} MiB are free on the volume, less than the file has.`,
@@ -250,13 +244,14 @@ const CHECKS = {
   },
 
   room({ file }, tell) {
-    const pragma = (/** @type {string} */ name) => number(file, `PRAGMA ${name}`);
-    const [free, all, size] = [pragma('freelist_count'), pragma('page_count'), pragma('page_size')];
-    if (free * size < 16 * MIB || free < all / 2)
+    const pragma = (/** @type {string} */ name) => file.number(`PRAGMA ${name}`);
+    const [free, all] = [pragma('freelist_count'), pragma('page_count')];
+    const bytes = free * pragma('page_size');
+    if (bytes < 16 * MIB || free < all / 2)
       return tell('ok', `${things(free, 'page is', 'pages are')} free in the file.`);
     tell(
       'warning',
-      `${Math.floor((100 * free) / all)} % of the file are free: ${Math.round((free * size) / MIB)} MiB.`,
+      `${Math.floor((100 * free) / all)} % of the file are free: ${Math.round(bytes / MIB)} MiB.`,
       'The command vacuum gives them back.',
     );
   },
@@ -285,8 +280,7 @@ const CHECKS = {
     ].filter(([table]) => hasTable(file, table));
     let isFine = true;
     for (const [table, column, what] of late) {
-      const found = number(
-        file,
+      const found = file.number(
         `SELECT COUNT(*) FROM main.${table} WHERE ${column} > ? OR typeof(${column}) NOT IN ('integer', 'real')`,
         now + MINUTE,
       );
@@ -298,8 +292,7 @@ const CHECKS = {
         'Look at the clocks of all machines. Stores correct such times when they meet them.',
       );
     }
-    const cooldown = number(
-      file,
+    const cooldown = file.number(
       'SELECT COUNT(*) FROM server_cooldowns WHERE cooldown_until > ?',
       now + DAY,
     );
@@ -340,8 +333,7 @@ const CHECKS = {
   },
 
   leases({ file, now }, tell) {
-    const found = number(
-      file,
+    const found = file.number(
       `SELECT COUNT(*) FROM dedupe_leases l WHERE l.expires_at < ? AND NOT EXISTS
         (SELECT 1 FROM dedupe_jobs j WHERE j.hash = l.hash AND j.job_id = l.job_id)`,
       now - MINUTE,
@@ -352,8 +344,7 @@ const CHECKS = {
   },
 
   tags({ file }, tell) {
-    const found = number(
-      file,
+    const found = file.number(
       'SELECT COUNT(*) FROM cache_tags t WHERE NOT EXISTS (SELECT 1 FROM cache c WHERE c.hash = t.hash)',
     );
     if (found > 0)
@@ -425,11 +416,8 @@ function missingIndex(name, of, there, tell) {
 /** @param {import('./file.js').File} file @param {string} name */
 function hasTable(file, name) {
   return (
-    number(
-      file,
-      "SELECT COUNT(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?",
-      name,
-    ) > 0
+    file.number("SELECT COUNT(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?", name) >
+    0
   );
 }
 
@@ -444,17 +432,17 @@ function isWritable(of) {
   }
 }
 
-/** File systems of other machines, by the numbers of statfs(2). @type {Record<number, string>} */
-const NETWORK = {
-  26985: 'NFS',
-  20859: 'SMB',
-  4283649346: 'CIFS',
-  4266872130: 'SMB2',
-  16914839: '9P',
-  12805120: 'Ceph',
-  1397113167: 'AFS',
-  1635083891: 'AUFS',
-};
+/** File systems of other machines, by the numbers of statfs(2). */
+const NETWORK = new Map([
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+  [0x01021997, '9P'],
+  [0x00c36400, 'Ceph'],
+  [0x5346414f, 'AFS'],
+  [0x61756673, 'AUFS'],
+]);
 
 /** What is looked at without reading the file as a database: of one that cannot be read, too. */
 const OUTSIDE = ['locks', 'files', 'volume'];

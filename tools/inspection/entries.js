@@ -53,7 +53,7 @@ function condition({ key, prefix, tag, text, expired }, now) {
  */
 function count(file, selection, now) {
   const { where, values } = condition(selection, now);
-  return Number(file.get(`SELECT COUNT(*) AS n FROM cache c WHERE ${where}`, ...values)?.n);
+  return file.number(`SELECT COUNT(*) FROM cache c WHERE ${where}`, ...values);
 }
 
 /**

@@ -82,9 +82,7 @@ class InspectedFile {
 
   /** The rows of a query. @param {string} sql @param {import('../../lib/binding.js').Cell[]} parameters @returns {Record<string, any>[]} */
   all(sql, ...parameters) {
-    return this.snapshot(() => {
-      return objects(this.#inspection.query(sql, parameters));
-    });
+    return this.snapshot(() => objects(this.#inspection.query(sql, parameters)));
   }
 
   /** What a query would answer on an empty database with the tables of all stores. @param {string} sql */
@@ -95,6 +93,11 @@ class InspectedFile {
   /** The first of them. @param {string} sql @param {import('../../lib/binding.js').Cell[]} parameters @returns {Record<string, any> | undefined} */
   get(sql, ...parameters) {
     return this.all(sql, ...parameters)[0];
+  }
+
+  /** The first number of what a query or pragma answers; 0 where there is none. @param {string} sql @param {import('../../lib/binding.js').Cell[]} parameters */
+  number(sql, ...parameters) {
+    return Number(Object.values(this.get(sql, ...parameters) ?? {})[0] ?? 0);
   }
 
   /**

@@ -36,6 +36,19 @@ function parse(text) {
   }
 }
 
+/** What is written down, by resource: one of each kind of limiter. @param {import('./file.js').File} file */
+function toldSettings(file) {
+  /** @type {Map<string, object[]>} */
+  const told = new Map();
+  for (const row of file.all('SELECT kind, resource, settings, version FROM store_settings')) {
+    const settings = parse(row.settings);
+    if (!settings) continue;
+    const others = told.get(row.resource) ?? [];
+    told.set(row.resource, [...others, { ...row, settings, from: 'file' }]);
+  }
+  return told;
+}
+
 /**
  * The limits of all resources that have requests, settings or a cooldown, by name.
  * @param {import('./file.js').File} file
@@ -44,23 +57,26 @@ function parse(text) {
  * @returns {Limit[]}
  */
 function limits(file, { now, limit, windowMs }) {
+  const given = limit !== undefined || windowMs !== undefined;
   return file.snapshot(() => {
-    const told = file.all('SELECT kind, resource, settings, version FROM store_settings');
-    const names = file.all(`SELECT resource FROM rate_limits WHERE typeof(resource) = 'text'
+    const told = toldSettings(file);
+    const names = file.all(
+      `SELECT resource FROM rate_limits WHERE typeof(resource) = 'text'
       UNION SELECT resource FROM store_settings
-      UNION SELECT origin FROM server_cooldowns WHERE cooldown_until > ${now}
-      ORDER BY 1`);
+      UNION SELECT origin FROM server_cooldowns WHERE cooldown_until > ?
+      ORDER BY 1`,
+      now,
+    );
     return names.flatMap(({ resource }) => {
-      const rows = told.filter((row) => row.resource === resource && parse(row.settings));
-      const given = limit !== undefined || windowMs !== undefined;
-      const fallback = {
-        kind: hasPriorities(file, resource) ? 'adaptive' : 'rate-limit',
-        settings: { limit: limit ?? DEFAULT.limit, windowMs: windowMs ?? DEFAULT.windowMs },
-        version: null,
-        from: given ? 'arguments' : 'default',
-      };
-      const all = rows.map((row) => ({ ...row, settings: parse(row.settings), from: 'file' }));
-      return (all.length > 0 ? all : [fallback]).map((one) => limitOf(file, resource, one, now));
+      const all = told.get(resource) ?? [
+        {
+          kind: hasPriorities(file, resource) ? 'adaptive' : 'rate-limit',
+          settings: { limit: limit ?? DEFAULT.limit, windowMs: windowMs ?? DEFAULT.windowMs },
+          version: null,
+          from: given ? 'arguments' : 'default',
+        },
+      ];
+      return all.map((one) => limitOf(file, resource, one, now));
     });
   });
 }
@@ -86,11 +102,6 @@ function limitOf(file, resource, { kind, settings, version, from }, now) {
     resource,
     now - windowMs,
   );
-  const reservations = file.get(
-    'SELECT COUNT(*) AS n FROM rate_limit_reservations WHERE resource = ? AND expires_at > ?',
-    resource,
-    now,
-  );
   const cooldown = file.get(
     'SELECT cooldown_until AS until FROM server_cooldowns WHERE origin = ? AND cooldown_until > ?',
     resource,
@@ -106,7 +117,11 @@ function limitOf(file, resource, { kind, settings, version, from }, now) {
     minIntervalMs,
     shared: sharedConfig,
     used,
-    reserved: Number(reservations?.n),
+    reserved: file.number(
+      'SELECT COUNT(*) FROM rate_limit_reservations WHERE resource = ? AND expires_at > ?',
+      resource,
+      now,
+    ),
     remaining,
     nextFreeAt: nextAt,
     cooldownUntil: cooldown?.until ?? null,

@@ -24,21 +24,17 @@ function journalMode(file) {
  */
 function stats(file, now) {
   return file.snapshot(() => {
-    const pragma = (/** @type {string} */ name) =>
-      Object.values(file.get(`PRAGMA ${name}`) ?? {})[0];
-    const number = (/** @type {string} */ sql, /** @type {any[]} */ ...parameters) =>
-      Number(Object.values(file.get(sql, ...parameters) ?? {})[0] ?? 0);
     const jobs = (/** @type {string} */ status) =>
-      number('SELECT COUNT(*) FROM dedupe_jobs WHERE status = ?', status);
+      file.number('SELECT COUNT(*) FROM dedupe_jobs WHERE status = ?', status);
     const bounds = file.get('SELECT entries, bytes FROM cache_totals WHERE id = 1');
     return {
       file: {
         path: file.path,
         bytes: size(file.path),
         logBytes: size(`${file.path}-wal`),
-        pageSize: Number(pragma('page_size')),
-        pageCount: Number(pragma('page_count')),
-        freePages: Number(pragma('freelist_count')),
+        pageSize: file.number('PRAGMA page_size'),
+        pageCount: file.number('PRAGMA page_count'),
+        freePages: file.number('PRAGMA freelist_count'),
         journalMode: journalMode(file),
         access: file.access,
       },
@@ -46,24 +42,24 @@ function stats(file, now) {
         .all('SELECT DISTINCT version FROM store_settings ORDER BY version')
         .map(({ version }) => String(version)),
       cache: {
-        entries: number('SELECT COUNT(*) FROM cache'),
-        bytes: number('SELECT SUM(length(value)) FROM cache'),
-        expired: number(
+        entries: file.number('SELECT COUNT(*) FROM cache'),
+        bytes: file.number('SELECT SUM(length(value)) FROM cache'),
+        expired: file.number(
           'SELECT COUNT(*) FROM cache WHERE expires_at <> 0 AND expires_at <= ?',
           now,
         ),
-        tags: number('SELECT COUNT(DISTINCT tag) FROM cache_tags'),
+        tags: file.number('SELECT COUNT(DISTINCT tag) FROM cache_tags'),
         /** What a store with bounds has counted, if one was ever given some. */
         counted: bounds ? { entries: Number(bounds.entries), bytes: Number(bounds.bytes) } : null,
       },
       jobs: { pending: jobs('pending'), completed: jobs('completed'), failed: jobs('failed') },
       requests: {
-        total: number('SELECT COUNT(*) FROM rate_limits'),
-        resources: number('SELECT COUNT(DISTINCT resource) FROM rate_limits'),
+        total: file.number('SELECT COUNT(*) FROM rate_limits'),
+        resources: file.number('SELECT COUNT(DISTINCT resource) FROM rate_limits'),
       },
-      cooldowns: number('SELECT COUNT(*) FROM server_cooldowns WHERE cooldown_until > ?', now),
+      cooldowns: file.number('SELECT COUNT(*) FROM server_cooldowns WHERE cooldown_until > ?', now),
     };
   });
 }
 
-module.exports = { journalMode, stats };
+module.exports = { journalMode, size, stats };
