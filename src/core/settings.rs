@@ -16,18 +16,21 @@ const FORGET_AFTER_MS: Millis = 7.0 * RENEW_AFTER_MS;
 
 /// What limits a resource.
 pub struct Settings {
-    /// The kind of limiter: `rate-limit` or `adaptive`.
-    pub kind: &'static str,
     pub limit: RateLimitConfig,
     pub shared: SharedLimits,
-    /// How the limit is divided, if it is.
+    /// How an adaptive limiter divides the limit.
     pub adaptive: Option<AdaptiveConfig>,
 }
 
 impl Settings {
+    /// The kind of limiter, as it is stored.
+    fn kind(&self) -> &'static str {
+        if self.adaptive.is_some() { "adaptive" } else { "rate-limit" }
+    }
+
     /// The JSON text, under the names of the options. A limit that is infinite is `1e999`, which `JSON.parse` reads so.
     pub fn text(&self) -> String {
-        let Settings { limit, shared, adaptive, .. } = self;
+        let Settings { limit, shared, adaptive } = self;
         let mut members = window(*limit);
         if shared.config != RateLimitConfig::NONE {
             members.push(("sharedConfig", object(&window(shared.config))));
@@ -68,7 +71,7 @@ fn number(number: f64) -> String {
 /// Writes down what limits a resource, where that differs from what is there.
 pub fn tell(resource: &str, settings: &Settings, version: &str, now: Millis) -> Operation {
     let values = [
-        settings.kind.into(),
+        settings.kind().into(),
         resource.into(),
         settings.text().into(),
         version.into(),
@@ -90,7 +93,7 @@ mod tests {
     #[test]
     fn numbers_are_those_of_javascript() {
         let limit = RateLimitConfig { limit: f64::INFINITY, window_ms: 1_000.5, min_interval_ms: 0.0 };
-        let plain = Settings { kind: "rate-limit", limit, shared: SharedLimits::NONE, adaptive: None };
+        let plain = Settings { limit, shared: SharedLimits::NONE, adaptive: None };
         let expected = r#"{"limit":1e999,"windowMs":1000.5,"minIntervalMs":0,"honourCooldowns":false}"#;
         assert_eq!(plain.text(), expected);
         let shared = SharedLimits { config: RateLimitConfig::new(5.0, 60_000.0), ..SharedLimits::NONE };

@@ -207,7 +207,7 @@ impl Limiter {
         self.store.call(call, || make(options::name(call.env, call.get(0), "resource")?).map(Some))
     }
 
-    /// A call that records a request of a resource.
+    /// Notes that a call records a request of a resource; answers the call's time.
     pub fn on_recorded(&self, call: &Arguments, resource: &str) -> Result<Millis> {
         let now = call.now()?;
         self.told.look(resource, now);
@@ -224,9 +224,8 @@ impl Limiter {
     fn tell_settings(&self, call: &Arguments, adaptive: Option<AdaptiveConfig>) -> Result<()> {
         let (env, now) = (call.env, call.now()?);
         let resource = options::name(env, call.get(0), "resource")?;
-        let kind = if adaptive.is_some() { "adaptive" } else { "rate-limit" };
         let limit = self.limits.of(env, &resource)?;
-        let settings = Settings { kind, limit, shared: self.limits.shared, adaptive };
+        let settings = Settings { limit, shared: self.limits.shared, adaptive };
         self.told.told(&resource, now);
         self.store.run(env, settings::tell(&resource, &settings, env!("CARGO_PKG_VERSION"), now));
         Ok(())
