@@ -7,4 +7,5 @@ mod exclusive;
 pub mod processes;
 pub mod read_only;
 pub mod sidecars;
+pub mod vfs;
 pub mod volume;

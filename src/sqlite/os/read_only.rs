@@ -6,6 +6,8 @@ use std::ptr;
 use once_cell::sync::Lazy;
 use rusqlite::ffi;
 
+use super::vfs::register_copy;
+
 /// The VFS's name.
 const NAME: &CStr = c"comic-vine-read-only";
 
@@ -16,18 +18,12 @@ pub fn vfs_name() -> Option<&'static CStr> {
 }
 
 fn register() -> bool {
-    // SAFETY: the system's VFS is never unregistered; registers a copy of it, which is leaked, as it must live as long as
-    // SQLite. The copy's methods are the original's, which use of it only `pAppData`, the same.
+    // SAFETY: the system's VFS is never unregistered; the methods below pass on to it.
     unsafe {
-        let Some(system) = ffi::sqlite3_vfs_find(ptr::null()).as_ref() else { return false };
-        let vfs = ffi::sqlite3_vfs {
-            pNext: ptr::null_mut(),
-            zName: NAME.as_ptr(),
-            xOpen: Some(open),
-            xDelete: Some(delete),
-            ..*system
-        };
-        ffi::sqlite3_vfs_register(Box::into_raw(Box::new(vfs)), 0) == ffi::SQLITE_OK
+        register_copy(ffi::sqlite3_vfs_find(ptr::null()), NAME, |vfs| {
+            vfs.xOpen = Some(open);
+            vfs.xDelete = Some(delete);
+        })
     }
 }
 

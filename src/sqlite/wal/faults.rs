@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use once_cell::sync::Lazy;
 use rusqlite::ffi;
 
+use super::super::os::vfs::register_copy;
 use super::shim::{ShimFile, fetch, method, methods, open_wrapped, shim, unfetch};
 
 /// The VFS's name.
@@ -645,17 +646,12 @@ pub(super) fn vfs() -> Option<*mut ffi::sqlite3_vfs> {
 }
 
 fn register() -> bool {
-    // SAFETY: as for the layer above: the default VFS is never unregistered, and the copy of it is leaked.
+    // SAFETY: as for the layer above.
     unsafe {
-        let Some(system) = ffi::sqlite3_vfs_find(ptr::null()).as_ref() else { return false };
-        let faults = ffi::sqlite3_vfs {
-            szOsFile: system.szOsFile + size_of::<Faulty>() as c_int,
-            pNext: ptr::null_mut(),
-            zName: NAME.as_ptr(),
-            xOpen: Some(open),
-            xDelete: Some(delete),
-            ..*system
-        };
-        ffi::sqlite3_vfs_register(Box::into_raw(Box::new(faults)), 0) == ffi::SQLITE_OK
+        register_copy(ffi::sqlite3_vfs_find(ptr::null()), NAME, |vfs| {
+            vfs.szOsFile += size_of::<Faulty>() as c_int;
+            vfs.xOpen = Some(open);
+            vfs.xDelete = Some(delete);
+        })
     }
 }

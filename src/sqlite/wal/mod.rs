@@ -18,6 +18,7 @@ use rusqlite::ffi;
 use self::shim::open_wrapped;
 use self::shm_locks::MainFile;
 use self::wal_file::WalFile;
+use super::os::vfs::register_copy;
 
 /// The VFS's name.
 const NAME: &CStr = c"comic-vine-store";
@@ -29,18 +30,12 @@ pub fn vfs_name() -> Option<&'static CStr> {
 }
 
 fn register() -> bool {
-    // SAFETY: the system's VFS is never unregistered; registers a copy of it, which is leaked, as it must live as long as
-    // SQLite. The copy's methods are the original's, which use of it only `pAppData`, the same.
+    // SAFETY: the system's VFS is never unregistered; `open` passes on to it, and makes files of these two in the room after its own.
     unsafe {
-        let Some(system) = system_vfs().as_ref() else { return false };
-        let shim = ffi::sqlite3_vfs {
-            szOsFile: system.szOsFile + size_of::<WalFile>().max(size_of::<MainFile>()) as c_int,
-            pNext: ptr::null_mut(),
-            zName: NAME.as_ptr(),
-            xOpen: Some(open),
-            ..*system
-        };
-        ffi::sqlite3_vfs_register(Box::into_raw(Box::new(shim)), 0) == ffi::SQLITE_OK
+        register_copy(system_vfs(), NAME, |vfs| {
+            vfs.szOsFile += size_of::<WalFile>().max(size_of::<MainFile>()) as c_int;
+            vfs.xOpen = Some(open);
+        })
     }
 }
 
