@@ -105,7 +105,8 @@ async function series(name, options, seed) {
   for (; told.killed < ROUNDS; told.killed++, first += 1_000_000) {
     // Mostly in the midst of calls, sometimes while the process starts and opens the file.
     const ready = next() < 0.9;
-    const when = { ready, delay: next() * 100 };
+    // Mostly early, where files are made and grow, sometimes after much has been written and removed again.
+    const when = { ready, delay: next() * (next() < 0.75 ? 100 : 1_000) };
     const lines = await kill(input(), when);
     const context = `SEED=${SEED}, ${name}, round ${told.killed}, seed ${seed + told.killed}`;
     expect(

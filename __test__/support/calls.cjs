@@ -20,6 +20,9 @@ const OPTIONS = {
 const RATE_SPAN = 400;
 const ADAPTIVE_SPAN = 900;
 
+/** After how many requests that it has recorded a limiter removes some that are past its span. */
+const REMOVES_EVERY = 100;
+
 /**
  * The text that makes call `n`'s value `size` long and tells it from every other call's.
  * @param {number} n
@@ -181,6 +184,8 @@ class Model {
      * expired later. @type {State}
      */
     this.leaving = { cache: new Map(), jobs: new Map(), requests: new Map() };
+    /** How many requests each limiter has recorded. */
+    this.recorded = { SQLiteRateLimitStore: 0, SqliteAdaptiveRateLimitStore: 0 };
   }
 
   /**
@@ -232,6 +237,10 @@ class Model {
       case 'SQLiteRateLimitStore.record':
       case 'SqliteAdaptiveRateLimitStore.record':
         this.put('requests', `${now}`, row(name, value ?? 'background', ''));
+        if (++this.recorded[store] % REMOVES_EVERY === 0) {
+          const span = store === 'SQLiteRateLimitStore' ? RATE_SPAN : ADAPTIVE_SPAN;
+          this.drop('requests', (at) => Number(at) < now - span, false);
+        }
         break;
       case 'SQLiteRateLimitStore.getStatus':
         this.drop(
