@@ -172,18 +172,27 @@ impl Inner {
     }
 
     fn get(&self, call: &Arguments) -> Result<Value> {
-        let records = self.options.bounds.is_some_and(|bounds| bounds.by_use);
+        if self.options.bounds.is_some_and(|bounds| bounds.by_use) {
+            return self.get_and_record(call);
+        }
+        self.run_counted(call, || {
+            let hash = options::name(call.env, call.get(0), "hash")?;
+            Ok(cache::get_counted(hash, call.now()?, self.store.counts()))
+        })
+    }
+
+    /// Apart, so that caches which keep no uses do not pay for it.
+    #[inline(never)]
+    fn get_and_record(&self, call: &Arguments) -> Result<Value> {
         let mut used = None;
         let value = self.run_counted(call, || {
             let (hash, now) = (options::name(call.env, call.get(0), "hash")?, call.now()?);
-            if records && !self.uses.borrow_mut().record_again(&hash, now) {
+            if !self.uses.borrow_mut().record_again(&hash, now) {
                 used = Some((hash.clone(), now));
             }
             Ok(cache::get_counted(hash, now, self.store.counts()))
         })?;
-        if records {
-            self.record(call.env, value, used);
-        }
+        self.record(call.env, value, used);
         Ok(value)
     }
 

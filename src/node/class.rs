@@ -146,35 +146,15 @@ impl<S: Class> Handled for Instance<S> {
 }
 
 impl<S: Class> Callable for Method<S> {
-    fn call(&self, env: Env, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
-        self.call_noted(env, arguments, None)
-    }
-
-    fn call_with(
+    /// `last` is an object in which it is noted what becomes of the call.
+    fn call(
         &self,
         env: Env,
         arguments: &[Value; ARGUMENTS],
-        note: Value,
-    ) -> std::result::Result<Value, Value> {
-        let note = (env.type_of(note) == Type::Object).then_some(note);
-        self.call_noted(env, arguments, note)
-    }
-}
-
-/// What ends a store: done whatever comes of what it waits for.
-const CLOSE: &str = "close";
-const DESTROY: &str = "destroy";
-
-impl<S: Class> Method<S> {
-    /// A call; what becomes of it is noted, if that is asked for.
-    #[inline(always)]
-    fn call_noted(
-        &self,
-        env: Env,
-        arguments: &[Value; ARGUMENTS],
-        note: Option<Value>,
+        last: Option<Value>,
     ) -> std::result::Result<Value, Value> {
         let [handle, now, values @ ..] = arguments;
+        let note = last.filter(|last| env.type_of(*last) == Type::Object);
         let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
             let shared = store.store();
             let answer = if self.is_put_off(shared) {
@@ -190,7 +170,13 @@ impl<S: Class> Method<S> {
         // Only the package's own JavaScript calls it, which finds the handle in a store.
         answer.unwrap_or_else(|| Err(env.undefined()))
     }
+}
 
+/// What ends a store: done whatever comes of what it waits for.
+const CLOSE: &str = "close";
+const DESTROY: &str = "destroy";
+
+impl<S: Class> Method<S> {
     /// What is counted of a call. Of one that makes several attempts, JavaScript counts what they come to.
     fn counted(&self, env: Env, values: &[Value]) -> Counted {
         let is_attempt = self.kind == MethodKind::Acquiring && env.as_boolean(values[5]) == Some(false);
@@ -266,6 +252,7 @@ impl<S: Class> Callable for Open<S> {
         &self,
         env: Env,
         [realm, options, limits, ..]: &[Value; ARGUMENTS],
+        _: Option<Value>,
     ) -> std::result::Result<Value, Value> {
         let realm = handle::with(env, *realm, Rc::<Realm>::clone).ok_or_else(|| env.undefined())?;
         let open = || {

@@ -396,7 +396,12 @@ fn add(queues: &mut Vec<Box<dyn FlushTarget>>, queue: &(impl FlushTarget + Clone
 struct Hook(fn(Env, &Environment, &[Value; ARGUMENTS]) -> Value);
 
 impl Callable for Hook {
-    fn call(&self, env: Env, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
+    fn call(
+        &self,
+        env: Env,
+        arguments: &[Value; ARGUMENTS],
+        _: Option<Value>,
+    ) -> std::result::Result<Value, Value> {
         let environment = Environment::existing();
         Ok(environment.map_or_else(|| env.undefined(), |environment| (self.0)(env, &environment, arguments)))
     }

@@ -19,7 +19,12 @@ use crate::sqlite::registry;
 struct CreateRealm;
 
 impl Callable for CreateRealm {
-    fn call(&self, env: Env, [intrinsics, ..]: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
+    fn call(
+        &self,
+        env: Env,
+        [intrinsics, ..]: &[Value; ARGUMENTS],
+        _: Option<Value>,
+    ) -> std::result::Result<Value, Value> {
         let create = || {
             Environment::start_once(env, env.get(*intrinsics, c"outside")?)?;
             handle::create(env, Rc::new(Realm::new(env, *intrinsics)?))
@@ -32,7 +37,7 @@ impl Callable for CreateRealm {
 struct CreateMemoryDatabase;
 
 impl Callable for CreateMemoryDatabase {
-    fn call(&self, env: Env, _: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value> {
+    fn call(&self, env: Env, _: &[Value; ARGUMENTS], _: Option<Value>) -> std::result::Result<Value, Value> {
         let create = || handle::create(env, MemoryDatabase(registry::open_memory()?));
         create().map_err(|_| env.undefined())
     }

@@ -346,22 +346,28 @@ impl Store {
                 }
                 env.string(&text)
             }
+            Some(answer @ Ok(Answer::Json { .. })) if call.counted == Counted::Lookups => {
+                self.parsed_here(call, backend, answer)
+            }
             Some(answer) => {
-                // One that JavaScript could not parse has been counted when it was answered.
-                let is_again = call.counted == Counted::Lookups && matches!(answer, Ok(Answer::Json { .. }));
-                if !is_again {
-                    self.metrics.answered(env, call.counted, call.note(), &answer, false);
-                }
-                let value = self.to_value(env, answer);
-                if is_again && is_undefined(env, &value) {
-                    self.metrics.unreadable(env, call.note());
-                }
-                value
+                self.metrics.answered(env, call.counted, call.note(), &answer, false);
+                to_value(env, &self.realm, &self.environment, Some(backend), self.ahead_ms(), answer)
             }
             None => Ok(promise.unwrap_or_else(|| env.undefined())),
         };
         if backend.needs_flush() {
             self.environment.flush_later(env, backend);
+        }
+        value
+    }
+
+    /// The value of an entry whose text JavaScript could not parse: it was counted as found when it was answered as text.
+    #[cold]
+    fn parsed_here(&self, call: &Arguments, backend: &Backend, answer: Result<Answer>) -> Result<Value> {
+        let env = call.env;
+        let value = to_value(env, &self.realm, &self.environment, Some(backend), self.ahead_ms(), answer);
+        if is_undefined(env, &value) {
+            self.metrics.unreadable(env, call.note());
         }
         value
     }

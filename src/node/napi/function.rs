@@ -14,24 +14,16 @@ pub const ARGUMENTS: usize = 8;
 
 /// What a native function does.
 pub trait Callable: 'static {
-    /// Answers a value, or throws one.
+    /// Answers a value, or throws one. `last` is the argument after the others, where one is given.
     ///
     /// # Errors
     /// What is thrown.
-    fn call(&self, env: Env, arguments: &[Value; ARGUMENTS]) -> std::result::Result<Value, Value>;
-
-    /// The same with one argument more than that.
-    ///
-    /// # Errors
-    /// What is thrown.
-    fn call_with(
+    fn call(
         &self,
         env: Env,
         arguments: &[Value; ARGUMENTS],
-        _last: Value,
-    ) -> std::result::Result<Value, Value> {
-        self.call(env, arguments)
-    }
+        last: Option<Value>,
+    ) -> std::result::Result<Value, Value>;
 }
 
 impl Env {
@@ -62,11 +54,8 @@ unsafe extern "C" fn call<C: Callable>(raw_env: sys::napi_env, info: sys::napi_c
     }
     // SAFETY: `function` put a `&'static C` there; the values are this callback's.
     let (callable, arguments) = unsafe { (&*data.cast::<C>(), values.map(|value| Value::from_raw(value))) };
-    let call = || match (count > ARGUMENTS).then(|| last_argument(raw_env, info)).flatten() {
-        None => callable.call(env, &arguments),
-        Some(last) => callable.call_with(env, &arguments, last),
-    };
-    match catch_unwind(AssertUnwindSafe(call)) {
+    let last = if count > ARGUMENTS { last_argument(raw_env, info) } else { None };
+    match catch_unwind(AssertUnwindSafe(|| callable.call(env, &arguments, last))) {
         Ok(Ok(value)) => return value.raw(),
         Ok(Err(thrown)) => env.throw(thrown),
         Err(_) => env.throw_error(&Error::panic().to_string()),
