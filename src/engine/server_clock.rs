@@ -53,8 +53,9 @@ impl ServerClock {
         now >= self.next_look_at || (system_ahead(now, system) - self.system_ahead).abs() > DRIFT_MS
     }
 
-    /// The server said what time it is, to a request of these times, by the system's clock. It is taken for the time in the middle,
-    /// unless what is known may be right, too.
+    /// The server said what time it is, to a request of these times, by the system's clock: the time at some moment between them,
+    /// since a request may wait on the server. What is known is changed by no more than that shows it to be wrong by. When that
+    /// is more than the answer leaves open, a clock has been set, and the middle is taken.
     pub fn on_told(&mut self, server: Millis, [sent, received]: [Millis; 2], now: Time) {
         self.next_look_at = now + LOOK_INTERVAL;
         self.system_ahead = system_ahead(now, received);
@@ -63,12 +64,20 @@ impl ServerClock {
             return;
         }
         let (ahead, took) = ((server - f64::midpoint(sent, received)).round(), received - sent);
-        let is_better = self.ahead.is_none_or(|(known, known_took)| {
-            (self.is_unsure() && took < known_took) || (known - ahead).abs() > took / 2.0 + NOISE_MS
+        let left_open = took / 2.0;
+        self.ahead = Some(match self.ahead {
+            Some((known, known_took)) if !(self.is_unsure() && took < known_took) => {
+                let wrong_by = (known - ahead).abs() - left_open;
+                if wrong_by <= NOISE_MS {
+                    (known, known_took)
+                } else if wrong_by <= left_open {
+                    (known.clamp(ahead - left_open, ahead + left_open).round(), known_took)
+                } else {
+                    (ahead, took)
+                }
+            }
+            _ => (ahead, took),
         });
-        if is_better {
-            self.ahead = Some((ahead, took));
-        }
         self.looks = self.looks.saturating_add(1);
     }
 }
@@ -100,6 +109,9 @@ mod tests {
         // Within what a slow answer leaves open.
         clock.on_told(6_000.0, [2_000.0, 2_200.0], LOOK_INTERVAL);
         assert_eq!(clock.ahead_ms(), 3_945.0);
+        // A request that has waited on the server for four seconds shows that it was wrong by 45 ms, and no more.
+        clock.on_told(10_000.0, [2_010.0, 6_010.0], LOOK_INTERVAL);
+        assert_eq!(clock.ahead_ms(), 3_990.0);
         // This system's clock has been set an hour ahead.
         clock.on_told(7_000.0, [3_603_000.0, 3_603_010.0], LOOK_INTERVAL);
         assert_eq!(clock.ahead_ms(), -3_596_005.0);
