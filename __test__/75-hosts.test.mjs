@@ -174,7 +174,7 @@ describe.skipIf(program === undefined)('hosts', () => {
       await first.host.call(first.store, 'complete', hash, round);
       const values = (await Promise.all(waiting.map(({ done }) => done))).map(({ value }) => value);
       const index = waiting.indexOf(first);
-      // On the primary is the host with index 0.
+      // Host 0 asks the primary.
       expect(values, `round ${round}, made by host ${index}`).toEqual(
         waiting.map((waiter) => (waiter === first ? undefined : round)),
       );

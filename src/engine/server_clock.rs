@@ -54,7 +54,7 @@ impl ServerClock {
     }
 
     /// The server said what time it is, to a request of these times, by the system's clock: the time at some moment between them,
-    /// since a request may wait on the server. What is known is changed by no more than that shows it to be wrong by. When that
+    /// since a request may wait on the server. What is known is corrected by as much as the answer proves it wrong. Where that
     /// is more than the answer leaves open, a clock has been set, and the middle is taken.
     pub fn on_told(&mut self, server: Millis, [sent, received]: [Millis; 2], now: Time) {
         self.next_look_at = now + LOOK_INTERVAL;

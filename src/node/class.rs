@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::arguments::Arguments;
 use super::metrics::Counted;
 use super::napi::env::{Env, Failure, Persistent, Result, Type, Value};
-use super::napi::function::{ARGUMENTS, Callable};
+use super::napi::function::{ARGUMENTS, Callable, Returned};
 use super::napi::handle::{self, Handled};
 use super::options::OptionsReader;
 use super::realm::Realm;
@@ -147,12 +147,7 @@ impl<S: Class> Handled for Instance<S> {
 
 impl<S: Class> Callable for Method<S> {
     /// `last` is an object in which it is noted what becomes of the call.
-    fn call(
-        &self,
-        env: Env,
-        arguments: &[Value; ARGUMENTS],
-        last: Option<Value>,
-    ) -> std::result::Result<Value, Value> {
+    fn call(&self, env: Env, arguments: &[Value; ARGUMENTS], last: Option<Value>) -> Returned {
         let [handle, now, values @ ..] = arguments;
         let note = last.filter(|last| env.type_of(*last) == Type::Object);
         let answer = handle::with(env, *handle, |Instance(store): &Instance<S>| {
@@ -248,12 +243,7 @@ fn take(env: Env, kept: Persistent) -> Result<[Value; ARGUMENTS]> {
 struct Open<S>(PhantomData<S>);
 
 impl<S: Class> Callable for Open<S> {
-    fn call(
-        &self,
-        env: Env,
-        [realm, options, limits, ..]: &[Value; ARGUMENTS],
-        _: Option<Value>,
-    ) -> std::result::Result<Value, Value> {
+    fn call(&self, env: Env, [realm, options, limits, ..]: &[Value; ARGUMENTS], _: Option<Value>) -> Returned {
         let realm = handle::with(env, *realm, Rc::<Realm>::clone).ok_or_else(|| env.undefined())?;
         let open = || {
             let ignores_errors = OptionsReader::of_options(env, *options)?.ignores_errors()?;

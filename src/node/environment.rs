@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use super::napi::env::{Env, Failure, Reference, Result, Value};
-use super::napi::function::{ARGUMENTS, Callable};
+use super::napi::function::{ARGUMENTS, Callable, Returned};
 use super::napi::wake_handle::{WakeHandle, at_end};
 use crate::core::error::{Error, Result as CoreResult};
 use crate::core::operation::Answer;
@@ -396,12 +396,7 @@ fn add(queues: &mut Vec<Box<dyn FlushTarget>>, queue: &(impl FlushTarget + Clone
 struct Hook(fn(Env, &Environment, &[Value; ARGUMENTS]) -> Value);
 
 impl Callable for Hook {
-    fn call(
-        &self,
-        env: Env,
-        arguments: &[Value; ARGUMENTS],
-        _: Option<Value>,
-    ) -> std::result::Result<Value, Value> {
+    fn call(&self, env: Env, arguments: &[Value; ARGUMENTS], _: Option<Value>) -> Returned {
         let environment = Environment::existing();
         Ok(environment.map_or_else(|| env.undefined(), |environment| (self.0)(env, &environment, arguments)))
     }

@@ -7,7 +7,7 @@ use napi_derive::napi;
 
 use super::environment::Environment;
 use super::napi::env::{self, Env, Result, Value};
-use super::napi::function::{ARGUMENTS, Callable};
+use super::napi::function::{ARGUMENTS, Callable, Returned};
 use super::napi::handle;
 use super::options::MemoryDatabase;
 use super::realm::Realm;
@@ -19,12 +19,7 @@ use crate::sqlite::registry;
 struct CreateRealm;
 
 impl Callable for CreateRealm {
-    fn call(
-        &self,
-        env: Env,
-        [intrinsics, ..]: &[Value; ARGUMENTS],
-        _: Option<Value>,
-    ) -> std::result::Result<Value, Value> {
+    fn call(&self, env: Env, [intrinsics, ..]: &[Value; ARGUMENTS], _: Option<Value>) -> Returned {
         let create = || {
             Environment::start_once(env, env.get(*intrinsics, c"outside")?)?;
             handle::create(env, Rc::new(Realm::new(env, *intrinsics)?))
@@ -37,7 +32,7 @@ impl Callable for CreateRealm {
 struct CreateMemoryDatabase;
 
 impl Callable for CreateMemoryDatabase {
-    fn call(&self, env: Env, _: &[Value; ARGUMENTS], _: Option<Value>) -> std::result::Result<Value, Value> {
+    fn call(&self, env: Env, _: &[Value; ARGUMENTS], _: Option<Value>) -> Returned {
         let create = || handle::create(env, MemoryDatabase(registry::open_memory()?));
         create().map_err(|_| env.undefined())
     }

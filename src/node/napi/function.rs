@@ -12,18 +12,16 @@ use crate::core::error::Error;
 /// How many arguments a native function is given. `undefined` stands for those that are not given.
 pub const ARGUMENTS: usize = 8;
 
+/// What a native function answers, or throws.
+pub type Returned = std::result::Result<Value, Value>;
+
 /// What a native function does.
 pub trait Callable: 'static {
     /// Answers a value, or throws one. `last` is the argument after the others, where one is given.
     ///
     /// # Errors
     /// What is thrown.
-    fn call(
-        &self,
-        env: Env,
-        arguments: &[Value; ARGUMENTS],
-        last: Option<Value>,
-    ) -> std::result::Result<Value, Value>;
+    fn call(&self, env: Env, arguments: &[Value; ARGUMENTS], last: Option<Value>) -> Returned;
 }
 
 impl Env {
