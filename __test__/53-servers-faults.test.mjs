@@ -1,5 +1,8 @@
 // Stores on a server that is far away, loses connections, stops, or ends. SEED=… repeats what is lost.
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createSQLiteStores, SQLiteCacheStore, SQLiteRateLimitStore } from '../index.mjs';
 import { randomSource } from './support/seed.mjs';
@@ -63,6 +66,53 @@ describe('what is no client', () => {
     expect(() => new SQLiteCacheStore(options)).toThrow(
       'requestTimeoutMs must be a positive number of milliseconds',
     );
+  });
+});
+
+describe('a replica that lags behind', () => {
+  /** How many requests only read. */
+  let reads = 0;
+
+  /**
+   * A client of one: what only reads is answered without tables, so many times.
+   * @param {any} primary @param {any} empty @param {number} times
+   */
+  function lagging(primary, empty, times) {
+    reads = 0;
+    const reader = () => (++reads <= times ? empty : primary);
+    return {
+      /** @param {any} statement */
+      execute: (statement) =>
+        (statement.sql.startsWith('SELECT') ? reader() : primary).execute(statement),
+      /** @param {any[]} statements @param {string} mode */
+      batch: (statements, mode) => (mode === 'read' ? reader() : primary).batch(statements, mode),
+    };
+  }
+
+  it('is waited for until it has the tables that were made', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'replica-'));
+    const [primary, empty] = [connect(`file:${directory}/primary.db`), connect('file::memory:')];
+    const database = lagging(primary, empty, 7);
+    const stores = createSQLiteStores({ database });
+    await Promise.all([
+      stores.cache.set('key', 1, 60),
+      stores.rateLimit.record('resource'),
+      stores.adaptiveRateLimit.record('resource', 'user'),
+      stores.dedupe.register('job'),
+    ]);
+    expect(reads).toBeGreaterThan(7);
+    expect(await stores.cache.get('key')).toBe(1);
+    await stores.close();
+    // One that never has them is waited for until the deadline, which says why.
+    const never = lagging(primary, empty, Number.POSITIVE_INFINITY);
+    const store = new SQLiteCacheStore({ database: never, requestTimeoutMs: 300 });
+    await expect(store.get('key')).rejects.toMatchObject({
+      code: 'SQLITE_STORE_TIMEOUT',
+      message: expect.stringContaining('a replica may lag behind'),
+    });
+    await store.close();
+    for (const client of [primary, empty]) client.close();
+    rmSync(directory, { recursive: true, force: true });
   });
 });
 

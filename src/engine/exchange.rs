@@ -26,8 +26,9 @@ const LOGGED_MS: Millis = 3_600_000.0;
 const LOG: &str = "INSERT INTO request_log (id, at) VALUES (?, ?)";
 /// Directly after a statement that answers a row if it did something.
 const LOG_DONE: &str = "INSERT INTO request_log (id, at) SELECT ?, ? WHERE changes() > 0";
-/// What was done by a transaction of this id. The log's keys come in the order of their bytes.
-const DONE: &str = "SELECT id AS c0 FROM request_log WHERE id > ? || ':' AND id < ? || ';'";
+/// What was done by a transaction of this id. The log's keys come in the order of their bytes. It writes, although it changes
+/// nothing: what only reads may be answered by a replica that does not have it yet.
+const DONE: &str = "UPDATE request_log SET at = at WHERE id > ? || ':' AND id < ? || ';' RETURNING id AS c0";
 const FORGET: &str = "DELETE FROM request_log WHERE rowid IN (
     SELECT rowid FROM request_log WHERE at < ? ORDER BY rowid LIMIT ?)";
 

@@ -1,4 +1,6 @@
-//! What comes before the first call on a server: to make the stores' tables, and to learn what time it is there.
+//! What comes before the first call on a server: to make the stores' tables, and to learn what time it is there. A replica may
+//! answer reads from what it had some time ago, and has the primary do what writes: what is there is asked of the primary by the
+//! request that makes it, and then looked for until the replica has it, too.
 
 use std::rc::Rc;
 
@@ -19,7 +21,7 @@ enum Phase {
     /// It is looked which tables are there.
     #[default]
     Look,
-    /// These statements make what is missing.
+    /// These statements make what is missing, and then it is looked which tables there are.
     Make(Vec<String>),
     /// The tables are there, and the time is asked for until it is known well enough.
     AskTime,
@@ -30,6 +32,8 @@ enum Phase {
 pub enum Next {
     /// Its [`steps`](Preparation::steps) are to be sent.
     Send,
+    /// The same, after a pause: what was made is not seen yet.
+    SendLater,
     /// The tables of these kinds are there, and the clock is known.
     Done(Vec<StoreKind>),
 }
@@ -40,6 +44,8 @@ pub struct Preparation {
     phase: Phase,
     /// Whose tables are there.
     kinds: Vec<StoreKind>,
+    /// Whose tables were there after they had been made.
+    made: Vec<StoreKind>,
     has_totals: bool,
     rounds: u32,
 }
@@ -49,10 +55,8 @@ impl Preparation {
     pub fn steps(&self) -> Vec<Step<'static>> {
         match &self.phase {
             // With an integer, to see how the client answers one.
-            Phase::Look => {
-                vec![step(schema::SNAPSHOT, schema::SNAPSHOT_COLUMNS), step(&format!("{TIME}, 1 AS c1"), 2)]
-            }
-            Phase::Make(statements) => statements.iter().map(|sql| step(sql, 0)).collect(),
+            Phase::Look => vec![look(), step(&format!("{TIME}, 1 AS c1"), 2)],
+            Phase::Make(statements) => statements.iter().map(|sql| step(sql, 0)).chain([look()]).collect(),
             Phase::AskTime => vec![step(TIME, 1)],
         }
     }
@@ -81,8 +85,13 @@ impl Preparation {
         now: Time,
     ) -> Result<Next> {
         match self.phase {
-            // But by whom, if others do so at the same time, the next look says.
-            Phase::Make(_) => Ok(self.look_again()),
+            Phase::Make(_) => {
+                let snapshot = answers.last().ok_or_else(wrong_number)?;
+                if schema::plan(kinds, &snapshot.rows)?.is_empty() {
+                    self.made = kinds.to_vec();
+                }
+                Ok(self.look_again())
+            }
             Phase::AskTime => {
                 let probe = answers.first().ok_or_else(wrong_number)?;
                 clock.on_told(probe.number(0), times, now);
@@ -103,6 +112,9 @@ impl Preparation {
                 if statements.is_empty() {
                     self.kinds = kinds.to_vec();
                     return Ok(self.on_tables_there(clock));
+                }
+                if kinds.iter().all(|kind| self.made.contains(kind)) {
+                    return Ok(Next::SendLater);
                 }
                 if self.rounds >= ROUNDS {
                     return Err(remote_error("the stores' tables cannot be made"));
@@ -138,6 +150,10 @@ impl Preparation {
     }
 }
 
+fn look() -> Step<'static> {
+    step(schema::SNAPSHOT, schema::SNAPSHOT_COLUMNS)
+}
+
 fn step(sql: &str, columns: usize) -> Step<'static> {
     let text = Rc::new(Text { sql: sql.to_owned(), parameters: Vec::new() });
     Step { text, values: Vec::new().into(), bound: 0.0, columns }
@@ -168,6 +184,20 @@ mod tests {
         [answer(Vec::new()), probe(Value::Integer(1))]
     }
 
+    /// What a look answers of one with the tables of servers.
+    fn all() -> [StatementResult; 2] {
+        let row = |name: &str| vec!["table".into(), name.into(), Value::Integer(2), Value::Null];
+        [answer(["request_log", "host_leases"].map(row).to_vec()), probe(Value::Integer(1))]
+    }
+
+    /// What the statements answer that make them.
+    fn made_by(preparation: &Preparation) -> Vec<StatementResult> {
+        let [there, _] = all();
+        let mut answers: Vec<StatementResult> = preparation.steps().iter().skip(1).map(|_| answer(Vec::new())).collect();
+        answers.push(there);
+        answers
+    }
+
     fn go_on(preparation: &mut Preparation, clock: &mut ServerClock, answers: &[StatementResult]) -> Result<Next> {
         preparation.on_answered(answers, &[StoreKind::Server], clock, [1_000.0, 1_010.0], Time::ZERO)
     }
@@ -180,19 +210,37 @@ mod tests {
         assert!(preparation.writes());
         let made = preparation.steps();
         assert!(made.iter().any(|step| step.text.sql.starts_with("CREATE TABLE IF NOT EXISTS request_log")));
-        let answers: Vec<StatementResult> = made.iter().map(|_| answer(Vec::new())).collect();
+        assert_eq!(made.last().map(|step| step.text.sql.as_str()), Some(schema::SNAPSHOT));
+        let answers = made_by(&preparation);
         assert!(matches!(go_on(&mut preparation, &mut clock, &answers), Ok(Next::Send)));
         // It looks again, and all is there.
         assert!(!preparation.writes());
-        let row = |kind: &str, name: &str| vec![kind.into(), name.into(), Value::Integer(2), Value::Null];
-        let there = ["request_log", "host_leases"].map(|name| row("table", name)).to_vec();
-        let there = [answer(there), probe(Value::Integer(1))];
-        assert!(matches!(go_on(&mut preparation, &mut clock, &there), Ok(Next::Send)));
+        assert!(matches!(go_on(&mut preparation, &mut clock, &all()), Ok(Next::Send)));
         assert!(clock.is_unsure());
         assert_eq!(preparation.steps().len(), 1);
         let next = go_on(&mut preparation, &mut clock, &[probe(Value::Integer(1))]);
         assert!(matches!(next, Ok(Next::Done(kinds)) if kinds == [StoreKind::Server]));
         assert_eq!(clock.ahead_ms(), 3_995.0);
+    }
+
+    #[test]
+    fn looks_until_a_replica_has_what_was_made() {
+        let (mut preparation, mut clock) = (Preparation::default(), ServerClock::default());
+        assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::Send)));
+        let answers = made_by(&preparation);
+        assert!(matches!(go_on(&mut preparation, &mut clock, &answers), Ok(Next::Send)));
+        for _ in 0..2 * ROUNDS {
+            assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::SendLater)));
+            assert!(!preparation.writes());
+        }
+        // Another store's tables are needed by now: they were not made.
+        let kinds = [StoreKind::Server, StoreKind::Dedupe];
+        let next = preparation.on_answered(&all(), &kinds, &mut clock, [1_000.0, 1_010.0], Time::ZERO);
+        assert!(matches!(next, Ok(Next::Send)));
+        assert!(preparation.writes());
+        let answers = made_by(&preparation);
+        assert!(matches!(go_on(&mut preparation, &mut clock, &answers), Ok(Next::Send)));
+        assert!(matches!(go_on(&mut preparation, &mut clock, &all()), Ok(Next::Done(_))));
     }
 
     #[test]

@@ -433,6 +433,11 @@ impl RemoteConnection {
                 preparing.sending = Sending::default();
                 self.send_preparation(env, preparing);
             }
+            Ok(Next::SendLater) => {
+                let message = "the stores' tables were made, but are not there yet for those who read: a replica may lag behind";
+                let lagging = Error::Remote { code: None, message: message.to_owned() };
+                self.prepare_later(env, preparing, lagging);
+            }
             Ok(Next::Done(kinds)) => {
                 if preparing.preparation.has_totals() {
                     self.counts_entries.store(true, Ordering::Relaxed);
@@ -445,20 +450,31 @@ impl RemoteConnection {
     }
 
     fn on_preparation_refused(&self, env: Env, mut preparing: Box<Preparing>, refused: &Refused) {
-        let is_late = self.request_timeout.get().is_some_and(|timeout| preparing.since + timeout <= now());
-        let is_wanted = self.is_wanted() || preparing.then.is_some();
-        if is_late || !is_wanted {
-            self.end_preparation(env, preparing.then, Err(refused.error()));
-        } else if refused.kind != RefusedFor::Failed {
-            preparing.sending.pause(refused);
-            *self.state.borrow_mut() = State::Preparing(preparing);
-            self.watch_time();
-        } else if preparing.preparation.goes_on_after(&refused.message) {
+        if refused.kind != RefusedFor::Failed {
+            self.prepare_later(env, preparing, refused.error());
+        } else if self.goes_on(&preparing) && preparing.preparation.goes_on_after(&refused.message) {
             preparing.sending = Sending::default();
             self.send_preparation(env, preparing);
         } else {
             self.end_preparation(env, preparing.then, Err(refused.error()));
         }
+    }
+
+    /// Whether somebody still waits for a preparation.
+    fn goes_on(&self, preparing: &Preparing) -> bool {
+        let is_late = self.request_timeout.get().is_some_and(|timeout| preparing.since + timeout <= now());
+        !is_late && (self.is_wanted() || preparing.then.is_some())
+    }
+
+    /// Sends it again after a pause, for this reason, while somebody waits for it.
+    #[inline(never)]
+    fn prepare_later(&self, env: Env, mut preparing: Box<Preparing>, reason: Error) {
+        if !self.goes_on(&preparing) {
+            return self.end_preparation(env, preparing.then, Err(reason));
+        }
+        preparing.sending.pause(&reason);
+        *self.state.borrow_mut() = State::Preparing(preparing);
+        self.watch_time();
     }
 
     fn on_answers(&self, env: Env, mut running: Running, answers: Vec<StatementResult>) {
@@ -543,7 +559,7 @@ impl RemoteConnection {
     }
 
     fn send_again_later(&self, mut running: Running, refused: &Refused) {
-        running.sending.pause(refused);
+        running.sending.pause(&refused.error());
         *self.state.borrow_mut() = State::Running(Box::new(running));
         self.watch_time();
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::wire::Refused;
+use crate::core::error::Error;
 use crate::core::value::Millis;
 use crate::engine::call::Time;
 use crate::sqlite::clock::{now, system_now};
@@ -45,12 +45,12 @@ impl Sending {
         [self.sent_at, system_now()]
     }
 
-    /// It is to be sent again, after a pause that grows and that others do not take, too.
+    /// It is to be sent again for this reason, after a pause that grows and that others do not take, too.
     #[inline(never)]
-    pub fn pause(&mut self, refused: &Refused) {
+    pub fn pause(&mut self, reason: &Error) {
         let longest = FIRST_PAUSE.saturating_mul(1 << self.attempts.min(10)).min(LONGEST_PAUSE);
         let part = (Uuid::new_v4().as_u128() % 1_000) as f64 / 1_000.0;
         self.retry_at = Some(now() + longest.mul_f64(0.5 + part / 2.0));
-        self.reason = Some(refused.message.clone());
+        self.reason = Some(reason.to_string());
     }
 }
