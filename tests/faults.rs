@@ -24,7 +24,7 @@ use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::operation::{Answer, Field, Operation};
 use comic_vine_sqlite_store::core::options::{
-    AdaptiveConfig, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, SharedLimits, Synchronous,
+    AdaptiveConfig, Bounds, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, SharedLimits, Synchronous,
 };
 use comic_vine_sqlite_store::core::{bounds, cache, codec, rate_limit};
 use comic_vine_sqlite_store::sqlite::database::{Recipient, Reply, Submitted};
@@ -116,6 +116,8 @@ enum Said {
     Changed(bool),
     Remaining(f64),
     Statistics,
+    /// These keys had to go.
+    Evicted(Vec<usize>),
 }
 
 /// What lies in the database in one place: under a key, under a hash, or in the row of one request.
@@ -154,6 +156,10 @@ fn number(stored: &str) -> u64 {
     }
 }
 
+fn key_number(hash: &str) -> usize {
+    hash.strip_prefix("key-").and_then(|number| number.parse().ok()).unwrap()
+}
+
 fn job_number(id: &str) -> u64 {
     id.strip_prefix("job-").and_then(|number| number.parse().ok()).unwrap()
 }
@@ -165,6 +171,7 @@ fn said(answer: Answer) -> Said {
         Answer::Json { text, .. } => Said::Value(Some(number(&text))),
         Answer::Registered { job_id, created } => Said::Registered { job: job_number(&job_id), created },
         Answer::Ended { changed } => Said::Changed(changed),
+        Answer::Evicted(hashes) => Said::Evicted(hashes.iter().map(|hash| key_number(hash)).collect()),
         Answer::Record(fields) => match fields.as_slice() {
             [("remaining", Field::Number(remaining)), ..] => Said::Remaining(*remaining),
             _ => Said::Statistics,
@@ -243,6 +250,11 @@ impl Act {
 
 /// What each place may hold, from what the calls answered.
 struct Model {
+    /// Whether entries have to go when there are too many.
+    evicts: bool,
+    /// What was under keys that had to go, for reads that were called before that was known: they do not wait for the `set` of
+    /// another key.
+    overtaken: HashMap<Target, Vec<State>>,
     places: BTreeMap<Target, Vec<State>>,
     /// Calls that were refused since something was last written for certain. A commit that failed after it was in the
     /// log takes effect if the log is recovered before another commit has taken its place there.
@@ -250,9 +262,25 @@ struct Model {
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(evicts: bool) -> Self {
         let places = (0..KEYS).map(Target::Key).chain((0..HASHES).map(Target::Hash));
-        Model { places: places.map(|place| (place, vec![State::Absent])).collect(), latent: Vec::new() }
+        Model {
+            evicts,
+            overtaken: HashMap::new(),
+            places: places.map(|place| (place, vec![State::Absent])).collect(),
+            latent: Vec::new(),
+        }
+    }
+
+    /// The places whose entries may have to go for a call.
+    fn evictable(&self, call: Call) -> Vec<Target> {
+        let own = match call.act {
+            Act::Set { key, .. } => Some(Target::Key(key)),
+            Act::CleanCache => None,
+            _ => return Vec::new(),
+        };
+        let keys = (0..KEYS).map(Target::Key).filter(|place| Some(*place) != own);
+        if self.evicts { keys.collect() } else { Vec::new() }
     }
 
     /// The places that a call is about.
@@ -291,10 +319,25 @@ impl Model {
                     after.push(state);
                 }
             }
+            if let (Act::Get { .. }, Said::Value(Some(value))) = (call.act, said)
+                && self.overtaken.get(&place).is_some_and(|states| states.contains(&State::Value(*value)))
+            {
+                continue;
+            }
             if after.is_empty() {
                 return Err(format!("{call:?} answered {said:?}, but {place:?} can only be {before:?}"));
             }
             self.places.insert(place, after);
+        }
+        if let Said::Evicted(keys) = said {
+            let evictable = self.evictable(call);
+            for place in keys.iter().map(|key| Target::Key(*key)) {
+                if !evictable.contains(&place) {
+                    return Err(format!("{call:?} evicted {place:?}"));
+                }
+                let before = self.places.insert(place, vec![State::Absent]).unwrap_or_default();
+                self.overtaken.entry(place).or_default().extend(before);
+            }
         }
         if let Said::Remaining(remaining) = *said {
             let (least, most) = self.rows_of(Resource::Wide);
@@ -323,6 +366,12 @@ impl Model {
                 if !states.contains(&state) {
                     states.push(state);
                 }
+            }
+        }
+        for place in self.evictable(call) {
+            let states = self.places.entry(place).or_default();
+            if !states.contains(&State::Absent) {
+                states.push(State::Absent);
             }
         }
     }
@@ -354,7 +403,7 @@ impl Model {
         if kinds.contains(&StoreKind::Cache) {
             for row in rows(database, "SELECT hash, value, expires_at > 10000000 FROM cache")? {
                 let [hash, value, lives] = row.as_slice() else { unreachable!() };
-                let key = hash.text().and_then(|hash| hash.strip_prefix("key-")).unwrap().parse().unwrap();
+                let key = key_number(hash.text().unwrap());
                 let stored = codec::text(value.clone()).map(|stored| number(&stored));
                 if lives.number() == Some(1.0) {
                     found.insert(Target::Key(key), State::Value(stored.unwrap()));
@@ -497,8 +546,9 @@ struct Run {
     mistake: Option<Mistake>,
     random: Random,
     kinds: Vec<StoreKind>,
-    /// Whether entries are counted.
+    /// Whether entries are counted, and how many there may be.
     counts: bool,
+    bounds: Option<Bounds>,
     stores: Vec<(StoreKind, Handle)>,
     options: DatabaseOptions,
     busy_timeout: Duration,
@@ -527,16 +577,22 @@ impl Run {
         let chosen = 1 + random.below(15);
         let kinds = KINDS.into_iter().enumerate().filter(|(index, _)| chosen & (1 << index) != 0);
         let counts = random.one_in(2);
+        let bounds = (counts && random.one_in(2)).then(|| Bounds {
+            max_entries: *random.of(&[1.0, 3.0, Bounds::UNBOUNDED]),
+            max_size_bytes: *random.of(&[320_000.0, Bounds::UNBOUNDED]),
+            by_use: true,
+        });
         Run {
             faults: None,
             mistake,
             counts,
+            bounds,
             kinds: kinds.map(|(_, kind)| kind).collect(),
             stores: Vec::new(),
             options: options(&mut random),
             busy_timeout: Duration::from_millis(*random.of(&[0, 30, 3_000])),
             inbox: Arc::default(),
-            model: Model::new(),
+            model: Model::new(bounds.is_some()),
             calls: Vec::new(),
             settled: 0,
             jobs: vec![Vec::new(); HASHES],
@@ -674,7 +730,18 @@ impl Run {
 
     fn operation(&self, call: Call) -> Operation {
         let operation = self.uncounted(call);
-        if self.counts && call.kind == StoreKind::Cache { bounds::counted(operation) } else { operation }
+        if !self.counts || call.kind != StoreKind::Cache {
+            return operation;
+        }
+        let now = call.now as f64;
+        match (self.bounds, call.act) {
+            (Some(bounds), Act::Set { .. }) => {
+                let used = vec![(format!("key-{}", call.now as usize % KEYS), now)];
+                bounds::within(bounds, operation, used, now, Arc::new(|_| {}))
+            }
+            (bounds, Act::CleanCache) => bounds::after_cleanup(operation, bounds, now, Arc::new(|_| {})),
+            _ => bounds::counted(operation),
+        }
     }
 
     fn uncounted(&self, Call { now, kind, act }: Call) -> Operation {
@@ -803,6 +870,7 @@ impl Run {
             }
             self.settled += 1;
         }
+        self.model.overtaken.clear();
         match *self.inbox.twice.lock().unwrap() {
             Some(call) => Err(format!("call {call} was answered twice")),
             None => Ok(()),
@@ -854,6 +922,12 @@ impl Run {
             let are_right = matches!(found.as_slice(), [row] if row[..2] == row[2..]);
             if !are_right {
                 return Err(format!("wrong totals: {found:?}"));
+            }
+            let number =
+                |column: usize| found.first().and_then(|row| row.get(column)?.number()).unwrap_or_default();
+            let is_above = |bounds: Bounds| number(0) > bounds.max_entries || number(1) > bounds.max_size_bytes;
+            if self.bounds.is_some_and(is_above) {
+                return Err(format!("above {:?}: {found:?}", self.bounds));
             }
         }
         self.model.compare(&database, &self.kinds)

@@ -193,7 +193,8 @@ mod tests {
     /// What the statements answer that make them.
     fn made_by(preparation: &Preparation) -> Vec<StatementResult> {
         let [there, _] = all();
-        let mut answers: Vec<StatementResult> = preparation.steps().iter().skip(1).map(|_| answer(Vec::new())).collect();
+        let mut answers: Vec<StatementResult> =
+            preparation.steps().iter().skip(1).map(|_| answer(Vec::new())).collect();
         answers.push(there);
         answers
     }
