@@ -24,7 +24,8 @@ use comic_vine_sqlite_store::core::dedupe::rules as dedupe;
 use comic_vine_sqlite_store::core::error::{Error, StoreKind};
 use comic_vine_sqlite_store::core::operation::{Answer, Field, Operation};
 use comic_vine_sqlite_store::core::options::{
-    AdaptiveConfig, Bounds, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, SharedLimits, Synchronous,
+    AdaptiveConfig, Bounds, DatabaseOptions, DedupeOptions, JournalMode, RateLimitConfig, ResourceConfigs,
+    SharedLimits, Synchronous,
 };
 use comic_vine_sqlite_store::core::{bounds, cache, codec, rate_limit};
 use comic_vine_sqlite_store::sqlite::database::{Recipient, Reply, Submitted};
@@ -1239,4 +1240,91 @@ fn a_large_commit_with_a_rollback_journal_may_fail_at_every_call() {
 fn closing_may_fail_at_every_call() {
     assert_writes(&sweep(JournalMode::Wal, During::Close), 50);
     sweep(JournalMode::Delete, During::Close);
+}
+
+/// A clean-up by a store on a volume whose logs and journals have room for so many bytes; answers whether that was enough.
+/// `setup` is run before it, `sums` are what must be equal after it.
+fn clean_up_with_room(
+    bytes: i64,
+    journal_mode: JournalMode,
+    kind: StoreKind,
+    setup: &str,
+    sums: [&str; 2],
+    cleanup: fn() -> Operation,
+) -> bool {
+    let mut run = Run::new(TempFile::new(), Random::new(0), None);
+    run.kinds = vec![kind];
+    (run.counts, run.bounds) = (kind == StoreKind::Cache, None);
+    run.options = DatabaseOptions { journal_mode: Some(journal_mode), ..DatabaseOptions::default() };
+    let path = run.file.path().to_owned();
+    run.open().unwrap();
+    let other = Plain::open(&path).unwrap();
+    let numbers = "CREATE TEMP TABLE numbers AS
+        WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 200) SELECT n FROM c";
+    other.execute_batch(&format!("{numbers}; {setup}")).unwrap();
+    run.arm(Plan::Room(bytes), &path);
+    let (_, store) = &run.stores[0];
+    let reply = || Reply::new(Arc::clone(&run.inbox) as Arc<dyn Recipient>, 0);
+    if let Submitted::Done(answer) = store.database().submit(cleanup(), Duration::from_secs(3), reply) {
+        run.inbox.deliver(0, answer);
+    }
+    store.database().flush();
+    let cleaned = run.inbox.take(0).unwrap();
+    run.switch(false);
+    let [found, expected] = sums.map(|sql| other.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap());
+    assert_eq!(found, expected, "{kind:?} {journal_mode:?}, room for {bytes} bytes: {cleaned:?}");
+    drop(other);
+    run.stores.drain(..).for_each(|(_, store)| store.close());
+    cleaned.is_ok()
+}
+
+/// From no room to enough; answers with how much room a clean-up failed.
+fn clean_ups_with_little_room(
+    kind: StoreKind,
+    setup: &str,
+    sums: [&str; 2],
+    cleanup: fn() -> Operation,
+) -> Vec<(JournalMode, i64)> {
+    let rooms = |journal_mode| (1..).map(move |pages| (journal_mode, pages * 4_200));
+    let fails = |(journal_mode, bytes): &(JournalMode, i64)| {
+        !clean_up_with_room(*bytes, *journal_mode, kind, setup, sums, cleanup)
+    };
+    [JournalMode::Wal, JournalMode::Delete].into_iter().flat_map(|mode| rooms(mode).take_while(fails)).collect()
+}
+
+#[test]
+fn what_is_counted_is_right_however_little_room_a_clean_up_has() {
+    // Of several pages each, so that there may be room for the count and not for the removal.
+    let failed = clean_ups_with_little_room(
+        StoreKind::Cache,
+        "INSERT INTO cache (hash, value, expires_at, created_at)
+           SELECT 'key-' || n, zeroblob(30000), 1, 1 FROM numbers WHERE n <= 3;
+         INSERT OR REPLACE INTO cache_totals (id, entries, bytes) VALUES (1, 3, 90000)",
+        ["SELECT entries FROM cache_totals", "SELECT COUNT(*) FROM cache"],
+        || bounds::counted(cache::cleanup(1e6)),
+    );
+    assert!(failed.len() >= 4, "{failed:?}");
+    let failed = clean_ups_with_little_room(
+        StoreKind::Adaptive,
+        "INSERT INTO adaptive_state (resource, last_user_at, activations)
+           SELECT printf('%0500d', n), 1, 1 FROM numbers",
+        [
+            "SELECT COALESCE((SELECT SUM(value) FROM adaptive_totals), 0)
+               + COALESCE((SELECT SUM(activations) FROM adaptive_state), 0)",
+            "SELECT 200",
+        ],
+        || {
+            adaptive::cleanup(adaptive::CallOnAll {
+                configs: ResourceConfigs {
+                    default: Resource::Wide.limit(),
+                    named: Vec::new(),
+                    shared: SharedLimits::NONE,
+                },
+                config: AdaptiveConfig::default(),
+                divisions: Divisions::default(),
+                now: 2e12,
+            })
+        },
+    );
+    assert!(failed.len() >= 4, "{failed:?}");
 }

@@ -540,6 +540,27 @@ macro_rules! statements {
                 if matches!(self, Statement::RateDeleteBefore) { Some(2) } else { None }
             }
 
+            /// Whether it must not stand without the one that is carried out after it: it counts what that one does, or is its
+            /// first part.
+            pub const fn goes_with_next(self) -> bool {
+                matches!(
+                    self,
+                    Statement::CacheUncount
+                        | Statement::CacheUncountStale
+                        | Statement::CacheUncountTagged
+                        | Statement::CacheUncountLater
+                        | Statement::CacheUncountExpired
+                        | Statement::CacheCorrectTotals
+                        | Statement::CacheMarkExpired
+                        | Statement::CacheMarkOldest
+                        | Statement::CacheUncountMarked
+                        | Statement::CacheMarked
+                        | Statement::CacheDeleteMarked
+                        | Statement::CacheUntagMarked
+                        | Statement::AdaptiveKeepTotals
+                )
+            }
+
             /// Whether its table may not be there, since it is made when first needed: it finds nothing then.
             pub const fn may_lack_table(self) -> bool {
                 matches!(

@@ -1089,10 +1089,19 @@ impl<'connection> NativeExecutor<'connection> {
             // It may be done twice, whatever became of it.
             (Err(refusal), [list]) if refusal.error().is_full() && list.iter().all(tidies) => match list {
                 [bound] => self.in_parts(bound).map_or(result, |rows| rows.map(|rows| vec![smallvec![rows]])),
-                list => list.iter().map(|bound| self.alone(bound)).collect::<Result<_, _>>().map(|rows| vec![rows]),
+                list => self.part_by_part(list).map_or(result, |rows| rows.map(|rows| vec![rows])),
             },
             _ => result,
         }
+    }
+
+    /// Runs each statement in a transaction of its own, along with those that must not stand without it; `None` if that is one.
+    fn part_by_part(&self, list: &[BoundStatement]) -> Option<Result<Results, Refusal<Error>>> {
+        let parts = || list.chunk_by(|bound, _| bound.statement.goes_with_next());
+        parts().nth(1)?;
+        let run = |part| self.transact(&Transaction { lists: &[part], writes: true });
+        let rows: Result<Vec<_>, _> = parts().map(run).collect();
+        Some(rows.map(|rows| rows.into_iter().flatten().flatten().collect()))
     }
 
     fn alone(&self, bound: &BoundStatement) -> Result<StatementResult, Refusal<Error>> {

@@ -165,6 +165,8 @@ pub enum Plan {
         /// in this way.
         manner: Manner,
     },
+    /// Writes to a log or a journal past so many bytes: the volume has no room for them.
+    Room(i64),
 }
 
 /// A fault that struck.
@@ -269,7 +271,7 @@ impl Armed {
             self.flushing.push(thread::current().id());
         }
         let counts = match self.plan {
-            Plan::Nothing | Plan::Random { .. } => true,
+            Plan::Nothing | Plan::Random { .. } | Plan::Room(_) => true,
             Plan::Nth { method: planned, file: of, .. } => planned == method && of.is_none_or(|of| of == file),
         };
         let calls = &mut self.calls[method as usize];
@@ -277,13 +279,27 @@ impl Armed {
         let call = *calls;
         let manner = match self.plan {
             Plan::Nth { nth, manner, .. } if counts && nth == call => manner,
-            Plan::Nothing | Plan::Nth { .. } => return None,
+            Plan::Nothing | Plan::Nth { .. } | Plan::Room(_) => return None,
             Plan::Random { seed, one_in, at_most } => self.chance(method, seed, one_in, at_most)?,
         };
         let code = *self.random.of(method.codes());
         let fault = Fault { method, file, manner, call, code };
         self.struck.push(fault);
         Some(fault)
+    }
+
+    /// The fault that strikes a write that ends so many bytes into a file.
+    fn strike_write(&mut self, file: FileKind, end: i64) -> Option<Fault> {
+        match self.plan {
+            Plan::Room(bytes) if self.is_on && file != FileKind::Database && end > bytes => {
+                let call = self.struck.len() as u64 + 1;
+                let (method, manner, code) = (Method::Write, Manner::Before, ffi::SQLITE_FULL);
+                let fault = Fault { method, file, manner, call, code };
+                self.struck.push(fault);
+                Some(fault)
+            }
+            _ => self.strike(Method::Write, file),
+        }
     }
 
     fn chance(&mut self, method: Method, seed: u64, one_in: u32, at_most: u32) -> Option<Manner> {
@@ -467,7 +483,8 @@ impl Faulty {
     /// # Safety
     /// `data` must have `size` bytes.
     unsafe fn write(&mut self, data: *const c_void, size: c_int, offset: i64) -> c_int {
-        let fault = self.strike(Method::Write);
+        let end = offset + i64::from(size);
+        let fault = self.site.as_ref().and_then(|site| site.0.lock().as_mut()?.strike_write(self.kind, end));
         let written = match fault {
             Some(Fault { manner: Manner::Before, .. }) => 0,
             Some(Fault { manner: Manner::HalfWay, call, .. }) => {
