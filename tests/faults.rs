@@ -1242,6 +1242,64 @@ fn closing_may_fail_at_every_call() {
     sweep(JournalMode::Delete, During::Close);
 }
 
+/// Opens a cache with bounds in a new file, in which one call to the system fails, and stores something. Answers whether one did.
+fn open_bounded(journal_mode: JournalMode, plan: Plan) -> bool {
+    let mut run = Run::new(TempFile::new(), Random::new(0), None);
+    run.kinds = vec![StoreKind::Cache];
+    (run.counts, run.bounds) = (true, None);
+    run.options = DatabaseOptions { journal_mode: Some(journal_mode), ..DatabaseOptions::default() };
+    run.busy_timeout = Duration::from_secs(3);
+    let path = run.file.path().to_owned();
+    run.arm(plan, &path);
+    run.open().unwrap();
+    run.call(StoreKind::Cache, Act::Set { key: 0, value: 0, length: 100, expired: false });
+    run.flush();
+    run.switch(false);
+    run.settle().unwrap();
+    run.works().unwrap();
+    let struck = run.struck();
+    run.close().unwrap();
+    run.check().unwrap();
+    let lacks_table = run.trace.iter().find(|line| line.contains("no such table"));
+    assert_eq!(lacks_table, None, "{journal_mode:?} {plan:?}: {}", run.trace.join("\n"));
+    !struck.is_empty()
+}
+
+#[test]
+fn opening_a_cache_with_bounds_may_fail_at_every_call() {
+    for journal_mode in [JournalMode::Wal, JournalMode::Delete] {
+        let mut swept = BTreeMap::new();
+        for method in Method::ALL {
+            for manner in method.manners() {
+                let nth_fails = |nth: &u64| {
+                    open_bounded(journal_mode, Plan::Nth { method, file: None, nth: *nth, manner: *manner })
+                };
+                swept.insert(format!("{method:?} {manner:?}"), (1..).take_while(nth_fails).count());
+            }
+        }
+        println!("{journal_mode:?}: {swept:?}");
+        assert!(swept["Lock Before"] >= 4, "{swept:?}");
+    }
+}
+
+#[test]
+fn a_cache_with_bounds_can_be_opened_while_others_write() {
+    let mut run = Run::new(TempFile::new(), Random::new(0), None);
+    run.kinds = vec![StoreKind::Cache];
+    (run.counts, run.bounds) = (true, None);
+    run.busy_timeout = HUNG;
+    let other = Plain::open(run.file.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE others (x)").unwrap();
+    run.open().unwrap();
+    run.call(StoreKind::Cache, Act::Set { key: 0, value: 0, length: 100, expired: false });
+    run.flush();
+    other.execute_batch("COMMIT").unwrap();
+    run.settle().unwrap();
+    assert_eq!(run.tally.refused, 0, "{}", run.trace.join("\n"));
+    run.close().unwrap();
+    run.check().unwrap();
+}
+
 /// A clean-up by a store on a volume whose logs and journals have room for so many bytes; answers whether that was enough.
 /// `setup` is run before it, `sums` are what must be equal after it.
 fn clean_up_with_room(

@@ -125,6 +125,13 @@ struct Queue {
     closed: bool,
 }
 
+impl Queue {
+    /// Whether nothing of a table is left to be made.
+    fn is_prepared(&self, table: Table) -> bool {
+        self.pending_schemas.iter().all(|(kind, _)| Table::of(*kind) != table)
+    }
+}
+
 /// What became of a call that was submitted.
 pub enum Submitted {
     /// It was carried out at once.
@@ -302,7 +309,10 @@ impl Database {
     /// # Errors
     /// What SQLite refuses, other than for want of a lock.
     pub fn add_store(self: &Arc<Self>, kind: StoreKind, synchronous: Synchronous) -> Result<()> {
-        if let Some(mut connection) = self.connection.try_lock()
+        // The table that it is about may not be there before the background has made it.
+        let is_next = self.queue.lock().is_prepared(Table::of(kind));
+        if is_next
+            && let Some(mut connection) = self.connection.try_lock()
             && let Some(connection) = connection.as_mut()
         {
             match self.prepare_store(connection, kind, synchronous, PreparedOn::JavaScript) {
@@ -383,8 +393,7 @@ impl Database {
     /// Whether a read of this target waits for nothing that was called before it.
     pub fn may_read(&self, target: Target<'_>) -> bool {
         let queue = self.queue.lock();
-        let is_prepared = queue.pending_schemas.iter().all(|(kind, _)| Table::of(*kind) != target.table);
-        is_prepared && queue.scheduler.may_read(target)
+        queue.is_prepared(target.table) && queue.scheduler.may_read(target)
     }
 
     /// Runs an operation if nothing is before it that it has to wait for, and a connection is free: the one that writes,
@@ -794,10 +803,11 @@ impl Database {
         has_waited: bool,
     ) -> Result<()> {
         let mut refused = Vec::new();
-        while let Some((kind, synchronous)) = pending_schemas.last().copied() {
+        // In order: the bounds of a cache are about its table.
+        while let Some((kind, synchronous)) = pending_schemas.first().copied() {
             match self.prepare_store(connection, kind, synchronous, PreparedOn::Background { has_waited }) {
                 Err(error) if error.is_busy() => {
-                    pending_schemas.append(&mut refused);
+                    pending_schemas.splice(..0, refused);
                     return Err(error);
                 }
                 Err(error) => {
@@ -809,7 +819,7 @@ impl Database {
                 }
                 Ok(_) => {}
             }
-            pending_schemas.pop();
+            pending_schemas.remove(0);
         }
         *pending_schemas = refused;
         Ok(())
