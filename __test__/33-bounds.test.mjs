@@ -192,6 +192,17 @@ describe('beside versions that know no bounds', () => {
     });
   }
 
+  it('a store has its tables made again that somebody has dropped', async () => {
+    const store = open(SQLiteCacheStore, BOUNDS);
+    await store.set('key', 1, 60);
+    for (const table of ['cache', 'cache_use', 'cache_totals'])
+      connection.exec(`DROP TABLE ${table}`);
+    await store.set('key', 2, 60);
+    expect(await store.get('key')).toBe(2);
+    const { counted, totals } = count(connection);
+    expect(totals).toEqual(counted);
+  });
+
   it('a store without bounds makes no table and no index for them', async () => {
     const store = open(SQLiteCacheStore);
     await store.set('key', 1, 60);

@@ -104,11 +104,15 @@ impl UserConnection {
         if counts {
             self.counts_entries.store(true, Ordering::Relaxed);
         }
+        self.note_kind(kind);
+        Ok(())
+    }
+
+    fn note_kind(&self, kind: StoreKind) {
         let mut kinds = self.kinds.borrow_mut();
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
-        Ok(())
     }
 
     /// Whether entries of the cache are counted, as far as is known.
@@ -412,11 +416,15 @@ impl UserConnection {
 
     /// Makes the tables that something was refused for want of; answers whether it has.
     fn make_missing(&self, failure: &Failure) -> Result<bool> {
-        match self.needed_table(failure) {
-            Some(kind) => self.prepare_store(kind).map(|()| true),
-            None if self.message(failure).is_some_and(|message| schema::is_missing(&message)) => self.make_tables(),
-            None => Ok(false),
+        if let Some(kind) = self.needed_table(failure) {
+            if self.prepare_store(kind).is_ok() {
+                return Ok(true);
+            }
+            // The table that it is about is missing, too.
+            self.note_kind(kind);
         }
+        let is_missing = self.message(failure).is_some_and(|message| schema::is_missing(&message));
+        if is_missing { self.make_tables() } else { Ok(false) }
     }
 
     /// The tables, not made with a store's, that something was refused for want of.
