@@ -540,14 +540,12 @@ macro_rules! statements {
                 if matches!(self, Statement::RateDeleteBefore) { Some(2) } else { None }
             }
 
-            /// Whether it must not stand without the one that is carried out after it: it counts what that one does, or is its
-            /// first part.
+            /// Whether the statement that follows it has to be in the same transaction: the first counts, or marks, what the
+            /// second removes.
             pub const fn goes_with_next(self) -> bool {
                 matches!(
                     self,
-                    Statement::CacheUncount
-                        | Statement::CacheUncountStale
-                        | Statement::CacheUncountTagged
+                    Statement::CacheUncountStale
                         | Statement::CacheUncountLater
                         | Statement::CacheUncountExpired
                         | Statement::CacheCorrectTotals

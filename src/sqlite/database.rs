@@ -125,13 +125,6 @@ struct Queue {
     closed: bool,
 }
 
-impl Queue {
-    /// Whether nothing of a table is left to be made.
-    fn is_prepared(&self, table: Table) -> bool {
-        self.pending_schemas.iter().all(|(kind, _)| Table::of(*kind) != table)
-    }
-}
-
 /// What became of a call that was submitted.
 pub enum Submitted {
     /// It was carried out at once.
@@ -309,9 +302,10 @@ impl Database {
     /// # Errors
     /// What SQLite refuses, other than for want of a lock.
     pub fn add_store(self: &Arc<Self>, kind: StoreKind, synchronous: Synchronous) -> Result<()> {
-        // The table that it is about may not be there before the background has made it.
-        let is_next = self.queue.lock().is_prepared(Table::of(kind));
-        if is_next
+        // The bounds of a cache are about its table, which the background may be yet to make.
+        let is_about = |pending: StoreKind| pending != kind && Table::of(pending) == Table::of(kind);
+        let waits = self.queue.lock().pending_schemas.iter().any(|(pending, _)| is_about(*pending));
+        if !waits
             && let Some(mut connection) = self.connection.try_lock()
             && let Some(connection) = connection.as_mut()
         {
@@ -393,7 +387,8 @@ impl Database {
     /// Whether a read of this target waits for nothing that was called before it.
     pub fn may_read(&self, target: Target<'_>) -> bool {
         let queue = self.queue.lock();
-        queue.is_prepared(target.table) && queue.scheduler.may_read(target)
+        let is_prepared = queue.pending_schemas.iter().all(|(kind, _)| Table::of(*kind) != target.table);
+        is_prepared && queue.scheduler.may_read(target)
     }
 
     /// Runs an operation if nothing is before it that it has to wait for, and a connection is free: the one that writes,
@@ -1105,7 +1100,8 @@ impl<'connection> NativeExecutor<'connection> {
         }
     }
 
-    /// Runs each statement in a transaction of its own, along with those that must not stand without it; `None` if that is one.
+    /// Runs each statement in a transaction of its own, along with those that must not stand without it; `None` if that would be
+    /// the whole list.
     fn part_by_part(&self, list: &[BoundStatement]) -> Option<Result<Results, Refusal<Error>>> {
         let parts = || list.chunk_by(|bound, _| bound.statement.goes_with_next());
         parts().nth(1)?;
