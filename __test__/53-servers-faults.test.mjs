@@ -70,49 +70,82 @@ describe('what is no client', () => {
 });
 
 describe('a replica that lags behind', () => {
-  /** How many requests only read. */
-  let reads = 0;
-
-  /**
-   * A client of one: what only reads is answered without tables, so many times.
-   * @param {any} primary @param {any} empty @param {number} times
-   */
-  function lagging(primary, empty, times) {
-    reads = 0;
-    const reader = () => (++reads <= times ? empty : primary);
-    return {
-      /** @param {any} statement */
-      execute: (statement) =>
-        (statement.sql.startsWith('SELECT') ? reader() : primary).execute(statement),
-      /** @param {any[]} statements @param {string} mode */
-      batch: (statements, mode) => (mode === 'read' ? reader() : primary).batch(statements, mode),
-    };
-  }
-
-  it('is waited for until it has the tables that were made', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'replica-'));
-    const [primary, empty] = [connect(`file:${directory}/primary.db`), connect('file::memory:')];
-    const database = lagging(primary, empty, 7);
-    const stores = createSQLiteStores({ database });
-    await Promise.all([
-      stores.cache.set('key', 1, 60),
-      stores.rateLimit.record('resource'),
-      stores.adaptiveRateLimit.record('resource', 'user'),
-      stores.dedupe.register('job'),
-    ]);
-    expect(reads).toBeGreaterThan(7);
-    expect(await stores.cache.get('key')).toBe(1);
-    await stores.close();
-    // One that never has them is waited for until the deadline, which says why.
-    const never = lagging(primary, empty, Number.POSITIVE_INFINITY);
-    const store = new SQLiteCacheStore({ database: never, requestTimeoutMs: 300 });
-    await expect(store.get('key')).rejects.toMatchObject({
-      code: 'SQLITE_STORE_TIMEOUT',
-      message: expect.stringContaining('a replica may lag behind'),
-    });
-    await store.close();
+  let directory = '';
+  /** @type {any} */
+  let primary;
+  /** @type {any} */
+  let empty;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'replica-'));
+    primary = connect(`file:${directory}/primary.db`);
+    empty = connect('file::memory:');
+  });
+  afterEach(() => {
     for (const client of [primary, empty]) client.close();
     rmSync(directory, { recursive: true, force: true });
+  });
+
+  /** A client of one: what only reads is answered without tables, so many times. @param {number} times */
+  function lagging(times) {
+    const client = {
+      times,
+      reader: () => (client.times-- > 0 ? empty : primary),
+      /** @param {any} statement */
+      execute: (statement) =>
+        (statement.sql.startsWith('SELECT') ? client.reader() : primary).execute(statement),
+      /** @param {any[]} statements @param {string} mode */
+      batch: (statements, mode) =>
+        (mode === 'read' ? client.reader() : primary).batch(statements, mode),
+    };
+    return client;
+  }
+
+  it.each(['nobody', 'somebody else'])(
+    'is waited for until it has the tables, which %s had made before',
+    async (who) => {
+      if (who !== 'nobody') {
+        const others = createSQLiteStores({ database: primary });
+        await others.dedupe.register('job of others');
+        await others.close();
+      }
+      const database = lagging(7);
+      const stores = createSQLiteStores({ database });
+      const registered = stores.dedupe.register('job');
+      // Its tables are needed while those of the others are waited for.
+      const later = new SQLiteRateLimitStore({ database });
+      await Promise.all([
+        registered,
+        stores.cache.set('key', 1, 60),
+        stores.rateLimit.record('resource'),
+        stores.adaptiveRateLimit.record('resource', 'user'),
+        later.record('resource'),
+      ]);
+      expect(database.times).toBeLessThan(0);
+      expect(await stores.cache.get('key')).toBe(1);
+      await later.close();
+      await stores.close();
+    },
+  );
+
+  it('and does not catch up has calls rejected at their deadlines, which say why', async () => {
+    const database = lagging(Number.POSITIVE_INFINITY);
+    const store = new SQLiteCacheStore({ database, requestTimeoutMs: 2_000 });
+    const late = {
+      code: 'SQLITE_STORE_TIMEOUT',
+      message: expect.stringContaining('a replica may lag behind'),
+    };
+    await expect(store.get('key')).rejects.toMatchObject(late);
+    // The same if tables are made again for a call, and another store waits for ever.
+    const patient = new SQLiteCacheStore({ database, requestTimeoutMs: Number.POSITIVE_INFINITY });
+    database.times = 0;
+    await patient.set('key', 1, 60);
+    await reset(primary);
+    database.times = Number.POSITIVE_INFINITY;
+    await expect(store.set('key', 2, 60)).rejects.toMatchObject(late);
+    database.times = 0;
+    expect(await patient.get('key')).toBeUndefined();
+    await patient.close();
+    await store.close();
   });
 });
 

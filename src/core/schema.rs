@@ -406,6 +406,11 @@ pub const SNAPSHOT: &str = "SELECT m.type AS c0, m.name AS c1, coalesce(m.rootpa
     FROM sqlite_schema m LEFT JOIN pragma_table_info(m.name) p ON m.type = 'table' AND coalesce(m.rootpage, 0) > 1
     WHERE m.type IN ('table', 'index', 'view')";
 
+/// The statement that makes the first table of [`StoreKind::Server`]. It changes nothing if the table is there.
+pub fn first_on_servers() -> &'static str {
+    SERVER_DDL.split(';').next().unwrap_or_default().trim()
+}
+
 /// How many columns [`SNAPSHOT`] has.
 pub const SNAPSHOT_COLUMNS: usize = 4;
 

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::server_clock::TIME;
 use super::server_text::{Text, Texts, received};
 use crate::core::operation::{BoundStatement, Results, StatementResult};
-use crate::core::statements::Statement;
+use crate::core::statements::{Effect, Statement};
 use crate::core::value::{Millis, Value};
 
 /// The most bytes of values that are asked for at once. A server answers some 10 MB by default.
@@ -26,9 +26,10 @@ const LOGGED_MS: Millis = 3_600_000.0;
 const LOG: &str = "INSERT INTO request_log (id, at) VALUES (?, ?)";
 /// Directly after a statement that answers a row if it did something.
 const LOG_DONE: &str = "INSERT INTO request_log (id, at) SELECT ?, ? WHERE changes() > 0";
-/// What was done by a transaction of this id. The log's keys come in the order of their bytes. It writes, although it changes
-/// nothing: what only reads may be answered by a replica that does not have it yet.
-const DONE: &str = "UPDATE request_log SET at = at WHERE id > ? || ':' AND id < ? || ';' RETURNING id AS c0";
+/// What was done by a transaction of this id. The log's keys come in the order of their bytes.
+const DONE: &str = "SELECT id AS c0 FROM request_log WHERE id > ? || ':' AND id < ? || ';'";
+/// Changes nothing, but has the primary answer: a request that only reads is answered by a replica, from what it has so far.
+const ON_PRIMARY: &str = "DELETE FROM request_log WHERE id = ''";
 const FORGET: &str = "DELETE FROM request_log WHERE rowid IN (
     SELECT rowid FROM request_log WHERE at < ? ORDER BY rowid LIMIT ?)";
 
@@ -110,12 +111,16 @@ impl Exchange {
         self.results.resize_with(all.len(), StatementResult::default);
         self.purposes.clear();
         let mut steps = Steps { steps: Vec::new(), purposes: &mut self.purposes, texts, bound: 0.0 };
+        // What follows a transaction that writes is about what that has met.
+        if self.phase != Phase::All && all.iter().any(|bound| bound.statement.access().effect != Effect::Reads) {
+            steps.push(Purpose::Log, ON_PRIMARY, Vec::new(), 0);
+        }
         if self.phase == Phase::Values {
             steps.bound = UNREADABLE_BYTES;
             let mut bytes = 0.0;
             for (index, size) in &self.withheld {
                 bytes += size;
-                if bytes > ANSWERED_BYTES && !steps.steps.is_empty() {
+                if bytes > ANSWERED_BYTES && bytes > *size {
                     break;
                 }
                 steps.push_statement(*index, all[*index]);

@@ -1,6 +1,7 @@
-//! What comes before the first call on a server: to make the stores' tables, and to learn what time it is there. A replica may
-//! answer reads from what it had some time ago, and has the primary do what writes: what is there is asked of the primary by the
-//! request that makes it, and then looked for until the replica has it, too.
+//! What comes before the first call on a server: to make the stores' tables, and to learn what time it is there.
+//!
+//! A replica answers reads from what it had some time ago, and has the primary carry out requests that write. So whether tables
+//! have been made is asked by a request that writes. Then it is looked until those who only read see them, too.
 
 use std::rc::Rc;
 
@@ -23,6 +24,8 @@ enum Phase {
     Look,
     /// These statements make what is missing, and then it is looked which tables there are.
     Make(Vec<String>),
+    /// It is looked which tables there are, by a request that writes.
+    LookOnPrimary,
     /// The tables are there, and the time is asked for until it is known well enough.
     AskTime,
 }
@@ -57,13 +60,14 @@ impl Preparation {
             // With an integer, to see how the client answers one.
             Phase::Look => vec![look(), step(&format!("{TIME}, 1 AS c1"), 2)],
             Phase::Make(statements) => statements.iter().map(|sql| step(sql, 0)).chain([look()]).collect(),
+            Phase::LookOnPrimary => vec![step(schema::first_on_servers(), 0), look()],
             Phase::AskTime => vec![step(TIME, 1)],
         }
     }
 
     /// Whether they change the database.
     pub fn writes(&self) -> bool {
-        matches!(self.phase, Phase::Make(_))
+        matches!(self.phase, Phase::Make(_) | Phase::LookOnPrimary)
     }
 
     /// Whether entries of the cache were counted when it looked last.
@@ -85,12 +89,15 @@ impl Preparation {
         now: Time,
     ) -> Result<Next> {
         match self.phase {
-            Phase::Make(_) => {
+            Phase::Make(_) | Phase::LookOnPrimary => {
                 let snapshot = answers.last().ok_or_else(wrong_number)?;
-                if schema::plan(kinds, &snapshot.rows)?.is_empty() {
-                    self.made = kinds.to_vec();
+                let missing = schema::plan(kinds, &snapshot.rows)?;
+                if !missing.is_empty() {
+                    return self.make(missing);
                 }
-                Ok(self.look_again())
+                self.made = kinds.to_vec();
+                self.phase = Phase::Look;
+                Ok(Next::Send)
             }
             Phase::AskTime => {
                 let probe = answers.first().ok_or_else(wrong_number)?;
@@ -108,37 +115,41 @@ impl Preparation {
                 }
                 clock.on_told(probe.number(0), times, now);
                 self.has_totals = schema::has_totals_in(&snapshot.rows);
-                let statements = schema::plan(kinds, &snapshot.rows)?;
-                if statements.is_empty() {
+                let missing = schema::plan(kinds, &snapshot.rows)?;
+                if missing.is_empty() {
                     self.kinds = kinds.to_vec();
                     return Ok(self.on_tables_there(clock));
+                }
+                if self.made.is_empty() {
+                    return self.make(missing);
                 }
                 if kinds.iter().all(|kind| self.made.contains(kind)) {
                     return Ok(Next::SendLater);
                 }
-                if self.rounds >= ROUNDS {
-                    return Err(remote_error("the stores' tables cannot be made"));
-                }
-                self.phase = Phase::Make(statements);
+                // Another store needs its tables by now; but what is missing for those who read may be there.
+                self.phase = Phase::LookOnPrimary;
                 Ok(Next::Send)
             }
         }
     }
 
-    /// The steps were refused, with this message. Whether it goes on all the same: somebody else makes the tables, too.
+    /// The steps were refused, with this message. Whether it goes on all the same: somebody else has made the tables, or this one
+    /// has, and did not hear of it.
     pub fn goes_on_after(&mut self, message: &str) -> bool {
         let is_raced = message.contains("duplicate column name") || message.contains("already exists");
-        let goes_on = is_raced && self.rounds < ROUNDS;
-        if goes_on {
-            self.look_again();
+        if is_raced {
+            self.phase = Phase::LookOnPrimary;
         }
-        goes_on
+        is_raced && self.rounds < ROUNDS
     }
 
-    fn look_again(&mut self) -> Next {
+    fn make(&mut self, missing: Vec<String>) -> Result<Next> {
+        if self.rounds >= ROUNDS {
+            return Err(remote_error("the stores' tables cannot be made"));
+        }
         self.rounds += 1;
-        self.phase = Phase::Look;
-        Next::Send
+        self.phase = Phase::Make(missing);
+        Ok(Next::Send)
     }
 
     fn on_tables_there(&mut self, clock: &ServerClock) -> Next {
@@ -200,7 +211,20 @@ mod tests {
     }
 
     fn go_on(preparation: &mut Preparation, clock: &mut ServerClock, answers: &[StatementResult]) -> Result<Next> {
-        preparation.on_answered(answers, &[StoreKind::Server], clock, [1_000.0, 1_010.0], Time::ZERO)
+        go_on_for(&[StoreKind::Server], preparation, clock, answers)
+    }
+
+    fn go_on_for(
+        kinds: &[StoreKind],
+        preparation: &mut Preparation,
+        clock: &mut ServerClock,
+        answers: &[StatementResult],
+    ) -> Result<Next> {
+        preparation.on_answered(answers, kinds, clock, [1_000.0, 1_010.0], Time::ZERO)
+    }
+
+    fn is_looking_on_primary(preparation: &Preparation) -> bool {
+        preparation.writes() && preparation.steps().len() == 2
     }
 
     #[test]
@@ -234,24 +258,39 @@ mod tests {
             assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::SendLater)));
             assert!(!preparation.writes());
         }
-        // Another store's tables are needed by now: they were not made.
+        // Another store's tables are needed by now. What is missing is not concluded from what the replica has.
         let kinds = [StoreKind::Server, StoreKind::Dedupe];
-        let next = preparation.on_answered(&all(), &kinds, &mut clock, [1_000.0, 1_010.0], Time::ZERO);
-        assert!(matches!(next, Ok(Next::Send)));
-        assert!(preparation.writes());
+        assert!(matches!(go_on_for(&kinds, &mut preparation, &mut clock, &empty()), Ok(Next::Send)));
+        assert!(is_looking_on_primary(&preparation));
+        let answers = made_by(&preparation);
+        assert!(matches!(go_on_for(&kinds, &mut preparation, &mut clock, &answers), Ok(Next::Send)));
+        let made = preparation.steps();
+        assert!(made.iter().any(|step| step.text.sql.contains("dedupe_jobs")));
+        assert!(!made.iter().any(|step| step.text.sql.contains("request_log")));
+    }
+
+    #[test]
+    fn asks_the_primary_when_somebody_else_has_made_what_a_replica_does_not_have() {
+        let (mut preparation, mut clock) = (Preparation::default(), ServerClock::default());
+        assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::Send)));
+        assert!(preparation.goes_on_after("duplicate column name: error_name"));
+        assert!(is_looking_on_primary(&preparation));
         let answers = made_by(&preparation);
         assert!(matches!(go_on(&mut preparation, &mut clock, &answers), Ok(Next::Send)));
+        assert!(!preparation.writes());
+        assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::SendLater)));
         assert!(matches!(go_on(&mut preparation, &mut clock, &all()), Ok(Next::Done(_))));
     }
 
     #[test]
     fn looks_again_when_others_make_the_tables_too_but_not_for_ever() {
         let (mut preparation, mut clock) = (Preparation::default(), ServerClock::default());
-        for _ in 0..ROUNDS {
+        for _ in 1..ROUNDS {
             assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::Send)));
             assert!(preparation.goes_on_after("table request_log already exists"));
-            assert!(!preparation.writes());
+            assert!(is_looking_on_primary(&preparation));
         }
+        assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::Send)));
         assert!(go_on(&mut preparation, &mut clock, &empty()).is_err());
         assert!(!preparation.goes_on_after("table request_log already exists"));
         assert!(!Preparation::default().goes_on_after("no such function: unixepoch"));

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Deferred, RemoteConnection, State};
+use super::{Deferred, Preparing, RemoteConnection, State};
 use crate::core::error::Error;
 use crate::engine::batch::Batch;
-use crate::node::environment::Environment;
+use crate::node::environment::{AnswerHandler, Environment};
 use crate::node::napi::env::Env;
 use crate::sqlite::background;
 use crate::sqlite::clock::now;
@@ -44,14 +44,10 @@ impl RemoteConnection {
                 } else {
                     *self.state.borrow_mut() = State::Running(running);
                 }
-                for (handler, only_reads) in late {
-                    let outcome_unknown = may_stand && !only_reads;
-                    let error =
-                        Error::Timeout { after: self.timeout_ms(), outcome_unknown, reason: reason.clone() };
-                    handler(env, Err(error.into()));
-                }
+                self.refuse_late(env, late, may_stand, reason.as_ref());
             }
-            State::Preparing(preparing) => {
+            State::Preparing(mut preparing) => {
+                self.refuse_late_behind(env, &mut preparing, reason);
                 let is_late = self.request_timeout.get().is_some_and(|timeout| preparing.since + timeout <= now);
                 if is_late {
                     if preparing.sending.ticket.is_some() {
@@ -66,6 +62,27 @@ impl RemoteConnection {
             }
         }
         self.flush(env);
+    }
+
+    /// Refuses the late ones of the calls whose transaction waits for a preparation.
+    fn refuse_late_behind(&self, env: Env, preparing: &mut Preparing, reason: Option<String>) {
+        let Some(running) = &mut preparing.then else { return };
+        let (now, may_stand) = (now(), running.sending.was_sent);
+        let late = running.batch.take_late_replies(now);
+        if running.batch.is_late(now) {
+            preparing.then = None;
+            self.scheduler.borrow_mut().abandon();
+        }
+        self.refuse_late(env, late, may_stand, reason.as_ref());
+    }
+
+    /// Refuses calls that are past their deadline, which may have taken effect if they write and what was sent `may_stand`.
+    fn refuse_late(&self, env: Env, late: Vec<(AnswerHandler, bool)>, may_stand: bool, reason: Option<&String>) {
+        for (handler, only_reads) in late {
+            let outcome_unknown = may_stand && !only_reads;
+            let error = Error::Timeout { after: self.timeout_ms(), outcome_unknown, reason: reason.cloned() };
+            handler(env, Err(error.into()));
+        }
     }
 
     fn timeout_ms(&self) -> f64 {
@@ -88,7 +105,8 @@ impl RemoteConnection {
             State::Idle => None,
             State::Preparing(preparing) => {
                 let deadline = self.request_timeout.get().map(|timeout| preparing.since + timeout);
-                [preparing.sending.retry_at, deadline].into_iter().flatten().min()
+                let behind = preparing.then.as_ref().and_then(|running| running.batch.next_deadline());
+                [preparing.sending.retry_at, deadline, behind].into_iter().flatten().min()
             }
             State::Running(running) => {
                 [running.sending.retry_at, running.batch.next_deadline()].into_iter().flatten().min()
