@@ -36,5 +36,7 @@ describe.skipIf(program === undefined)('a server', () => {
       close: () => client.close(),
     };
   }
-  onClients(runner, vi, onConnections(stores, empty), 'a server', { isFar: true });
+  // On a loaded machine some calls take longer than they may by default.
+  const patient = onConnections(stores, empty, { requestTimeoutMs: 60_000 });
+  onClients(runner, vi, patient, 'a server', { isFar: true });
 });

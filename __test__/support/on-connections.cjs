@@ -7,9 +7,10 @@ const { dirname } = require('node:path');
 /**
  * @param {Record<string, any>} stores
  * @param {(path: string) => any} open  opens a connection
+ * @param {object} [defaults]  options of all stores
  * @returns {Record<string, any>}
  */
-function onConnections(stores, open) {
+function onConnections(stores, open, defaults = {}) {
   /** @type {Map<string, any>} */
   const onFiles = new Map();
 
@@ -36,7 +37,7 @@ function onConnections(stores, open) {
       constructor(options = {}) {
         super(
           typeof options === 'object' && options !== null
-            ? { ...options, database: connectionFor(options.database) }
+            ? { ...defaults, ...options, database: connectionFor(options.database) }
             : options,
         );
       }
