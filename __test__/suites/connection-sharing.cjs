@@ -647,7 +647,21 @@ module.exports = function sharing(runner, driver, stores) {
   }
 
   it('each thread may have its connection, and be terminated', async () => {
-    expect(await told('connection-threads.cjs', { driver, path: path() })).toEqual({
+    // libsql's own binding aborts the process if its thread is terminated while it makes an array of rows.
+    const isOfDriver = (/** @type {any} */ error) =>
+      driver === 'libsql' && String(error.actual).includes('neon-');
+    let attempts = 0;
+    /** @returns {Promise<any>} */
+    const attempt = async () => {
+      const file = join(directory, `threads ${++attempts}.db`);
+      try {
+        return await told('connection-threads.cjs', { driver, path: file });
+      } catch (error) {
+        if (attempts === 5 || !isOfDriver(error)) throw error;
+        return attempt();
+      }
+    };
+    expect(await attempt()).toEqual({
       code: 0,
       result: { name: 'a' },
       read: [0, 99, 0],
