@@ -68,6 +68,8 @@ export async function startFakeApi({ latencyMs = 20 } = {}) {
     response.writeHead(code, { 'content-type': 'application/json' });
     response.end(JSON.stringify(body));
   });
+  // A client that was busy for long finds its connections as it left them.
+  server.keepAliveTimeout = 0;
   await new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(0, '127.0.0.1', () => resolve(undefined));
