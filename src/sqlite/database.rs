@@ -1047,7 +1047,12 @@ impl<'connection> NativeExecutor<'connection> {
         if operation.read_only {
             return catch_panic(|| self.read(&operation.statements));
         }
-        let transaction = Transaction { lists: &[&operation.statements], writes: true };
+        self.write(&operation.statements)
+    }
+
+    /// Carries out a list of statements as a transaction of their own.
+    fn write(&self, list: &[BoundStatement]) -> Result<Results, Refusal<Error>> {
+        let transaction = Transaction { lists: &[list], writes: true };
         self.transact(&transaction).map(|mut rows| rows.pop().unwrap_or_default())
     }
 
@@ -1105,14 +1110,12 @@ impl<'connection> NativeExecutor<'connection> {
     fn part_by_part(&self, list: &[BoundStatement]) -> Option<Result<Results, Refusal<Error>>> {
         let parts = || list.chunk_by(|bound, _| bound.statement.goes_with_next());
         parts().nth(1)?;
-        let run = |part| self.transact(&Transaction { lists: &[part], writes: true });
-        let rows: Result<Vec<_>, _> = parts().map(run).collect();
-        Some(rows.map(|rows| rows.into_iter().flatten().flatten().collect()))
+        let rows: Result<Vec<Results>, _> = parts().map(|part| self.write(part)).collect();
+        Some(rows.map(|rows| rows.into_iter().flatten().collect()))
     }
 
     fn alone(&self, bound: &BoundStatement) -> Result<StatementResult, Refusal<Error>> {
-        let rows = self.transact(&Transaction { lists: &[std::slice::from_ref(bound)], writes: true })?;
-        Ok(rows.into_iter().flatten().next().unwrap_or_default())
+        Ok(self.write(std::slice::from_ref(bound))?.pop().unwrap_or_default())
     }
 
     /// Removes a part of the rows at a time, if a statement says how many it removes at most.
