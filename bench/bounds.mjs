@@ -64,7 +64,7 @@ try {
     const opening = elapsed();
     await store.set(hash(0), value, 3_600);
     const opened = elapsed() - opening;
-    const evicting = await measure(store, () => hash(entries + next++));
+    const evicting = await measure(store, () => hash(next++));
     const started = elapsed();
     await store.cleanup();
     const cleanup = elapsed() - started;

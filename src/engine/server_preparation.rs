@@ -35,8 +35,8 @@ enum Phase {
 pub enum Next {
     /// Its [`steps`](Preparation::steps) are to be sent.
     Send,
-    /// The same, after a pause: what was made is not seen yet.
-    SendLater,
+    /// The same, after a pause, for this reason: what was made is not seen yet.
+    SendLater(Error),
     /// The tables of these kinds are there, and the clock is known.
     Done(Vec<StoreKind>),
 }
@@ -124,7 +124,8 @@ impl Preparation {
                     return self.make(missing);
                 }
                 if kinds.iter().all(|kind| self.made.contains(kind)) {
-                    return Ok(Next::SendLater);
+                    let lagging = "the stores' tables were made, but are not there yet for those who read: a replica may lag behind";
+                    return Ok(Next::SendLater(remote_error(lagging)));
                 }
                 // Another store needs its tables by now; but what is missing for those who read may be there.
                 self.phase = Phase::LookOnPrimary;
@@ -255,7 +256,7 @@ mod tests {
         let answers = made_by(&preparation);
         assert!(matches!(go_on(&mut preparation, &mut clock, &answers), Ok(Next::Send)));
         for _ in 0..2 * ROUNDS {
-            assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::SendLater)));
+            assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::SendLater(_))));
             assert!(!preparation.writes());
         }
         // Another store's tables are needed by now. What is missing is not concluded from what the replica has.
@@ -278,7 +279,7 @@ mod tests {
         let answers = made_by(&preparation);
         assert!(matches!(go_on(&mut preparation, &mut clock, &answers), Ok(Next::Send)));
         assert!(!preparation.writes());
-        assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::SendLater)));
+        assert!(matches!(go_on(&mut preparation, &mut clock, &empty()), Ok(Next::SendLater(_))));
         assert!(matches!(go_on(&mut preparation, &mut clock, &all()), Ok(Next::Done(_))));
     }
 

@@ -48,8 +48,7 @@ impl RemoteConnection {
             }
             State::Preparing(mut preparing) => {
                 self.refuse_late_behind(env, &mut preparing, reason);
-                let is_late = self.request_timeout.get().is_some_and(|timeout| preparing.since + timeout <= now);
-                if is_late {
+                if self.deadline_of(&preparing).is_some_and(|deadline| deadline <= now) {
                     if preparing.sending.ticket.is_some() {
                         self.given_up.set(self.given_up.get() + 1);
                     }
@@ -104,9 +103,8 @@ impl RemoteConnection {
         let of_state = match &*self.state.borrow() {
             State::Idle => None,
             State::Preparing(preparing) => {
-                let deadline = self.request_timeout.get().map(|timeout| preparing.since + timeout);
                 let behind = preparing.then.as_ref().and_then(|running| running.batch.next_deadline());
-                [preparing.sending.retry_at, deadline, behind].into_iter().flatten().min()
+                [preparing.sending.retry_at, self.deadline_of(preparing), behind].into_iter().flatten().min()
             }
             State::Running(running) => {
                 [running.sending.retry_at, running.batch.next_deadline()].into_iter().flatten().min()

@@ -433,11 +433,7 @@ impl RemoteConnection {
                 preparing.sending = Sending::default();
                 self.send_preparation(env, preparing);
             }
-            Ok(Next::SendLater) => {
-                let message = "the stores' tables were made, but are not there yet for those who read: a replica may lag behind";
-                let lagging = Error::Remote { code: None, message: message.to_owned() };
-                self.prepare_later(env, preparing, lagging);
-            }
+            Ok(Next::SendLater(reason)) => self.prepare_later(env, preparing, reason),
             Ok(Next::Done(kinds)) => {
                 if preparing.preparation.has_totals() {
                     self.counts_entries.store(true, Ordering::Relaxed);
@@ -460,9 +456,13 @@ impl RemoteConnection {
         }
     }
 
+    fn deadline_of(&self, preparing: &Preparing) -> Option<Time> {
+        Some(preparing.since + self.request_timeout.get()?)
+    }
+
     /// Whether somebody still waits for a preparation.
     fn goes_on(&self, preparing: &Preparing) -> bool {
-        let is_late = self.request_timeout.get().is_some_and(|timeout| preparing.since + timeout <= now());
+        let is_late = self.deadline_of(preparing).is_some_and(|deadline| deadline <= now());
         !is_late && (self.is_wanted() || preparing.then.is_some())
     }
 
