@@ -81,8 +81,9 @@ async function main() {
     ]);
   }
   for (const store of [cache, dedupe, limits, adaptive]) await store.close();
-  process.stdout.write(`${JSON.stringify({ ...told, entries: [...entries], wrong })}\n`);
-  process.exit(0);
+  const report = JSON.stringify({ ...told, entries: [...entries], wrong });
+  // A line longer than what the pipe holds is cut by an end that does not wait for it.
+  process.stdout.write(`${report}\n`, () => process.exit(0));
 }
 
 main();
