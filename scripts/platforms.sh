@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds the addon for platforms that this machine is not, and runs the contract suites there: Linux on arm64, emulated by QEMU, and
-# Windows on x64, emulated by Wine. For Debian on x64, as root: installs what it needs, of which Debian's Rust can compile the standard
+# Builds the addon for platforms that this machine is not, and runs the suites of contracts, lifecycle, threads and processes there:
+# Linux on arm64, emulated by QEMU, and Windows on x64, emulated by Wine. For Debian on x64, as root: installs what it needs, of which Debian's Rust can compile the standard
 # library for other targets. Everything else lies in target/platforms.
 #
 #   scripts/platforms.sh [arm64|windows]    one of them; without, both
 #
 # What only emulation does: Wine lacks bcryptprimitives.dll, from which Rust takes random numbers, so a stub stands in. Nothing is
-# measured there, and better-sqlite3, which has no binary in its package, is left out: 0.2.0 is not tested beside.
+# measured there. better-sqlite3 has no binary in its package: Node's own SQLite stands in, and 0.2.0 is not tested beside.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
@@ -32,6 +32,7 @@ prepare() { # name, the package with its Node, npm's options for the platform
     cd "$work/$name"
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error "$@"
     npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error --force "$@" "$package@$node"
+    printf '{ "main": "../../__test__/support/node-sqlite.cjs" }' >node_modules/better-sqlite3/package.json
   )
 }
 
@@ -94,10 +95,12 @@ C
 
 # Wine has no usable output for a pipe: it goes to a file.
 run() { # the command that is Node there
-  "$@" -p '`${process.platform} ${process.arch} ${process.version}`' >"$work/output" 2>&1 || true
-  cat "$work/output"
   local code=0
-  "$@" node_modules/vitest/vitest.mjs run __test__/10-contract.test.mjs -t ours >"$work/output" 2>&1 || code=$?
+  "$@" -p '`${process.platform} ${process.arch} ${process.version}`' >"$work/output" 2>&1 || code=1
+  cat "$work/output"
+  "$@" node_modules/vitest/vitest.mjs run __test__/10-contract.test.mjs -t ours >"$work/output" 2>&1 || code=1
+  cat "$work/output"
+  "$@" node_modules/vitest/vitest.mjs run __test__/{40-lifecycle,60-threads,70-processes}.test.mjs >"$work/output" 2>&1 || code=1
   cat "$work/output"
   return "$code"
 }
