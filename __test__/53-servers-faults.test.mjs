@@ -411,6 +411,8 @@ describe.skipIf(program === undefined)('a server', () => {
     const port = await freePort();
     const none = connect(`http://127.0.0.1:${port}`);
     const store = new SQLiteRateLimitStore({ database: none, requestTimeoutMs: 1_000 });
+    // Another store's patience is its own.
+    const patient = new SQLiteCacheStore({ database: none, requestTimeoutMs: 60_000 });
     await expect(store.record('resource')).rejects.toMatchObject({
       code: 'SQLITE_STORE_TIMEOUT',
       message: expect.stringContaining('The server has not answered within 1000 ms'),
@@ -421,7 +423,7 @@ describe.skipIf(program === undefined)('a server', () => {
     // A machine that starts it slowly has refused the first.
     if ((await recorded) !== undefined) await store.record('resource');
     expect(await store.getStatus('resource')).toMatchObject({ remaining: 59 });
-    await store.close();
+    await Promise.all([store.close(), patient.close()]);
     none.close();
     await late.stop();
   });

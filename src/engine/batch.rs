@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::call::{Call, Time, apply_outcome, ms_between};
+use super::call::{Call, LateReply, Time, apply_outcome, ms_between};
 use super::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::core::error::Error;
 use crate::core::operation::{Answer, BoundStatement, Changed, Operation, Outcome, Results};
@@ -167,11 +167,17 @@ impl<R, E: Clone> Batch<R, E> {
         completed
     }
 
-    /// Takes out the replies of calls that are past their deadline, and whether each only reads. What they ask for is still
-    /// carried out.
-    pub fn take_late_replies(&mut self, now: Time) -> Vec<(R, bool)> {
-        let late = self.calls.iter_mut().filter(|call| call.is_late(now));
-        late.filter_map(|call| Some((call.reply.take()?, call.operation.read_only))).collect()
+    /// Takes out the replies of calls that are past their deadline. What they ask for is still carried out.
+    pub fn take_late_replies(&mut self, now: Time) -> Vec<LateReply<R>> {
+        let late = |call: &mut Call<R>| {
+            let deadline = call.deadline.filter(|deadline| *deadline <= now)?;
+            Some(LateReply {
+                reply: call.reply.take()?,
+                only_reads: call.operation.read_only,
+                timeout_ms: ms_between(call.made_at, deadline),
+            })
+        };
+        self.calls.iter_mut().filter_map(late).collect()
     }
 
     /// Whether all that is left is past its deadline.

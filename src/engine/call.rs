@@ -29,6 +29,16 @@ impl<R> Call<R> {
     }
 }
 
+/// The reply of a call whose deadline has come.
+pub struct LateReply<R> {
+    /// Where its answer goes.
+    pub reply: R,
+    /// Whether it changes nothing.
+    pub only_reads: bool,
+    /// How long it could wait.
+    pub timeout_ms: Millis,
+}
+
 /// What an operation came to that was run at once.
 pub enum AtOnce<E> {
     /// Its answer, and an operation that follows from it and that nobody waits for.
@@ -38,7 +48,7 @@ pub enum AtOnce<E> {
 }
 
 /// The ms from one point in time to a later one.
-pub(super) fn ms_between(from: Time, to: Time) -> Millis {
+pub fn ms_between(from: Time, to: Time) -> Millis {
     to.saturating_sub(from).as_secs_f64() * 1000.0
 }
 

@@ -2,15 +2,23 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Deferred, Preparing, RemoteConnection, State};
 use crate::core::error::Error;
 use crate::engine::batch::Batch;
+use crate::engine::call::{LateReply, Time, ms_between};
 use crate::node::environment::{AnswerHandler, Environment};
 use crate::node::napi::env::Env;
 use crate::sqlite::background;
 use crate::sqlite::clock::now;
 use crate::sqlite::watch::WatchEvent;
+
+/// The error of calls of which nothing was sent.
+fn unsent(timeout: Option<Duration>, reason: Option<&String>) -> Error {
+    let after = timeout.map_or(f64::INFINITY, |timeout| ms_between(Time::ZERO, timeout));
+    Error::Timeout { after, outcome_unknown: false, reason: reason.cloned() }
+}
 
 impl RemoteConnection {
     /// What is due by now.
@@ -18,16 +26,15 @@ impl RemoteConnection {
         let Some(_itself) = self.itself.upgrade() else { return };
         self.wakes_at.set(None);
         let now = now();
-        let is_late = |deferred: &Deferred| deferred.deadline.is_some_and(|deadline| deadline <= now);
+        let is_late = |deferred: &Deferred| deferred.deadline().is_some_and(|deadline| deadline <= now);
         let (late, left) = self.deferred.take().into_iter().partition::<VecDeque<_>, _>(is_late);
         *self.deferred.borrow_mut() = left;
         let reason = self.reason();
-        let unsent = Error::Timeout { after: self.timeout_ms(), outcome_unknown: false, reason: reason.clone() };
         for call in late {
-            (call.run)(env, Err(unsent.clone()));
+            (call.run)(env, Err(unsent(call.timeout, reason.as_ref())));
         }
-        let queued = self.scheduler.borrow_mut().take_timed_out(&mut Batch::default(), now);
-        self.refuse_all(env, queued, &unsent);
+        let mut queued = self.scheduler.borrow_mut().take_timed_out(&mut Batch::default(), now);
+        self.refuse_late(env, queued.take_late_replies(now), false, reason.as_ref());
         match self.state.take() {
             State::Idle => {}
             State::Running(mut running) => {
@@ -47,12 +54,16 @@ impl RemoteConnection {
                 self.refuse_late(env, late, may_stand, reason.as_ref());
             }
             State::Preparing(mut preparing) => {
-                self.refuse_late_behind(env, &mut preparing, reason);
+                self.refuse_late_behind(env, &mut preparing, reason.as_ref());
                 if self.deadline_of(&preparing).is_some_and(|deadline| deadline <= now) {
                     if preparing.sending.ticket.is_some() {
                         self.given_up.set(self.given_up.get() + 1);
                     }
-                    self.end_preparation(env, preparing.then, Err(unsent));
+                    self.end_preparation(
+                        env,
+                        preparing.then,
+                        Err(unsent(self.request_timeout.get(), reason.as_ref())),
+                    );
                 } else if preparing.sending.retry_at.is_some_and(|at| at <= now) {
                     self.send_preparation(env, preparing);
                 } else {
@@ -64,7 +75,7 @@ impl RemoteConnection {
     }
 
     /// Refuses the late ones of the calls whose transaction waits for a preparation.
-    fn refuse_late_behind(&self, env: Env, preparing: &mut Preparing, reason: Option<String>) {
+    fn refuse_late_behind(&self, env: Env, preparing: &mut Preparing, reason: Option<&String>) {
         let Some(running) = &mut preparing.then else { return };
         let (now, may_stand) = (now(), running.sending.was_sent);
         let late = running.batch.take_late_replies(now);
@@ -72,20 +83,16 @@ impl RemoteConnection {
             preparing.then = None;
             self.scheduler.borrow_mut().abandon();
         }
-        self.refuse_late(env, late, may_stand, reason.as_ref());
+        self.refuse_late(env, late, may_stand, reason);
     }
 
     /// Refuses calls that are past their deadline, which may have taken effect if they write and what was sent `may_stand`.
-    fn refuse_late(&self, env: Env, late: Vec<(AnswerHandler, bool)>, may_stand: bool, reason: Option<&String>) {
-        for (handler, only_reads) in late {
+    fn refuse_late(&self, env: Env, late: Vec<LateReply<AnswerHandler>>, may_stand: bool, reason: Option<&String>) {
+        for LateReply { reply, only_reads, timeout_ms } in late {
             let outcome_unknown = may_stand && !only_reads;
-            let error = Error::Timeout { after: self.timeout_ms(), outcome_unknown, reason: reason.cloned() };
-            handler(env, Err(error.into()));
+            let error = Error::Timeout { after: timeout_ms, outcome_unknown, reason: reason.cloned() };
+            reply(env, Err(error.into()));
         }
-    }
-
-    fn timeout_ms(&self) -> f64 {
-        self.request_timeout.get().map_or(f64::INFINITY, |timeout| timeout.as_secs_f64() * 1000.0)
     }
 
     /// Why what is under way was not answered when it was sent last.
@@ -110,7 +117,7 @@ impl RemoteConnection {
                 [running.sending.retry_at, running.batch.next_deadline()].into_iter().flatten().min()
             }
         };
-        let deferred = self.deferred.borrow().iter().filter_map(|call| call.deadline).min();
+        let deferred = self.deferred.borrow().iter().filter_map(Deferred::deadline).min();
         let queued = self.scheduler.borrow().next_deadline();
         let Some(next) = [of_state, deferred, queued].into_iter().flatten().min() else { return };
         if self.wakes_at.get().is_some_and(|at| at <= next) {

@@ -55,8 +55,15 @@ pub type DeferredCall = Box<dyn FnOnce(Env, CoreResult<()>)>;
 
 /// A call that waits until the tables are there.
 pub struct Deferred {
-    pub deadline: Option<Time>,
+    pub made_at: Time,
+    pub timeout: Option<Duration>,
     pub run: DeferredCall,
+}
+
+impl Deferred {
+    fn deadline(&self) -> Option<Time> {
+        Some(self.made_at + self.timeout?)
+    }
 }
 
 struct Running {
