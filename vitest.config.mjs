@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { slowly } from './__test__/support/slowness.cjs';
 
 export default defineConfig({
   test: {
@@ -9,7 +10,7 @@ export default defineConfig({
     // files than cores are worth it.
     maxWorkers: 3,
     // For what hangs: a busy machine may take ten times as long as an idle one.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: slowly(120_000),
+    hookTimeout: slowly(120_000),
   },
 });

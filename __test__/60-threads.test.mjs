@@ -8,6 +8,7 @@ import { startDbInspector } from './support/db-inspector.mjs';
 import { isolate } from './support/isolate.mjs';
 import { ours } from './support/packages.mjs';
 import { randomSource } from './support/seed.mjs';
+import { slowly } from './support/slowness.cjs';
 import { sleep, soon } from './support/waiting.mjs';
 
 const { ask, child } = createRequire(import.meta.url)('./support/processes.cjs');
@@ -147,10 +148,10 @@ describe('deduplication across threads', () => {
     for (const hash of hashes) await owner.register(hash);
     const threads = await Promise.all([1, 2, 3].map(() => start('wait', { hashes })));
     for (const { go } of threads) go();
-    await sleep(100);
+    await sleep(slowly(100));
     void owner.complete('completed', { of: 'the main thread' });
     await owner.fail('failed', new RangeError('no luck'));
-    await sleep(150);
+    await sleep(slowly(150));
     await owner.clear();
     for (const { result } of threads) {
       expect(await soon(result)).toEqual([
@@ -173,7 +174,7 @@ describe('deduplication across threads', () => {
     const hashes = Array.from({ length: 10 }, (_, index) => `job ${index}`);
     const threads = await Promise.all([1, 2, 3, 4].map(() => start('request', { hashes })));
     for (const { go } of threads) go();
-    const results = await soon(Promise.all(threads.map(({ result }) => result)), 15_000);
+    const results = await soon(Promise.all(threads.map(({ result }) => result)), slowly(15_000));
     for (const { answers } of results) {
       expect(answers).toEqual(hashes.map((hash) => `result of ${hash}`));
     }
@@ -188,7 +189,7 @@ describe('deduplication across threads', () => {
     for (let look = 0; look < 500 && !(await store.isInProgress('job')); look++) await sleep(1);
     await worker.worker.terminate();
     // Either it was quick enough to complete, or nobody renews its lease any more.
-    const answer = await soon(store.waitFor('job'), 10_000);
+    const answer = await soon(store.waitFor('job'), slowly(10_000));
     expect([undefined, 'result of job']).toContain(answer);
   });
 });
@@ -227,30 +228,34 @@ describe('a thread that ends with writes pending', () => {
   });
 });
 
-it('fifty threads terminated at any moment: the main one goes on, the file stays whole', async () => {
-  const random = randomSource('fifty threads terminated');
-  const answer = await ask(
-    'terminate.cjs',
-    {
-      path: path('stores.db'),
-      form: 'mixed',
-      times: 50,
-      // From before its stores are open to well within its calls.
-      random: Array.from({ length: 50 }, () => random.next() ** 2 * 120),
-    },
-    { timeout: 60_000 },
-  );
-  expect(answer.recorded).toBeGreaterThanOrEqual(100);
-  expect(answer.counted).toBe(answer.recorded);
-  expect(answer.last).toBe(answer.recorded);
-  expect(answer.job).toBe('done');
-  expect(await inspector.checkIntegrity(path('stores.db'))).toBe('ok');
-  expect(files()).toEqual(['stores.db']);
-  // They were indeed at it.
-  expect(
-    rows("SELECT count(*) FROM rate_limits WHERE resource = 'of the workers'")[0][0],
-  ).toBeGreaterThan(100);
-}, 60_000);
+it(
+  'fifty threads terminated at any moment: the main one goes on, the file stays whole',
+  async () => {
+    const random = randomSource('fifty threads terminated');
+    const answer = await ask(
+      'terminate.cjs',
+      {
+        path: path('stores.db'),
+        form: 'mixed',
+        times: 50,
+        // From before its stores are open to well within its calls.
+        random: Array.from({ length: 50 }, () => random.next() ** 2 * 120),
+      },
+      { timeout: slowly(60_000) },
+    );
+    expect(answer.recorded).toBeGreaterThanOrEqual(100);
+    expect(answer.counted).toBe(answer.recorded);
+    expect(answer.last).toBe(answer.recorded);
+    expect(answer.job).toBe('done');
+    expect(await inspector.checkIntegrity(path('stores.db'))).toBe('ok');
+    expect(files()).toEqual(['stores.db']);
+    // They were indeed at it.
+    expect(
+      rows("SELECT count(*) FROM rate_limits WHERE resource = 'of the workers'")[0][0],
+    ).toBeGreaterThan(100);
+  },
+  slowly(60_000),
+);
 
 it('a store works in threads that come and go, with the same module in each', async () => {
   const store = open(SQLiteCacheStore);

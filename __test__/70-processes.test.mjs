@@ -8,6 +8,7 @@ import Database from 'better-sqlite3';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { lock, Remote } from './support/remote.mjs';
 import { SEED } from './support/seed.mjs';
+import { slowly } from './support/slowness.cjs';
 
 const require = createRequire(import.meta.url);
 const { connect, OURS_ON_CONNECTIONS } = require('./support/implementations.cjs');
@@ -126,7 +127,7 @@ describe('four processes call the stores on one new file at once', () => {
   ])(
     'with journalMode %s: nothing is lost, counts are exact',
     {
-      timeout: 60_000,
+      timeout: slowly(60_000),
     },
     async (title, modes) => {
       const four = modes.map((journalMode, index) =>
@@ -194,7 +195,7 @@ describe('four processes call the stores on one new file at once', () => {
     },
   );
 
-  it('makes the tables once, whoever comes first', { timeout: 60_000 }, async () => {
+  it('makes the tables once, whoever comes first', { timeout: slowly(60_000) }, async () => {
     const four = await start(4);
     for (let round = 0; round < 25; round++) {
       const database = path.join(directory, `new-${round}.db`);
@@ -368,7 +369,7 @@ describe.each(
       expect(ms, 'time to make four stores').toBeLessThan(BUSY_TIMEOUT_MS / 2);
       await remote.run('watchLoop');
       const { done } = remote.start('calls', [hundred(0)]);
-      await sleep(500);
+      await sleep(slowly(500));
       expect(await remote.run('turns')).toBeGreaterThan(TURNS);
       await release();
       const outcomes = await done;
@@ -415,7 +416,7 @@ describe('while another process writes one value after the other', () => {
     };
     for (let round = 0; round < 15; round++) {
       expect(await truncate()).toEqual({ busy: 0, log: 0, checkpointed: 0 });
-      await sleep(100);
+      await sleep(slowly(100));
     }
     expect(await done).toBeGreaterThan(4);
     // Nothing is kept from others when nothing goes on.

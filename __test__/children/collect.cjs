@@ -1,7 +1,7 @@
 'use strict';
 // Stores that are dropped without close(). Needs --expose-gc.
 
-const { readdirSync, readlinkSync, rmSync, writeSync } = require('node:fs');
+const { readdirSync, readlinkSync, renameSync, rmSync, writeSync } = require('node:fs');
 const { join } = require('node:path');
 
 const { directory, form } = JSON.parse(process.argv[2]);
@@ -30,6 +30,7 @@ const sleep = (/** @type {number} */ milliseconds) =>
 
 /** The files of the directory that this process has open. */
 function descriptors() {
+  if (process.platform === 'win32') return readdirSync(directory).filter(isHeld);
   return readdirSync('/proc/self/fd').flatMap((name) => {
     try {
       const target = readlinkSync(`/proc/self/fd/${name}`);
@@ -38,6 +39,18 @@ function descriptors() {
       return [];
     }
   });
+}
+
+/** Whether a file is open somewhere: Windows gives it no other name then. @param {string} name */
+function isHeld(name) {
+  const file = join(directory, name);
+  try {
+    renameSync(file, `${file} renamed`);
+    renameSync(`${file} renamed`, file);
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 let collected = 0;

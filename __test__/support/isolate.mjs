@@ -11,7 +11,8 @@ export function isolate() {
     directory = mkdtempSync(join(tmpdir(), 'lifecycle-'));
   });
   afterEach(() => {
-    rmSync(directory, { recursive: true, force: true });
+    // On Windows a program that still has a file open keeps it from being removed.
+    rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
   });
   return {
     /** @param {string[]} names */

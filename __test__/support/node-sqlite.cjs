@@ -4,6 +4,8 @@
 
 const { DatabaseSync } = /** @type {any} */ (process).getBuiltinModule('node:sqlite');
 
+const SQLITE_BUSY = 5;
+
 /** better-sqlite3 answers a blob as a Buffer. @param {Record<string, unknown>} row */
 const withBuffers = (row) =>
   Object.fromEntries(
@@ -12,6 +14,16 @@ const withBuffers = (row) =>
       value instanceof Uint8Array ? Buffer.from(value) : value,
     ]),
   );
+
+/** better-sqlite3 names a lock that is taken. @template T @param {() => T} work @returns {T} */
+function named(work) {
+  try {
+    return work();
+  } catch (/** @type {any} */ error) {
+    if ((error.errcode & 0xff) === SQLITE_BUSY) error.code = 'SQLITE_BUSY';
+    throw error;
+  }
+}
 
 class Statement {
   #statement;
@@ -35,20 +47,20 @@ class Statement {
 
   /** @param {any[]} parameters */
   run(...parameters) {
-    return this.#statement.run(...parameters);
+    return named(() => this.#statement.run(...parameters));
   }
 
   /** @param {any[]} parameters */
   get(...parameters) {
-    const row = this.#statement.get(...parameters);
+    const row = named(() => this.#statement.get(...parameters));
     return row && this.#answer(withBuffers(row));
   }
 
   /** @param {any[]} parameters */
   all(...parameters) {
-    return this.#statement
-      .all(...parameters)
-      .map((/** @type {any} */ row) => this.#answer(withBuffers(row)));
+    /** @type {any[]} */
+    const rows = named(() => this.#statement.all(...parameters));
+    return rows.map((row) => this.#answer(withBuffers(row)));
   }
 }
 
@@ -67,7 +79,7 @@ module.exports = class Database {
 
   /** @param {string} sql */
   exec(sql) {
-    this.#database.exec(sql);
+    named(() => this.#database.exec(sql));
   }
 
   /** @param {string} sql @param {{ simple?: boolean }} [options] */

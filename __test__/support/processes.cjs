@@ -5,6 +5,7 @@
 const { spawn } = require('node:child_process');
 const { join } = require('node:path');
 const { createInterface } = require('node:readline');
+const { slowly } = require('./slowness.cjs');
 
 // Taken before a test fakes them.
 const startTimer = setTimeout;
@@ -137,7 +138,7 @@ class Program {
  * @param {Options} [options]
  */
 function run(name, input = {}, options = {}) {
-  const program = new Program(name, input, { timeout: 60_000, ...options });
+  const program = new Program(name, input, { timeout: slowly(60_000), ...options });
   program.end();
   return program.ended;
 }
@@ -150,7 +151,7 @@ function run(name, input = {}, options = {}) {
  * @returns {Promise<any>}
  */
 async function ask(name, input = {}, options = {}) {
-  const program = new Program(name, input, { timeout: 60_000, ...options });
+  const program = new Program(name, input, { timeout: slowly(60_000), ...options });
   program.end();
   return JSON.parse(await program.done());
 }

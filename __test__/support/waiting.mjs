@@ -1,4 +1,6 @@
 // Waiting in real time, whatever a test fakes.
+import { slowly } from './slowness.cjs';
+
 const realSetTimeout = setTimeout;
 const realClearTimeout = clearTimeout;
 
@@ -9,7 +11,7 @@ const realClearTimeout = clearTimeout;
  * @param {number} [milliseconds]
  * @returns {Promise<T>}
  */
-export function soon(promise, milliseconds = 60_000) {
+export function soon(promise, milliseconds = slowly(60_000)) {
   return new Promise((resolve, reject) => {
     const timer = realSetTimeout(
       () => reject(new Error(`not settled within ${milliseconds} ms`)),
@@ -26,7 +28,7 @@ export const sleep = (milliseconds) =>
   });
 
 /** Waits until `condition` holds. @param {() => boolean} condition */
-export async function until(condition, milliseconds = 60_000) {
+export async function until(condition, milliseconds = slowly(60_000)) {
   const end = process.hrtime.bigint() + BigInt(milliseconds) * 1_000_000n;
   while (!condition()) {
     if (process.hrtime.bigint() > end) throw new Error(`not so within ${milliseconds} ms`);
