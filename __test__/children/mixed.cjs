@@ -10,7 +10,10 @@ const next = random(seed);
 const integer = (/** @type {number} */ below) => Math.floor(next() * below);
 /** @type {<T>(list: readonly T[]) => T} */
 const one = (list) => list[integer(list.length)];
-const make = (/** @type {string} */ store) => new stores[store]({ database, ...options });
+// No request leaves its window, however long this takes.
+const defaultConfig = { limit: 60, windowMs: 3_600_000 };
+const make = (/** @type {string} */ store) =>
+  new stores[store]({ database, defaultConfig, ...options });
 
 async function main() {
   await new Promise((resolve) => process.stdin.on('end', resolve).resume());
