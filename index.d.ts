@@ -26,7 +26,8 @@
  * `import` and `require` throw an `Error` if the binary cannot be loaded. The message begins with the cause; the `code` is one of
  * `'SQLITE_STORE_UNSUPPORTED_PLATFORM'`, `'SQLITE_STORE_NOT_INSTALLED'`, `'SQLITE_STORE_WRONG_PLATFORM'`,
  * `'SQLITE_STORE_WRONG_LIBC'`, `'SQLITE_STORE_ADDONS_DISABLED'`, `'SQLITE_STORE_BINARY_DAMAGED'`,
- * `'SQLITE_STORE_BINARY_VERSION'`, `'SQLITE_STORE_BINARY_PATH'` and `'SQLITE_STORE_BINARY_REFUSED'`.
+ * `'SQLITE_STORE_BINARY_VERSION'`, `'SQLITE_STORE_BINARY_PATH'`, `'SQLITE_STORE_LIBRARY_MISSING'` and
+ * `'SQLITE_STORE_BINARY_REFUSED'`.
  *
  * Times come from `Date.now()` and timers from `setTimeout` and `setInterval` as they are when a call is made, so fake
  * timers work. Timers do not keep the process alive.

@@ -27,6 +27,10 @@ const LIBCS = { gnu: 'glibc', musl: 'musl' };
 const WRONG_LIBC =
   /GLIBC_[\d.]+.* not found|libc\.musl|libc\.so|ld-musl|ld-linux|Error relocating|symbol not found/;
 
+/** What systems say of a file that needs a library which is not there: glibc, musl, macOS and Windows. */
+const LIBRARY_MISSING =
+  /cannot open shared object file|Error loading shared library|Library not loaded|module (?:could not be|not) found/i;
+
 /** @param {string} file @returns {string | undefined} whose programs it is one of, as `platform-arch` says it; `''` if of none */
 function platformOf(file) {
   let head;
@@ -154,6 +158,14 @@ module.exports = function loadError({ name, version, targets, failures }) {
       )
     ) {
       return make('BINARY_DAMAGED', `${file} is damaged (${message})`, again, error);
+    }
+    if (platform !== undefined && LIBRARY_MISSING.test(message)) {
+      return make(
+        'LIBRARY_MISSING',
+        `${file} needs a library that this system does not have (${message})`,
+        platform.startsWith('win32') ? 'Windows 10 and newer have all that it needs' : 'Install it',
+        error,
+      );
     }
     return make(
       'BINARY_REFUSED',
