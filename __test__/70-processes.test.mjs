@@ -24,8 +24,11 @@ const [CACHE, DEDUPE, RATE, ADAPTIVE] = STORES.keys();
 
 /** How long a store waits for a lock that is told nothing else. */
 const BUSY_TIMEOUT_MS = 5_000;
-/** How often the event loop turns at least while a lock is held. If it waited for the lock, it would not turn at all. */
-const TURNS = 20;
+/**
+ * How often the event loop turns at least in half a second in which a lock is held. If it waited for the lock, it would not
+ * turn at all.
+ */
+const TURNS = 500 / slowly(25);
 
 let directory = '';
 let file = '';
@@ -369,7 +372,7 @@ describe.each(
       expect(ms, 'time to make four stores').toBeLessThan(BUSY_TIMEOUT_MS / 2);
       await remote.run('watchLoop');
       const { done } = remote.start('calls', [hundred(0)]);
-      await sleep(slowly(500));
+      await sleep(500);
       expect(await remote.run('turns')).toBeGreaterThan(TURNS);
       await release();
       const outcomes = await done;
@@ -403,7 +406,7 @@ describe('while another process writes one value after the other', () => {
   ])('%s, the log can be taken over and begun anew', async (_, workMs, timeout) => {
     const [remote] = await start(1);
     await remote.run('make', [[STORES[CACHE], { database: file }]]);
-    const { done } = remote.start('write', CACHE, 2_500, 100, workMs);
+    const { done } = remote.start('write', CACHE, slowly(2_500), 100, workMs);
     await sleep(500);
     const db = new Database(file, { timeout });
     // While another connection's checkpoint runs, SQLite answers -1 at once, whatever the busy

@@ -10,7 +10,7 @@ use crate::core::dedupe::owner::Sight;
 /// the same process seems to have begun at another time.
 const FIRST_TIME_NAMESPACE: &str = "time:[4026531834]";
 
-/// The state of a process (a letter), and when it began, in ticks since the boot: fields 3 and 22 of `/proc/<pid>/stat`
+/// The state of a process (a letter), and when it began, in ticks since the boot: fields 3 and 22 of `stat`
 /// (man 5 proc_pid_stat).
 fn state_and_start(stat: &str) -> Option<(&str, u64)> {
     // The name may have blanks and brackets in it.
@@ -20,15 +20,22 @@ fn state_and_start(stat: &str) -> Option<(&str, u64)> {
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
+/// What there is to be read of a process: of its first thread, which began with it. QEMU, where it emulates a program alone,
+/// makes up what that program sees of itself in `/proc/<pid>/stat`, and others would see another.
+fn read_stat(pid: u32) -> std::io::Result<String> {
+    let stat = fs::read(format!("/proc/{pid}/task/{pid}/stat"))?;
+    Ok(String::from_utf8_lossy(&stat).into_owned())
+}
+
 /// What tells this process from all others: `boot namespace pid start`.
 pub fn this() -> Option<&'static str> {
     static THIS: Lazy<Option<String>> = Lazy::new(|| {
-        let stat = fs::read_to_string("/proc/self/stat").ok()?;
         let pid = std::process::id();
         // Not of a `/proc` of another namespace.
-        if !stat.starts_with(&format!("{pid} ")) {
+        if fs::read_link("/proc/self").ok()?.to_str() != Some(&pid.to_string()) {
             return None;
         }
+        let stat = read_stat(pid).ok()?;
         let link = |name: &str| Some(fs::read_link(format!("/proc/self/ns/{name}")).ok()?.to_str()?.to_owned());
         if link("time").is_some_and(|namespace| namespace != FIRST_TIME_NAMESPACE) {
             return None;
@@ -44,8 +51,7 @@ pub fn this() -> Option<&'static str> {
 
 /// What there is to be seen of a process.
 pub fn look(pid: u32) -> Sight {
-    let stat = fs::read(format!("/proc/{pid}/stat"));
-    match stat.as_deref().map(|stat| String::from_utf8_lossy(stat)) {
+    match read_stat(pid) {
         Ok(stat) => state_and_start(&stat).map_or(Sight::Hidden, |(state, start)| Sight::Present {
             start,
             has_ended: matches!(state, "Z" | "X" | "x"),
