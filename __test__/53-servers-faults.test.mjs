@@ -411,8 +411,6 @@ describe.skipIf(program === undefined)('a server', () => {
     const port = await freePort();
     const none = connect(`http://127.0.0.1:${port}`);
     const store = new SQLiteRateLimitStore({ database: none, requestTimeoutMs: 1_000 });
-    // Another store's patience is its own.
-    const patient = new SQLiteCacheStore({ database: none, requestTimeoutMs: 60_000 });
     await expect(store.record('resource')).rejects.toMatchObject({
       code: 'SQLITE_STORE_TIMEOUT',
       message: expect.stringContaining('The server has not answered within 1000 ms'),
@@ -423,13 +421,32 @@ describe.skipIf(program === undefined)('a server', () => {
     // A machine that starts it slowly has refused the first.
     if ((await recorded) !== undefined) await store.record('resource');
     expect(await store.getStatus('resource')).toMatchObject({ remaining: 59 });
-    await Promise.all([store.close(), patient.close()]);
+    await store.close();
     none.close();
     await late.stop();
   });
 
+  it('that is not there is waited for as long as each store says', async () => {
+    const none = connect(`http://127.0.0.1:${await freePort()}`);
+    const hasty = new SQLiteCacheStore({ database: none, requestTimeoutMs: 200 });
+    const patient = new SQLiteRateLimitStore({ database: none, requestTimeoutMs: 1_000 });
+    const recorded = patient.record('resource').catch((/** @type {any} */ error) => error.message);
+    // Until after the longest wait, at which the tables are asked for anew.
+    for (const end = performance.now() + 1_500; performance.now() < end; ) {
+      await expect(hasty.get('key')).rejects.toMatchObject({
+        code: 'SQLITE_STORE_TIMEOUT',
+        message: expect.stringContaining('within 200 ms'),
+      });
+    }
+    expect(await recorded).toContain('within 1000 ms');
+    await Promise.all([hasty.close(), patient.close()]);
+    none.close();
+  });
+
   it('that stops has calls rejected at their deadline, and goes on', async () => {
     const { cache, rateLimit } = open({ requestTimeoutMs: 1_500 });
+    // Another store of the client waits longer.
+    open({ requestTimeoutMs: 60_000 });
     await Promise.all([cache.set('key', 1, 60), rateLimit.canProceed('made')]);
     server.signal('SIGSTOP');
     try {
@@ -439,9 +456,11 @@ describe.skipIf(program === undefined)('a server', () => {
       await pause(50);
       const queued = cache.set('key', 2, 60);
       const read = cache.get('key');
-      const codes = await Promise.all(
-        [sent, queued, read].map((call) => call.catch((/** @type {any} */ error) => error.code)),
+      const errors = await Promise.all(
+        [sent, queued, read].map((call) => call.catch((/** @type {any} */ error) => error)),
       );
+      for (const { message } of errors) expect(message).toContain('within 1500 ms');
+      const codes = errors.map(({ code }) => code);
       // What is queued may be sent once the first is given up.
       const unsure = expect.stringMatching(/^SQLITE_STORE_(TIMEOUT|OUTCOME_UNKNOWN)$/);
       expect(codes).toEqual(['SQLITE_STORE_OUTCOME_UNKNOWN', unsure, 'SQLITE_STORE_TIMEOUT']);

@@ -26,6 +26,7 @@ const require = createRequire(import.meta.url);
 const root = fileURLToPath(new URL('..', import.meta.url));
 const manifest = require('../package.json');
 const { usesMusl } = require('../lib/find-binary.js');
+const loadError = require('../lib/load-error.js');
 
 const { platform, arch } = process;
 const isLinux = platform === 'linux';
@@ -229,6 +230,28 @@ describe('what is said', () => {
       ...failure('LIBRARY_MISSING', saying('.* needs a library', 'libnothing', 'Install it')),
       cause: expect.stringContaining('libnothing'),
     });
+    writeFileSync(source, 'extern int nothing; int *something = &nothing;');
+    execFileSync('cc', ['-shared', '-fPIC', '-o', pathOf(target), source]);
+    expect(load()).toEqual({
+      ...failure('BINARY_REFUSED', saying('the system does not load', 'noexec')),
+      cause: expect.stringContaining('undefined symbol: nothing'),
+    });
+  });
+
+  test.each([
+    ['x.so.1: cannot open shared object file: No such file or directory', 'LIBRARY_MISSING'],
+    ['x.so.1: cannot open shared object file: Too many open files', 'BINARY_REFUSED'],
+    [
+      'Error loading shared library x.so.1: No such file or directory (needed by y.node)',
+      'LIBRARY_MISSING',
+    ],
+    ['Error loading shared library y.node: Operation not permitted', 'BINARY_REFUSED'],
+    ['dlopen(y.node, 0x0001): Library not loaded: @rpath/x.dylib', 'LIBRARY_MISSING'],
+    ['The specified module could not be found.', 'LIBRARY_MISSING'],
+  ])('of which a system says: %s', (message, code) => {
+    const failures = [{ path: pathOf(target), error: new Error(message) }];
+    const error = loadError({ name: 'x', version: '1', targets: [target], failures });
+    expect(error.code).toBe(`SQLITE_STORE_${code}`);
   });
 
   const permission = process.allowedNodeEnvironmentFlags.has('--permission')

@@ -27,9 +27,9 @@ const LIBCS = { gnu: 'glibc', musl: 'musl' };
 const WRONG_LIBC =
   /GLIBC_[\d.]+.* not found|libc\.musl|libc\.so|ld-musl|ld-linux|Error relocating|symbol not found/;
 
-/** What systems say of a file that needs a library which is not there: glibc, musl, macOS and Windows. */
+/** What systems say of a file that needs a library which is not there: glibc, musl, macOS, Windows and Wine. */
 const LIBRARY_MISSING =
-  /cannot open shared object file|Error loading shared library|Library not loaded|module (?:could not be|not) found/i;
+  /cannot open shared object file: No such file|No such file.*\(needed by|Library not loaded|module could not be found|Module not found/;
 
 /** @param {string} file @returns {string | undefined} whose programs it is one of, as `platform-arch` says it; `''` if of none */
 function platformOf(file) {
@@ -163,7 +163,9 @@ module.exports = function loadError({ name, version, targets, failures }) {
       return make(
         'LIBRARY_MISSING',
         `${file} needs a library that this system does not have (${message})`,
-        platform.startsWith('win32') ? 'Windows 10 and newer have all that it needs' : 'Install it',
+        platform.startsWith('win32')
+          ? 'Use Windows 10 or newer, which has all of them'
+          : 'Install it',
         error,
       );
     }

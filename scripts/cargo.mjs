@@ -15,13 +15,13 @@ const FOLDERS = {
   [root.slice(0, -1)]: '/sqlite-store',
 };
 
-/** The environment, with flags of the compiler for what is published: no path of this machine is in it, and it needs no runtime. */
+/** The environment, with flags of the compiler for what is published. */
 export function environment() {
   const flags = Object.entries(FOLDERS).map(([from, to]) => `--remap-path-prefix=${from}=${to}`);
   const given = (process.env.RUSTFLAGS ?? '').split(' ').filter(Boolean);
-  // A flag in RUSTFLAGS cannot have a blank.
+  // No path of this machine is in what is made. A flag in RUSTFLAGS cannot have a blank.
   const usable = flags.filter((flag) => !flag.includes(' '));
-  // Windows itself does not bring Visual C++'s runtime, and Node.js does not need it.
+  // Windows does not bring Visual C++'s runtime, and Node.js does not need it.
   if (process.platform === 'win32') usable.push('-Ctarget-feature=+crt-static');
   const RUSTFLAGS = [...given, ...usable].join(' ');
   return { ...process.env, RUSTFLAGS };

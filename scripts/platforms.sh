@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the addon for platforms that this machine is not, and runs the suites of contracts, lifecycle, threads and processes there:
-# Linux on arm64, emulated by QEMU, and Windows on x64, emulated by Wine. For Debian on x64, as root: installs what it needs, of which Debian's Rust can compile the standard
-# library for other targets. Everything else lies in target/platforms.
+# Builds the addon for platforms that this machine is not, and runs the suites of contracts, lifecycle, threads and processes
+# there: Linux on arm64, emulated by QEMU, and Windows on x64, emulated by Wine. For Debian on x64, as root: installs what it
+# needs, of which Debian's Rust can compile the standard library for other targets. Everything else lies in target/platforms.
 #
 #   scripts/platforms.sh [arm64|windows]    one of them; without, both
 #

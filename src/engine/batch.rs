@@ -170,7 +170,7 @@ impl<R, E: Clone> Batch<R, E> {
     /// Takes out the replies of calls that are past their deadline. What they ask for is still carried out.
     pub fn take_late_replies(&mut self, now: Time) -> Vec<LateReply<R>> {
         let late = |call: &mut Call<R>| {
-            let deadline = call.deadline.filter(|deadline| *deadline <= now)?;
+            let deadline = call.passed_deadline(now)?;
             Some(LateReply {
                 reply: call.reply.take()?,
                 only_reads: call.operation.read_only,

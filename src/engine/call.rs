@@ -25,7 +25,12 @@ pub struct Call<R> {
 impl<R> Call<R> {
     /// Whether its deadline has come.
     pub fn is_late(&self, now: Time) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
+        self.passed_deadline(now).is_some()
+    }
+
+    /// Its deadline, if that has come.
+    pub(super) fn passed_deadline(&self, now: Time) -> Option<Time> {
+        self.deadline.filter(|deadline| *deadline <= now)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Deferred, Preparing, RemoteConnection, State};
 use crate::core::error::Error;
@@ -14,12 +13,6 @@ use crate::sqlite::background;
 use crate::sqlite::clock::now;
 use crate::sqlite::watch::WatchEvent;
 
-/// The error of calls of which nothing was sent.
-fn unsent(timeout: Option<Duration>, reason: Option<&String>) -> Error {
-    let after = timeout.map_or(f64::INFINITY, |timeout| ms_between(Time::ZERO, timeout));
-    Error::Timeout { after, outcome_unknown: false, reason: reason.cloned() }
-}
-
 impl RemoteConnection {
     /// What is due by now.
     pub(super) fn on_time(&self, env: Env) {
@@ -30,8 +23,9 @@ impl RemoteConnection {
         let (late, left) = self.deferred.take().into_iter().partition::<VecDeque<_>, _>(is_late);
         *self.deferred.borrow_mut() = left;
         let reason = self.reason();
-        for call in late {
-            (call.run)(env, Err(unsent(call.timeout, reason.as_ref())));
+        for Deferred { timeout, run, .. } in late {
+            let after = timeout.map_or(f64::INFINITY, |timeout| ms_between(Time::ZERO, timeout));
+            run(env, Err(Error::Timeout { after, outcome_unknown: false, reason: reason.clone() }));
         }
         let mut queued = self.scheduler.borrow_mut().take_timed_out(&mut Batch::default(), now);
         self.refuse_late(env, queued.take_late_replies(now), false, reason.as_ref());
@@ -59,11 +53,10 @@ impl RemoteConnection {
                     if preparing.sending.ticket.is_some() {
                         self.given_up.set(self.given_up.get() + 1);
                     }
-                    self.end_preparation(
-                        env,
-                        preparing.then,
-                        Err(unsent(self.request_timeout.get(), reason.as_ref())),
-                    );
+                    // For calls that were made meanwhile it begins anew, here or by the flush.
+                    if preparing.then.is_some() {
+                        self.prepare(env, preparing.then);
+                    }
                 } else if preparing.sending.retry_at.is_some_and(|at| at <= now) {
                     self.send_preparation(env, preparing);
                 } else {

@@ -117,6 +117,8 @@ pub struct RemoteConnection {
     wakes_at: Cell<Option<Time>>,
     /// Whether the tables of a store that was just made are to be made, whoever waits for them.
     is_new: Cell<bool>,
+    /// When the call that is being made was made first, if it was put off.
+    put_off_at: Cell<Option<Time>>,
     /// The longest of its stores'.
     busy_timeout: Cell<Duration>,
     request_timeout: Cell<Option<Duration>>,
@@ -201,6 +203,7 @@ impl RemoteConnection {
             given_up: Cell::new(0),
             wakes_at: Cell::new(None),
             is_new: Cell::new(true),
+            put_off_at: Cell::new(None),
             busy_timeout: Cell::new(Duration::ZERO),
             request_timeout: Cell::new(Some(Duration::ZERO)),
             change_listeners: RefCell::default(),
@@ -244,7 +247,7 @@ impl RemoteConnection {
     /// Puts an operation at the end of the queue, for the next flush.
     #[inline(never)]
     pub fn enqueue(&self, operation: Operation, handler: Option<AnswerHandler>, timeout: Option<Duration>) {
-        let made_at = now();
+        let made_at = self.put_off_at.get().unwrap_or_else(now);
         let deadline = timeout.map(|timeout| made_at + timeout);
         self.scheduler.borrow_mut().submit(Call { operation, reply: handler, made_at, deadline });
         self.stay();
@@ -355,7 +358,7 @@ impl RemoteConnection {
         }
     }
 
-    /// Refuses what has been queued and is matched, of which nothing was sent.
+    /// Refuses all that was queued, of which nothing was sent.
     #[inline(never)]
     fn refuse_all(&self, env: Env, mut batch: Batch<AnswerHandler, Failure>, error: &Error) {
         batch.refuse(&error.clone().into());
@@ -419,9 +422,11 @@ impl RemoteConnection {
             let queued = self.scheduler.borrow_mut().take_all();
             self.refuse_all(env, queued, error);
         }
-        for call in deferred {
-            (call.run)(env, result.clone());
+        for Deferred { made_at, run, .. } in deferred {
+            self.put_off_at.set(Some(made_at));
+            run(env, result.clone());
         }
+        self.put_off_at.set(None);
         if result.is_ok() {
             self.flush(env);
         }
@@ -463,14 +468,14 @@ impl RemoteConnection {
         }
     }
 
+    /// When all who waited for a preparation at its begin have been refused, so that it is given up.
     fn deadline_of(&self, preparing: &Preparing) -> Option<Time> {
         Some(preparing.since + self.request_timeout.get()?)
     }
 
     /// Whether somebody still waits for a preparation.
     fn goes_on(&self, preparing: &Preparing) -> bool {
-        let is_late = self.deadline_of(preparing).is_some_and(|deadline| deadline <= now());
-        !is_late && (self.is_wanted() || preparing.then.is_some())
+        self.is_wanted() || preparing.then.is_some()
     }
 
     /// Sends it again after a pause, for this reason, while somebody waits for it.

@@ -20,8 +20,8 @@ fn state_and_start(stat: &str) -> Option<(&str, u64)> {
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
-/// What there is to be read of a process: of its first thread, which began with it. QEMU, where it emulates a program alone,
-/// makes up what that program sees of itself in `/proc/<pid>/stat`, and others would see another.
+/// The `stat` of a process's main thread, which starts with it. Not `/proc/<pid>/stat`: QEMU's user-mode emulation makes that
+/// up for the process itself, and others see the real one.
 fn read_stat(pid: u32) -> std::io::Result<String> {
     let stat = fs::read(format!("/proc/{pid}/task/{pid}/stat"))?;
     Ok(String::from_utf8_lossy(&stat).into_owned())
