@@ -3,8 +3,9 @@
 // What calls of a store with `onError: 'ignore'` answer where it fails: what lets a request go on, as if there were no store.
 // Methods that are not here reject: what they are asked for are facts.
 
-// See `binding.js`.
-const { randomUUID } = process.getBuiltinModule?.('node:crypto') ?? require('node:crypto');
+// See `binding.js`. Loaded when it is needed: it takes longer than all else that is loaded.
+const randomUUID = () =>
+  (process.getBuiltinModule?.('node:crypto') ?? require('node:crypto')).randomUUID();
 
 /** The last time that a `Date` can tell. */
 const LAST_TIME = 8.64e15;
@@ -23,7 +24,7 @@ module.exports = {
   invalidateByTags: none,
 
   waitFor: nothing,
-  register: () => randomUUID(),
+  register: randomUUID,
   registerOrJoin: () => ({ jobId: randomUUID(), isOwner: true }),
   complete: nothing,
   fail: nothing,
