@@ -232,17 +232,13 @@ it(
   'fifty threads terminated at any moment: the main one goes on, the file stays whole',
   async () => {
     const random = randomSource('fifty threads terminated');
-    const answer = await ask(
-      'terminate.cjs',
-      {
-        path: path('stores.db'),
-        form: 'mixed',
-        times: 50,
-        // From before its stores are open to well within its calls.
-        random: Array.from({ length: 50 }, () => random.next() ** 2 * 120),
-      },
-      { timeout: slowly(60_000) },
-    );
+    const answer = await ask('terminate.cjs', {
+      path: path('stores.db'),
+      form: 'mixed',
+      times: 50,
+      // From before its stores are open to well within its calls.
+      random: Array.from({ length: 50 }, () => random.next() ** 2 * 120),
+    });
     expect(answer.recorded).toBeGreaterThanOrEqual(100);
     expect(answer.counted).toBe(answer.recorded);
     expect(answer.last).toBe(answer.recorded);

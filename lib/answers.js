@@ -3,7 +3,7 @@
 // What calls of a store with `onError: 'ignore'` answer where it fails: what lets a request go on, as if there were no store.
 // Methods that are not here reject: what they are asked for are facts.
 
-// See `binding.js`. Loaded when it is needed: it takes longer than all else that is loaded.
+// See `binding.js`. Loaded when it is needed: no other part takes as long to load.
 const randomUUID = () =>
   (process.getBuiltinModule?.('node:crypto') ?? require('node:crypto')).randomUUID();
 

@@ -94,16 +94,20 @@ C
 }
 
 # Wine has no usable output for a pipe: it goes to a file.
+show() { # a command
+  local code=0
+  "$@" >"$work/output" 2>&1 || code=1
+  cat "$work/output"
+  return "$code"
+}
+
 run() { # how many times as slow it is, and the command that is Node there
   local code=0
   export SLOWNESS=$1
   shift
-  "$@" -p '`${process.platform} ${process.arch} ${process.version}`' >"$work/output" 2>&1 || code=1
-  cat "$work/output"
-  "$@" node_modules/vitest/vitest.mjs run __test__/10-contract.test.mjs -t ours >"$work/output" 2>&1 || code=1
-  cat "$work/output"
-  "$@" node_modules/vitest/vitest.mjs run __test__/{40-lifecycle,60-threads,70-processes}.test.mjs >"$work/output" 2>&1 || code=1
-  cat "$work/output"
+  show "$@" -p '`${process.platform} ${process.arch} ${process.version}`' || code=1
+  show "$@" node_modules/vitest/vitest.mjs run __test__/10-contract.test.mjs -t ours || code=1
+  show "$@" node_modules/vitest/vitest.mjs run __test__/{40-lifecycle,60-threads,70-processes}.test.mjs || code=1
   return "$code"
 }
 
