@@ -112,7 +112,7 @@ fn of_same_keys(mut operation: Operation, statement: Statement, keys: &[Value]) 
                 found_by if found_by == statement => keys.iter().map(|key| row(key, statement.columns())).collect(),
                 _ => Vec::new(),
             };
-            StatementResult { rows, ..StatementResult::default() }
+            StatementResult { rows: rows.into(), ..StatementResult::default() }
         });
         match (operation.completion)(results.collect(), 0.0) {
             Outcome::Continue(next) => operation = next,
@@ -344,7 +344,7 @@ fn one_host_does_it_until_its_lease_has_ended() {
     let db = Db::memory(StoreKind::Server);
     let does = |host: &str, now: f64| {
         let lease = [now, now + 30_000.0];
-        let then = Operation::write([], |_| Outcome::Answer(Answer::Bool(true)));
+        let then = Operation::write(Vec::new(), |_| Outcome::Answer(Answer::Bool(true)));
         matches!(db.run(housekeeping::on_one_host("cache", host, lease, then)), Answer::Bool(true))
     };
     assert!(does("first", NOW));

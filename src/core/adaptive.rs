@@ -8,7 +8,7 @@ use super::bookings::{self, ClassShare, Ticket};
 use super::capacity::{self, Activity, Capacity};
 use super::cooldowns;
 use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then, answer_then};
-use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
+use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult, Statements};
 use super::options::{AdaptiveConfig, RateLimitConfig, Reservations, ResourceConfigs, SharedLimits};
 use super::rate_limit::{
     AdmissionStatement, admit as admit_if_free, cleanup_old, corrections, forget, forget_all, names, next_at,
@@ -377,7 +377,7 @@ pub fn status(call: Call) -> Operation {
 /// Answers how long until a request of a class may be made, in ms: 0 when it may now.
 pub fn wait_time(call: Call, priority: Priority) -> Operation {
     if call.limit.limit == 0.0 {
-        return Operation::read([], move |_| Outcome::Answer(wait_for(call.limit.window_ms)));
+        return Operation::read(Statements::new(), move |_| Outcome::Answer(wait_for(call.limit.window_ms)));
     }
     call.read_usage_then(false, move |call, view| {
         find_wait(call, view, Some(priority), |wait, follow_up, old| answer_then(wait_for(wait), follow_up, old))
@@ -418,7 +418,8 @@ fn find_wait(
     let of_whole = nth_newest_expiry(&call.resource, limit, window_ms, now);
     let of_whole = BoundStatement::new(Statement::RateNthNewestExpiryReserved, of_whole);
     let of_all = call.spacing().filter(|_| all_blocked).map(|spacing| spacing.first_to_leave());
-    Outcome::Continue(Operation::read([of_class, of_whole].into_iter().chain(of_all), move |rows| {
+    let statements = Statements::from_iter([of_class, of_whole].into_iter().chain(of_all));
+    Outcome::Continue(Operation::read(statements, move |rows| {
         let wait = |index: usize| until_left(rows.get(index), now);
         let class_wait = if class_blocked { wait(0) } else { None };
         let total_wait = if total_blocked { wait(1) } else { None };
@@ -513,7 +514,7 @@ impl CallOnAll {
 /// Answers how many requests are stored, of how many resources, which resources have no slot for background
 /// work, and the metrics of the division over all resources.
 pub fn stats(call: CallOnAll) -> Operation {
-    let statements = [
+    let statements = vec![
         BoundStatement::new(Statement::RateTotal, []),
         BoundStatement::new(Statement::RateResources, []),
         BoundStatement::new(Statement::AdaptiveActivations, []),
@@ -605,7 +606,7 @@ pub fn remove_oldest(call: CallOnAll) -> Operation {
 
 /// Answers which resources have requests in their windows or a cooldown, how many, and what limits them.
 pub fn list_resources(call: CallOnAll) -> Operation {
-    let statements = [BoundStatement::new(Statement::RateResources, []), cooldowns::all(call.now)];
+    let statements = vec![BoundStatement::new(Statement::RateResources, []), cooldowns::all(call.now)];
     Operation::read(statements, move |rows| {
         let cooldowns = cooldowns::lasting(rows.get(1));
         let names = cooldowns::with_resources(&cooldowns, names(rows.first()));

@@ -112,7 +112,7 @@ fn recording(
     now: Millis,
     reservations: &Reservations,
     ticket: Option<&Ticket>,
-) -> [BoundStatement; 2] {
+) -> Vec<BoundStatement> {
     let statement = if class.is_some() { Statement::AdaptiveRecordReserved } else { Statement::RateRecordReserved };
     let values = [
         Value::from(resource),
@@ -121,5 +121,8 @@ fn recording(
         ticket.map(|ticket| ticket.owner.as_str()).into(),
         class.into(),
     ];
-    [BoundStatement::new(statement, values.clone()), BoundStatement::new(Statement::RateReleaseReserved, values)]
+    vec![
+        BoundStatement::new(statement, values.clone()),
+        BoundStatement::new(Statement::RateReleaseReserved, values),
+    ]
 }

@@ -188,7 +188,7 @@ struct Evicting {
 impl Evicting {
     fn step(mut self) -> Operation {
         let statements = eviction(self.bounds, &self.hash, IN_STEP, self.now);
-        Operation::write(statements, move |rows| match self.outcome_of(&rows) {
+        Operation::write(Vec::from(statements), move |rows| match self.outcome_of(&rows) {
             Some(Eviction { is_done: false, has_marked: true }) => Outcome::Continue(self.step()),
             Some(Eviction { is_done: false, .. }) if self.may_reconcile => {
                 self.may_reconcile = false;
@@ -270,7 +270,7 @@ fn recount(next: impl FnOnce(bool) -> Outcome + Send + 'static) -> Operation {
         let correct =
             BoundStatement::new(Statement::CacheCorrectTotals, [entries, bytes, version.unwrap_or(Value::Null)]);
         let renew = BoundStatement::new(Statement::CacheRenewTotals, []);
-        Outcome::Continue(Operation::write([correct, renew], move |_| next(true)).unbounded().continuing())
+        Outcome::Continue(Operation::write(vec![correct, renew], move |_| next(true)).unbounded().continuing())
     })
     .unbounded()
     .continuing()
@@ -425,7 +425,7 @@ impl Uses {
 
 /// Notes uses.
 pub fn note(used: Vec<(String, Millis)>) -> Operation {
-    Operation::command(note_used(used)).unbounded()
+    Operation::command(Statements::from_iter(note_used(used))).unbounded()
 }
 
 fn note_used(used: Vec<(String, Millis)>) -> Option<BoundStatement> {

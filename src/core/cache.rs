@@ -6,7 +6,9 @@ use super::bounds;
 use super::codec;
 use super::error::Error;
 use super::housekeeping::{self, Removal, Selection, Then};
-use super::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult};
+use super::operation::{
+    Answer, BoundStatement, Field, Operation, Outcome, Results, Rows, StatementResult, Statements,
+};
 use super::stamps;
 use super::statements::{PAGE_ENTRIES, STEP_ROWS, Statement};
 use super::value::{Millis, Value};
@@ -67,7 +69,7 @@ pub fn get_counted(hash: impl Into<Value>, now: Millis, counts: bool) -> Operati
 pub fn remove_unreadable(removal: BoundStatement) -> Operation {
     let hash = removal.values.first().filter(|_| removal.statement == Statement::CacheDeleteStale).cloned();
     let tags = hash.map(|hash| BoundStatement::new(Statement::CacheUntagAbsent, [hash]));
-    Operation::command([removal].into_iter().chain(tags))
+    Operation::command(Statements::from_iter([removal].into_iter().chain(tags)))
 }
 
 fn store(hash: Value, text: impl Into<String>, ttl_seconds: f64, now: Millis) -> BoundStatement {
@@ -93,20 +95,20 @@ pub fn set_with_tags(
     let tag = |tag: String| BoundStatement::new(Statement::CacheTag, [hash.clone(), tag.into()]);
     let tags: Vec<BoundStatement> = tags.into_iter().map(tag).collect();
     let untag = BoundStatement::new(Statement::CacheUntag, [hash.clone()]);
-    Operation::command([store(hash, text, ttl_seconds, now), untag].into_iter().chain(tags))
+    Operation::command(Statements::from_iter([store(hash, text, ttl_seconds, now), untag].into_iter().chain(tags)))
 }
 
 /// Removes the entry under a hash.
 pub fn delete(hash: impl Into<Value>) -> Operation {
     let hash = hash.into();
     let untag = BoundStatement::new(Statement::CacheUntag, [hash.clone()]);
-    Operation::command([BoundStatement::new(Statement::CacheDelete, [hash]), untag])
+    Operation::command(vec![BoundStatement::new(Statement::CacheDelete, [hash]), untag])
 }
 
 /// Removes every entry.
 pub fn clear() -> Operation {
     let statements = [Statement::CacheClear, Statement::CacheClearTags];
-    Operation::command(statements.map(|statement| BoundStatement::new(statement, []))).unbounded()
+    Operation::command(Vec::from(statements.map(|statement| BoundStatement::new(statement, [])))).unbounded()
 }
 
 /// Removes the entries whose hashes begin with a text.
@@ -133,7 +135,7 @@ impl Selection for Scope {
         Some(BoundStatement::new(statement, [from]))
     }
 
-    fn take(&mut self, page: Vec<Vec<Value>>) -> Result<Vec<BoundStatement>, Error> {
+    fn take(&mut self, page: Rows) -> Result<Vec<BoundStatement>, Error> {
         let Some((found_by, from)) = self.next.take() else { return Ok(Vec::new()) };
         let mut found = housekeeping::beginning_with(&self.scope, page);
         let bytes = |row: &Vec<Value>| row.get(1).and_then(Value::number).unwrap_or(0.0);
@@ -188,7 +190,7 @@ impl Selection for Tagged {
         Some(BoundStatement::new(Statement::CacheTagged, [tag.into(), self.after.into(), self.last.into()]))
     }
 
-    fn take(&mut self, page: Vec<Vec<Value>>) -> Result<Vec<BoundStatement>, Error> {
+    fn take(&mut self, page: Rows) -> Result<Vec<BoundStatement>, Error> {
         let Some(tag) = self.tags.front().cloned() else { return Ok(Vec::new()) };
         let found: Vec<&[Value; 4]> = page.iter().filter_map(|row| row.as_slice().try_into().ok()).collect();
         let number = |value: &Value| value.number().unwrap_or(0.0);
@@ -226,7 +228,7 @@ pub fn list(offset: f64, limit: f64, now: Millis) -> Operation {
     let page = [now, limit, offset].map(Value::from);
     let statements = [Statement::CacheList, Statement::CacheListTags];
     let statements = statements.map(|statement| BoundStatement::new(statement, page.clone()));
-    Operation::read(statements, |rows| {
+    Operation::read(Vec::from(statements), |rows| {
         Outcome::Answer(Answer::Records(entries_of(rows).into_iter().map(|(_, entry)| entry).collect()))
     })
     .unbounded()
@@ -280,7 +282,8 @@ fn entries_from(filter: EntryFilter, from: Value, now: Millis) -> Operation {
     };
     let values: Vec<Value> =
         [from.clone()].into_iter().chain(filter.tag.iter().map(|tag| tag.as_str().into())).collect();
-    Operation::read(statements.map(|statement| BoundStatement::new(statement, values.clone())), move |rows| {
+    let statements = statements.map(|statement| BoundStatement::new(statement, values.clone()));
+    Operation::read(Vec::from(statements), move |rows| {
         let found = entries_of(rows);
         let is_last = found.len() < PAGE_ENTRIES;
         let last = found.last().map(|([hash, ..], _)| hash.clone());

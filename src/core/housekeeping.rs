@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::error::Error;
-use super::operation::{Answer, BoundStatement, Operation, Outcome, Results, StatementResult, Statements};
+use super::operation::{Answer, BoundStatement, Operation, Outcome, Results, Rows, StatementResult, Statements};
 use super::statements::{PAGE_RESOURCES, STEP_ROWS, Statement};
 use super::value::{Millis, Value};
 
@@ -111,7 +111,7 @@ pub trait Selection: Send + Sized + 'static {
 
     /// Takes note of a page, and answers what removes the first rows of it, as many as one step may; an error if the keys do not
     /// go on.
-    fn take(&mut self, page: Vec<Vec<Value>>) -> Result<Vec<BoundStatement>, Error>;
+    fn take(&mut self, page: Rows) -> Result<Vec<BoundStatement>, Error>;
 
     /// Takes note of what the removals did.
     fn removed(&mut self, _results: &[StatementResult]) {}
@@ -130,9 +130,9 @@ fn remove_page(mut selection: impl Selection, removals: Vec<BoundStatement>, not
     let find = selection.find();
     let (finds, only_reads) = (find.is_some(), removals.is_empty());
     // First: waiters are told of what the first statement touches.
-    let statements = find.into_iter().chain(removals);
+    let statements = Statements::from_iter(find.into_iter().chain(removals));
     let completion = move |mut rows: Results| {
-        let page = if finds { rows.remove(0).rows } else { Vec::new() };
+        let page = if finds { rows.remove(0).rows } else { Rows::new() };
         selection.removed(&rows);
         let removals = match selection.take(page) {
             Ok(removals) => removals,
@@ -150,7 +150,7 @@ fn remove_page(mut selection: impl Selection, removals: Vec<BoundStatement>, not
 }
 
 /// The rows whose keys, their first columns, begin with a text, of a page that begins at that text or later.
-pub fn beginning_with(start: &str, page: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
+pub fn beginning_with(start: &str, page: Rows) -> Rows {
     page.into_iter().take_while(|row| row.first().is_some_and(|key| key.begins_with(start))).collect()
 }
 

@@ -50,11 +50,14 @@ pub struct Target<'key> {
     pub key: Option<&'key str>,
 }
 
+/// Rows of a statement: mostly one at most.
+pub type Rows = SmallVec<[Vec<Value>; 1]>;
+
 /// What running one statement gave.
 #[derive(Debug, Default)]
 pub struct StatementResult {
     /// The rows, each a list of columns.
-    pub rows: Vec<Vec<Value>>,
+    pub rows: Rows,
     /// How many rows the statement inserted, updated or deleted.
     pub changes: u64,
     /// Whether triggers changed others along with them.
@@ -128,8 +131,7 @@ impl fmt::Debug for Operation {
 }
 
 impl Operation {
-    fn new(read_only: bool, statements: impl IntoIterator<Item = BoundStatement>, completion: Completion) -> Self {
-        let statements = statements.into_iter().collect();
+    fn new(read_only: bool, statements: Statements, completion: Completion) -> Self {
         Operation {
             statements,
             read_only,
@@ -144,7 +146,7 @@ impl Operation {
 
     /// Statements that only read, and the completion for their rows.
     pub fn read(
-        statements: impl IntoIterator<Item = BoundStatement>,
+        statements: impl Into<Statements>,
         completion: impl FnOnce(Results) -> Outcome + Send + 'static,
     ) -> Self {
         Self::read_timed(statements, |rows, _| completion(rows))
@@ -152,15 +154,15 @@ impl Operation {
 
     /// The same, where the completion asks how many ms after the call that is.
     pub fn read_timed(
-        statements: impl IntoIterator<Item = BoundStatement>,
+        statements: impl Into<Statements>,
         completion: impl FnOnce(Results, Millis) -> Outcome + Send + 'static,
     ) -> Self {
-        Self::new(true, statements, Box::new(completion))
+        Self::new(true, statements.into(), Box::new(completion))
     }
 
     /// Statements that write, and the completion for their rows.
     pub fn write(
-        statements: impl IntoIterator<Item = BoundStatement>,
+        statements: impl Into<Statements>,
         completion: impl FnOnce(Results) -> Outcome + Send + 'static,
     ) -> Self {
         Self::write_timed(statements, |rows, _| completion(rows))
@@ -168,15 +170,20 @@ impl Operation {
 
     /// The same, where the completion asks how many ms after the call that is.
     pub fn write_timed(
-        statements: impl IntoIterator<Item = BoundStatement>,
+        statements: impl Into<Statements>,
         completion: impl FnOnce(Results, Millis) -> Outcome + Send + 'static,
     ) -> Self {
-        Self::new(false, statements, Box::new(completion))
+        Self::new(false, statements.into(), Box::new(completion))
     }
 
     /// Statements that write and answer nothing.
-    pub fn command(statements: impl IntoIterator<Item = BoundStatement>) -> Self {
+    pub fn command(statements: impl Into<Statements>) -> Self {
         Self::write(statements, |_| Outcome::Answer(Answer::Undefined))
+    }
+
+    /// No statements. The call is answered when its turn comes.
+    pub fn nothing() -> Self {
+        Self::read(Statements::new(), |_| Outcome::Answer(Answer::Undefined))
     }
 
     /// Marks an operation that may touch any number of rows.

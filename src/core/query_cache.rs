@@ -12,6 +12,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use quick_cache::Weighter;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
+use smallvec::smallvec;
 
 use super::adaptive::Priority;
 use super::codec;
@@ -80,7 +81,7 @@ impl Window {
 
 /// Windows by resource.
 #[derive(Default)]
-struct Windows(HashMap<String, Window>);
+struct Windows(HashMap<String, Window, RandomState>);
 
 impl Windows {
     fn get(&self, resource: &str, start: &Value, now: &Value) -> Option<&Window> {
@@ -139,7 +140,7 @@ fn time(at: Option<Millis>) -> Value {
 }
 
 fn row(values: impl Into<Vec<Value>>) -> StatementResult {
-    StatementResult { rows: vec![values.into()], ..StatementResult::default() }
+    StatementResult { rows: smallvec![values.into()], ..StatementResult::default() }
 }
 
 impl QueryCache {

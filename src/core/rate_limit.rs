@@ -2,6 +2,8 @@
 //! `window_ms` old, a slot reserved for one until it is recorded or the reservation expires, and one more may be made while fewer than
 //! `limit` count.
 
+use smallvec::smallvec;
+
 use super::bookings::{self, Ticket};
 use super::cooldowns;
 use super::housekeeping::{self, BOUNDED_ROWS, OldRequests, Then, answer_then};
@@ -49,18 +51,19 @@ struct Usage {
 impl Usage {
     /// From the rows of [`Call::usage`], and of [`Spacing::look`] if they were asked for.
     fn read(call: &Call, rows: &[StatementResult], waited: Millis) -> Self {
-        let result = rows.first();
-        let number = |column| result.map_or(0.0, |result| result.number(column));
-        let mut corrections = corrections(&call.resource, number(3), call.limit, call.now, waited);
+        let row = rows.first().and_then(StatementResult::first).unwrap_or_default();
+        let number = |column: usize| row.get(column).and_then(Value::number);
+        let latest = number(3).unwrap_or_default();
+        let mut corrections = corrections(&call.resource, latest, call.limit, call.now, waited);
         let mut beyond = Found::default();
         if let (Some(spacing), Some(look)) = (call.spacing(), rows.get(1)) {
             beyond = spacing.found(Some(look), waited);
             corrections.append(&mut beyond.corrections);
         }
         Usage {
-            recorded: number(0),
-            oldest: result.and_then(|result| result.optional_number(1)),
-            reserved: number(2),
+            recorded: number(0).unwrap_or_default(),
+            oldest: number(1),
+            reserved: number(2).unwrap_or_default(),
             beyond,
             corrections,
         }
@@ -96,8 +99,9 @@ impl Call {
 
     /// All that is to be read before a request is made.
     fn look(&self) -> Statements {
-        let look = self.spacing().map(|spacing| spacing.look(&self.resource));
-        [self.usage()].into_iter().chain(look).collect()
+        let mut statements: Statements = smallvec![self.usage()];
+        statements.extend(self.spacing().map(|spacing| spacing.look(&self.resource)));
+        statements
     }
 
     /// Before when a request counts for nothing any more.
@@ -154,7 +158,8 @@ impl Call {
             let values = nth_newest_expiry(&self.resource, limit, window_ms, self.now);
             let of_own = is_full.then(|| BoundStatement::new(statement, values));
             let of_all = spacing.map(|spacing| spacing.first_to_leave());
-            Outcome::Continue(Operation::read(of_own.into_iter().chain(of_all), move |rows| {
+            let statements = Statements::from_iter(of_own.into_iter().chain(of_all));
+            Outcome::Continue(Operation::read(statements, move |rows| {
                 let wait = rows.iter().filter_map(|result| until_left(Some(result), self.now));
                 let wait = wait.fold(usage.beyond.wait, f64::max);
                 then(self, usage, wait)
@@ -317,7 +322,7 @@ pub(super) fn until_left(result: Option<&StatementResult>, now: Millis) -> Optio
 pub fn wait_time(call: Call) -> Operation {
     let RateLimitConfig { limit, window_ms, .. } = call.limit;
     if limit == 0.0 {
-        return Operation::read([], move |_| Outcome::Answer(wait_for(window_ms)));
+        return Operation::read(Statements::new(), move |_| Outcome::Answer(wait_for(window_ms)));
     }
     call.find_wait(|call, usage, wait| call.answer(usage, wait_for(wait)))
 }
@@ -368,7 +373,7 @@ pub(super) fn names(result: Option<&StatementResult>) -> Vec<String> {
 /// Answers how many requests are stored, of how many resources, and which resources are at their limit.
 pub fn stats(configs: ResourceConfigs, now: Millis) -> Operation {
     let statements =
-        [BoundStatement::new(Statement::RateTotal, []), BoundStatement::new(Statement::RateResources, [])];
+        vec![BoundStatement::new(Statement::RateTotal, []), BoundStatement::new(Statement::RateResources, [])];
     Operation::read(statements, move |rows| {
         let total = rows.first().map_or(0.0, |result| result.number(0));
         let calls = names(rows.get(1)).into_iter().map(|resource| call_on(resource, &configs, now)).collect();
@@ -435,7 +440,7 @@ fn correct_all(now: Millis, then: Then) -> Operation {
                 then()
             }
         };
-        Outcome::Continue(Operation::write(statements, go_on).unbounded().continuing())
+        Outcome::Continue(Operation::write(Vec::from(statements), go_on).unbounded().continuing())
     })
     .unbounded()
     .continuing()
@@ -449,7 +454,7 @@ pub(super) fn cleanup_old(
     then: Then,
 ) -> Operation {
     let needed_from = spacing::needed_from(configs, now);
-    let few = [spacing::drop_wrong_bookings(now), settings::forget_unused(now)];
+    let few = vec![spacing::drop_wrong_bookings(now), settings::forget_unused(now)];
     let then: Then = Box::new(move || Outcome::Continue(cooldowns::expire(now, then)));
     let then: Then = Box::new(move || Outcome::Continue(expire_all_reservations(needed_from, now, then)));
     let then: Then = Box::new(move || Outcome::Continue(Operation::write(few, |_| then()).unbounded()));
@@ -470,7 +475,7 @@ pub fn cleanup(configs: ResourceConfigs, now: Millis) -> Operation {
 
 /// Answers which resources have requests in their windows or a cooldown, how many, and what limits them.
 pub fn list_resources(configs: ResourceConfigs, now: Millis) -> Operation {
-    let statements = [BoundStatement::new(Statement::RateResources, []), cooldowns::all(now)];
+    let statements = vec![BoundStatement::new(Statement::RateResources, []), cooldowns::all(now)];
     Operation::read(statements, move |rows| {
         let cooldowns = cooldowns::lasting(rows.get(1));
         let names = cooldowns::with_resources(&cooldowns, names(rows.first()));

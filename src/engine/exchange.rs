@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::server_clock::TIME;
 use super::server_text::{Text, Texts, received};
-use crate::core::operation::{BoundStatement, Results, StatementResult};
+use crate::core::operation::{BoundStatement, Results, Rows, StatementResult};
 use crate::core::statements::{Effect, Statement};
 use crate::core::value::{Millis, Value};
 
@@ -180,7 +180,7 @@ impl Exchange {
     /// Takes note of the answers to what was sent.
     pub fn on_answered(&mut self, lists: &[&[BoundStatement]], answers: Vec<StatementResult>) -> Answered {
         let all: Vec<&BoundStatement> = lists.iter().copied().flatten().collect();
-        let mut done = Vec::new();
+        let mut done = Rows::new();
         let asked = self.phase == Phase::Values;
         for (purpose, mut answer) in self.purposes.iter().zip(answers) {
             match *purpose {
@@ -224,7 +224,7 @@ impl Exchange {
             if bound.statement.counts_each_time() {
                 let id = format!("{}:{index}", self.id);
                 let is_done = done.iter().any(|row| row.first().and_then(Value::text) == Some(id.as_str()));
-                result.rows = if is_done { vec![vec![Value::Integer(1)]] } else { Vec::new() };
+                result.rows = is_done.then(|| vec![Value::Integer(1)]).into_iter().collect();
                 result.changes = 1;
             }
         }

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn answer(rows: Vec<Vec<Value>>) -> StatementResult {
-        StatementResult { rows, ..StatementResult::default() }
+        StatementResult { rows: rows.into(), ..StatementResult::default() }
     }
 
     fn probe(integer: Value) -> StatementResult {

@@ -22,7 +22,7 @@ use crate::core::bounds;
 use crate::core::cache;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
 use crate::core::housekeeping;
-use crate::core::operation::{Answer, Operation, Outcome};
+use crate::core::operation::{Answer, Operation};
 use crate::core::options::DatabaseOptions;
 use crate::core::value::Millis;
 use crate::sqlite::clock::{now, system_now};
@@ -451,9 +451,8 @@ impl Store {
             return Ok(env.undefined());
         }
         let (pending, promise) = Pending::new(env, &self.environment, &self.realm)?;
-        let nothing = Operation::read([], |_| Outcome::Answer(Answer::Undefined));
         let handler = Box::new(move |env: Env, _: Result<Answer>| pending.settle(env, Ok(env.undefined())));
-        remote.connection.enqueue(nothing, Some(handler), remote.timeout);
+        remote.connection.enqueue(Operation::nothing(), Some(handler), remote.timeout);
         remote.connection.flush(env);
         Ok(promise)
     }

@@ -12,14 +12,14 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::environment::{AnswerHandler, Environment, FlushTarget};
 use super::napi::env::{Env, Failure, Reference, Result, Value};
 use super::realm::Realm;
 use crate::core::codec;
 use crate::core::error::{Error, Result as CoreResult, StoreKind};
-use crate::core::operation::{Answer, BoundStatement, Changed, Operation, Results, StatementResult, Target};
+use crate::core::operation::{Answer, BoundStatement, Changed, Operation, Results, Rows, StatementResult, Target};
 use crate::core::schema::{self, SchemaConnection};
 use crate::core::statements::Statement;
 use crate::core::value::Value as SqlValue;
@@ -244,7 +244,7 @@ impl UserConnection {
         (0..columns).map(|index| Ok(self.env.to_sql(self.env.element(row, index as u32)?))).collect()
     }
 
-    fn read_rows(&self, rows: Value, columns: usize) -> Result<Vec<Vec<SqlValue>>> {
+    fn read_rows<R: FromIterator<Vec<SqlValue>>>(&self, rows: Value, columns: usize) -> Result<R> {
         let count = self.env.array_length(rows)?;
         (0..count).map(|index| self.read_row(self.env.element(rows, index)?, columns)).collect()
     }
@@ -260,9 +260,9 @@ impl UserConnection {
         let rows = if statement.has_many_rows() {
             self.read_rows(answer, columns)?
         } else if env.is_object(answer) {
-            vec![self.read_row(answer, columns)?]
+            smallvec![self.read_row(answer, columns)?]
         } else {
-            Vec::new()
+            Rows::new()
         };
         Ok(StatementResult { rows, ..StatementResult::default() })
     }

@@ -20,7 +20,7 @@ use super::wal::wal_index::{State, WalConnection};
 use super::wal::{self, shm_locks, wal_file};
 use crate::core::codec;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
-use crate::core::operation::{BoundStatement, Results, StatementResult};
+use crate::core::operation::{BoundStatement, Results, Rows, StatementResult};
 use crate::core::options::{JournalMode, Synchronous};
 use crate::core::query_cache::QueryCache;
 use crate::core::schema::{self, SchemaConnection};
@@ -504,7 +504,7 @@ impl Connection {
         for (index, value) in values.into_iter().enumerate() {
             prepared.raw_bind_parameter(index + 1, value)?;
         }
-        let mut found = Vec::new();
+        let mut found = Rows::new();
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next()? {
             let mut values = Vec::with_capacity(columns);

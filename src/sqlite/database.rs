@@ -31,7 +31,7 @@ use super::os::sidecars::LogState;
 use super::reader::Reader;
 use crate::core::error::{Error, IsBusy, Result, StoreKind};
 use crate::core::operation::{
-    Answer, BoundStatement, Changed, Cost, Field, Operation, Outcome, Results, StatementResult, Target,
+    Answer, BoundStatement, Changed, Cost, Field, Operation, Results, StatementResult, Target,
 };
 use crate::core::options::{JournalMode, Synchronous};
 use crate::core::schema;
@@ -899,8 +899,7 @@ impl Database {
     pub fn begin_task(self: &Arc<Self>, task: Task, reply: Reply, busy_timeout: Duration) {
         let (task, reply) = (Mutex::new(Some(task)), Mutex::new(Some(reply)));
         let after = AfterCalls { database: Arc::clone(self), task, reply, busy_timeout };
-        let nothing = Operation::read([], |_| Outcome::Answer(Answer::Undefined));
-        self.enqueue(nothing, Some(Reply::new(Arc::new(after), 0)), busy_timeout);
+        self.enqueue(Operation::nothing(), Some(Reply::new(Arc::new(after), 0)), busy_timeout);
     }
 
     fn run_task(&self, task: Task, busy_timeout: Duration) -> Result<Answer> {

@@ -10,10 +10,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use crate::core::codec;
 use crate::core::error::Error;
 use crate::core::housekeeping::{self, Selection, Then};
-use crate::core::operation::{Answer, BoundStatement, Field, Operation, Outcome, Results, StatementResult, Wait};
+use crate::core::operation::{
+    Answer, BoundStatement, Field, Operation, Outcome, Results, Rows, StatementResult, Statements, Wait,
+};
 use crate::core::options::{DedupeOptions, OWN_THREAD_LEASE_MS};
 use crate::core::stamps;
 use crate::core::statements::Statement;
@@ -102,7 +106,7 @@ impl<'rows> Job<'rows> {
 
     /// Removes a job that is past its time.
     fn forget(&self, hash: &str) -> Operation {
-        Operation::command([self.removal(hash), end_lease(hash)]).notifying()
+        Operation::command(vec![self.removal(hash), end_lease(hash)]).notifying()
     }
 
     /// What the job came to. A result that cannot be read counts as none, and the job is removed.
@@ -175,7 +179,7 @@ impl Call {
     fn correct(&self, waited: Millis, then: impl FnOnce() -> Outcome + Send + 'static) -> Operation {
         let latest = Value::from(stamps::latest(self.now, waited));
         let lease = [(self.system_now + self.options.lease_ms).into(), self.latest_expiry(waited).into()];
-        let statements = [
+        let statements = vec![
             BoundStatement::new(Statement::DedupeCorrectPending, [self.hash(), self.now.into(), latest.clone()]),
             BoundStatement::new(Statement::DedupeRemoveLater, [self.hash(), latest]),
             BoundStatement::new(Statement::DedupeCorrectLease, [self.hash()].into_iter().chain(lease)),
@@ -297,7 +301,7 @@ pub fn poll_all(call: Call, hashes: Vec<String>) -> Operation {
         let mut polled: Vec<_> = hashes.into_iter().map(|hash| (hash, None)).collect();
         for row in rows.into_iter().flat_map(|result| result.rows) {
             let index = row.last().and_then(Value::number).unwrap_or_default() as usize;
-            let row = StatementResult { rows: vec![row], ..StatementResult::default() };
+            let row = StatementResult { rows: smallvec![row], ..StatementResult::default() };
             if call.has_met_later(Some(&row), waited) {
                 continue;
             }
@@ -334,7 +338,7 @@ fn claim(call: Call, corrects: bool) -> Operation {
         Statement::DedupeAbandon,
         [call.hash(), TIMED_OUT.into(), call.now.into(), call.system_now.into()],
     );
-    Operation::write_timed([abandon, attempt, call.poll()], move |rows, waited| {
+    Operation::write_timed(vec![abandon, attempt, call.poll()], move |rows, waited| {
         if rows.get(1).is_some_and(|result| result.first().is_some()) {
             return Outcome::Answer(Answer::Claimed);
         }
@@ -352,7 +356,7 @@ fn claim(call: Call, corrects: bool) -> Operation {
 
 /// Registers a job under `job_id`, or joins the live one; answers the id of the one that is pending then.
 pub fn register(call: Call, job_id: String) -> Operation {
-    let statements = [
+    let statements = vec![
         BoundStatement::new(
             Statement::DedupeRegister,
             [
@@ -395,7 +399,7 @@ fn end(
 ) -> Operation {
     let values = [call.hash(), value, call.now.into(), registered.into(), call.owner.as_str().into()];
     let values = values.into_iter().chain(more);
-    Operation::write([BoundStatement::new(statement, values), end_lease(&call.hash)], ended).notifying()
+    Operation::write(vec![BoundStatement::new(statement, values), end_lease(&call.hash)], ended).notifying()
 }
 
 /// The statement that ends the lease of a job that has ended.
@@ -425,7 +429,7 @@ pub fn fail(call: &Call, message: Option<String>, name: Option<String>, register
 /// Ends a pending job that is past its time.
 pub fn time_out(call: &Call) -> Operation {
     let values = [call.hash(), TIMED_OUT.into(), call.now.into(), call.options.job_timeout_ms.into()];
-    Operation::write([BoundStatement::new(Statement::DedupeTimeOut, values), end_lease(&call.hash)], ended)
+    Operation::write(vec![BoundStatement::new(Statement::DedupeTimeOut, values), end_lease(&call.hash)], ended)
         .notifying()
 }
 
@@ -499,7 +503,7 @@ pub fn cleanup(options: &DedupeOptions, now: Millis, system_now: Millis) -> Oper
         None => (Statement::DedupeEnded, Statement::DedupeRemoveEnded, now - options.result_ttl_ms),
     };
     let longest = longest_lease(options);
-    Operation::read_timed([], move |_, waited| {
+    Operation::read_timed(Statements::new(), move |_, waited| {
         let latest_expiry = stamps::latest(system_now, waited) + longest;
         let leases = move || Outcome::Continue(cleanup_leases(system_now, latest_expiry));
         let ended = move || Outcome::Continue(remove_jobs(find, remove, before, Box::new(leases)));
@@ -535,7 +539,7 @@ fn cleanup_leases(system_now: Millis, latest_expiry: Millis) -> Operation {
 
 /// Removes every job.
 pub fn clear() -> Operation {
-    Operation::command([
+    Operation::command(vec![
         BoundStatement::new(Statement::DedupeClear, []),
         BoundStatement::new(Statement::DedupeClearLeases, []),
     ])
@@ -565,7 +569,7 @@ impl Selection for Scope {
         Some(BoundStatement::new(Statement::DedupeFrom, [self.from.clone()?]))
     }
 
-    fn take(&mut self, page: Vec<Vec<Value>>) -> Result<Vec<BoundStatement>, Error> {
+    fn take(&mut self, page: Rows) -> Result<Vec<BoundStatement>, Error> {
         let Some(from) = self.from.take() else { return Ok(Vec::new()) };
         let mut found = housekeeping::beginning_with(&self.scope, page);
         let bytes = |row: &Vec<Value>| row.get(1).and_then(Value::number).unwrap_or(0.0);
