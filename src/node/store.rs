@@ -202,7 +202,8 @@ impl Store {
     pub fn put_off(&self, env: Env, is_last: bool, make: MakeCall) -> Result<Value> {
         let backend = self.backend()?;
         let Backend::Remote(Remote { connection, timeout }) = &backend else { return Ok(env.undefined()) };
-        let timeout = timeout.filter(|_| !is_last);
+        let made_at = now();
+        let deadline = timeout.filter(|_| !is_last).map(|timeout| made_at + timeout);
         let (run, promise): (DeferredCall, Value) = if is_last {
             (Box::new(|env, ready| drop(make(env, ready))), env.undefined())
         } else {
@@ -213,7 +214,7 @@ impl Store {
             };
             (Box::new(run), promise)
         };
-        connection.defer(Deferred { made_at: now(), timeout, run });
+        connection.defer(Deferred { made_at, deadline, run });
         self.environment.flush_later(env, &backend);
         Ok(promise)
     }

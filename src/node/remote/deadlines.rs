@@ -5,13 +5,19 @@ use std::sync::Arc;
 
 use super::{Deferred, Preparing, RemoteConnection, State};
 use crate::core::error::Error;
+use crate::core::value::Millis;
 use crate::engine::batch::Batch;
-use crate::engine::call::{LateReply, Time, ms_between};
+use crate::engine::call::{LateReply, ms_between};
 use crate::node::environment::{AnswerHandler, Environment};
 use crate::node::napi::env::Env;
 use crate::sqlite::background;
 use crate::sqlite::clock::now;
 use crate::sqlite::watch::WatchEvent;
+
+/// That a call has taken longer than it may.
+fn timed_out(after: Millis, outcome_unknown: bool, reason: Option<&String>) -> Error {
+    Error::Timeout { after, outcome_unknown, reason: reason.cloned() }
+}
 
 impl RemoteConnection {
     /// What is due by now.
@@ -19,13 +25,13 @@ impl RemoteConnection {
         let Some(_itself) = self.itself.upgrade() else { return };
         self.wakes_at.set(None);
         let now = now();
-        let is_late = |deferred: &Deferred| deferred.deadline().is_some_and(|deadline| deadline <= now);
+        let is_late = |deferred: &Deferred| deferred.deadline.is_some_and(|deadline| deadline <= now);
         let (late, left) = self.deferred.take().into_iter().partition::<VecDeque<_>, _>(is_late);
         *self.deferred.borrow_mut() = left;
         let reason = self.reason();
-        for Deferred { timeout, run, .. } in late {
-            let after = timeout.map_or(f64::INFINITY, |timeout| ms_between(Time::ZERO, timeout));
-            run(env, Err(Error::Timeout { after, outcome_unknown: false, reason: reason.clone() }));
+        for Deferred { made_at, deadline, run } in late {
+            let after = ms_between(made_at, deadline.unwrap_or(now));
+            run(env, Err(timed_out(after, false, reason.as_ref())));
         }
         let mut queued = self.scheduler.borrow_mut().take_timed_out(&mut Batch::default(), now);
         self.refuse_late(env, queued.take_late_replies(now), false, reason.as_ref());
@@ -82,9 +88,7 @@ impl RemoteConnection {
     /// Refuses calls that are past their deadline, which may have taken effect if they write and what was sent `may_stand`.
     fn refuse_late(&self, env: Env, late: Vec<LateReply<AnswerHandler>>, may_stand: bool, reason: Option<&String>) {
         for LateReply { reply, only_reads, timeout_ms } in late {
-            let outcome_unknown = may_stand && !only_reads;
-            let error = Error::Timeout { after: timeout_ms, outcome_unknown, reason: reason.cloned() };
-            reply(env, Err(error.into()));
+            reply(env, Err(timed_out(timeout_ms, may_stand && !only_reads, reason).into()));
         }
     }
 
@@ -110,7 +114,7 @@ impl RemoteConnection {
                 [running.sending.retry_at, running.batch.next_deadline()].into_iter().flatten().min()
             }
         };
-        let deferred = self.deferred.borrow().iter().filter_map(Deferred::deadline).min();
+        let deferred = self.deferred.borrow().iter().filter_map(|deferred| deferred.deadline).min();
         let queued = self.scheduler.borrow().next_deadline();
         let Some(next) = [of_state, deferred, queued].into_iter().flatten().min() else { return };
         if self.wakes_at.get().is_some_and(|at| at <= next) {

@@ -56,14 +56,9 @@ pub type DeferredCall = Box<dyn FnOnce(Env, CoreResult<()>)>;
 /// A call that waits until the tables are there.
 pub struct Deferred {
     pub made_at: Time,
-    pub timeout: Option<Duration>,
+    /// Until when it may wait; without one, as long as it takes.
+    pub deadline: Option<Time>,
     pub run: DeferredCall,
-}
-
-impl Deferred {
-    fn deadline(&self) -> Option<Time> {
-        Some(self.made_at + self.timeout?)
-    }
 }
 
 struct Running {
