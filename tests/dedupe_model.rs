@@ -1239,6 +1239,23 @@ fn a_slow_owner_does_not_end_the_job_that_replaced_its_own() {
 }
 
 #[test]
+fn a_job_registered_late_lives_for_a_whole_lease() {
+    for late in [LEASE / 2 + 1, LEASE, 3 * LEASE] {
+        let db = Db::memory(StoreKind::Dedupe);
+        let model = Model::new(&db, USUAL, &[Kind::Store; 2], 1);
+        // Stamps are whole.
+        let waited = late as f64 + 0.4;
+        let answer = db.run_late(dedupe::register(model.call(0, 0), "late".to_owned()), waited);
+        assert!(matches!(answer, Answer::Registered { created: true, .. }), "{answer:?}");
+        for (ms, lives) in [(LEASE - 1, true), (LEASE, false)] {
+            let at = START + late + ms;
+            let answer = db.run(dedupe::is_in_progress(model.call_at(1, 0, at, at, None)));
+            assert_eq!(common::boolean(answer), lives, "{ms} ms after it was registered, {late} ms late");
+        }
+    }
+}
+
+#[test]
 fn claims_in_every_order() {
     let kinds = &[Kind::Store, Kind::Store, Kind::Store];
     let acts = [Act::Poll, Act::GoOn, Act::Register, Act::GiveUpClaim];

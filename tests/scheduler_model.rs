@@ -209,6 +209,8 @@ struct Fate {
     /// Whether it may be refused: it failed alone, or nobody knows.
     may_be_refused: bool,
     answer: Option<Result<String, Error>>,
+    /// How many ms after the call it was carried out.
+    waited: Millis,
 }
 
 struct World {
@@ -278,7 +280,12 @@ impl World {
 
     fn go_on(&mut self) {
         let Some(mut batch) = self.batch.take() else { return };
-        match batch.run(&mut self.later) {
+        for call in batch.calls().filter_map(|call| call.reply) {
+            let (_, made_at) = self.fates[call].made.unwrap();
+            self.fates[call].waited = self.now as Millis - made_at;
+        }
+        let now = self.time();
+        match batch.run(&mut self.later, now) {
             Progress::Done => {
                 let mut completion = batch.complete(self.time());
                 self.scheduler.end(batch, &mut completion);
@@ -365,13 +372,13 @@ fn shown(answer: Answer) -> String {
 fn compare(fates: &[Fate]) -> Result<(), TestCaseError> {
     let db = Db::with(&KINDS);
     let stores = Stores::default();
-    for (id, Fate { made, carried_out, answer, may_be_refused }) in fates.iter().enumerate() {
+    for (id, Fate { made, carried_out, answer, may_be_refused, waited }) in fates.iter().enumerate() {
         let (made, now) = made.unwrap();
         let answer = answer.as_ref();
         prop_assert!(answer.is_some(), "call {} was not answered", id);
         match answer.unwrap() {
             Ok(answer) => {
-                let expected = shown(db.run(stores.operation(id, made, now)));
+                let expected = shown(db.run_late(stores.operation(id, made, now), *waited));
                 prop_assert_eq!(answer, &expected, "call {}, {:?}", id, made);
             }
             Err(error) => {
@@ -379,7 +386,7 @@ fn compare(fates: &[Fate]) -> Result<(), TestCaseError> {
                 let mut operation = Some(stores.operation(id, made, now));
                 for _ in 0..*carried_out {
                     let Some(next) = operation else { break };
-                    operation = match db.step(next) {
+                    operation = match db.step_late(next, *waited) {
                         Outcome::Continue(next) => Some(next),
                         _ => None,
                     };

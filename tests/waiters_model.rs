@@ -14,6 +14,7 @@ use comic_vine_sqlite_store::core::operation::{Answer, Changed, Operation, Wait}
 use comic_vine_sqlite_store::core::options::DedupeOptions;
 use comic_vine_sqlite_store::core::options::LEASE_MS;
 use comic_vine_sqlite_store::core::statements::Statement;
+use comic_vine_sqlite_store::core::value::Millis;
 use common::Db;
 use proptest::prelude::*;
 
@@ -38,6 +39,8 @@ type Promise = usize;
 struct Running {
     operation: Operation,
     context: OperationContext<Promise, u32>,
+    /// When it was called.
+    made_at: Millis,
 }
 
 /// A store: the waiters, and what was to be done and is not done yet.
@@ -154,9 +157,9 @@ impl World {
     }
 
     /// Answers the store's next operation.
-    fn answer(&mut self, store: usize, answer: impl FnOnce(Operation) -> Result<Answer, Error>) {
-        if let Some(Running { operation, context }) = self.stores[store].running.pop_front() {
-            let answer = answer(operation);
+    fn answer(&mut self, store: usize, answer: impl FnOnce(Operation, Millis) -> Result<Answer, Error>) {
+        if let Some(Running { operation, context, made_at }) = self.stores[store].running.pop_front() {
+            let answer = answer(operation, self.now.system - made_at);
             self.tell(store, Event::Answered { context, answer });
         }
     }
@@ -166,7 +169,10 @@ impl World {
         let store = &mut self.stores[index];
         for action in store.waiters.on_event(event, self.now) {
             match action {
-                Action::Run { operation, context } => store.running.push_back(Running { operation, context }),
+                Action::Run { operation, context } => {
+                    let made_at = self.now.system;
+                    store.running.push_back(Running { operation, context, made_at });
+                }
                 Action::Settle { waiter, answer, .. } => {
                     let answer = answer.map(|answer| match answer {
                         Answer::Json { text, .. } => text.to_string(),
@@ -335,10 +341,10 @@ fn choose(world: &mut World, choice: Choice) {
             }
         }
         C::Claimed => {
-            world.answer(0, |_| Ok(Answer::Claimed));
+            world.answer(0, |_, _| Ok(Answer::Claimed));
             assert!(settled(world) <= 1, "one claim sends several off");
         }
-        _ => world.answer(0, |operation| match choice {
+        _ => world.answer(0, |operation, _| match choice {
             C::Wait => Ok(Answer::Wait(Wait {
                 deadline: Some(now.caller + JOB / 2.0),
                 expires_at: Some(now.system + LEASE_MS),
@@ -385,7 +391,7 @@ fn nobody_is_forgotten_or_answered_twice_whatever_happens() {
         paths += 1;
         world.close(0);
         while !world.stores[0].running.is_empty() {
-            world.answer(0, |_| Err(busy()));
+            world.answer(0, |_, _| Err(busy()));
         }
         let open: Vec<_> = world.made.iter().filter(|made| made.settled.is_none()).collect();
         assert!(open.is_empty(), "{path:?}: {open:?}");
@@ -401,7 +407,7 @@ fn a_wait_that_ends_early_passes_its_claim_on() {
         let mut world = World::new(2);
         let run = |world: &mut World| {
             while !world.stores[0].running.is_empty() {
-                world.answer(0, |operation| Ok(db.run(operation)));
+                world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
             }
         };
         if moment == "in the queue" {
@@ -420,7 +426,7 @@ fn a_wait_that_ends_early_passes_its_claim_on() {
         assert!(world.made.iter().all(|made| made.settled.is_some()), "{moment}");
         world.wait_for(1, HASH);
         while !world.stores[1].running.is_empty() {
-            world.answer(1, |operation| Ok(db.run(operation)));
+            world.answer(1, |operation, waited| Ok(db.run_late(operation, waited)));
         }
         assert!(matches!(&world.made.last().unwrap().settled, Some(Ok(text)) if text.is_empty()), "{moment}");
         assert!(!world.stores[0].waiters.is_waiting());
@@ -440,7 +446,7 @@ fn of_those_who_wait_for_what_is_called_off_one_makes_it() {
         }
         let run = |world: &mut World| {
             while let Some(store) = (0..3).find(|store| !world.stores[*store].running.is_empty()) {
-                world.answer(store, |operation| Ok(db.run(operation)));
+                world.answer(store, |operation, waited| Ok(db.run_late(operation, waited)));
             }
         };
         let waiting = |world: &World| -> Vec<usize> {
@@ -482,13 +488,13 @@ fn those_who_wait_elsewhere_are_told_the_errors_name() {
         let db = Db::memory(StoreKind::Dedupe);
         let mut world = World::new(2);
         world.register(0, "hash");
-        world.answer(0, |operation| Ok(db.run(operation)));
+        world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
         world.wait_for(1, "hash");
-        world.answer(1, |operation| Ok(db.run(operation)));
+        world.answer(1, |operation, waited| Ok(db.run_late(operation, waited)));
         world.fail(0, "hash", name);
-        world.answer(0, |operation| Ok(db.run(operation)));
+        world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
         world.tell(1, Event::Changed(Changed::Anything));
-        world.answer(1, |operation| Ok(db.run(operation)));
+        world.answer(1, |operation, waited| Ok(db.run_late(operation, waited)));
         let expected = Error::JobFailed { message: "hash".to_owned(), name: Some(name.to_owned()) };
         let answers = world.made.iter().filter(|made| made.is_wait).map(|made| made.settled.clone());
         assert_eq!(answers.collect::<Vec<_>>(), [Some(Err(expected))]);
@@ -501,7 +507,7 @@ fn hashes_with_a_nul_are_not_taken_for_others() {
     let mut world = World::new(2);
     let run = |world: &mut World, store: usize| {
         while !world.stores[store].running.is_empty() {
-            world.answer(store, |operation| Ok(db.run(operation)));
+            world.answer(store, |operation, waited| Ok(db.run_late(operation, waited)));
         }
     };
     for hash in ["a", "a\0b", "c"] {
@@ -526,7 +532,7 @@ fn a_scope_is_cleared_and_nothing_else() {
     let mut world = World::new(1);
     let run = |world: &mut World| {
         while !world.stores[0].running.is_empty() {
-            world.answer(0, |operation| Ok(db.run(operation)));
+            world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
         }
     };
     let hashes = ["a:1", "a:2", "A:1", "b", "a", "é", "a%"];
@@ -558,13 +564,13 @@ fn operations_for(hashes: usize) -> (usize, usize) {
     let db = Db::memory(StoreKind::Dedupe);
     let end = |world: &mut World, hash: usize| {
         world.complete(1, &format!("hash {hash}"));
-        world.answer(1, |operation| Ok(db.run(operation)));
+        world.answer(1, |operation, waited| Ok(db.run_late(operation, waited)));
     };
     let run = |world: &mut World, event| {
         world.tell(0, event);
         let mut operations = 0;
         while !world.stores[0].running.is_empty() {
-            world.answer(0, |operation| Ok(db.run(operation)));
+            world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
             operations += 1;
         }
         operations
@@ -573,9 +579,9 @@ fn operations_for(hashes: usize) -> (usize, usize) {
         let mut world = World::new(2);
         for hash in 0..hashes {
             world.register(1, &format!("hash {hash}"));
-            world.answer(1, |operation| Ok(db.run(operation)));
+            world.answer(1, |operation, waited| Ok(db.run_late(operation, waited)));
             world.wait_for(0, &format!("hash {hash}"));
-            world.answer(0, |operation| Ok(db.run(operation)));
+            world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
         }
         let operations = (0..hashes).map(|hash| {
             end(&mut world, hash);
@@ -689,7 +695,7 @@ proptest! {
                     let next = world.stores[store].running.front();
                     let next = next.map(|next| next.operation.statements[0].statement);
                     let refused = matches!(act, Act::Refuse);
-                    world.answer(store, |operation| if refused { Err(busy()) } else { Ok(db.run(operation)) });
+                    world.answer(store, |operation, waited| if refused { Err(busy()) } else { Ok(db.run_late(operation, waited)) });
                     // Whoever ends a job, or gives up a claim, makes room for another.
                     let ends = [Statement::DedupeComplete, Statement::DedupeFail, Statement::DedupeTimeOut, Statement::DedupeGiveUpClaim];
                     if next.is_some_and(|next| ends.contains(&next)) {
@@ -700,7 +706,7 @@ proptest! {
                         grants.0.clear();
                         world.latest.clear();
                     }
-                    // A job that another registers takes the place of a claim. It may be late, and its lease over.
+                    // A job that another registers takes the place of a claim.
                     if next == Some(Statement::DedupeRegister) {
                         grants.0.retain(|_, (granted, _)| *granted == store);
                     }
@@ -742,7 +748,7 @@ proptest! {
                 let event = if next.is_some_and(|at| at <= world.now.caller) { Event::Deadline } else { Event::Changed(Changed::Anything) };
                 world.tell(store, event);
                 while !world.stores[store].running.is_empty() {
-                    world.answer(store, |operation| Ok(db.run(operation)));
+                    world.answer(store, |operation, waited| Ok(db.run_late(operation, waited)));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Operations as data: statements with their values, the rows they give, and what a call answers.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -101,7 +102,8 @@ pub type Completion = Box<dyn FnOnce(Results, Millis) -> Outcome + Send>;
 
 /// A call on a store as data: statements to be run in order and atomically, and the completion that reads their rows.
 ///
-/// The completion runs once, after the commit. The statements may run more than once (after a rollback).
+/// The completion runs once, after the commit. The statements may run more than once (after a rollback): before
+/// each try, [`start_lease`](Operation::start_lease) moves the end of a lease.
 pub struct Operation {
     pub statements: Statements,
     /// Whether no statement changes the database.
@@ -116,8 +118,21 @@ pub struct Operation {
     pub may_overtake: bool,
     /// Whether what it goes on with looks again at all that it depends on: others of this kind may come in between.
     pub rechecks: bool,
+    /// The end of leases, if it gives some.
+    pub(super) lease: Option<Box<LeaseEnd>>,
     /// From rows to the answer.
     pub completion: Completion,
+}
+
+/// The end of leases among an operation's values. It counts from when the statements run: otherwise a call that waits long for
+/// a lock would store a lease that is already over.
+pub(super) struct LeaseEnd {
+    /// In which statements.
+    statements: Range<usize>,
+    /// Which of their values.
+    value: usize,
+    /// The end, if nothing were waited for.
+    at_call: Millis,
 }
 
 impl fmt::Debug for Operation {
@@ -140,6 +155,7 @@ impl Operation {
             notifies_waiters: false,
             may_overtake: false,
             rechecks: false,
+            lease: None,
             completion,
         }
     }
@@ -214,6 +230,32 @@ impl Operation {
     pub fn rechecking(mut self) -> Self {
         self.rechecks = true;
         self
+    }
+
+    /// Has the end of a lease, which is this value of these statements, count from when they run.
+    pub(super) fn giving_lease(mut self, statements: Range<usize>, value: usize) -> Self {
+        let first = self.statements.get(statements.start).and_then(|bound| bound.values.get(value));
+        let end = first.and_then(Value::number);
+        debug_assert!(end.is_some() || statements.is_empty(), "no lease ends there");
+        self.lease = end.map(|at_call| Box::new(LeaseEnd { statements, value, at_call }));
+        self
+    }
+
+    /// Takes note that it is made again, so many ms after the call: from then its times count, but not how long it has waited.
+    pub fn made_again(&mut self, after: Millis) {
+        if let Some(lease) = &mut self.lease {
+            lease.at_call -= after;
+        }
+    }
+
+    /// Has the lease that it gives, if any, begin now: the statements are to run, so many ms after the call.
+    pub fn start_lease(&mut self, waited: Millis) {
+        let Some(LeaseEnd { statements, value, at_call }) = self.lease.as_deref() else { return };
+        for bound in self.statements.get_mut(statements.clone()).unwrap_or_default() {
+            if let Some(end) = bound.values.get_mut(*value) {
+                *end = (at_call + waited).floor().into();
+            }
+        }
     }
 
     /// Has something done when the call is answered with `false`.

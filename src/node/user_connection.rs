@@ -535,7 +535,7 @@ impl UserConnection {
             let batch = self.scheduler.borrow_mut().next_batch(usize::MAX, usize::MAX);
             let Some(mut batch) = batch else { return };
             // The driver has waited for the lock as long as it is told to; not once more for each.
-            if let Progress::Busy(failure) = batch.run(&mut &**self) {
+            if let Progress::Busy(failure) = batch.run(&mut &**self, now()) {
                 batch.refuse(&failure);
             }
             let mut completed = batch.complete(now());

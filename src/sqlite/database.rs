@@ -475,7 +475,7 @@ impl Database {
             if self.follows_another() && self.gives_mark_back_later() {
                 connection.keep_read_mark(true);
             }
-            let progress = batch.run(&mut NativeExecutor::mending(connection));
+            let progress = batch.run(&mut NativeExecutor::mending(connection), now());
             // While the connection is held, here and below: what is left, and what follows, comes before what others call.
             self.end(batch);
             self.checkpoint_if_due(connection);
@@ -663,7 +663,7 @@ impl Database {
                 })
             };
             if let Some(connection) = connection.filter(runs_here) {
-                batch.run(&mut NativeExecutor::here(connection));
+                batch.run(&mut NativeExecutor::here(connection), now());
             }
             batch.refuse(&Error::NoThread);
             self.end(batch);
@@ -724,7 +724,7 @@ impl Database {
                 prepared.map_err(|error| refused(error, Refusal::Undone))
             });
             let progress = match prepared {
-                Ok(()) => batch.run(&mut NativeExecutor { connection, mends: !mended, may_flush: true }),
+                Ok(()) => batch.run(&mut NativeExecutor { connection, mends: !mended, may_flush: true }, now()),
                 Err(Refusal::Busy(error)) => Progress::Busy(error),
                 Err(refusal) => {
                     let error = refusal.into_error();
@@ -781,7 +781,7 @@ impl Database {
         let mut late = self.queue.lock().scheduler.take_timed_out(batch, now());
         late.refuse_if(busy, |call| !call.operation.read_only);
         // A read may have waited for nothing but the writes before it.
-        late.run(&mut NativeExecutor::here(connection));
+        late.run(&mut NativeExecutor::here(connection), now());
         late.refuse(busy);
         for done in [batch, &mut late] {
             let mut completed = done.complete(now());

@@ -29,7 +29,7 @@ use crate::core::operation::{Changed, Operation, Results, StatementResult};
 use crate::core::schema;
 use crate::core::value::Millis;
 use crate::engine::batch::{Batch, Completed, Progress};
-use crate::engine::call::{Call, Time};
+use crate::engine::call::{Call, Time, ms_between};
 use crate::engine::exchange::{Answered, Exchange, Step};
 use crate::engine::executor::{Executor, Refusal, Transaction, TransactionResult};
 use crate::engine::scheduler::Scheduler;
@@ -241,8 +241,10 @@ impl RemoteConnection {
 
     /// Puts an operation at the end of the queue, for the next flush.
     #[inline(never)]
-    pub fn enqueue(&self, operation: Operation, handler: Option<AnswerHandler>, timeout: Option<Duration>) {
-        let made_at = self.put_off_at.get().unwrap_or_else(now);
+    pub fn enqueue(&self, mut operation: Operation, handler: Option<AnswerHandler>, timeout: Option<Duration>) {
+        let now = now();
+        let made_at = self.put_off_at.get().unwrap_or(now);
+        operation.made_again(ms_between(made_at, now));
         let deadline = timeout.map(|timeout| made_at + timeout);
         self.scheduler.borrow_mut().submit(Call { operation, reply: handler, made_at, deadline });
         self.stay();
@@ -320,7 +322,7 @@ impl RemoteConnection {
     #[inline(never)]
     fn advance(&self, env: Env, mut running: Running) {
         let Running { batch, exchange, sending, .. } = &mut running;
-        match batch.run(&mut Sender { connection: self, exchange, sending }) {
+        match batch.run(&mut Sender { connection: self, exchange, sending }, now()) {
             Progress::Running => {
                 *self.state.borrow_mut() = State::Running(Box::new(running));
                 self.stay();
