@@ -11,7 +11,7 @@ use comic_vine_sqlite_store::core::error::StoreKind;
 use comic_vine_sqlite_store::core::operation::Outcome;
 use comic_vine_sqlite_store::core::options::Reservations;
 use comic_vine_sqlite_store::core::options::{AdaptiveConfig, RateLimitConfig, ResourceConfigs, SharedLimits};
-use common::{Db, Divisions, TempFile, boolean, members, number};
+use common::{Db, Divisions, TempFile, Value, boolean, members, number};
 use proptest::prelude::*;
 
 const START: f64 = 1.7e12;
@@ -527,5 +527,20 @@ fn those_who_look_at_once_share_what_is_left() {
                 assert_eq!(got.filter(|got| *got).count(), left.min(10), "{priority:?}, {taken} taken");
             }
         }
+    }
+}
+
+#[test]
+fn a_slot_reserved_late_is_reserved_for_as_long() {
+    let spaced = SharedLimits { config: RateLimitConfig::new(20.0, 60_000.0), ..SharedLimits::NONE };
+    for shared in [SharedLimits::NONE, spaced] {
+        let db = Db::memory(StoreKind::Adaptive);
+        let model = Model::new(&db, RateLimitConfig::new(20.0, 60_000.0), AdaptiveConfig::default(), 0.0);
+        let call = Call { shared, ..model.call(0) };
+        let reservations = Reservations { owner: "store".to_owned(), for_ms: 1_000.0 };
+        let reserve = adaptive::can_proceed(call, Priority::User, Some(&reservations));
+        assert!(boolean(db.run_late(reserve, 2_000.0)));
+        let rows = db.rows("SELECT reserved_at, expires_at FROM rate_limit_reservations");
+        assert_eq!(rows, [[model.now, model.now + 3_000.0].map(Value::from)], "{shared:?}");
     }
 }

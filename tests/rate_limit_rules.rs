@@ -630,3 +630,21 @@ fn no_id_is_given_twice() {
     db.run(rate_limit::reset("issues", SharedLimits::NONE, 0.0));
     assert_eq!(record(), 4.0);
 }
+
+#[test]
+fn a_slot_reserved_late_is_reserved_for_as_long() {
+    let spaced = SharedLimits { config: RateLimitConfig::new(5.0, 60_000.0), ..SharedLimits::NONE };
+    for shared in [SharedLimits::NONE, spaced] {
+        // A short wait does not count.
+        for (waited, late) in [(0.0, 0.0), (99.0, 0.0), (2_000.5, 2_000.0), (20_000.0, 20_000.0)] {
+            let db = Db::memory(StoreKind::RateLimit);
+            let limit = RateLimitConfig::new(5.0, 60_000.0);
+            let call = Call { resource: "issues".to_owned(), limit, shared, now: START as f64 };
+            let reservations = Reservations { owner: "store".to_owned(), for_ms: 1_000.0 };
+            assert!(boolean(db.run_late(rate_limit::can_proceed(call, Some(&reservations)), waited)));
+            let rows = db.rows("SELECT reserved_at, expires_at FROM rate_limit_reservations");
+            let [reserved_at, expires_at] = [START as f64, START as f64 + late + 1_000.0].map(Value::from);
+            assert_eq!(rows, [[reserved_at, expires_at]], "{waited} ms waited, {shared:?}");
+        }
+    }
+}

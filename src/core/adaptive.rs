@@ -283,8 +283,11 @@ fn read_activity(result: &StatementResult, now: Millis) -> (Activity, bool) {
 pub fn can_proceed(call: Call, priority: Priority, reservations: Option<&Reservations>) -> Operation {
     if let Some(Reservations { owner, for_ms }) = reservations {
         let reservation = reservation(owner, call.now, *for_ms);
-        let statement =
-            AdmissionStatement { plain: Statement::AdaptiveReserve, spaced: Statement::AdaptiveReserveSpaced };
+        let statement = AdmissionStatement {
+            plain: Statement::AdaptiveReserve,
+            spaced: Statement::AdaptiveReserveSpaced,
+            expiry: Some(7),
+        };
         return admit(call, priority, statement, reservation.to_vec());
     }
     call.read_usage_then(false, move |call, mut view| {
@@ -298,8 +301,8 @@ pub fn can_proceed(call: Call, priority: Priority, reservations: Option<&Reserva
 
 /// Records a request of a class if one more may be made, in one step; answers whether it did.
 pub fn acquire(call: Call, priority: Priority) -> Operation {
-    let statement =
-        AdmissionStatement { plain: Statement::AdaptiveAcquire, spaced: Statement::AdaptiveAcquireSpaced };
+    let (plain, spaced) = (Statement::AdaptiveAcquire, Statement::AdaptiveAcquireSpaced);
+    let statement = AdmissionStatement { plain, spaced, expiry: None };
     admit(call, priority, statement, Vec::new())
 }
 

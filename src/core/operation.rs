@@ -103,7 +103,7 @@ pub type Completion = Box<dyn FnOnce(Results, Millis) -> Outcome + Send>;
 /// A call on a store as data: statements to be run in order and atomically, and the completion that reads their rows.
 ///
 /// The completion runs once, after the commit. The statements may run more than once (after a rollback): before
-/// each try, [`start_lease`](Operation::start_lease) moves the end of a lease.
+/// each try, [`postpone_expiry`](Operation::postpone_expiry) is called.
 pub struct Operation {
     pub statements: Statements,
     /// Whether no statement changes the database.
@@ -118,22 +118,25 @@ pub struct Operation {
     pub may_overtake: bool,
     /// Whether what it goes on with looks again at all that it depends on: others of this kind may come in between.
     pub rechecks: bool,
-    /// The end of leases, if it gives some.
-    pub(super) lease: Option<Box<LeaseEnd>>,
+    /// When what it stores expires, where that counts from when it is stored.
+    pub(super) expiry: Option<Box<Expiry>>,
     /// From rows to the answer.
     pub completion: Completion,
 }
 
-/// The end of leases among an operation's values. It counts from when the statements run: otherwise a call that waits long for
-/// a lock would store a lease that is already over.
-pub(super) struct LeaseEnd {
+/// A time among an operation's values at which something expires, a lease or a reservation. It counts from when the statements
+/// run: otherwise a call that waits long for a lock would store what is already over.
+pub(super) struct Expiry {
     /// In which statements.
     statements: Range<usize>,
     /// Which of their values.
     value: usize,
-    /// The end, if nothing were waited for.
+    /// The time, if nothing were waited for.
     at_call: Millis,
 }
+
+/// A shorter wait does not count: so times are exact where the clock is faked.
+const LEAST_WAIT_MS: Millis = 100.0;
 
 impl fmt::Debug for Operation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,7 +158,7 @@ impl Operation {
             notifies_waiters: false,
             may_overtake: false,
             rechecks: false,
-            lease: None,
+            expiry: None,
             completion,
         }
     }
@@ -232,28 +235,31 @@ impl Operation {
         self
     }
 
-    /// Has the end of a lease, which is this value of these statements, count from when they run.
-    pub(super) fn giving_lease(mut self, statements: Range<usize>, value: usize) -> Self {
+    /// Has something expire, at the time that is this value of these statements, counted from when they run.
+    pub(super) fn expiring(mut self, statements: Range<usize>, value: usize) -> Self {
         let first = self.statements.get(statements.start).and_then(|bound| bound.values.get(value));
-        let end = first.and_then(Value::number);
-        debug_assert!(end.is_some() || statements.is_empty(), "no lease ends there");
-        self.lease = end.map(|at_call| Box::new(LeaseEnd { statements, value, at_call }));
+        let time = first.and_then(Value::number);
+        debug_assert!(time.is_some() || statements.is_empty(), "nothing expires there");
+        self.expiry = time.map(|at_call| Box::new(Expiry { statements, value, at_call }));
         self
     }
 
     /// Takes note that it is made again, so many ms after the call: from then its times count, but not how long it has waited.
     pub fn made_again(&mut self, after: Millis) {
-        if let Some(lease) = &mut self.lease {
-            lease.at_call -= after;
+        if let Some(expiry) = &mut self.expiry {
+            expiry.at_call -= after;
         }
     }
 
-    /// Has the lease that it gives, if any, begin now: the statements are to run, so many ms after the call.
-    pub fn start_lease(&mut self, waited: Millis) {
-        let Some(LeaseEnd { statements, value, at_call }) = self.lease.as_deref() else { return };
+    /// Has what it stores, if it expires, do so as much later as it has waited, in ms since the call: the statements are to run.
+    pub fn postpone_expiry(&mut self, waited: Millis) {
+        let Some(Expiry { statements, value, at_call }) = self.expiry.as_deref() else { return };
+        if waited < LEAST_WAIT_MS {
+            return;
+        }
         for bound in self.statements.get_mut(statements.clone()).unwrap_or_default() {
-            if let Some(end) = bound.values.get_mut(*value) {
-                *end = (at_call + waited).floor().into();
+            if let Some(time) = bound.values.get_mut(*value) {
+                *time = (at_call + waited.floor()).into();
             }
         }
     }

@@ -173,6 +173,8 @@ impl Call {
 pub(super) struct AdmissionStatement {
     pub plain: Statement,
     pub spaced: Statement,
+    /// Which of its values is when the reservation expires, if it makes one.
+    pub expiry: Option<usize>,
 }
 
 /// Runs a statement that records or reserves if a slot is free, after others, and answers whether it did so. Corrects stamps
@@ -192,19 +194,21 @@ pub(super) fn admit(
     let mut statements = vec![latest];
     statements.extend(spacing.map(|spacing| spacing.look(&resource)));
     statements.extend(first);
+    let AdmissionStatement { plain, spaced, expiry } = statement;
     let statement = match spacing {
         Some(spacing) => {
             statements.extend(spacing.tidy(&resource));
             values.extend(spacing.values());
-            statement.spaced
+            spaced
         }
         None => {
             statements.push(BoundStatement::new(Statement::RateExpireReservations, [name(), now.into()]));
-            statement.plain
+            plain
         }
     };
+    let last = statements.len();
     statements.push(BoundStatement::new(statement, values));
-    Operation::write_timed(statements, move |rows, waited| {
+    let operation = Operation::write_timed(statements, move |rows, waited| {
         let admitted = rows.last().is_some_and(|result| result.first().is_some());
         let latest = rows.first().map_or(0.0, |result| result.number(0));
         let mut corrections = corrections(&resource, latest, limit, now, waited);
@@ -212,7 +216,11 @@ pub(super) fn admit(
             corrections.extend(spacing.found(rows.get(1), waited).corrections);
         }
         answer_then(Answer::Bool(admitted), corrections, Vec::new())
-    })
+    });
+    match expiry {
+        Some(value) => operation.expiring(last..last + 1, value),
+        None => operation,
+    }
 }
 
 /// The statements that correct what is stored of a resource, given the latest of its stamps.
@@ -246,7 +254,8 @@ pub fn can_proceed(call: Call, reservations: Option<&Reservations>) -> Operation
     };
     let mut values = call.admission();
     values.extend(reservation(owner, call.now, *for_ms));
-    let statement = AdmissionStatement { plain: Statement::RateReserve, spaced: Statement::RateReserveSpaced };
+    let statement =
+        AdmissionStatement { plain: Statement::RateReserve, spaced: Statement::RateReserveSpaced, expiry: Some(5) };
     call.admit(statement, values)
 }
 
@@ -258,7 +267,8 @@ pub(super) fn reservation(owner: &str, now: Millis, for_ms: Millis) -> [Value; 3
 /// Records a request if one more may be made, in one step; answers whether it did.
 pub fn acquire(call: Call) -> Operation {
     let values = call.admission();
-    call.admit(AdmissionStatement { plain: Statement::RateAcquire, spaced: Statement::RateAcquireSpaced }, values)
+    let (plain, spaced) = (Statement::RateAcquire, Statement::RateAcquireSpaced);
+    call.admit(AdmissionStatement { plain, spaced, expiry: None }, values)
 }
 
 /// Undoes what [`acquire`] has recorded at a time, for a caller that has stopped waiting.

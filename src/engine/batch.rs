@@ -66,7 +66,7 @@ impl<R, E: Clone> Batch<R, E> {
     /// Runs what is left, as far as it can be.
     pub fn run(&mut self, executor: &mut impl Executor<Error = E>, now: Time) -> Progress<E> {
         for call in &mut self.calls {
-            call.operation.start_lease(ms_between(call.made_at, now));
+            call.operation.postpone_expiry(ms_between(call.made_at, now));
         }
         while !self.calls.is_empty() {
             let lists = self.lists();

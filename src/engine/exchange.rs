@@ -100,7 +100,7 @@ impl Exchange {
         }
     }
 
-    /// What is to be sent next for these lists, which are the same each time but for the ends of leases.
+    /// What is to be sent next for these lists, which are the same each time but for when something expires.
     pub fn steps<'lists>(
         &mut self,
         lists: &[&'lists [BoundStatement]],

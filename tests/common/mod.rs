@@ -71,7 +71,7 @@ impl Db {
 
     /// The same of a call that was made so many ms ago.
     pub fn step_late(&self, mut operation: Operation, waited: f64) -> Outcome {
-        operation.start_lease(waited);
+        operation.postpone_expiry(waited);
         let Operation { statements, read_only, may_continue, completion, .. } = operation;
         let connection = self.0.borrow();
         let rows = if read_only {

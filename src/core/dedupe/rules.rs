@@ -184,7 +184,7 @@ impl Call {
             BoundStatement::new(Statement::DedupeRemoveLater, [self.hash(), latest]),
             BoundStatement::new(Statement::DedupeCorrectLease, [self.hash()].into_iter().chain(lease)),
         ];
-        Operation::write(statements, |_| then()).continuing().giving_lease(2..3, 1)
+        Operation::write(statements, |_| then()).continuing().expiring(2..3, 1)
     }
 
     /// Has the call go on again once it has corrected what a poll has met; `None` if there is nothing to correct. Once: what a
@@ -388,7 +388,7 @@ pub fn register(call: Call, job_id: String) -> Operation {
         call.answer_then_correct(answer, has_met_later, waited)
     })
     .notifying()
-    .giving_lease(1..2, 3)
+    .expiring(1..2, 3)
 }
 
 fn end(
@@ -642,7 +642,7 @@ pub fn renew(
         let lost = leases.into_iter().zip(renewed).filter(|(_, renewed)| !renewed);
         Outcome::Answer(Answer::Renewed { lost: lost.map(|(lease, _)| lease).collect() })
     })
-    .giving_lease(0..count, 3)
+    .expiring(0..count, 3)
 }
 
 /// Gives up a store's claim, for others to take over at once.
