@@ -244,13 +244,6 @@ impl Operation {
         self
     }
 
-    /// Takes note that it is made again, so many ms after the call: from then its times count, but not how long it has waited.
-    pub fn made_again(&mut self, after: Millis) {
-        if let Some(expiry) = &mut self.expiry {
-            expiry.at_call -= after;
-        }
-    }
-
     /// Has what it stores, if it expires, do so as much later as it has waited, in ms since the call: the statements are to run.
     pub fn postpone_expiry(&mut self, waited: Millis) {
         let Some(Expiry { statements, value, at_call }) = self.expiry.as_deref() else { return };

@@ -183,10 +183,10 @@ impl Store {
         Ok(self.realm.now(env)? + self.ahead_ms())
     }
 
-    /// The time by which it is told whether others live.
+    /// The time by which it is told whether others live; of a call that was put off, that at which it was made.
     pub fn system_now(&self) -> Millis {
-        let ahead = if self.is_remote { self.of_server(RemoteConnection::ahead_ms) } else { None };
-        system_now() + ahead.unwrap_or(0.0)
+        let ahead = |server: &RemoteConnection| server.ahead_ms() - server.made_ms_ago().floor();
+        system_now() + if self.is_remote { self.of_server(ahead).unwrap_or(0.0) } else { 0.0 }
     }
 
     /// Whether calls wait until the connection is ready; the last of all waits only for other calls.

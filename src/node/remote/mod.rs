@@ -234,6 +234,11 @@ impl RemoteConnection {
         self.stay();
     }
 
+    /// How long ago the call was made that is being made.
+    pub fn made_ms_ago(&self) -> Millis {
+        self.put_off_at.get().map_or(0.0, |at| ms_between(at, now()))
+    }
+
     /// Whether calls are waiting for the tables.
     pub fn has_deferred(&self) -> bool {
         !self.deferred.borrow().is_empty()
@@ -241,10 +246,8 @@ impl RemoteConnection {
 
     /// Puts an operation at the end of the queue, for the next flush.
     #[inline(never)]
-    pub fn enqueue(&self, mut operation: Operation, handler: Option<AnswerHandler>, timeout: Option<Duration>) {
-        let now = now();
-        let made_at = self.put_off_at.get().unwrap_or(now);
-        operation.made_again(ms_between(made_at, now));
+    pub fn enqueue(&self, operation: Operation, handler: Option<AnswerHandler>, timeout: Option<Duration>) {
+        let made_at = self.put_off_at.get().unwrap_or_else(now);
         let deadline = timeout.map(|timeout| made_at + timeout);
         self.scheduler.borrow_mut().submit(Call { operation, reply: handler, made_at, deadline });
         self.stay();
