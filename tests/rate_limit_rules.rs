@@ -636,7 +636,7 @@ fn a_slot_reserved_late_is_reserved_for_as_long() {
     let spaced = SharedLimits { config: RateLimitConfig::new(5.0, 60_000.0), ..SharedLimits::NONE };
     for shared in [SharedLimits::NONE, spaced] {
         // A short wait does not count.
-        for (waited, late) in [(0.0, 0.0), (99.0, 0.0), (2_000.5, 2_000.0), (20_000.0, 20_000.0)] {
+        for (waited, late) in [(0.0, 0.0), (999.0, 0.0), (2_000.5, 2_000.0), (20_000.0, 20_000.0)] {
             let db = Db::memory(StoreKind::RateLimit);
             let limit = RateLimitConfig::new(5.0, 60_000.0);
             let call = Call { resource: "issues".to_owned(), limit, shared, now: START as f64 };

@@ -376,3 +376,30 @@ fn a_wait_is_bounded_when_time_goes_back() {
         }
     });
 }
+
+#[test]
+fn a_slot_booked_late_is_kept_for_as_long() {
+    let limit = RateLimitConfig::new(1.0, 10_000.0);
+    let call = |now: f64| Call {
+        resource: RESOURCES[0].to_owned(),
+        limit,
+        shared: SharedLimits { books_waits: true, ..SharedLimits::NONE },
+        now,
+    };
+    let reservations = Reservations { owner: "store".to_owned(), for_ms: 3_000.0 };
+    // When a booking is made late, and when it is taken late.
+    for (booked, taken) in [(0.0, 0.0), (4_000.0, 0.0), (0.0, 4_000.0), (4_000.0, 5_000.0)] {
+        let db = Db::memory(StoreKind::RateLimit);
+        assert!(boolean(db.run(rate_limit::acquire(call(START)))));
+        let ticket = Ticket::new(&reservations, 1, START);
+        let book = rate_limit::book_wait(call(START), &reservations, &ticket);
+        assert!(matches!(db.run_late(book, booked), Answer::Booked(wait) if wait > 10_000.0));
+        let expires_at = || db.number("SELECT MAX(expires_at) FROM rate_limit_reservations") - START;
+        let slot = 10_001.0;
+        assert_eq!(expires_at(), slot + booked + 3_000.0);
+        let due = START + slot;
+        let otherwise = rate_limit::can_proceed(call(due), Some(&reservations));
+        assert!(boolean(db.run_late(bookings::proceed(&ticket, &reservations, due, otherwise), taken)));
+        assert_eq!(expires_at(), slot + f64::max(booked, taken) + 3_000.0);
+    }
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::error::Error;
+use super::stamps::TOLERANCE_MS;
 use super::statements::{Access, Effect, Statement, Table};
 use super::value::{Millis, Value};
 
@@ -102,8 +103,7 @@ pub type Completion = Box<dyn FnOnce(Results, Millis) -> Outcome + Send>;
 
 /// A call on a store as data: statements to be run in order and atomically, and the completion that reads their rows.
 ///
-/// The completion runs once, after the commit. The statements may run more than once (after a rollback): before
-/// each try, [`postpone_expiry`](Operation::postpone_expiry) is called.
+/// The completion runs once, after the commit. The statements may run more than once (after a rollback).
 pub struct Operation {
     pub statements: Statements,
     /// Whether no statement changes the database.
@@ -124,19 +124,16 @@ pub struct Operation {
     pub completion: Completion,
 }
 
-/// A time among an operation's values at which something expires, a lease or a reservation. It counts from when the statements
-/// run: otherwise a call that waits long for a lock would store what is already over.
+/// When something expires, a lease or a reservation: a time among an operation's values, or for how long after another one. It
+/// counts from when the statements run: otherwise a call that waits long for a lock would store what is already over.
 pub(super) struct Expiry {
     /// In which statements.
     statements: Range<usize>,
     /// Which of their values.
     value: usize,
-    /// The time, if nothing were waited for.
+    /// The value, if nothing were waited for.
     at_call: Millis,
 }
-
-/// A shorter wait does not count: so times are exact where the clock is faked.
-const LEAST_WAIT_MS: Millis = 100.0;
 
 impl fmt::Debug for Operation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -235,7 +232,7 @@ impl Operation {
         self
     }
 
-    /// Has something expire, at the time that is this value of these statements, counted from when they run.
+    /// Has what these statements store expire by when they run: this value of theirs says when.
     pub(super) fn expiring(mut self, statements: Range<usize>, value: usize) -> Self {
         let first = self.statements.get(statements.start).and_then(|bound| bound.values.get(value));
         let time = first.and_then(Value::number);
@@ -244,10 +241,11 @@ impl Operation {
         self
     }
 
-    /// Has what it stores, if it expires, do so as much later as it has waited, in ms since the call: the statements are to run.
+    /// To be called before the statements run, so many ms after the call: what they store expires as much later. A wait that
+    /// clocks may differ by does not count, so times are exact where the clock is faked.
     pub fn postpone_expiry(&mut self, waited: Millis) {
         let Some(Expiry { statements, value, at_call }) = self.expiry.as_deref() else { return };
-        if waited < LEAST_WAIT_MS {
+        if waited < TOLERANCE_MS {
             return;
         }
         for bound in self.statements.get_mut(statements.clone()).unwrap_or_default() {

@@ -1024,8 +1024,8 @@ statements! {
     RateExpireSpaced(0, Requests Tidies all) = "DELETE FROM rate_limit_reservations
         WHERE (resource = ?1 OR resource = x'') AND expires_at <= ?2 AND COALESCE(reserved_at, 0) <= ?3";
     /// Have a slot that was booked, and is due, be one reserved by the store; answers a row if it did. Parameters: who booked it,
-    /// now, the store.
-    RateTakeBooking(1, Requests Writes all) = "UPDATE rate_limit_reservations SET owner = ?3
+    /// now, the store, until when at least.
+    RateTakeBooking(1, Requests Writes all) = "UPDATE rate_limit_reservations SET owner = ?3, expires_at = MAX(expires_at, ?4)
         WHERE owner = ?1 AND reserved_at <= ?2 AND expires_at > ?2 RETURNING 1 AS c0";
     /// Record a request in the slot reserved for it, as made when that was taken; without one, as made now. Parameters: resource,
     /// now, the store, who booked or NULL, NULL.

@@ -183,7 +183,7 @@ impl Store {
         Ok(self.realm.now(env)? + self.ahead_ms())
     }
 
-    /// The time by which it is told whether others live; of a call that was put off, that at which it was made.
+    /// The time by which it is told whether others live; of a call that was put off, that at which it was made, as the caller's time is.
     pub fn system_now(&self) -> Millis {
         let ahead = |server: &RemoteConnection| server.ahead_ms() - server.made_ms_ago().floor();
         system_now() + if self.is_remote { self.of_server(ahead).unwrap_or(0.0) } else { 0.0 }

@@ -502,8 +502,8 @@ impl<W, V, E: Clone + From<Error> + IsBusy> Transition<'_, W, V, E> {
         self.state.changing = self.state.changing.saturating_sub(1);
     }
 
-    /// Whether the answer to a call made at `asked_at` comes so late that its lease or claim may have run for long: the call has
-    /// waited for a lock, or the answer for this thread. Soon another may take its place, or has.
+    /// Whether the answer to a call made at `asked_at` comes so late that its lease or claim may have run for long: the call was
+    /// put off, or waited for a lock, or its answer for this thread. Soon another may take its place, or has.
     fn is_stale(&self, asked_at: Millis) -> bool {
         self.now.system - asked_at > self.state.options.lease_ms / 2.0
     }

@@ -234,7 +234,7 @@ impl RemoteConnection {
         self.stay();
     }
 
-    /// How long ago the call was made that is being made.
+    /// How long ago the call was made that was put off and is made now; 0 of any other.
     pub fn made_ms_ago(&self) -> Millis {
         self.put_off_at.get().map_or(0.0, |at| ms_between(at, now()))
     }
