@@ -156,6 +156,11 @@ impl World {
         self.tell(store, Event::Clear { scope: scope.to_owned(), waiter });
     }
 
+    /// Carries out the store's next operation.
+    fn carry_out(&mut self, store: usize, db: &Db) {
+        self.answer(store, |operation, waited| Ok(db.run_late(operation, waited)));
+    }
+
     /// Answers the store's next operation.
     fn answer(&mut self, store: usize, answer: impl FnOnce(Operation, Millis) -> Result<Answer, Error>) {
         if let Some(Running { operation, context, made_at }) = self.stores[store].running.pop_front() {
@@ -407,7 +412,7 @@ fn a_wait_that_ends_early_passes_its_claim_on() {
         let mut world = World::new(2);
         let run = |world: &mut World| {
             while !world.stores[0].running.is_empty() {
-                world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
+                world.carry_out(0, &db);
             }
         };
         if moment == "in the queue" {
@@ -426,7 +431,7 @@ fn a_wait_that_ends_early_passes_its_claim_on() {
         assert!(world.made.iter().all(|made| made.settled.is_some()), "{moment}");
         world.wait_for(1, HASH);
         while !world.stores[1].running.is_empty() {
-            world.answer(1, |operation, waited| Ok(db.run_late(operation, waited)));
+            world.carry_out(1, &db);
         }
         assert!(matches!(&world.made.last().unwrap().settled, Some(Ok(text)) if text.is_empty()), "{moment}");
         assert!(!world.stores[0].waiters.is_waiting());
@@ -446,7 +451,7 @@ fn of_those_who_wait_for_what_is_called_off_one_makes_it() {
         }
         let run = |world: &mut World| {
             while let Some(store) = (0..3).find(|store| !world.stores[*store].running.is_empty()) {
-                world.answer(store, |operation, waited| Ok(db.run_late(operation, waited)));
+                world.carry_out(store, &db);
             }
         };
         let waiting = |world: &World| -> Vec<usize> {
@@ -488,13 +493,13 @@ fn those_who_wait_elsewhere_are_told_the_errors_name() {
         let db = Db::memory(StoreKind::Dedupe);
         let mut world = World::new(2);
         world.register(0, "hash");
-        world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
+        world.carry_out(0, &db);
         world.wait_for(1, "hash");
-        world.answer(1, |operation, waited| Ok(db.run_late(operation, waited)));
+        world.carry_out(1, &db);
         world.fail(0, "hash", name);
-        world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
+        world.carry_out(0, &db);
         world.tell(1, Event::Changed(Changed::Anything));
-        world.answer(1, |operation, waited| Ok(db.run_late(operation, waited)));
+        world.carry_out(1, &db);
         let expected = Error::JobFailed { message: "hash".to_owned(), name: Some(name.to_owned()) };
         let answers = world.made.iter().filter(|made| made.is_wait).map(|made| made.settled.clone());
         assert_eq!(answers.collect::<Vec<_>>(), [Some(Err(expected))]);
@@ -507,7 +512,7 @@ fn hashes_with_a_nul_are_not_taken_for_others() {
     let mut world = World::new(2);
     let run = |world: &mut World, store: usize| {
         while !world.stores[store].running.is_empty() {
-            world.answer(store, |operation, waited| Ok(db.run_late(operation, waited)));
+            world.carry_out(store, &db);
         }
     };
     for hash in ["a", "a\0b", "c"] {
@@ -532,7 +537,7 @@ fn a_scope_is_cleared_and_nothing_else() {
     let mut world = World::new(1);
     let run = |world: &mut World| {
         while !world.stores[0].running.is_empty() {
-            world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
+            world.carry_out(0, &db);
         }
     };
     let hashes = ["a:1", "a:2", "A:1", "b", "a", "é", "a%"];
@@ -564,13 +569,13 @@ fn operations_for(hashes: usize) -> (usize, usize) {
     let db = Db::memory(StoreKind::Dedupe);
     let end = |world: &mut World, hash: usize| {
         world.complete(1, &format!("hash {hash}"));
-        world.answer(1, |operation, waited| Ok(db.run_late(operation, waited)));
+        world.carry_out(1, &db);
     };
     let run = |world: &mut World, event| {
         world.tell(0, event);
         let mut operations = 0;
         while !world.stores[0].running.is_empty() {
-            world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
+            world.carry_out(0, &db);
             operations += 1;
         }
         operations
@@ -579,9 +584,9 @@ fn operations_for(hashes: usize) -> (usize, usize) {
         let mut world = World::new(2);
         for hash in 0..hashes {
             world.register(1, &format!("hash {hash}"));
-            world.answer(1, |operation, waited| Ok(db.run_late(operation, waited)));
+            world.carry_out(1, &db);
             world.wait_for(0, &format!("hash {hash}"));
-            world.answer(0, |operation, waited| Ok(db.run_late(operation, waited)));
+            world.carry_out(0, &db);
         }
         let operations = (0..hashes).map(|hash| {
             end(&mut world, hash);
@@ -748,7 +753,7 @@ proptest! {
                 let event = if next.is_some_and(|at| at <= world.now.caller) { Event::Deadline } else { Event::Changed(Changed::Anything) };
                 world.tell(store, event);
                 while !world.stores[store].running.is_empty() {
-                    world.answer(store, |operation, waited| Ok(db.run_late(operation, waited)));
+                    world.carry_out(store, &db);
                 }
             }
         }

@@ -51,14 +51,13 @@ pub fn book(
     }
     let booked = BoundStatement::new(Statement::RateBooked, [ticket.owner.as_str().into(), now.into()]);
     let mut statements = spacing.tidy(resource).to_vec();
-    let book = statements.len();
     statements.extend([BoundStatement::new(statement, values), booked]);
     Operation::write(statements, move |rows| {
         let at = rows.last().and_then(|result| result.optional_number(0)).unwrap_or(now);
         let wait = at - now;
         Outcome::Answer(Answer::Booked(if wait > 0.0 { wait.ceil() + TIMER_GRANULARITY_MS } else { 0.0 }))
     })
-    .expiring(book..book + 1, 14)
+    .expiring(statement, 14)
 }
 
 /// Has the slot that a caller has booked be one that is reserved, if it is due, and answers `true`; goes on with `otherwise` if
@@ -95,7 +94,7 @@ fn take(
         if rows.first().and_then(StatementResult::first).is_some() { taken() } else { Outcome::Continue(otherwise) }
     })
     .continuing()
-    .expiring(0..1, 3)
+    .expiring(Statement::RateTakeBooking, 3)
 }
 
 /// Records a request in the slot booked or reserved for it, as made when that was taken, or else as made now: where requests are

@@ -1,7 +1,6 @@
 //! Operations as data: statements with their values, the rows they give, and what a call answers.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -127,8 +126,8 @@ pub struct Operation {
 /// When something expires, a lease or a reservation: a time among an operation's values, or for how long after another one. It
 /// counts from when the statements run: otherwise a call that waits long for a lock would store what is already over.
 pub(super) struct Expiry {
-    /// In which statements.
-    statements: Range<usize>,
+    /// In which of its statements.
+    statement: Statement,
     /// Which of their values.
     value: usize,
     /// The value, if nothing were waited for.
@@ -232,23 +231,24 @@ impl Operation {
         self
     }
 
-    /// Has what these statements store expire by when they run: this value of theirs says when.
-    pub(super) fn expiring(mut self, statements: Range<usize>, value: usize) -> Self {
-        let first = self.statements.get(statements.start).and_then(|bound| bound.values.get(value));
-        let time = first.and_then(Value::number);
-        debug_assert!(time.is_some() || statements.is_empty(), "nothing expires there");
-        self.expiry = time.map(|at_call| Box::new(Expiry { statements, value, at_call }));
+    /// Has what a statement of its own stores expire by when it runs: this value says when. Where there are several such
+    /// statements, it is the same in all.
+    pub(super) fn expiring(mut self, statement: Statement, value: usize) -> Self {
+        let found = self.statements.iter().find(|bound| bound.statement == statement);
+        let time = found.and_then(|bound| bound.values.get(value)).and_then(Value::number);
+        debug_assert!(time.is_some() || found.is_none(), "nothing expires there");
+        self.expiry = time.map(|at_call| Box::new(Expiry { statement, value, at_call }));
         self
     }
 
     /// To be called before the statements run, so many ms after the call: what they store expires as much later. A wait that
     /// clocks may differ by does not count, so times are exact where the clock is faked.
     pub fn postpone_expiry(&mut self, waited: Millis) {
-        let Some(Expiry { statements, value, at_call }) = self.expiry.as_deref() else { return };
+        let Some(Expiry { statement, value, at_call }) = self.expiry.as_deref() else { return };
         if waited < TOLERANCE_MS {
             return;
         }
-        for bound in self.statements.get_mut(statements.clone()).unwrap_or_default() {
+        for bound in self.statements.iter_mut().filter(|bound| bound.statement == *statement) {
             if let Some(time) = bound.values.get_mut(*value) {
                 *time = (at_call + waited.floor()).into();
             }

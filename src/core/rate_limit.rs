@@ -206,7 +206,6 @@ pub(super) fn admit(
             plain
         }
     };
-    let last = statements.len();
     statements.push(BoundStatement::new(statement, values));
     let operation = Operation::write_timed(statements, move |rows, waited| {
         let admitted = rows.last().is_some_and(|result| result.first().is_some());
@@ -218,7 +217,7 @@ pub(super) fn admit(
         answer_then(Answer::Bool(admitted), corrections, Vec::new())
     });
     match expiry {
-        Some(value) => operation.expiring(last..last + 1, value),
+        Some(value) => operation.expiring(statement, value),
         None => operation,
     }
 }

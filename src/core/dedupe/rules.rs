@@ -184,7 +184,7 @@ impl Call {
             BoundStatement::new(Statement::DedupeRemoveLater, [self.hash(), latest]),
             BoundStatement::new(Statement::DedupeCorrectLease, [self.hash()].into_iter().chain(lease)),
         ];
-        Operation::write(statements, |_| then()).continuing().expiring(2..3, 1)
+        Operation::write(statements, |_| then()).continuing().expiring(Statement::DedupeCorrectLease, 1)
     }
 
     /// Has the call go on again once it has corrected what a poll has met; `None` if there is nothing to correct. Once: what a
@@ -388,7 +388,7 @@ pub fn register(call: Call, job_id: String) -> Operation {
         call.answer_then_correct(answer, has_met_later, waited)
     })
     .notifying()
-    .expiring(1..2, 3)
+    .expiring(Statement::DedupeLease, 3)
 }
 
 fn end(
@@ -636,13 +636,12 @@ pub fn renew(
         BoundStatement::new(Statement::DedupeRenew, values)
     };
     let renewals: Vec<BoundStatement> = leases.iter().map(renewal).collect();
-    let count = renewals.len();
     Operation::write(renewals, |rows| {
         let renewed = rows.into_iter().map(|renewal| renewal.changes > 0);
         let lost = leases.into_iter().zip(renewed).filter(|(_, renewed)| !renewed);
         Outcome::Answer(Answer::Renewed { lost: lost.map(|(lease, _)| lease).collect() })
     })
-    .expiring(0..count, 3)
+    .expiring(Statement::DedupeRenew, 3)
 }
 
 /// Gives up a store's claim, for others to take over at once.
