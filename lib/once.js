@@ -2,12 +2,7 @@
 
 // `once`: work is done by one of those who want its result, in however many processes; the others get that.
 
-const { describe } = require('./binding.js');
-
-/** @param {string} name @param {string} expected @param {unknown} value @returns {never} */
-function refuse(name, expected, value) {
-  throw new TypeError(`${name} must be ${expected}, got ${describe(value)}`);
-}
+const { refuse } = require('./ending.js');
 
 /**
  * What is to be known before the work is done, which would be for nothing otherwise.

@@ -2,7 +2,8 @@
 
 // The four stores on one database, as one object that closes them.
 
-const { createMemoryDatabase, describe } = require('./binding.js');
+const { createMemoryDatabase } = require('./binding.js');
+const { refuse } = require('./ending.js');
 const once = require('./once.js');
 /** @type {any} */
 const stores = require('./realm.js');
@@ -30,7 +31,7 @@ const DEFAULTS = { cache: { zeroTtl: 'forever' }, dedupe: { resultTtlMs: 1_000 }
 function objectOf(name, value) {
   if (value === undefined) return {};
   if (typeof value === 'object' && value !== null) return value;
-  throw new TypeError(`${name} must be an object, got ${describe(value)}`);
+  return refuse(name, 'an object', value);
 }
 
 /** @param {any} database */
