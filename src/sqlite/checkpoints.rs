@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::os::sidecars::sidecar_paths;
 
-/// By how much the log grows before it is checkpointed. SQLite's own default is 1000 pages, 4 MB.
+/// By how much the log grows before it is checkpointed. SQLite's own default is 1000 pages, 4 MB. With that, an awaited `set`
+/// of a few keys takes a third fewer instructions, since SQLite searches the index of a shorter log (`walIndexAppend`), but a
+/// seventh more time, for the flushes.
 const INTERVAL_BYTES: u64 = 16 << 20;
 
 /// What is to be done about a log.
