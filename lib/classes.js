@@ -4,12 +4,12 @@
 // evaluated. A store's object has the handle of the native store under a symbol, so that a `Proxy` of it, an heir and a
 // spy work as with any class.
 
-const { describe } = require('./binding.js');
 const Limits = require('./limits.js');
 const Line = require('./line.js');
 const wrappersOf = require('./methods.js');
 const { observerOf } = require('./observing.js');
 const Opening = require('./opening.js');
+const refuse = require('./refuse.js');
 const Tickets = require('./tickets.js');
 
 /** The wrappers of methods that answer no promise. */
@@ -67,7 +67,7 @@ module.exports = function define({ name, open, methods }, intrinsics) {
   function storeOf(receiver) {
     const store = receiver?.[handle];
     if (store !== undefined) return store;
-    throw new TypeError(`this must be an ${name}, got ${describe(receiver)}`);
+    return refuse('this', `an ${name}`, receiver);
   }
   /** @param {any} receiver */
   function lineOf(receiver) {

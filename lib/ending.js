@@ -2,15 +2,10 @@
 
 // What ends a wait early: a signal, or time.
 
-const { describe } = require('./binding.js');
+const refuse = require('./refuse.js');
 
 /** The longest that a timer can be set to. */
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
-
-/** @param {string} name @param {string} expected @param {unknown} value @returns {never} */
-function refuse(name, expected, value) {
-  throw new TypeError(`${name} must be ${expected}, got ${describe(value)}`);
-}
 
 /**
  * The options that end a wait; throws what is wrong with them, and the reason of a signal that is aborted already.
@@ -47,4 +42,4 @@ function watch({ signal, maxWaitMs = Number.POSITIVE_INFINITY }, onAbort, onTime
   };
 }
 
-module.exports = { checked, refuse, watch };
+module.exports = { checked, watch };

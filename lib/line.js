@@ -4,7 +4,8 @@
 // before background work. Its head tries; when it is refused, the line waits for as long as the limiter says, and tries again.
 // Other processes may free slots, so it tries each second at least.
 
-const { checked, refuse, watch } = require('./ending.js');
+const { checked, watch } = require('./ending.js');
+const refuse = require('./refuse.js');
 
 /** How long a line waits at most before it tries again. */
 const LONGEST_PAUSE_MS = 1_000;

@@ -2,7 +2,7 @@
 
 // `once`: work is done by one of those who want its result, in however many processes; the others get that.
 
-const { refuse } = require('./ending.js');
+const refuse = require('./refuse.js');
 
 /**
  * What is to be known before the work is done, which would be for nothing otherwise.

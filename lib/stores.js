@@ -3,8 +3,8 @@
 // The four stores on one database, as one object that closes them.
 
 const { createMemoryDatabase } = require('./binding.js');
-const { refuse } = require('./ending.js');
 const once = require('./once.js');
+const refuse = require('./refuse.js');
 /** @type {any} */
 const stores = require('./realm.js');
 
