@@ -126,9 +126,9 @@ pub struct Operation {
 /// When something expires, a lease or a reservation: a time among an operation's values, or for how long after another one. It
 /// counts from when the statements run: otherwise a call that waits long for a lock would store what is already over.
 pub(super) struct Expiry {
-    /// In which of its statements.
+    /// The statement that stores it.
     statement: Statement,
-    /// Which of their values.
+    /// Which of its values.
     value: usize,
     /// The value, if nothing were waited for.
     at_call: Millis,
@@ -231,8 +231,8 @@ impl Operation {
         self
     }
 
-    /// Has what a statement of its own stores expire by when it runs: this value says when. Where there are several such
-    /// statements, it is the same in all.
+    /// Has what this statement stores expire the later, the later it runs. The value says when; where the statement stands
+    /// several times, it is the same in all.
     pub(super) fn expiring(mut self, statement: Statement, value: usize) -> Self {
         let found = self.statements.iter().find(|bound| bound.statement == statement);
         let time = found.and_then(|bound| bound.values.get(value)).and_then(Value::number);
